@@ -1,0 +1,416 @@
+"""The words that every part of the harness shares; nothing here computes.
+
+Shapes, everywhere: R runs that train together, B series in a batch, T time steps,
+C channels, D latent dimensions, H hidden units. `t` is series time, `i` is a
+diffusion step. Everything below needs only the standard library, numpy and torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import types
+import typing
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias
+
+import numpy as np
+from torch import Tensor
+
+PerRun: TypeAlias = Annotated[Any, "a number per run"]
+"""A hyper-parameter that may differ between runs of one stack.
+
+In a sweep file it is a number; inside a stack it is a tensor of shape (R,).
+"""
+
+
+class InputError(Exception):
+    """What a user gave cannot be used: one line that names the place, the key and what was expected.
+
+    Every command prints it without a traceback and exits with status 2.
+    """
+
+
+class Unavailable(Exception):
+    """What a run needs is not here (a data set, a backbone): the run becomes a `skipped` row with this reason."""
+
+
+class Diverged(Exception):
+    """Training cannot go on (see `bench.train`): the run becomes a `diverged` row with this reason."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A hint for an unknown word: ", did you mean 'x'?" when something is close, and what is known."""
+    known = sorted(known)
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    hint = f"did you mean '{close[0]}'? " if close else ""
+    return f"{hint}known: {', '.join(known)}"
+
+
+# ---------------------------------------------------------------- options of methods, data sets and configurations
+
+
+def option(
+    default: Any,
+    *,
+    at_least: float | None = None,
+    above: float | None = None,
+    at_most: float | None = None,
+    below: float | None = None,
+    whole: bool = False,
+) -> Any:
+    """A dataclass field with a legal range, checked by `check_options`. `whole` asks for an integer value."""
+    limits = {"at_least": at_least, "above": above, "at_most": at_most, "below": below}
+    metadata = {name: limit for name, limit in limits.items() if limit is not None}
+    return field(default=default, metadata={**metadata, "whole": whole})
+
+
+def _matches(value: Any, hint: Any) -> bool:
+    origin = typing.get_origin(hint)
+    if hint is Any:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if origin is Annotated:
+        return _matches(value, typing.get_args(hint)[0])
+    if origin is Literal:
+        return value in typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return any(_matches(value, choice) for choice in typing.get_args(hint))
+    if hint in (None, type(None)):
+        return value is None
+    if hint is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if origin in (tuple, list):
+        inner = typing.get_args(hint)[0]
+        return isinstance(value, (tuple, list)) and all(_matches(item, inner) for item in value)
+    return isinstance(value, hint)
+
+
+def _expected(hint: Any, limits: Mapping[str, Any]) -> str:
+    origin = typing.get_origin(hint)
+    if origin is Annotated or hint is Any or hint is float:
+        text = "a whole number" if limits.get("whole") else "a number"
+    elif origin is Literal:
+        return "one of " + ", ".join(str(choice) for choice in typing.get_args(hint))
+    elif origin in (typing.Union, types.UnionType):
+        return " or ".join(_expected(choice, limits) for choice in typing.get_args(hint))
+    elif hint in (None, type(None)):
+        return "nothing"
+    elif origin in (tuple, list):
+        return f"a list, each {_expected(typing.get_args(hint)[0], {})}"
+    else:
+        names = {int: "a whole number", str: "text", bool: "true or false"}
+        text = names.get(hint, getattr(hint, "__name__", str(hint)))
+    signs = {"at_least": ">=", "above": ">", "at_most": "<=", "below": "<"}
+    ranges = [f"{signs[name]} {limit:g}" for name, limit in limits.items() if name in signs]
+    return " ".join([text, " and ".join(ranges)]) if ranges else text
+
+
+def check_options(value: Any, owner: str) -> None:
+    """Check every field of a dataclass instance against its annotation and its `option` range.
+
+    Raises InputError, for example "train.steps = 0: expected a whole number >= 1".
+    """
+    hints = typing.get_type_hints(type(value), include_extras=True)
+    for item in dataclasses.fields(value):
+        given, limits = getattr(value, item.name), item.metadata
+        good = _matches(given, hints[item.name])
+        if good and isinstance(given, (int, float)) and not isinstance(given, bool):
+            good = (
+                math.isfinite(given)
+                and given >= limits.get("at_least", -math.inf)
+                and given <= limits.get("at_most", math.inf)
+                and ("above" not in limits or given > limits["above"])
+                and ("below" not in limits or given < limits["below"])
+                and (not limits.get("whole") or given == int(given))
+            )
+        if not good:
+            wanted = _expected(hints[item.name], limits)
+            raise InputError(f"{owner}.{item.name} = {given!r}: expected {wanted}")
+
+
+# ---------------------------------------------------------------- configuration blocks of a sweep file
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Sizes of the networks; the same for every method."""
+
+    hidden: int = option(64, at_least=1)
+    latent: int = option(16, at_least=1)
+    layers: int = option(1, at_least=1)
+    likelihood: Literal["gaussian", "mse"] = "gaussian"
+    sigma_min: float = option(0.05, above=0)  # lower bound of a learned standard deviation, in train-scaled units
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The autoencoder stage; the same budget for every method."""
+
+    steps: int = option(1500, at_least=1)
+    batch_size: int = option(64, at_least=2)
+    learning_rate: PerRun = option(2e-3, above=0)
+    clip_norm: float = option(1.0, above=0)  # the gradient's norm, per run
+    select: Literal["last", "best_validation"] = "last"
+
+
+@dataclass(frozen=True)
+class DiffusionConfig:
+    """The noise schedule, and the denoiser stage on the frozen encoder."""
+
+    L: int = option(1000, at_least=2)
+    steps: int = option(3000, at_least=1)
+    batch_size: int = option(256, at_least=2)
+    hidden: int = option(128, at_least=1)
+    learning_rate: PerRun = option(1e-3, above=0)
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """What is measured; not part of a run's identity."""
+
+    n_samples: int = option(1000, at_least=2)
+    metrics: str | list[str] = "fast"
+    dependency_tolerance: float = option(1e-2, above=0)
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """One data set as a sweep names it: a registered name, its options, and whether time is permuted."""
+
+    name: str
+    options: tuple[tuple[str, Any], ...] = ()  # sorted by name, so that equal specs compare equal
+    shuffle: bool = False
+
+    @property
+    def key(self) -> str:
+        """The data set's part of every seed. Without `shuffle`, so that ordered and shuffled are paired."""
+        return ",".join([self.name, *(f"{name}={value}" for name, value in self.options)])
+
+
+# ---------------------------------------------------------------- data
+
+
+@dataclass(frozen=True)
+class Recordings:
+    """What a data set hands over: values in their units, before any split or scaling."""
+
+    series: Sequence[np.ndarray]  # one (rows, C) float array per entity; a simulated series is an entity of T rows
+    channels: tuple[str, ...]
+    units: tuple[str, ...]
+    window: int  # T
+    train_stride: int  # rows between two windows of the training and validation parts
+    test_stride: int
+    split: Literal["blocks", "time", "entity"]  # how rows are divided before any window is cut
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Windows in train-scaled units, float32, shape (n, T, C), and the way back to units."""
+
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+    mean: np.ndarray  # (C,), of the training rows
+    scale: np.ndarray  # (C,), standard deviation of the training rows; 1 for a constant channel
+    channels: tuple[str, ...]
+    units: tuple[str, ...]
+    test_stride: int
+    sha256: str  # of the windows: rows of each part, window, strides, shuffle, scaling
+
+    @property
+    def window(self) -> int:
+        return int(self.train.shape[1])
+
+
+@dataclass(frozen=True)
+class Dataset(ABC):
+    """A source of series. Subclasses are frozen dataclasses whose fields are the options of a sweep file.
+
+    The class docstring is the data card: what it is, the channels, the quirks and how they are handled.
+    """
+
+    source: ClassVar[str]  # the official page, or the equation of a simulator
+    licence: ClassVar[str]
+    restricted: ClassVar[bool] = False
+    version: ClassVar[int] = 1  # raised when the same file gives other windows
+
+    @abstractmethod
+    def load(self, data_dir: Path | None, rng: np.random.Generator) -> Recordings:
+        """Read or simulate. `rng` is for simulators: it depends on (data set, seed), so each seed is a fresh draw.
+
+        Raises Unavailable (how to get the file) when it is not under `data_dir`, and
+        InputError (file, place, what was expected) when it is there and cannot be used.
+        """
+
+
+# ---------------------------------------------------------------- randomness, likelihoods, posteriors, models
+
+
+class Draws(Protocol):
+    """One stream of random blocks; see `bench.randomness`. Every block has the run dimension first."""
+
+    def normal(self, *shape: int) -> Tensor:
+        """Standard normal, (R, *shape)."""
+        ...
+
+    def uniform(self, *shape: int) -> Tensor:
+        """Uniform on [0, 1), (R, *shape)."""
+        ...
+
+    def steps(self, low: PerRun, high: PerRun, *shape: int) -> Tensor:
+        """Integers uniform on {low, .., high}, both ends included, (R, *shape), dtype int64."""
+        ...
+
+    def permutation(self, n: int) -> Tensor:
+        """One permutation of 0..n-1 per run, (R, n)."""
+        ...
+
+
+class Likelihood(Protocol):
+    """p(x | h_1 .. h_T), one distribution per time step and channel."""
+
+    @property
+    def mean(self) -> Tensor:
+        """(R, B, T, C)"""
+        ...
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """ln p(x | z) in nats per series, (R, B)."""
+        ...
+
+    def sample(self, draws: Draws) -> Tensor:
+        """(R, B, T, C); under `mse` the mean."""
+        ...
+
+
+class Posterior(Protocol):
+    """q(z | x) for a batch of series."""
+
+    @property
+    def mean(self) -> Tensor:
+        """(R, B, D)"""
+        ...
+
+    def rsample(self, draws: Draws) -> Tensor:
+        """z with gradients, (R, B, D)."""
+        ...
+
+    def kl(self) -> Tensor | None:
+        """KL(q(z_j | x) || N(0, 1)) per dimension, (R, B, D); None where q is no density."""
+        ...
+
+    def rows(self, index: Tensor) -> Posterior:
+        """The posterior of some of the series; index (R, b)."""
+        ...
+
+
+class Decoder(Protocol):
+    """h_t = f_dec([z, x_1, .., x_{t-1}]) and p(x_t | h_t)."""
+
+    def states(self, z: Tensor, past: Tensor) -> Tensor:
+        """h of the top layer: z (R, B, D), past x_1..x_{T-1} (R, B, T-1, C) -> (R, B, T, H)."""
+        ...
+
+    def __call__(self, z: Tensor, past: Tensor) -> Likelihood: ...
+
+    def generate(self, z: Tensor, draws: Draws) -> Tensor:
+        """x drawn step by step from its own past: z (R, B, D) -> (R, B, T, C). Under `mse` x_t is the mean."""
+        ...
+
+
+class Model(Protocol):
+    """A backbone with its denoiser, R runs at once."""
+
+    runs: int
+    latent: int  # D
+    alpha_bar: Tensor  # (L + 1,), alpha_bar[0] = 1
+
+    @property
+    def decoder(self) -> Decoder: ...
+
+    def encoder(self, x: Tensor) -> Tensor:
+        """x (R, B, T, C) -> (R, B, width the method declares)."""
+        ...
+
+    def denoiser(self, z: Tensor, i: Tensor) -> Tensor:
+        """The noise in z^i: z (R, B, D), i (R, B) in 1..L -> (R, B, D)."""
+        ...
+
+    def marginal_log_prob(self, x: Tensor) -> Tensor:
+        """F(x): ln of the per-time, per-channel Gaussian marginal of the training windows, nats per series, (R, B)."""
+        ...
+
+
+class Step(NamedTuple):
+    """Where training is: the update about to be made, and how many there will be."""
+
+    index: int
+    total: int
+
+    @property
+    def fraction(self) -> float:
+        """0 at the first update, towards 1 at the last."""
+        return self.index / self.total
+
+
+# ---------------------------------------------------------------- measures
+
+
+class Measurement(NamedTuple):
+    """One number of one metric; an undefined one says why in `reason` and has value NaN."""
+
+    name: str
+    value: float
+    sd: float = math.nan  # over series or repeats, where it is one number's spread; NaN where there is none
+    n: int = 0  # series behind the value
+    coordinate: str = ""  # what `index` counts: t, diffusion_step, dimension, lag, threshold; "" for a scalar
+    index: float = math.nan
+    status: Literal["ok", "undefined", "failed"] = "ok"
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class SampleEvaluation:
+    """Generated windows beside real ones, all in train-scaled units, float32."""
+
+    reference: np.ndarray  # (n, T, C), test windows
+    samples: np.ndarray  # (n, T, C), as many as `reference`
+    train: np.ndarray  # (N, T, C), for metrics that fit something on real data
+    rng: Callable[[str], np.random.Generator]  # a seeded generator per role, the same for every method
+
+
+@dataclass(frozen=True)
+class LatentEvaluation:
+    """A trained model (R = 1) beside real series."""
+
+    model: Any  # bench.models.build.StackedModel with runs == 1
+    method: Any  # bench.method.Method
+    series: Tensor  # (n, T, C), test windows on the model's device
+    draws: Callable[[str], Draws]  # a seeded stream per role, R = 1, the same for every method
+    config: EvaluateConfig = EvaluateConfig()
+
+
+@dataclass(frozen=True)
+class Metric(ABC):
+    """One measure. The class docstring is its card: equation, shapes, source, what it is blind to.
+
+    `name@version` identifies the numbers: a change that moves them raises the version.
+    """
+
+    version: ClassVar[int]
+    needs: ClassVar[Literal["samples", "latent"]]
+    outputs: ClassVar[tuple[str, ...]]  # names of the Measurements it returns
+    unit: ClassVar[str]
+    direction: ClassVar[Literal["lower", "higher", "none"]]  # which way is better
+    source: ClassVar[str]
+    fast: ClassVar[bool] = True  # part of `metrics: fast`
+
+    @abstractmethod
+    def measure(self, evaluation: Any) -> list[Measurement]:
+        """`evaluation` is a SampleEvaluation or a LatentEvaluation, as `needs` says."""

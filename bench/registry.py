@@ -1,0 +1,115 @@
+"""Names for methods, data sets and metrics: one decorator each, found by importing their folders.
+
+A new method is one new file in `methods/` (data set: `datasets/`, metric: `bench/metrics/`) or
+a plug-in: a file given with `--plugin path.py`, or an installed package that declares an entry
+point in the group `bench.plugins`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import pkgutil
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from bench.contracts import Dataset, InputError, Metric, nearest
+
+T = TypeVar("T")
+
+
+class Registry(Mapping[str, type[T]], Generic[T]):
+    """A mapping from registered names to classes, filled on first use."""
+
+    def __init__(self, kind: str, package: str) -> None:
+        self.kind = kind
+        self._package = package
+        self._classes: dict[str, type[T]] = {}
+        self._discovered = False
+
+    def register(self, name: str) -> Callable[[type[T]], type[T]]:
+        """Decorator. Raises InputError when the name is taken by another class."""
+
+        def decorate(cls: type[T]) -> type[T]:
+            known = self._classes.get(name)
+            if known is not None and (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
+                raise InputError(f"{self.kind} '{name}' is registered twice: in {known.__module__} and {cls.__module__}")
+            self._classes[name] = cls
+            cls.name = name  # type: ignore[attr-defined]
+            return cls
+
+        return decorate
+
+    def _discover(self) -> None:
+        if self._discovered:
+            return
+        self._discovered = True
+        package = importlib.import_module(self._package)
+        here = Path(__file__).resolve().parent.parent / self._package.replace(".", "/")
+        if here not in [Path(place).resolve() for place in package.__path__]:
+            raise InputError(
+                f"the name '{self._package}' is taken by another installed package ({list(package.__path__)[0]}): "
+                "use a virtual environment of this project's own"
+            )
+        for module in pkgutil.iter_modules(package.__path__, f"{self._package}."):
+            importlib.import_module(module.name)
+
+    def __getitem__(self, name: str) -> type[T]:
+        self._discover()
+        if name not in self._classes:
+            raise InputError(f"unknown {self.kind} '{name}': {nearest(name, self._classes)}")
+        return self._classes[name]
+
+    def __contains__(self, name: object) -> bool:
+        self._discover()
+        return name in self._classes
+
+    def __iter__(self) -> Iterator[str]:
+        self._discover()
+        return iter(sorted(self._classes))
+
+    def __len__(self) -> int:
+        self._discover()
+        return len(self._classes)
+
+
+METHODS: Registry = Registry("method", "methods")
+DATASETS: Registry[Dataset] = Registry("data set", "datasets")
+METRICS: Registry[Metric] = Registry("metric", "bench.metrics")
+
+register_method = METHODS.register
+register_dataset = DATASETS.register
+register_metric = METRICS.register
+
+
+def load_plugin(path: str | Path) -> None:
+    """Import one file of a user's own. Raises InputError that names the file and what went wrong."""
+    path = Path(path).resolve()
+    if not path.is_file():
+        raise InputError(f"--plugin {path}: no such file")
+    name = f"bench_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    if name in sys.modules:
+        return
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise InputError(f"--plugin {path}: expected a Python file (.py)")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except InputError:
+        del sys.modules[name]
+        raise
+    except (Exception, SystemExit) as error:  # whatever a user's file raises while it is imported
+        del sys.modules[name]
+        raise InputError(f"--plugin {path}: does not import: {type(error).__name__}: {error}") from error
+
+
+def load_entry_points() -> None:
+    """Import the plug-ins of installed packages (entry-point group `bench.plugins`)."""
+    for entry in entry_points(group="bench.plugins"):
+        entry.load()
