@@ -1,0 +1,1 @@
+"""The report: reads the store, says what the numbers allow, and never trains."""

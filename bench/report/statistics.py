@@ -1,0 +1,181 @@
+"""What the repeats of a run allow one to say.
+
+Seeds are the repeats. Methods on the same data set and seed share split, batches and evaluation
+noise, so they are compared by their differences, seed by seed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal, NamedTuple
+
+import numpy as np
+from scipy import stats
+
+BOOTSTRAP_FROM = 10  # seeds; below, resampling a handful of numbers covers far less than it claims
+RESAMPLES = 2000
+MOST_SEEDS = 1000  # beyond this many, "more seeds" is no advice
+
+
+class Interval(NamedTuple):
+    """A mean and its confidence interval; `low` and `high` are NaN where the repeats give none."""
+
+    mean: float
+    low: float
+    high: float
+    sd: float
+    n: int
+
+    @property
+    def half(self) -> float:
+        """Half the width."""
+        return (self.high - self.low) / 2
+
+    @property
+    def excludes_zero(self) -> bool:
+        """False, too, where there is no interval."""
+        return self.low > 0 or self.high < 0
+
+
+NOTHING = Interval(math.nan, math.nan, math.nan, math.nan, 0)
+
+
+@cache
+def _quantile(n: int, confidence: float) -> float:
+    return float(stats.t.ppf(0.5 + confidence / 2, n - 1))
+
+
+@cache
+def _resamples(n: int) -> np.ndarray:
+    """How often each of n repeats appears in each resample, as shares, (RESAMPLES, n); the same on every call."""
+    from bench.randomness import numpy_generator  # here: it imports torch, and few reports have ten seeds
+
+    draws = numpy_generator("report", n, "bootstrap").integers(0, n, (RESAMPLES, n))
+    return np.stack([(draws == k).mean(axis=1) for k in range(n)], axis=1)
+
+
+def _bootstrap(values: np.ndarray, confidence: float) -> tuple[float, float] | None:
+    """The studentised bootstrap (Efron and Tibshirani 1993, sec. 12.5): resample the t-statistic, not the mean.
+
+    None where many resamples have no spread (ties), and with them no t-statistic.
+    """
+    n = len(values)
+    shares, centred = _resamples(n), values - values.mean()
+    means = shares @ centred
+    errors = np.sqrt(np.maximum(shares @ centred**2 - means**2, 0) / (n - 1))
+    good = errors > 1e-9 * np.abs(centred).max()
+    if good.mean() < 0.99:
+        return None
+    low, high = np.quantile(means[good] / errors[good], [0.5 - confidence / 2, 0.5 + confidence / 2])
+    error = values.std(ddof=1) / math.sqrt(n)
+    return float(values.mean() - high * error), float(values.mean() - low * error)
+
+
+def interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
+    """The mean over seeds: a t-interval below ten of them, a bootstrap from ten, none for one. NaN is left out."""
+    x = np.asarray([value for value in values if math.isfinite(value)], dtype=np.float64)
+    n = len(x)
+    if n == 0:
+        return NOTHING
+    mean = float(x.mean())
+    if n == 1:
+        return Interval(mean, math.nan, math.nan, math.nan, 1)
+    sd = float(x.std(ddof=1))
+    if n >= BOOTSTRAP_FROM and sd > 0 and (ends := _bootstrap(x, confidence)) is not None:
+        return Interval(mean, *ends, sd, n)
+    half = _quantile(n, confidence) * sd / math.sqrt(n)
+    return Interval(mean, mean - half, mean + half, sd, n)
+
+
+def difference(a: Mapping[int, float], b: Mapping[int, float], confidence: float = 0.95) -> Interval:
+    """a - b, paired over the seeds that both have."""
+    return interval([a[seed] - b[seed] for seed in sorted(a.keys() & b.keys())], confidence)
+
+
+def more_seeds(found: Interval, confidence: float = 0.95) -> int | None:
+    """About how many further seeds would resolve a difference, were it and its spread to stay as they are.
+
+    The smallest n with t_{n-1} sd / sqrt(n) < |mean|, less those there are. None where no advice is possible: fewer
+    than two seeds, no difference at all, or more than MOST_SEEDS. At that n the chance to resolve is about a half.
+    """
+    if found.n < 2 or found.mean == 0:
+        return None
+    for n in range(max(2, found.n), MOST_SEEDS + 1):
+        if _quantile(n, confidence) * found.sd / math.sqrt(n) < abs(found.mean):
+            return max(n - found.n, 1)
+    return None
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One cell's place in one column: the best, a tie with it, or worse."""
+
+    place: Literal["best", "tie", "worse", "none"]
+    rank: int = 0  # by the mean, from 1; 0 where there is no value
+    gap: Interval = NOTHING  # worse side minus best, so that a positive mean is worse
+    more: int | None = None  # further seeds that might resolve a tie
+
+
+def standings(column: Mapping[str, Mapping[int, float]], direction: Literal["lower", "higher"]) -> dict[str, Standing]:
+    """Who is best in a column, and who cannot be told from it.
+
+    column: cell -> seed -> value. The interval of each difference from the best is widened for the number of
+    comparisons (Bonferroni), so that the column as a whole errs in 5 % of cases. A cell without a shared seed, or with
+    one only, is a tie: nothing speaks against it.
+    """
+    sign = 1.0 if direction == "lower" else -1.0
+    signed = {
+        cell: {seed: sign * value for seed, value in values.items() if math.isfinite(value)}
+        for cell, values in column.items()
+    }
+    means = {cell: sum(values.values()) / len(values) for cell, values in signed.items() if values}
+    found = {cell: Standing("none") for cell in column}
+    if not means:
+        return found
+    order = sorted(means, key=lambda cell: means[cell])
+    best = order[0]
+    found[best] = Standing("best", 1)
+    confidence = 1 - 0.05 / max(len(order) - 1, 1)
+    for rank, cell in enumerate(order[1:], start=2):
+        gap = difference(signed[cell], signed[best], confidence)
+        if gap.low > 0:
+            found[cell] = Standing("worse", rank, gap)
+        else:
+            found[cell] = Standing("tie", rank, gap, more_seeds(gap, confidence))
+    return found
+
+
+class RankTest(NamedTuple):
+    """Friedman's test that all methods rank alike over the data sets, and Nemenyi's critical difference."""
+
+    mean_ranks: dict[str, float]
+    n_datasets: int
+    p_value: float
+    critical_difference: float
+
+
+def rank_test(scores: Mapping[str, Mapping[str, float]]) -> RankTest | None:
+    """Ranks across data sets. scores: data set -> method -> mean value, lower is better.
+
+    Only data sets on which every method has a value count (Demsar 2006, JMLR 7, sec. 3.2.2). None below three methods
+    or three data sets, where the test says nothing.
+    """
+    methods = sorted({method for row in scores.values() for method in row})
+    rows = [
+        [row[m] for m in methods]
+        for row in scores.values()
+        if all(math.isfinite(row.get(m, math.nan)) for m in methods)
+    ]
+    k, n = len(methods), len(rows)
+    if k < 3 or n < 3:
+        return None
+    ranks = np.asarray([stats.rankdata(row) for row in rows]).mean(axis=0)
+    table = np.asarray(rows)
+    alike = bool((table == table[:, :1]).all())
+    p_value = 1.0 if alike else float(stats.friedmanchisquare(*table.T).pvalue)
+    q = float(stats.studentized_range.ppf(0.95, k, np.inf)) / math.sqrt(2)
+    critical = q * math.sqrt(k * (k + 1) / (6 * n))
+    return RankTest(dict(zip(methods, ranks.tolist(), strict=True)), n, p_value, critical)

@@ -1,0 +1,89 @@
+"""Does the latent live? One word per run, from its likelihoods and its dependency measures.
+
+Pure: numbers in, a word out. The thresholds are provisional until they are calibrated on data
+whose latent information is known.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Verdict = Literal["collapsed", "partial", "alive", "-"]
+Illusion = Literal["yes", "no", "-"]
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Where the words begin. Gaps and gains are in nats per value, dependencies are shares of h_t."""
+
+    gap_collapsed: float = 0.05  # a permuted latent costs less than this: z says nothing about x
+    gap_alive: float = 0.3  # it costs at least this: z says much about x
+    dependency_collapsed: float = 0.05  # m_{T,0} below this: z is forgotten at the end of the series
+    dependency_alive: float = 0.2
+    illusion_local: float = 0.05  # the local dependency on shuffled data is "clearly above 0" from here on
+    illusion_gain: float = 0.02  # a smaller gain over the marginal's likelihood is "about 0"
+
+
+THRESHOLDS = Thresholds()
+
+
+def verdict(nll_own: float, nll_permuted: float, dependency_end: float, limits: Thresholds = THRESHOLDS) -> Verdict:
+    """How much the decoder listens to the latent.
+
+    gap = NLL(x | z of another series) - NLL(x | own z), nats per value: the honest sign that z informs x.
+    m = m_{T,0}, the global dependency at the last step; alone it proves nothing (a noise detector has m = 1).
+
+        collapsed  gap < gap_collapsed, or gap < gap_alive and m < dependency_collapsed
+        alive      gap >= gap_alive and m >= dependency_alive
+        partial    the rest, such as a latent that matters early and is forgotten at the end
+        -          a number that decides is missing
+    """
+    gap = nll_permuted - nll_own
+    if math.isnan(gap):
+        return "-"
+    if gap < limits.gap_collapsed:
+        return "collapsed"
+    if math.isnan(dependency_end):
+        return "-"
+    if gap < limits.gap_alive and dependency_end < limits.dependency_collapsed:
+        return "collapsed"
+    if gap >= limits.gap_alive and dependency_end >= limits.dependency_alive:
+        return "alive"
+    return "partial"
+
+
+def dependency_illusion(
+    shuffled: bool,
+    local: Sequence[float],
+    sd: Sequence[float],
+    n: Sequence[int],
+    nll_own: float,
+    nll_marginal: float,
+    limits: Thresholds = THRESHOLDS,
+) -> Illusion:
+    """Does the decoder lean on a past that says nothing?
+
+    local, sd, n: m_{t,t-1} over series (mean, standard deviation, series) at t = 1..T of one run. With
+    m the mean over t >= 3 and e the mean over t >= 3 of sd / sqrt(n) (the steps of a series move together, so
+    their errors are not divided by the number of steps), and gain = nll_marginal - nll_own in nats per value:
+
+        yes  shuffled data, m - 1.96 e > 0, m >= illusion_local, gain < illusion_gain
+        no   shuffled data, m is not clearly above 0
+        -    ordered data, a number is missing, or m is above 0 and the gain is too: the past of a shuffled
+             series still tells its level, so that dependency may be earned
+    """
+    later = [(m, s / math.sqrt(k) if k > 0 else math.nan) for m, s, k in zip(local, sd, n, strict=True)][2:]
+    later = [(m, e) for m, e in later if not math.isnan(m)]
+    gain = nll_marginal - nll_own
+    if not shuffled or not later or math.isnan(gain):
+        return "-"
+    mean = sum(m for m, _ in later) / len(later)
+    error = sum(e for _, e in later) / len(later)
+    if math.isnan(error):
+        return "-"
+    if mean < limits.illusion_local or mean - 1.96 * error <= 0:
+        return "no"
+    return "yes" if gain < limits.illusion_gain else "-"

@@ -1,0 +1,62 @@
+import math
+
+import pytest
+
+from bench.verdict import THRESHOLDS, Thresholds, dependency_illusion, verdict
+
+LIMITS = Thresholds(
+    gap_collapsed=0.1,
+    gap_alive=0.5,
+    dependency_collapsed=0.1,
+    dependency_alive=0.3,
+    illusion_local=0.05,
+    illusion_gain=0.02,
+)
+
+
+@pytest.mark.parametrize(
+    ("own", "permuted", "end", "word"),
+    [
+        (1.0, 1.05, 0.0, "collapsed"),
+        (1.0, 1.05, 0.9, "collapsed"),  # a noise detector: the latent moves the state and says nothing about x
+        (1.0, 1.05, math.nan, "collapsed"),  # the gap alone decides
+        (1.0, 1.3, 0.05, "collapsed"),  # a trace of information, forgotten at the end
+        (1.0, 1.3, 0.9, "partial"),
+        (1.0, 1.8, 0.05, "partial"),  # informs early, forgotten late
+        (1.0, 1.8, 0.9, "alive"),
+        (1.0, 1.8, math.nan, "-"),
+        (math.nan, 1.8, 0.9, "-"),
+    ],
+)
+def test_verdict(own, permuted, end, word):
+    assert verdict(own, permuted, end, LIMITS) == word
+
+
+def test_thresholds_are_ordered():
+    assert 0 < THRESHOLDS.gap_collapsed < THRESHOLDS.gap_alive
+    assert 0 < THRESHOLDS.dependency_collapsed < THRESHOLDS.dependency_alive
+
+
+@pytest.mark.parametrize(
+    ("shuffled", "level", "sd", "gain", "word"),
+    [
+        (True, 0.4, 0.5, 0.0, "yes"),
+        (True, 0.4, 0.5, -0.3, "yes"),  # worse than the marginal is no earned dependency either
+        (True, 0.4, 0.5, 0.4, "-"),  # may be earned: the past tells the level
+        (True, 0.0, 0.5, 0.0, "no"),
+        (True, -0.3, 0.5, 0.4, "no"),
+        (True, 0.4, 9.0, 0.0, "no"),  # not clearly above 0
+        (True, 0.4, math.nan, 0.0, "-"),
+        (True, 0.4, 0.5, math.nan, "-"),
+        (False, 0.4, 0.5, 0.0, "-"),
+    ],
+)
+def test_illusion(shuffled, level, sd, gain, word):
+    local = [1.0, 0.9] + [level] * 6  # t = 1 and 2 are high for everyone
+    assert dependency_illusion(shuffled, local, [sd] * 8, [100] * 8, 1.0, 1.0 + gain, LIMITS) == word
+
+
+def test_illusion_skips_unresolved_steps():
+    local = [1.0, 0.9, math.nan, 0.4, 0.4]
+    assert dependency_illusion(True, local, [math.nan] * 3 + [0.5] * 2, [0] * 3 + [100] * 2, 1.0, 1.0, LIMITS) == "yes"
+    assert dependency_illusion(True, [math.nan] * 5, [math.nan] * 5, [0] * 5, 1.0, 1.0, LIMITS) == "-"
