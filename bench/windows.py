@@ -1,0 +1,196 @@
+"""Split first, then scale on the training rows, then cut windows: the only place that does any of it.
+
+    recordings (entities of rows) -> pieces of rows -> train / validation / test (70 / 10 / 20)
+        -> fill missing values -> scale -> windows
+
+A piece is a run of neighbouring rows of one entity that belongs to one part as a whole. Windows are
+cut inside a piece, so no row is ever in two parts, whatever the strides are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.contracts import Dataset, DatasetSpec, InputError, Recordings, Splits, check_options, nearest
+from bench.randomness import numpy_generator
+from bench.registry import DATASETS
+
+PARTS = ("train", "validation", "test")
+VALIDATION, TEST = 0.1, 0.2  # shares of the pieces (blocks, entities) or rows (time); the rest is for training
+BLOCKS = 40  # one long series is cut into at most this many blocks,
+WINDOWS_PER_BLOCK = 4  # and a block is at least this many windows long while there are rows for three such blocks
+
+
+def open_dataset(spec: DatasetSpec) -> Dataset:
+    """The data set a spec names, its options checked. Raises InputError for an unknown name or option."""
+    cls = DATASETS[spec.name]
+    options = dict(spec.options)
+    for name in options:
+        if name not in cls.__dataclass_fields__:
+            raise InputError(f"{spec.name}.{name}: unknown option, {nearest(name, cls.__dataclass_fields__)}")
+    try:
+        dataset = cls(**options)
+    except TypeError as error:  # an option without a default that was not given
+        needed = [f.name for f in cls.__dataclass_fields__.values() if f.init and f.name not in options]
+        raise InputError(f"{spec.name}: expected the options {', '.join(needed)} ({error})") from None
+    check_options(dataset, spec.name)
+    return dataset
+
+
+def load_splits(spec: DatasetSpec, seed: int, data_dir: Path | None = None) -> Splits:
+    """Windows of one data set under one seed; the same for every method, and remembered.
+
+    Raises InputError (unknown name or option, unusable file) and Unavailable (file not here).
+    """
+    frozen = tuple((name, tuple(value) if isinstance(value, list) else value) for name, value in spec.options)
+    return _remembered(DatasetSpec(spec.name, frozen, spec.shuffle), seed, data_dir)
+
+
+@lru_cache(maxsize=4)
+def _remembered(spec: DatasetSpec, seed: int, data_dir: Path | None) -> Splits:
+    recordings = open_dataset(spec).load(data_dir, numpy_generator(spec.key, seed, "data"))
+    return make_splits(recordings, spec, seed)
+
+
+def make_splits(recordings: Recordings, spec: DatasetSpec, seed: int) -> Splits:
+    """Divide, fill, scale and cut recordings of shape (rows, C) into windows (n, T, C).
+
+    NaN is a missing value: it takes the last value before it in the same piece, else the channel's median
+    over the observed training rows. x_scaled = (x - mean) / scale with the mean and standard deviation of the training
+    rows; a channel that is constant there keeps scale 1 and is named in a warning.
+
+    Raises InputError when a part would hold no window, or a value is infinite.
+    """
+    window, owner = recordings.window, spec.name
+    series = [np.asarray(rows, dtype=np.float64) for rows in recordings.series]
+    _check(series, recordings, owner)
+    parts = divide(series, recordings.split, window, numpy_generator(spec.key, seed, "split"))
+    for name in PARTS:
+        if not any(len(piece) >= window for piece in parts[name]):
+            count = sum(len(piece) for piece in parts[name])
+            raise InputError(
+                f"{owner}: the {name} part has {count} rows in {len(parts[name])} pieces (split: {recordings.split}), "
+                f"expected at least one piece of a whole window (T = {window})"
+            )
+
+    observed = np.concatenate(parts["train"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a channel without any observed value is refused below
+        median = np.nanmedian(observed, axis=0)
+    if np.isnan(median).any():
+        empty = recordings.channels[int(np.flatnonzero(np.isnan(median))[0])]
+        raise InputError(f"{owner}: channel '{empty}' has no value in the training rows, expected some")
+    filled = {name: [_fill(piece, median) for piece in pieces] for name, pieces in parts.items()}
+
+    rows = np.concatenate(filled["train"])
+    mean, scale = rows.mean(axis=0), rows.std(axis=0)
+    constant = (np.ptp(rows, axis=0) == 0) | (scale == 0)
+    scale[constant] = 1.0
+    for channel in np.flatnonzero(constant):
+        warnings.warn(
+            f"{owner}: channel '{recordings.channels[channel]}' is constant in the training rows; kept with scale 1",
+            stacklevel=2,
+        )
+
+    order = numpy_generator(spec.key, seed, "shuffle") if spec.shuffle else None
+    strides = {"train": recordings.train_stride, "validation": recordings.train_stride, "test": recordings.test_stride}
+    cut = {}
+    for name in PARTS:
+        scaled = [((piece - mean) / scale).astype(np.float32) for piece in filled[name]]
+        cut[name] = np.concatenate([cut_windows(piece, window, strides[name]) for piece in scaled])
+        if order is not None:
+            steps = order.random(cut[name].shape[:2]).argsort(axis=1)  # one permutation per window
+            cut[name] = np.take_along_axis(cut[name], steps[:, :, None], axis=1)
+    return Splits(
+        **cut,
+        mean=mean,
+        scale=scale,
+        channels=recordings.channels,
+        units=recordings.units,
+        test_stride=recordings.test_stride,
+        sha256=_fingerprint([*cut.values(), mean, scale], (recordings.channels, strides, spec.shuffle)),
+    )
+
+
+def divide(
+    series: Sequence[np.ndarray], split: str, window: int, rng: np.random.Generator
+) -> dict[str, list[np.ndarray]]:
+    """Pieces of rows per part, in the order of the recordings.
+
+    entity: whole entities, permuted. blocks: contiguous blocks, permuted; about 40 of them, each of 4 windows or
+    more where the rows allow. time: two cuts in time, the same shares in every entity.
+    """
+    if split == "time":
+        pieces: dict[str, list[np.ndarray]] = {name: [] for name in PARTS}
+        for rows in series:
+            first, second = (round(len(rows) * share) for share in (1 - VALIDATION - TEST, 1 - TEST))
+            for name, piece in zip(PARTS, np.split(rows, [first, second]), strict=True):
+                pieces[name].append(piece)
+        return pieces
+    whole = list(series) if split == "entity" else [block for rows in _blocks(series, window) for block in rows]
+    n_validation, n_test = (max(1, round(len(whole) * share)) for share in (VALIDATION, TEST))
+    order = rng.permutation(len(whole))
+    owners = {"validation": order[:n_validation], "test": order[n_validation : n_validation + n_test]}
+    owners["train"] = order[n_validation + n_test :]
+    return {name: [whole[index] for index in sorted(owners[name])] for name in PARTS}
+
+
+def _blocks(series: Sequence[np.ndarray], window: int) -> Iterable[list[np.ndarray]]:
+    total = sum(len(rows) for rows in series)
+    length = min(max(WINDOWS_PER_BLOCK * window, total // BLOCKS), total // len(PARTS))
+    for rows in series:
+        yield np.array_split(rows, max(1, len(rows) // max(length, 1)))
+
+
+def cut_windows(rows: np.ndarray, window: int, stride: int) -> np.ndarray:
+    """Windows (n, T, C) that begin at rows 0, stride, 2 stride, ..; none where there are fewer than T rows."""
+    if len(rows) < window:
+        return np.empty((0, window, rows.shape[1]), dtype=rows.dtype)
+    view = np.lib.stride_tricks.sliding_window_view(rows, window, axis=0)[::stride]
+    return np.ascontiguousarray(view.transpose(0, 2, 1))
+
+
+def _fill(rows: np.ndarray, median: np.ndarray) -> np.ndarray:
+    missing = np.isnan(rows)
+    if not missing.any():
+        return rows
+    last = np.where(missing, -1, np.arange(len(rows))[:, None])
+    last = np.maximum.accumulate(last, axis=0)
+    before = np.take_along_axis(rows, np.maximum(last, 0), axis=0)
+    return np.where(last < 0, median, before)
+
+
+def _check(series: Sequence[np.ndarray], recordings: Recordings, owner: str) -> None:
+    channels = len(recordings.channels)
+    if not series:
+        raise InputError(
+            f"{owner}: holds no series, expected at least {len(PARTS)} windows of {recordings.window} rows"
+        )
+    for number, rows in enumerate(series):
+        if rows.ndim != 2 or rows.shape[1] != channels:
+            raise InputError(f"{owner}: series {number} has shape {rows.shape}, expected (rows, {channels} channels)")
+        if len(rows) < recordings.window:
+            raise InputError(
+                f"{owner}: series {number} has {len(rows)} rows, expected at least one window of {recordings.window}"
+            )
+        if np.isinf(rows).any():
+            row, channel = np.argwhere(np.isinf(rows))[0]
+            raise InputError(
+                f"{owner}: series {number}, row {row}, channel '{recordings.channels[channel]}' is infinite, "
+                "expected a finite number (or an empty cell where it is missing)"
+            )
+
+
+def _fingerprint(arrays: Sequence[np.ndarray], words: Any) -> str:
+    digest = hashlib.sha256(repr(words).encode())
+    for array in arrays:
+        digest.update(f"{array.dtype.str}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()

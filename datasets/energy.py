@@ -1,0 +1,68 @@
+"""`energy`: UCI "Appliances Energy Prediction"."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from bench.contracts import Dataset, Recordings, option
+from bench.files import find, read_csv
+from bench.registry import register_dataset
+
+ROOMS = [name for room in range(1, 10) for name in (f"T{room}", f"RH_{room}")]
+WEATHER = ["T_out", "Press_mm_hg", "RH_out", "Windspeed", "Visibility", "Tdewpoint"]
+NOISE = ["rv1", "rv2"]
+UNITS = {
+    "Appliances": "Wh",
+    "lights": "Wh",
+    **{name: "deg C" if name.startswith("T") else "%" for name in ROOMS},
+    **dict(zip(WEATHER, ("deg C", "mm Hg", "%", "m/s", "km", "deg C"), strict=True)),
+    **dict.fromkeys(NOISE, ""),
+}
+
+
+@register_dataset("energy")
+@dataclass(frozen=True)
+class Energy(Dataset):
+    """Energy use, temperature and humidity in one Belgian house, every 10 minutes for 4.5 months.
+
+    19,735 rows, 2016-01-11 17:00 to 2016-05-27 18:00 local time, no gap, nothing missing. 26 channels: appliances and
+    lights (Wh per 10 min), temperature and humidity at 9 places, 6 weather channels of the nearest airport.
+    The two columns of pure noise, rv1 and rv2 (equal in every row), are left out unless `noise_channels` is true:
+    they are there on purpose and say nothing about what a latent carries.
+
+    Quirks: `lights` is 0 in 77 % of the rows; `Appliances` is strongly right-skewed; the weather is hourly values
+    interpolated to 10 minutes, easy to continue from its own past. The change to summer time leaves no gap.
+
+    Windows: T = 24 rows (4 hours), stride 1 for training; test windows overlap, stride T // 4 = 6.
+    Split: contiguous blocks (see `bench.windows`), or `time` for one cut in time.
+    """
+
+    source = "https://archive.ics.uci.edu/dataset/374/appliances+energy+prediction"
+    licence = "CC BY 4.0 (L. M. Candanedo, 2017)"
+
+    noise_channels: bool = False
+    window: int = option(24, at_least=4)  # T
+    split: Literal["blocks", "time"] = "blocks"
+
+    def load(self, data_dir: Path | None, rng: np.random.Generator) -> Recordings:
+        """The file's rows in their order, one series."""
+        path = find(
+            ["energy/energydata_complete.csv", "energy/energydata_complete.csv.gz"],
+            data_dir,
+            f"download energydata_complete.csv from {self.source} and put it into energy/",
+        )
+        channels = [name for name in UNITS if self.noise_channels or name not in NOISE]
+        rows = read_csv(path, numbers=list(UNITS), times=["date"])[channels].to_numpy()
+        return Recordings(
+            series=[rows],
+            channels=tuple(channels),
+            units=tuple(UNITS[name] for name in channels),
+            window=self.window,
+            train_stride=1,
+            test_stride=self.window // 4,
+            split=self.split,
+        )

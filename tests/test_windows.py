@@ -1,0 +1,202 @@
+"""Splits: no row in two parts, scaling from train only, windows in order."""
+
+import itertools
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench.contracts import DatasetSpec, InputError, Recordings
+from bench.randomness import numpy_generator
+from bench.windows import cut_windows, divide, load_splits, make_splits, open_dataset
+
+SPEC = DatasetSpec("anything")
+PARTS = ("train", "validation", "test")
+
+
+def recordings(series, window=4, stride=1, split="blocks"):
+    channels = series[0].shape[1]
+    names = tuple(f"c{c}" for c in range(channels))
+    return Recordings(series, names, ("",) * channels, window, stride, max(1, window // 4), split)
+
+
+def numbered(lengths, rng):
+    """Entities whose channel 0 counts rows over all entities, so that a window says which rows it holds."""
+    starts = np.cumsum([0, *lengths])
+    return [
+        np.column_stack([np.arange(a, b, dtype=float), rng.normal(size=b - a)]) for a, b in itertools.pairwise(starts)
+    ]
+
+
+def row_numbers(splits, part):
+    return np.rint(getattr(splits, part)[:, :, 0] * splits.scale[0] + splits.mean[0]).astype(int)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    lengths=st.lists(st.integers(30, 200), min_size=1, max_size=12),
+    window=st.integers(2, 9),
+    stride=st.integers(1, 5),
+    split=st.sampled_from(["blocks", "time", "entity"]),
+    seed=st.integers(0, 5),
+)
+def test_no_row_is_in_two_parts_and_every_window_is_whole(lengths, window, stride, split, seed):
+    if split == "entity" and len(lengths) < 3:
+        lengths = lengths * 3
+    if split == "time":
+        lengths = [n * 5 for n in lengths]
+    series = numbered(lengths, np.random.default_rng(seed))
+    splits = make_splits(recordings(series, window, stride, split), SPEC, seed)
+    seen = {name: row_numbers(splits, name) for name in PARTS}
+    for name in PARTS:
+        assert len(seen[name]) >= 1
+        assert (np.diff(seen[name], axis=1) == 1).all()  # neighbours in the file, in order
+    rows = {name: set(seen[name].ravel()) for name in PARTS}
+    assert sum(map(len, rows.values())) == len(set.union(*rows.values()))
+    starts = np.cumsum([0, *lengths])
+    owner = {name: np.searchsorted(starts, seen[name], side="right") for name in PARTS}
+    assert all((numbers == numbers[:, :1]).all() for numbers in owner.values())  # no window spans two entities
+    if split == "entity":
+        entities = [set(owner[name].ravel()) for name in PARTS]
+        assert sum(map(len, entities)) == len(set.union(*entities))
+
+
+@settings(deadline=None, max_examples=30)
+@given(seed=st.integers(0, 50), split=st.sampled_from(["blocks", "time", "entity"]))
+def test_scaling_knows_the_training_rows_only_and_inverts(seed, split):
+    rng = np.random.default_rng(seed)
+    series = [rng.normal(3, 5, size=(60, 3)) for _ in range(10)]
+    given_ = recordings(series, split=split, window=6)
+    splits = make_splits(given_, SPEC, seed)
+    parts = divide(series, split, 6, numpy_generator(SPEC.key, seed, "split"))
+    train = np.concatenate(parts["train"])
+    np.testing.assert_allclose(splits.mean, train.mean(0), rtol=1e-12)
+    np.testing.assert_allclose(splits.scale, train.std(0), rtol=1e-12)
+    back = splits.test * splits.scale + splits.mean
+    expected = np.concatenate([cut_windows(piece, 6, given_.test_stride) for piece in parts["test"]])
+    np.testing.assert_allclose(back, expected, atol=1e-5)
+
+    for piece in (
+        *parts["test"],
+        *parts["validation"],
+    ):  # views of the rows: change everything that is not for training
+        assert np.shares_memory(piece, series[0]) or any(np.shares_memory(piece, rows) for rows in series)
+        piece += 1e6
+    again = make_splits(given_, SPEC, seed)
+    np.testing.assert_array_equal(again.mean, splits.mean)
+    np.testing.assert_array_equal(again.train, splits.train)
+    assert abs(again.test).min() > abs(splits.test).max()
+
+
+def test_shares_are_70_10_20():
+    rng = np.random.default_rng(0)
+    for split, expected in (("blocks", (28, 4, 8)), ("entity", (28, 4, 8))):
+        series = [rng.normal(size=(4000, 1))] if split == "blocks" else [rng.normal(size=(100, 1))] * 40
+        parts = divide(series, split, 10, rng)
+        assert tuple(len(parts[name]) for name in PARTS) == expected
+        assert sum(len(piece) for pieces in parts.values() for piece in pieces) == 4000
+    parts = divide([np.zeros((1000, 1))], "time", 10, rng)
+    assert [len(parts[name][0]) for name in PARTS] == [700, 100, 200]
+
+
+def test_windows_by_hand():
+    rows = np.arange(7.0)[:, None]
+    np.testing.assert_array_equal(cut_windows(rows, 3, 2)[:, :, 0], [[0, 1, 2], [2, 3, 4], [4, 5, 6]])
+    assert cut_windows(rows, 8, 1).shape == (0, 8, 1)
+    splits = make_splits(recordings([np.random.default_rng(0).normal(size=(300, 2))], window=8), SPEC, 0)
+    assert splits.train.dtype == splits.test.dtype == np.float32
+    assert splits.window == 8
+    assert splits.test_stride == 2
+
+
+def test_shuffle_permutes_time_in_every_window_of_every_part_and_nothing_else():
+    series = [np.random.default_rng(0).normal(size=(10, 2)) for _ in range(50)]
+    ordered = make_splits(recordings(series, 10, 10, "entity"), SPEC, 1)
+    mixed = make_splits(recordings(series, 10, 10, "entity"), DatasetSpec("anything", shuffle=True), 1)
+    moved = []
+    for name in PARTS:
+        a, b = getattr(ordered, name), getattr(mixed, name)
+        for one, other in zip(a, b, strict=True):
+            order = [int(np.flatnonzero((one == row).all(1))[0]) for row in other]  # rows stay whole: channels together
+            assert sorted(order) == list(range(10))
+            moved.append(tuple(order))
+    assert len(set(moved)) == 50  # a permutation of its own per window
+    assert ordered.sha256 != mixed.sha256
+    np.testing.assert_array_equal(ordered.scale, mixed.scale)
+
+
+def test_fingerprint_follows_the_windows():
+    rows = np.random.default_rng(0).normal(size=(300, 2))
+    first = make_splits(recordings([rows]), SPEC, 0)
+    assert first.sha256 == make_splits(recordings([rows]), SPEC, 0).sha256
+    changed = rows.copy()
+    changed[17, 1] += 1e-3
+    others = [
+        make_splits(recordings([rows]), SPEC, 1),
+        make_splits(recordings([changed]), SPEC, 0),
+        make_splits(recordings([rows], window=5), SPEC, 0),
+        make_splits(recordings([rows], stride=2), SPEC, 0),
+    ]
+    assert len({first.sha256, *(other.sha256 for other in others)}) == 5
+
+
+def test_missing_values_take_the_last_value_of_the_piece_else_the_training_median():
+    series = [np.arange(8.0)[:, None] + 100 * k for k in range(10)]
+    for rows in series:
+        rows[[0, 3, 4], 0] = np.nan
+    splits = make_splits(recordings(series, 8, 8, "entity"), SPEC, 0)
+    parts = divide(series, "entity", 8, numpy_generator(SPEC.key, 0, "split"))
+    median = np.nanmedian(np.concatenate(parts["train"]))
+    for window in (splits.test * splits.scale + splits.mean)[:, :, 0]:
+        base = window[1] - 1
+        np.testing.assert_allclose(window, [median, *(base + np.array([1, 2, 2, 2, 5, 6, 7]))], rtol=1e-5)
+
+
+def test_constant_channel_is_named_and_keeps_scale_one():
+    rows = np.random.default_rng(0).normal(size=(300, 2))
+    rows[:, 1] = 0.1
+    with pytest.warns(UserWarning, match="channel 'c1' is constant"):
+        splits = make_splits(recordings([rows]), SPEC, 0)
+    assert splits.scale[1] == 1
+    np.testing.assert_allclose(splits.test[..., 1], 0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("series", "split", "message"),
+    [
+        ([], "blocks", "holds no series"),
+        ([np.zeros((3, 2))], "blocks", "series 0 has 3 rows, expected at least one window of 4"),
+        ([np.zeros((9, 2))], "blocks", "train part has 0 rows|expected at least one piece"),
+        ([np.zeros((20, 2))], "time", "validation part has 2 rows"),
+        ([np.zeros((20, 2))] * 2, "entity", "train part has 0 rows"),
+        ([np.zeros((90, 3))], "blocks", r"shape \(90, 3\), expected \(rows, 2 channels\)"),
+        ([np.full((90, 2), np.nan)], "blocks", "channel 'c0' has no value"),
+        ([np.full((90, 2), np.inf)], "blocks", "row 0, channel 'c0' is infinite"),
+    ],
+)
+def test_unusable_recordings(series, split, message):
+    given_ = Recordings(series, ("c0", "c1"), ("", ""), 4, 1, 1, split)
+    with pytest.raises(InputError, match=message) as caught:
+        make_splits(given_, SPEC, 0)
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_options_are_refused_by_name():
+    with pytest.raises(InputError, match=r"regimes\.windw: unknown option, did you mean 'window'"):
+        open_dataset(DatasetSpec("regimes", (("windw", 3),)))
+    with pytest.raises(InputError, match=r"regimes\.window = 0: expected a whole number >= 2"):
+        open_dataset(DatasetSpec("regimes", (("window", 0),)))
+    with pytest.raises(InputError, match=r"unknown data set 'regime'.*did you mean 'regimes'"):
+        open_dataset(DatasetSpec("regime"))
+
+
+def test_splits_are_remembered_per_spec_and_seed():
+    spec = DatasetSpec("ar1", (("series", 20),))
+    first = load_splits(spec, 3)
+    assert load_splits(spec, 3) is first
+    assert load_splits(spec, 4).sha256 != first.sha256
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert load_splits(DatasetSpec("ar1", (("series", 20),), shuffle=True), 3).sha256 != first.sha256
