@@ -1,0 +1,611 @@
+"""A sweep file -> checked configuration -> the list of runs it asks for.
+
+A sweep names data sets, methods, backbones and seeds; its runs are their product, with every
+`grid` multiplied out. A run is identified by what determines its training (`Run.run_id`), never
+by its place in a file, so a finished run is found again from any sweep that asks for it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import itertools
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from yaml.nodes import MappingNode, Node, ScalarNode
+
+from bench.contracts import (
+    DatasetSpec,
+    DiffusionConfig,
+    EvaluateConfig,
+    InputError,
+    ModelConfig,
+    TrainConfig,
+    Unavailable,
+    check_options,
+    nearest,
+)
+from bench.registry import DATASETS, METHODS, METRICS
+
+TRAINING_VERSION = 1
+"""Raised when a change of the training code moves the numbers of every method; part of a run's identity."""
+
+SHIPPED = Path(__file__).parent / "sweeps"
+
+_TRAINING_BLOCKS: dict[str, type] = {"model": ModelConfig, "train": TrainConfig, "diffusion": DiffusionConfig}
+_BLOCKS: dict[str, type] = {**_TRAINING_BLOCKS, "evaluate": EvaluateConfig}
+
+
+# ---------------------------------------------------------------- a run
+
+
+def plain(value: Any) -> Any:
+    """One form for equal values: 2.0 becomes 2, a list a tuple. So 2, 2.0 and 2e0 give one run."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, (list, tuple)):
+        return tuple(plain(item) for item in value)
+    return value
+
+
+@functools.lru_cache(maxsize=4096)
+def _fields(config: Any) -> dict[str, Any]:
+    """A configuration block as plain values; cached because thousands of runs share one block."""
+    return {item.name: plain(getattr(config, item.name)) for item in dataclasses.fields(config)}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One method on one data set with one seed, every hyper-parameter resolved."""
+
+    sweep: str
+    label: str  # the row of a table; several runs share it
+    method: str
+    hyper: tuple[tuple[str, Any], ...]  # every field of the method
+    dataset: DatasetSpec
+    backbone: str
+    seed: int
+    model: ModelConfig
+    train: TrainConfig
+    diffusion: DiffusionConfig
+    evaluate: EvaluateConfig
+    data_sha256: str  # of the windows; "" where the data are not available
+    kind: Literal["method", "reference"] = "method"
+
+    @functools.cached_property
+    def ingredients(self) -> dict[str, Any]:
+        """What determines the result of training, and nothing else: no label, no sweep, no evaluation."""
+        shared = {
+            "dataset": self.dataset.key,
+            "shuffle": self.dataset.shuffle,
+            "data_sha256": self.data_sha256,
+            "seed": self.seed,
+        }
+        if self.kind == "reference":
+            from bench.references import REFERENCES_VERSION
+
+            version = {"references_version": REFERENCES_VERSION, "n_samples": self.evaluate.n_samples}
+            return {"reference": self.method, **version, **shared}
+        return {
+            "method": self.method,
+            "method_version": METHODS[self.method].version,
+            "training_version": TRAINING_VERSION,
+            "hyper": {name: plain(value) for name, value in self.hyper},
+            "backbone": self.backbone,
+            **{name: _fields(getattr(self, name)) for name in _TRAINING_BLOCKS},
+            **shared,
+        }
+
+    @functools.cached_property
+    def run_id(self) -> str:
+        """The first 16 hexadecimal digits of the sha256 of `ingredients`."""
+        text = json.dumps(self.ingredients, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def build_method(self) -> Any:
+        """The method with its hyper-parameters, ready to train."""
+        return METHODS[self.method](**dict(self.hyper))
+
+    def to_config(self) -> str:
+        """The whole run as JSON; `from_config` reads it back."""
+        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_config(cls, text: str) -> Run:
+        """The run that `to_config` wrote. Raises InputError where the text is no such run."""
+        try:
+            values = json.loads(text)
+            spec = values.pop("dataset")
+            blocks = {name: block(**_frozen(values.pop(name))) for name, block in _BLOCKS.items()}
+            dataset = DatasetSpec(spec["name"], tuple((k, plain(v)) for k, v in spec["options"]), spec["shuffle"])
+            hyper = tuple((name, plain(value)) for name, value in values.pop("hyper"))
+            return cls(**values, hyper=hyper, dataset=dataset, **blocks)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise InputError(f"this is no configuration of a run: {type(error).__name__}: {error}") from error
+
+    def columns(self) -> dict[str, Any]:
+        """What the runs table says about this run before it has been trained."""
+        method_version = 0
+        if self.kind == "method" and self.method in METHODS:
+            method_version = METHODS[self.method].version
+        return {
+            "run_id": self.run_id,
+            "sweep": self.sweep,
+            "label": self.label,
+            "kind": self.kind,
+            "method": self.method,
+            "dataset": self.dataset.key,
+            "shuffle": self.dataset.shuffle,
+            "backbone": self.backbone,
+            "seed": self.seed,
+            "data_sha256": self.data_sha256,
+            "training_version": TRAINING_VERSION,
+            "method_version": method_version,
+            "config": self.to_config(),
+            **({} if self.kind == "reference" else dict(self.hyper)),
+            **{f"{name}.{key}": value for name in _BLOCKS for key, value in _fields(getattr(self, name)).items()},
+        }
+
+
+def _frozen(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: plain(value) for name, value in values.items()}
+
+
+# ---------------------------------------------------------------- YAML
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2's plain scalars: `no` is a word, `2e-3` a number, `010` ten; a key may be given once."""
+
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}  # type: ignore[misc]
+
+    def construct_mapping(self, node: MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, ScalarNode):
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(None, None, f"key '{key.value}' twice", key.start_mark)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def _scalar(tag: str, pattern: str, first: str, make: Any) -> None:
+    def construct(loader: _Loader, node: Node) -> Any:
+        try:
+            return make(node.value)
+        except ValueError as error:  # an explicit tag on something else, or thousands of digits
+            raise yaml.constructor.ConstructorError(None, None, str(error), node.start_mark) from error
+
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", re.compile(rf"^(?:{pattern})$"), list(first))
+    _Loader.add_constructor(f"tag:yaml.org,2002:{tag}", construct)
+
+
+def _float(text: str) -> float:
+    return float(text.replace(".inf", "inf").replace(".nan", "nan"))
+
+
+_scalar("bool", "true|false", "tf", lambda text: text == "true")
+_scalar("null", "null|~|", "n~", lambda text: None)
+_Loader.yaml_implicit_resolvers.setdefault("", []).append(("tag:yaml.org,2002:null", re.compile("^$")))
+_scalar("int", r"[-+]?[0-9]+", "-+0123456789", int)
+_scalar(
+    "float",
+    r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.inf|\.nan",
+    "-+0123456789.",
+    _float,
+)
+
+
+def parse_yaml(text: str, place: str) -> Any:
+    """The value of a YAML text. Raises InputError with line and column; tags that make Python objects are refused."""
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise InputError(f"{place}{where}: not valid YAML: {error.problem or error.context}") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"{place}: not valid YAML: {' '.join(str(error).split())}") from error
+    except RecursionError as error:
+        raise InputError(f"{place}: nested too deeply") from error
+
+
+# ---------------------------------------------------------------- the structure of a sweep file
+
+
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._+-]*"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _seeds(value: Any) -> tuple[int, ...]:
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 1_000_000:
+        return tuple(range(value))
+    good = isinstance(value, list) and all(isinstance(seed, int) and not isinstance(seed, bool) for seed in value)
+    if good and value and min(value) >= 0 and len(set(value)) == len(value):
+        return tuple(value)
+    raise ValueError(
+        f"expected how many (a whole number >= 1) or a list of different whole numbers >= 0, not {_short(value)}"
+    )
+
+
+def _dataset_entry(value: Any) -> Any:
+    if isinstance(value, str):
+        name, colon, path = value.partition(":")
+        return {"name": name, "path": path} if colon else {"name": name}
+    return value
+
+
+def _method_entry(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+class _DatasetEntry(BaseModel):
+    model_config = ConfigDict(extra="allow", strict=True)  # the extra keys are options of the data set
+    name: str
+    shuffle: bool = False
+
+
+class _MethodEntry(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    name: str
+    label: str | None = Field(default=None, min_length=1)
+    set: dict[str, Any] = {}
+    grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}
+
+
+class _SweepFile(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    name: str = Field(pattern=f"^{_NAME}$")
+    description: str = ""
+    datasets: list[Annotated[_DatasetEntry, BeforeValidator(_dataset_entry)]] = Field(min_length=1)
+    methods: list[Annotated[_MethodEntry, BeforeValidator(_method_entry)]] = Field(min_length=1)
+    backbones: list[str] = Field(default=["lstm"], min_length=1)
+    seeds: Annotated[tuple[int, ...], BeforeValidator(_seeds)] = (0, 1, 2, 3, 4)
+    model: dict[str, Any] = {}
+    train: dict[str, Any] = {}
+    diffusion: dict[str, Any] = {}
+    evaluate: dict[str, Any] = {}
+
+
+def _complaint(error: Mapping[str, Any]) -> str:
+    """One of pydantic's errors as "KEY: expected ..."."""
+    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error["loc"]).lstrip(".")
+    if error["type"] == "extra_forbidden":
+        level = _SweepFile if len(error["loc"]) == 1 else _MethodEntry
+        return f"{key}: unknown key: {nearest(str(error['loc'][-1]), level.model_fields)}"
+    if error["type"] == "missing":
+        return f"{key}: expected this key, it is not there"
+    if error["type"] == "value_error":
+        return f"{key}: {error['ctx']['error']}"
+    if error["type"] == "too_short":
+        return f"{key}: expected at least one entry, it is empty"
+    if error["type"] == "string_pattern_mismatch":
+        return f"{key}: expected letters, digits and . _ + - (it names a file), not {_short(error['input'])}"
+    wanted = error["msg"].replace("Input should be ", "").replace("a valid ", "a ").replace("dictionary", "mapping")
+    wanted = wanted.replace(" or instance of _MethodEntry", "").replace(" or instance of _DatasetEntry", "")
+    return f"{key}: expected {wanted}, not {_short(error['input'])}"
+
+
+def _structure(value: Any, place: str, default_name: str) -> _SweepFile:
+    keys = ", ".join(_SweepFile.model_fields)
+    if value is None:
+        raise InputError(f"{place}: is empty: expected a mapping with the keys {keys}")
+    if not isinstance(value, dict):
+        raise InputError(f"{place}: expected a mapping with the keys {keys}, not {_short(value)}")
+    value = {str(key): item for key, item in value.items()}
+    try:
+        return _SweepFile.model_validate({"name": default_name, **value})
+    except ValidationError as error:
+        lines = [f"{place}: {_complaint(dict(item))}" for item in error.errors()]
+        raise InputError("\n".join(dict.fromkeys(lines))) from error
+    except RecursionError as error:
+        raise InputError(f"{place}: nested too deeply") from error
+
+
+def find_sweep(source: str | Path) -> Path:
+    """A path if it exists, else a shipped sweep by name. Raises InputError."""
+    path = Path(source)
+    if path.is_dir():
+        raise InputError(f"--grid {source}: is a directory, expected a sweep file")
+    if path.is_file():
+        return path
+    for candidate in (SHIPPED / path.name, SHIPPED / f"{path.name}.yaml"):
+        if path.parent == Path(".") and candidate.is_file():
+            return candidate
+    raise InputError(f"--grid {source}: no such file, and no shipped sweep: {nearest(str(source), shipped_sweeps())}")
+
+
+def shipped_sweeps() -> list[str]:
+    """The names of the sweeps in `bench/sweeps/`."""
+    return sorted(path.stem for path in SHIPPED.glob("*.yaml"))
+
+
+# ---------------------------------------------------------------- options, checked
+
+
+def _build(cls: type, given: Mapping[str, Any], place: str, owner: str) -> Any:
+    """An instance of a configuration dataclass; unknown and illegal values raise InputError."""
+    known = [item.name for item in dataclasses.fields(cls)]
+    for key in given:
+        if key not in known:
+            raise InputError(f"{place}: {owner}.{key}: unknown key: {nearest(str(key), known)}")
+    for item in dataclasses.fields(cls):
+        if item.name not in given and item.default is dataclasses.MISSING:
+            raise InputError(f"{place}: {owner}.{item.name}: expected this option, it has no default")
+    value = cls(**_frozen(given))
+    check_options(value, f"{place}: {owner}")
+    return value
+
+
+def dataset_spec(given: Mapping[str, Any], place: str) -> DatasetSpec:
+    """A data set entry, its options checked; options at their default are dropped so that equal specs are one."""
+    options = dict(given)
+    name, shuffle = options.pop("name"), options.pop("shuffle", False)
+    if name not in DATASETS:
+        raise InputError(f"{place}: datasets: unknown data set '{name}': {nearest(name, DATASETS)}")
+    built = _build(DATASETS[name], options, place, name)
+    defaults = {item.name: plain(item.default) for item in dataclasses.fields(built)}
+    kept = {key: plain(value) for key, value in options.items() if repr(plain(value)) != repr(defaults[key])}
+    return DatasetSpec(name, tuple(sorted(kept.items())), shuffle)
+
+
+def _target(key: str, method: type | None, place: str) -> tuple[str, str]:
+    """Where a key of `set`, `grid` or --set belongs: ("method", field) or (block, field)."""
+    own = [item.name for item in dataclasses.fields(method)] if method else []
+    if key in own:
+        return "method", key
+    fields = {name: [item.name for item in dataclasses.fields(block)] for name, block in _BLOCKS.items()}
+    block, dot, name = key.partition(".")
+    if dot and block in fields:
+        if name in fields[block]:
+            return block, name
+        raise InputError(f"{place}: {key}: unknown key: {nearest(name, fields[block])}")
+    holders = [block for block, names in fields.items() if key in names]
+    if len(holders) == 1:
+        return holders[0], key
+    if holders:
+        choices = " or ".join(f"{block}.{key}" for block in holders)
+        raise InputError(f"{place}: {key}: ambiguous: write {choices}")
+    known = [*own, *(f"{block}.{name}" for block, names in fields.items() for name in names)]
+    raise InputError(f"{place}: {key}: unknown key: {nearest(key, known)}")
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """`0:5` (0 to 4) or `1,2,7`. Raises InputError."""
+    span = re.fullmatch(r"([0-9]{1,9}):([0-9]{1,9})", text)
+    if span and int(span[1]) < int(span[2]) <= int(span[1]) + 1_000_000:
+        return tuple(range(int(span[1]), int(span[2])))
+    if re.fullmatch(r"[0-9]{1,9}(,[0-9]{1,9})*", text):
+        seeds = tuple(int(word) for word in text.split(","))
+        if len(set(seeds)) == len(seeds):
+            return seeds
+    raise InputError(f"--seeds {text}: expected FROM:TO (0:5 means 0 to 4) or different whole numbers (1,2,7)")
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """`key=value`, the value read as in a sweep file. Raises InputError."""
+    key, equals, value = text.partition("=")
+    if not equals or not re.fullmatch(r"[A-Za-z_][\w.]*", key):
+        raise InputError(f"--set {text}: expected KEY=VALUE, such as train.steps=500")
+    parsed = parse_yaml(value, f"--set {text}")
+    if isinstance(parsed, dict) or value.strip() == "":
+        raise InputError(f"--set {text}: expected a number, a word, true or false after the equals sign")
+    return key, parsed
+
+
+# ---------------------------------------------------------------- runs
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The runs of a sweep file, in a fixed order, and what the user should know about them."""
+
+    name: str
+    description: str
+    runs: tuple[Run, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What the command line changes about a sweep file."""
+
+    methods: tuple[str, ...] = ()  # names or labels to keep
+    datasets: tuple[str, ...] = ()  # replace the file's
+    backbones: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
+    settings: tuple[str, ...] = ()  # KEY=VALUE
+
+    @property
+    def narrows(self) -> bool:
+        """Whether it asks for a part of the sweep only."""
+        return bool(self.methods or self.datasets or self.backbones or self.seeds)
+
+
+@dataclass(frozen=True)
+class _Variant:
+    """One row of the product over a method's grid."""
+
+    label: str
+    method: str
+    hyper: tuple[tuple[str, Any], ...]
+    model: ModelConfig
+    train: TrainConfig
+    diffusion: DiffusionConfig
+
+
+def read_sweep(source: str | Path, selection: Selection | None = None, data: Path | None = None) -> Sweep:
+    """Read, check and multiply out a sweep file. Raises InputError, one line per mistake.
+
+    The windows of every (data set, seed) are made once, because their hash is part of a run's identity.
+    """
+    path = find_sweep(source)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: expected a text file in UTF-8, this is binary") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    parsed = _structure(parse_yaml(text, str(path)), str(path), path.stem)
+    return _expand(parsed, str(path), selection or Selection(), data)
+
+
+def _expand(parsed: _SweepFile, place: str, selection: Selection, data: Path | None) -> Sweep:
+    entries = _selected(parsed.methods, selection.methods, place)
+    settings = _settings(selection.settings, [METHODS[entry.name] for entry in entries])
+    given = {name: {**getattr(parsed, name), **settings.get(name, {})} for name in _BLOCKS}
+    blocks = {name: _build(block, given[name], place, name) for name, block in _BLOCKS.items()}
+    _check_metrics(blocks["evaluate"].metrics, place)
+    variants = [variant for entry in entries for variant in _variants(entry, blocks, settings, place)]
+    backbones = selection.backbones or tuple(parsed.backbones)
+    _check_backbones(backbones, "--backbone" if selection.backbones else f"{place}: backbones")
+    specs = _specs(parsed, selection.datasets, place)
+    seeds = selection.seeds or parsed.seeds
+
+    from bench.references import REFERENCES
+
+    notes: list[str] = []
+    runs: dict[str, Run] = {}
+    for seed, spec in itertools.product(seeds, specs):
+        shared: dict[str, Any] = {"sweep": parsed.name, "dataset": spec, "seed": seed, "evaluate": blocks["evaluate"]}
+        shared["data_sha256"] = _sha256(spec, seed, data, notes)
+        training = {name: blocks[name] for name in _TRAINING_BLOCKS}
+        rows: list[Run] = [
+            Run(label=name, method=name, hyper=(), backbone="", kind="reference", **training, **shared)
+            for name in REFERENCES
+        ]
+        rows += [
+            Run(backbone=backbone, **_fields_of(variant), **shared)
+            for backbone, variant in itertools.product(backbones, variants)
+        ]
+        for run in rows:
+            first = runs.setdefault(run.run_id, run)
+            if first is not run:
+                other = f" and '{run.label}'" if run.label != first.label else ""
+                notes.append(f"{place}: asked for twice, run once: '{first.label}'{other}")
+    return Sweep(parsed.name, parsed.description, tuple(runs.values()), tuple(dict.fromkeys(notes)))
+
+
+def _fields_of(variant: _Variant) -> dict[str, Any]:
+    return {item.name: getattr(variant, item.name) for item in dataclasses.fields(variant)}
+
+
+def _sha256(spec: DatasetSpec, seed: int, data: Path | None, notes: list[str]) -> str:
+    from bench.windows import load_splits
+
+    try:
+        return load_splits(spec, seed, data).sha256
+    except Unavailable as error:
+        notes.append(f"{spec.key}: will be skipped: {error}")
+        return ""
+
+
+def _selected(entries: Sequence[_MethodEntry], wanted: Iterable[str], place: str) -> list[_MethodEntry]:
+    for entry in entries:
+        if entry.name not in METHODS:
+            raise InputError(f"{place}: methods: unknown method '{entry.name}': {nearest(entry.name, METHODS)}")
+    names = list(wanted)
+    known = {name for entry in entries for name in (entry.name, entry.label) if name}
+    for name in names:
+        if name not in known:
+            raise InputError(f"--method {name}: not in {place}: {nearest(name, known)}")
+    return [entry for entry in entries if not names or entry.name in names or entry.label in names]
+
+
+def _given(entry: _DatasetEntry) -> dict[str, Any]:
+    return {"name": entry.name, "shuffle": entry.shuffle, **(entry.model_extra or {})}
+
+
+def _specs(parsed: _SweepFile, replacing: Sequence[str], place: str) -> list[DatasetSpec]:
+    if not replacing:
+        return list(dict.fromkeys(dataset_spec(_given(entry), place) for entry in parsed.datasets))
+    specs = []
+    for word in replacing:
+        here = f"--dataset {word}"
+        value = parse_yaml(word, here) if word.startswith("{") else word
+        try:
+            entry = _DatasetEntry.model_validate(_dataset_entry(value))
+        except ValidationError as error:
+            raise InputError("\n".join(f"{here}: {_complaint(dict(item))}" for item in error.errors())) from error
+        specs.append(dataset_spec(_given(entry), here))
+    return list(dict.fromkeys(specs))
+
+
+def _settings(texts: Iterable[str], methods: Sequence[type]) -> dict[str, dict[str, Any]]:
+    """--set, sorted into blocks; "method" holds what goes to every method that has the field."""
+    sorted_: dict[str, dict[str, Any]] = {}
+    for text in texts:
+        key, value = parse_setting(text)
+        holder = next((m for m in methods if key in {item.name for item in dataclasses.fields(m)}), None)
+        if holder is None and methods:
+            holder = methods[0]  # for its field names in the message
+        block, name = _target(key, holder, f"--set {text}")
+        sorted_.setdefault(block, {})[name] = value
+    return sorted_
+
+
+def _variants(
+    entry: _MethodEntry, blocks: Mapping[str, Any], settings: Mapping[str, Mapping[str, Any]], place: str
+) -> Iterator[_Variant]:
+    """The product of an entry's grid over its `set`; the command line's --set wins over both."""
+    cls = METHODS[entry.name]
+    label = entry.label or entry.name
+    here = f"{place}: {label}"
+    axes: list[list[tuple[str, str, Any]]] = []
+    for values in ({key: [value] for key, value in entry.set.items()}, entry.grid):
+        for key, choices in values.items():
+            block, name = _target(key, cls, here)
+            if block == "evaluate":
+                raise InputError(f"{here}: {key}: expected in the sweep's own evaluate block, the same for all methods")
+            if name in settings.get(block, {}):
+                continue
+            if any((block, name) == axis[0][:2] for axis in axes):
+                raise InputError(f"{here}: {key}: given twice, in `set` and in `grid`")
+            axes.append([(block, name, value) for value in choices])
+    own = {item.name for item in dataclasses.fields(cls)}
+    fixed = [("method", name, value) for name, value in settings.get("method", {}).items() if name in own]
+    for combination in itertools.product(*axes):
+        given: dict[str, dict[str, Any]] = {}
+        for block, name, value in (*combination, *fixed):
+            given.setdefault(block, {})[name] = value
+        configs = {name: blocks[name] for name in _TRAINING_BLOCKS}
+        for name in _TRAINING_BLOCKS:
+            if name in given:
+                changed = {**_fields(blocks[name]), **given[name]}
+                configs[name] = _build(_BLOCKS[name], changed, place, f"{label}: {name}")
+        method = _build(cls, given.get("method", {}), place, label)
+        try:
+            method.check(configs["model"], configs["diffusion"])
+        except InputError as error:
+            raise InputError(f"{here}: {error}") from error
+        yield _Variant(label, entry.name, tuple(_fields(method).items()), **configs)
+
+
+def _check_metrics(wanted: str | Sequence[str], place: str) -> None:
+    if wanted in ("fast", "all"):
+        return
+    if isinstance(wanted, str) or not wanted:
+        raise InputError(f"{place}: evaluate.metrics = {wanted!r}: expected fast, all or a list of metrics")
+    for name in wanted:
+        if name not in METRICS:
+            raise InputError(f"{place}: evaluate.metrics: unknown metric '{name}': {nearest(name, METRICS)}")
+
+
+def _check_backbones(names: Iterable[str], place: str) -> None:
+    from bench.models.build import BACKBONES
+
+    for name in names:
+        if name not in BACKBONES:
+            raise InputError(f"{place}: unknown backbone '{name}': {nearest(name, BACKBONES)}")
