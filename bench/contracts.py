@@ -324,6 +324,22 @@ class Decoder(Protocol):
         ...
 
 
+class Denoiser(Protocol):
+    """eps_theta: the noise in z^i."""
+
+    def __call__(self, z: Tensor, i: Tensor) -> Tensor:
+        """z (R, B, D), i (R, B) in 1..L -> (R, B, D)."""
+        ...
+
+    def table(self) -> Tensor:
+        """The embedding of every diffusion step, (R, L + 1, width), computed once for a sampling loop."""
+        ...
+
+    def with_step(self, z: Tensor, embedded: Tensor) -> Tensor:
+        """The same as a call, given the step's embedding (R, 1 or B, width)."""
+        ...
+
+
 class Model(Protocol):
     """A backbone with its denoiser, R runs at once."""
 
@@ -332,15 +348,15 @@ class Model(Protocol):
     alpha_bar: Tensor  # (L + 1,), alpha_bar[0] = 1
 
     @property
-    def decoder(self) -> Decoder: ...
-
-    def encoder(self, x: Tensor) -> Tensor:
+    def encoder(self) -> Callable[[Tensor], Tensor]:
         """x (R, B, T, C) -> (R, B, width the method declares)."""
         ...
 
-    def denoiser(self, z: Tensor, i: Tensor) -> Tensor:
-        """The noise in z^i: z (R, B, D), i (R, B) in 1..L -> (R, B, D)."""
-        ...
+    @property
+    def decoder(self) -> Decoder: ...
+
+    @property
+    def denoiser(self) -> Denoiser: ...
 
     def marginal_log_prob(self, x: Tensor) -> Tensor:
         """F(x): ln of the per-time, per-channel Gaussian marginal of the training windows, nats per series, (R, B)."""

@@ -1,0 +1,101 @@
+"""The base of every method: four questions, asked in the same order, with the standard answers.
+
+    posterior      what is q(z | x)?
+    decoder_input  what past may the decoder see?
+    objective      what is minimised?
+    sample         how is a series drawn?
+
+A method file answers what it does differently. The standard answers are those of vanilla latent
+diffusion; only `objective` has none, because it is what a method is. Ingredients that combine
+with any method (the latent's route, masking) are options here.
+
+Shapes: R runs, B series, T time steps, C channels, D latent dimensions.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal, TypeVar
+
+import torch
+from torch import Tensor
+
+from bench.contracts import DiffusionConfig, Draws, Model, ModelConfig, PerRun, Posterior, Step, option
+from bench.parts.decoder_inputs import masked_past
+from bench.parts.diffusion import denoising_loss, reverse_diffusion
+from bench.parts.posteriors import GaussianPosterior
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Method(ABC):
+    """One answer to posterior collapse. Subclasses are frozen dataclasses; their fields are hyper-parameters.
+
+    The class docstring is the method's card: one sentence, the equation, the source with its
+    equation number, and "Ours:" for what differs from the source.
+    """
+
+    latent_route: Literal["first", "every_step"] = "first"  # z is the decoder's 0-th input only, or an input of every step
+    masking_rate: PerRun = option(0.0, at_least=0, at_most=1)  # share of past steps hidden from the decoder in training
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1  # raised when the same options give other numbers
+    denoises_jointly: ClassVar[bool] = False  # the objective itself trains the denoiser
+
+    def check(self, model: ModelConfig, diffusion: DiffusionConfig) -> None:
+        """Refuse options that no training could use. Raises InputError naming the method and the option."""
+        return
+
+    def encoder_width(self, latent: int) -> int:
+        """How many numbers the encoder gives per series: a mean and a log sigma per latent dimension."""
+        return 2 * latent
+
+    def posterior(self, model: Model, x: Tensor) -> Posterior:
+        """q(z | x) for x (R, B, T, C)."""
+        return GaussianPosterior.from_encoder(model.encoder(x))
+
+    def decoder_input(self, x: Tensor, draws: Draws) -> Tensor:
+        """x_1 .. x_{T-1} as the decoder may see it in training, (R, B, T-1, C)."""
+        return masked_past(x, self.masking_rate, draws)
+
+    @abstractmethod
+    def objective(self, model: Model, x: Tensor, step: Step, draws: Draws) -> dict[str, Tensor]:
+        """Terms of shape (R), in nats per series; their sum is minimised."""
+
+    def denoising(self, model: Model, posterior: Posterior, draws: Draws) -> Tensor:
+        """L_DM on latents of the frozen encoder, (R)."""
+        return denoising_loss(model, posterior.rsample(draws), draws).mean(dim=-1)
+
+    def latents(self, model: Model, n: int, draws: Draws) -> Tensor:
+        """z of n new series: the reverse diffusion from step L to 0, (R, n, D)."""
+        return reverse_diffusion(model, n, draws)
+
+    def sample(self, model: Model, n: int, draws: Draws) -> Tensor:
+        """n new series, (R, n, T, C)."""
+        return model.decoder.generate(self.latents(model, n, draws), draws)
+
+
+def per_run_fields(cls: type) -> list[str]:
+    """Names of a dataclass's fields that may differ inside a stack (annotated PerRun)."""
+    hints = typing.get_type_hints(cls, include_extras=True)
+    return [field.name for field in dataclasses.fields(cls) if hints[field.name] == PerRun]
+
+
+def stacked(items: Sequence[T], device: torch.device | str = "cpu") -> T:
+    """One instance for R runs: the PerRun fields become tensors (R,), every other field is shared.
+
+    Raises ValueError where a field that is not PerRun differs: such runs cannot share a stack.
+    """
+    first, fields = items[0], per_run_fields(type(items[0]))
+    together = {
+        name: torch.tensor([float(getattr(item, name)) for item in items], dtype=torch.float32, device=device)
+        for name in fields
+    }
+    if any(dataclasses.replace(item, **{name: getattr(first, name) for name in fields}) != first for item in items):  # type: ignore[type-var]
+        raise ValueError(f"runs of one stack differ in more than {fields}")
+    return dataclasses.replace(first, **together)  # type: ignore[type-var]

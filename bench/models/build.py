@@ -1,0 +1,79 @@
+"""From a configuration to a model of R runs: encoder, decoder, denoiser, schedule, marginal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from bench.contracts import Decoder, DiffusionConfig, ModelConfig
+from bench.method import Method
+from bench.models.denoiser import Denoiser
+from bench.models.lstm import LSTMDecoder, LSTMEncoder
+from bench.parts.diffusion import linear_schedule
+from bench.parts.likelihoods import gaussian_log_prob
+
+BACKBONES: Mapping[str, tuple[Callable[..., nn.Module], Callable[..., nn.Module]]] = {
+    "lstm": (LSTMEncoder, LSTMDecoder),
+}
+"""Registered name -> encoder and decoder; both have the constructor arguments of the LSTM's."""
+
+
+class StackedModel(nn.Module):
+    """See `bench.contracts.Model`. Parameters are zero until `bench.models.stacked.initialise`.
+
+    `marginal_mean` and `marginal_sigma` (R, T, C) hold the Gaussian marginal F of the training
+    windows; they are saved with the weights.
+    """
+
+    def __init__(
+        self,
+        runs: int,
+        shape: tuple[int, int],
+        method: Method,
+        backbone: str,
+        config: ModelConfig,
+        diffusion: DiffusionConfig,
+    ) -> None:
+        super().__init__()
+        window, channels = shape
+        make_encoder, make_decoder = BACKBONES[backbone]
+        sizes = {"runs": runs, "channels": channels, "hidden": config.hidden, "layers": config.layers}
+        self.runs, self.latent = runs, config.latent
+        self.likelihood, self.sigma_min = config.likelihood, config.sigma_min
+        self.encoder = make_encoder(**sizes, outputs=method.encoder_width(config.latent))
+        self.decoder: Decoder = make_decoder(  # type: ignore[assignment]
+            **sizes,
+            latent=config.latent,
+            window=window,
+            every_step=method.latent_route == "every_step",
+            likelihood=config.likelihood,
+            sigma_min=config.sigma_min,
+        )
+        self.denoiser = Denoiser(runs, config.latent, diffusion.hidden, diffusion.L)
+        self.alpha_bar: Tensor
+        self.register_buffer("alpha_bar", linear_schedule(diffusion.L), persistent=False)
+        self.marginal_mean: Tensor
+        self.register_buffer("marginal_mean", torch.zeros(runs, window, channels))
+        self.marginal_sigma: Tensor
+        self.register_buffer("marginal_sigma", torch.ones(runs, window, channels))
+
+    def fit_marginal(self, windows: Sequence[Tensor]) -> None:
+        """F from each run's training windows (n, T, C); its sigma has the decoder's lower bound, or is 1 under `mse`."""
+        self.marginal_mean.copy_(torch.stack([x.mean(dim=0) for x in windows]))
+        if self.likelihood == "gaussian":
+            sigma = torch.stack([x.std(dim=0, correction=0) for x in windows])
+            self.marginal_sigma.copy_(sigma.clamp(min=self.sigma_min))
+
+    def marginal_log_prob(self, x: Tensor) -> Tensor:
+        """F(x) in nats per series: (R, B, T, C) -> (R, B)."""
+        return gaussian_log_prob(x, self.marginal_mean[:, None], self.marginal_sigma[:, None])
+
+    def autoencoder(self) -> list[nn.Module]:
+        """What the first stage trains."""
+        return [self.encoder, self.decoder]  # type: ignore[list-item]
+
+    def state_of(self, run: int) -> dict[str, Tensor]:
+        """One run's weights, each (1, ...), on the CPU."""
+        return {name: value[run : run + 1].detach().cpu().contiguous() for name, value in self.state_dict().items()}

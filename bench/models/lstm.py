@@ -1,0 +1,172 @@
+"""The LSTM backbone: one operation with two kernels, an encoder and an autoregressive decoder.
+
+On a CPU (and for one run on CUDA) each run goes through torch's native LSTM; several runs on a
+GPU go through one batched recurrence. Both are the same function (tested against each other).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from bench.contracts import Draws, Likelihood
+from bench.models.head import Head
+from bench.models.lstm_tangent import lstm_tangent_sweep
+from bench.models.stacked import Linear, linear, parameter, per_run
+
+Weights = tuple[Tensor, Tensor, Tensor]
+"""One layer: weight_ih (R, 4H, in), weight_hh (R, 4H, H), bias (R, 4H); gates in torch's order i, f, g, o."""
+
+
+def _cell(gates: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+    """h and c after one step: gates (..., 4H), c (..., H)."""
+    i, f, g, o = gates.chunk(4, dim=-1)
+    c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+    return o.sigmoid() * c.tanh(), c
+
+
+def _native(u: Tensor, layers: Sequence[Weights]) -> Tensor:
+    outputs = []
+    for run, inputs in enumerate(u.unbind()):
+        flat = []
+        for weight_ih, weight_hh, bias in layers:
+            b = bias.unbind()[run]
+            flat += [weight_ih.unbind()[run], weight_hh.unbind()[run], b, torch.zeros_like(b)]
+        zeros = u.new_zeros(len(layers), u.shape[1], layers[0][1].shape[-1])
+        train = torch.is_grad_enabled()
+        outputs.append(
+            torch._VF.lstm(inputs, (zeros, zeros), flat, True, len(layers), 0.0, train, False, True)[0]  # type: ignore[attr-defined]
+        )
+    return per_run(outputs)
+
+
+def _stacked(u: Tensor, layers: Sequence[Weights]) -> Tensor:
+    for weight_ih, weight_hh, bias in layers:
+        from_input = (u.flatten(1, 2) @ weight_ih.mT + bias[:, None]).unflatten(1, u.shape[1:3])
+        h = c = u.new_zeros(*u.shape[:2], weight_hh.shape[-1])
+        states = []
+        for gates in from_input.unbind(2):  # unbind, not [:, :, t]: its backward does not fill zeros T times
+            h, c = _cell(torch.baddbmm(gates, h, weight_hh.mT), c)
+            states.append(h)
+        u = torch.stack(states, dim=2)
+    return u
+
+
+def lstm(u: Tensor, layers: Sequence[Weights]) -> Tensor:
+    """The top layer's hidden states from zero initial states: u (R, B, T, in) -> (R, B, T, H)."""
+    return _native(u, layers) if u.device.type == "cpu" or len(u) == 1 else _stacked(u, layers)
+
+
+class LSTM(nn.Module):
+    """`lstm` with its parameters, drawn as torch's nn.LSTM draws them (one bias: torch's second is redundant)."""
+
+    def __init__(self, runs: int, inputs: int, hidden: int, layers: int) -> None:
+        super().__init__()
+        bound = 1 / math.sqrt(hidden)
+        self.weights = nn.ParameterList()
+        for layer in range(layers):
+            width = inputs if layer == 0 else hidden
+            for shape in ((4 * hidden, width), (4 * hidden, hidden), (4 * hidden,)):
+                self.weights.append(parameter(runs, *shape, bound=bound))
+
+    @property
+    def layers(self) -> list[Weights]:
+        """Per layer: weight_ih, weight_hh, bias."""
+        flat = list(self.weights)
+        return [(flat[k], flat[k + 1], flat[k + 2]) for k in range(0, len(flat), 3)]
+
+    def forward(self, u: Tensor) -> Tensor:
+        """(R, B, T, inputs) -> (R, B, T, H)."""
+        return lstm(u, self.layers)
+
+
+class LSTMEncoder(nn.Module):
+    """x (R, B, T, C) -> a linear map of the last hidden state, (R, B, outputs)."""
+
+    def __init__(self, runs: int, channels: int, hidden: int, layers: int, outputs: int) -> None:
+        super().__init__()
+        self.lstm = LSTM(runs, channels, hidden, layers)
+        self.output = Linear(runs, hidden, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(R, B, T, C) -> (R, B, outputs)."""
+        return self.output(self.lstm(x)[:, :, -1])
+
+
+def decoder_inputs(z: Tensor, past: Tensor, every_step: bool) -> Tensor:
+    """u_t = [x_{t-1}, z_t] with x_0 = 0, and z_t = z at t = 1 (at every t, with `every_step`).
+
+    z (..., B, D), past x_1..x_{T-1} (..., B, T-1, C) -> (..., B, T, C + D). So the latent is the
+    0-th input of the sequence [z, x_1, .., x_{T-1}], and the LSTM's first cell sees nothing else.
+    """
+    x = functional.pad(past, (0, 0, 1, 0))
+    steps = x.shape[-2]
+    z = z.unsqueeze(-2)
+    rest = z.expand(*z.shape[:-2], steps - 1, z.shape[-1])
+    return torch.cat([x, torch.cat([z, rest if every_step else torch.zeros_like(rest)], dim=-2)], dim=-1)
+
+
+class LSTMDecoder(nn.Module):
+    """h_t = f_dec([z, x_1, .., x_{t-1}]), p(x_t | h_t); see `bench.contracts.Decoder`.
+
+    The state h_t is the top layer's hidden state (not the LSTM's cell).
+    """
+
+    def __init__(self, runs: int, channels: int, latent: int, hidden: int, layers: int, window: int,
+                 every_step: bool, likelihood: str, sigma_min: float) -> None:
+        super().__init__()
+        self.every_step, self.window = every_step, window
+        self.lstm = LSTM(runs, channels + latent, hidden, layers)
+        self.head = Head(runs, hidden, channels, likelihood, sigma_min)
+
+    def states(self, z: Tensor, past: Tensor) -> Tensor:
+        """z (R, B, D), past (R, B, T-1, C) -> h (R, B, T, H)."""
+        return self.lstm(decoder_inputs(z, past, self.every_step))
+
+    def forward(self, z: Tensor, past: Tensor) -> Likelihood:
+        """z (R, B, D), past (R, B, T-1, C) -> p(x | z, past)."""
+        return self.head(self.states(z, past))
+
+    @torch.no_grad()
+    def generate(self, z: Tensor, draws: Draws) -> Tensor:
+        """Draw x_1, then each x_t from its own past: z (R, B, D) -> (R, B, T, C)."""
+        runs, batch, _ = z.shape
+        channels = self.head.mean.bias.shape[-1]
+        x = z.new_zeros(runs, batch, channels)
+        nothing = torch.zeros_like(z)
+        states = [(z.new_zeros(runs, batch, hh.shape[-1]),) * 2 for _, hh, _ in self.lstm.layers]
+        series = []
+        for t in range(self.window):
+            u = torch.cat([x, z if self.every_step or t == 0 else nothing], dim=-1)
+            for layer, (weight_ih, weight_hh, bias) in enumerate(self.lstm.layers):
+                h, c = states[layer]
+                states[layer] = _cell(linear(u, weight_ih, bias) + linear(h, weight_hh), c)
+                u = states[layer][0]
+            x = self.head(u.unsqueeze(2)).sample(draws).squeeze(2)
+            series.append(x)
+        return torch.stack(series, dim=2)
+
+    def single(self, run: int) -> SingleLSTMDecoder:
+        """The decoder of one run as a plain function of z (B, D) and x_prev (B, T-1, C)."""
+        layers = [(ih[run].detach(), hh[run].detach(), bias[run].detach()) for ih, hh, bias in self.lstm.layers]
+        return SingleLSTMDecoder(layers, self.every_step)
+
+
+class SingleLSTMDecoder:
+    """One run's h = f_dec(z, x_prev), with exact tangents for the dependency measures."""
+
+    def __init__(self, layers: list[Weights], every_step: bool) -> None:
+        self.layers, self.every_step = layers, every_step
+
+    def __call__(self, z: Tensor, x_prev: Tensor) -> Tensor:
+        """z (B, D), x_prev (B, T-1, C) -> h (B, T, H)."""
+        layers = [(ih[None], hh[None], bias[None]) for ih, hh, bias in self.layers]
+        return _stacked(decoder_inputs(z, x_prev, self.every_step)[None], layers)[0]
+
+    def tangent_sweep(self, s: Tensor, z: Tensor, x_prev: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """h and its three tangents at the point s (B,) of the path; see `lstm_tangent_sweep`."""
+        return lstm_tangent_sweep(self.layers, s, z, x_prev, self.every_step)

@@ -1,0 +1,118 @@
+"""Networks of many runs at once: every parameter is (R, ...), every activation (R, B, ...).
+
+On a CPU each run's product is computed by the same kernel call that it would get alone, so a
+stacked run equals a solo run; on a GPU the runs share one batched product.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from bench.randomness import Randomness
+
+
+def parameter(runs: int, *shape: int, bound: float, centre: float = 0.0) -> nn.Parameter:
+    """A parameter of shape (runs, *shape), to be drawn uniformly from centre +- bound by `initialise`."""
+    created = nn.Parameter(torch.full((runs, *shape), float(centre)))
+    created.bound = bound  # type: ignore[attr-defined]
+    return created
+
+
+def initialise(module: nn.Module, randomness: Randomness) -> None:
+    """Draw every parameter from its own stream, named after it.
+
+    Two methods with the same part in the same shape so begin from the same numbers, whatever
+    other parts they have.
+    """
+    for name, weights in module.named_parameters():
+        if weights.bound > 0:
+            noise = randomness.draws(f"initial {name}").uniform(*weights.shape[1:])
+            weights.data.add_((2 * noise - 1).to(weights.device) * weights.bound)
+
+
+def per_run(parts: list[Tensor]) -> Tensor:
+    """Stack the results of single runs; one run is a view."""
+    return parts[0].unsqueeze(0) if len(parts) == 1 else torch.stack(parts)
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """y_r = x_r W_r^T + b_r: x (R, ..., in), weight (R, out, in), bias (R, out) -> (R, ..., out)."""
+    if x.device.type == "cpu":
+        biases = [None] * len(weight) if bias is None else bias.unbind()
+        rows = zip(x.unbind(), weight.unbind(), biases, strict=True)
+        return per_run([functional.linear(*row) for row in rows])
+    flat = x.reshape(len(x), -1, x.shape[-1])
+    product = flat @ weight.mT if bias is None else torch.baddbmm(bias[:, None], flat, weight.mT)
+    return product.reshape(*x.shape[:-1], -1)
+
+
+class Linear(nn.Module):
+    """`linear` with its parameters, drawn as torch's nn.Linear draws them."""
+
+    def __init__(self, runs: int, inputs: int, outputs: int) -> None:
+        super().__init__()
+        bound = 1 / math.sqrt(inputs)
+        self.weight = parameter(runs, outputs, inputs, bound=bound)
+        self.bias = parameter(runs, outputs, bound=bound)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(R, ..., inputs) -> (R, ..., outputs)."""
+        return linear(x, self.weight, self.bias)
+
+
+class Flat:
+    """The parameters of some modules as one buffer (R, P), and their gradients as another.
+
+    The modules' parameters become views of the buffer, so one row-wise update moves them all.
+    """
+
+    def __init__(self, modules: Iterable[nn.Module]) -> None:
+        parameters = [weights for module in modules for weights in module.parameters()]
+        runs = len(parameters[0])
+        self.values = torch.cat([weights.data.reshape(runs, -1) for weights in parameters], dim=-1)
+        self.gradients = torch.zeros_like(self.values)
+        start = 0
+        for weights in parameters:
+            end = start + weights[0].numel()
+            weights.data = self.values[:, start:end].view(weights.shape)
+            weights.grad = self.gradients[:, start:end].view(weights.shape)
+            start = end
+
+
+class RowAdam:
+    """Adam (Kingma and Ba 2015, arXiv:1412.6980, algorithm 1) with a learning rate and a gradient norm per run.
+
+    learning_rate (R,), clip_norm a number. A row whose gradient is not finite, or that is not
+    `active`, stays as it is.
+    """
+
+    betas = (0.9, 0.999)
+    epsilon = 1e-8
+
+    def __init__(self, flat: Flat, learning_rate: Tensor, clip_norm: float) -> None:
+        self.flat, self.learning_rate, self.clip_norm = flat, learning_rate, clip_norm
+        self._first = torch.zeros_like(flat.values)
+        self._second = torch.zeros_like(flat.values)
+        self._count = 0
+
+    @torch.no_grad()
+    def step(self, active: Tensor) -> None:
+        """One update of the rows where active (R,) is true; clears the gradients."""
+        gradient = self.flat.gradients
+        norm = gradient.norm(dim=-1, keepdim=True)
+        moves = active[:, None] & norm.isfinite()
+        clipped = gradient * (self.clip_norm / (norm + 1e-6)).clamp(max=1)
+        gradient.copy_(torch.where(moves, clipped, 0))
+        self._count += 1
+        first, second = self.betas
+        self._first.lerp_(gradient, 1 - first)
+        self._second.mul_(second).addcmul_(gradient, gradient, value=1 - second)
+        denominator = (self._second / (1 - second**self._count)).sqrt_().add_(self.epsilon)
+        rate = self.learning_rate[:, None] * moves / (1 - first**self._count)
+        self.flat.values.sub_(self._first.div(denominator).mul_(rate))
+        gradient.zero_()

@@ -1,0 +1,20 @@
+"""What past the decoder may see."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from bench.contracts import Draws, PerRun
+
+
+def masked_past(x: Tensor, rate: PerRun, draws: Draws) -> Tensor:
+    """x_1 .. x_{T-1} with whole time steps dropped at random (set to 0, the training mean).
+
+    x (R, B, T, C) -> (R, B, T-1, C); each (series, step) is dropped with probability `rate`, a
+    number or (R,). Source: word dropout, Bowman et al. 2016, arXiv:1511.06349, sec. 3.
+    The stream is advanced whatever the rate is, so that the draws after it stay paired.
+    """
+    runs, batch, steps, _ = x.shape
+    kept = draws.uniform(batch, steps - 1, 1) >= torch.as_tensor(rate, device=x.device).reshape(-1, 1, 1, 1)
+    return x[:, :, :-1] * kept

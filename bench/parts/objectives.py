@@ -1,0 +1,31 @@
+"""Terms of an objective: schedules of weights, and penalties. Nats per series throughout."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from bench.contracts import PerRun, Step
+
+
+def linear_warm_up(step: Step, share: PerRun) -> Tensor:
+    """A weight from 0 to 1 over the first `share` of training, then 1.
+
+    Source: Bowman et al. 2016, arXiv:1511.06349, sec. 3 (there a sigmoid; linear is the common form).
+
+    >>> [float(linear_warm_up(Step(k, 100), 0.5)) for k in (0, 25, 50, 99)]
+    [0.0, 0.5, 1.0, 1.0]
+    """
+    return (step.fraction / torch.as_tensor(share, dtype=torch.float32)).clamp(max=1.0)
+
+
+def cyclical_warm_up(step: Step, cycles: PerRun, share: PerRun) -> Tensor:
+    """`linear_warm_up` begun anew `cycles` times, each over `share` of its cycle.
+
+    Source: Fu et al. 2019, arXiv:1903.10145, eq. 6 and 7 (4 cycles, ratio .5).
+
+    >>> [float(cyclical_warm_up(Step(k, 100), 4, 0.5)) for k in (0, 5, 20, 25, 30)]
+    [0.0, 0.4000000059604645, 1.0, 0.0, 0.4000000059604645]
+    """
+    position = torch.as_tensor(step.fraction * torch.as_tensor(cycles, dtype=torch.float64)) % 1
+    return (position.float() / torch.as_tensor(share, dtype=torch.float32)).clamp(max=1.0)

@@ -1,0 +1,83 @@
+"""q(z | x): what an encoder says about the latent."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from bench.contracts import Draws, Posterior
+
+P = TypeVar("P", bound=Posterior)
+
+
+def _take(values: Tensor, index: Tensor) -> Tensor:
+    """Rows of each run: values (R, n, D), index (R, b) -> (R, b, D)."""
+    return torch.gather(values, 1, index.unsqueeze(-1).expand(-1, -1, values.shape[-1]))
+
+
+@dataclass(frozen=True)
+class GaussianPosterior:
+    """N(mean, diag exp(log_sigma)^2), both (R, B, D)."""
+
+    mean: Tensor
+    log_sigma: Tensor
+
+    @classmethod
+    def from_encoder(cls, output: Tensor) -> GaussianPosterior:
+        """The two halves of an encoder's output (R, B, 2D)."""
+        mean, log_sigma = output.chunk(2, dim=-1)
+        return cls(mean, log_sigma.clamp(-7, 7))  # sigma in [9e-4, 1.1e3]: no overflow in exp
+
+    def rsample(self, draws: Draws) -> Tensor:
+        """z = mean + sigma eps, (R, B, D)."""
+        return self.mean + self.log_sigma.exp() * draws.normal(*self.mean.shape[1:])
+
+    def kl(self) -> Tensor:
+        """KL(q || N(0, 1)) per dimension, (R, B, D).
+
+        >>> import torch
+    >>> q = GaussianPosterior(torch.tensor([[[1.0]]]), torch.zeros(1, 1, 1))
+        >>> float(q.kl())  # half the squared mean at unit variance
+        0.5
+        """
+        return 0.5 * (self.mean.square() + (2 * self.log_sigma).exp() - 1) - self.log_sigma
+
+    def rows(self, index: Tensor) -> GaussianPosterior:
+        """The posterior of some of the series; index (R, b)."""
+        return GaussianPosterior(_take(self.mean, index), _take(self.log_sigma, index))
+
+
+@dataclass(frozen=True)
+class DeterministicPosterior:
+    """A single point v = f_enc(x), (R, B, D); it has no density, so no KL."""
+
+    mean: Tensor
+
+    @classmethod
+    def normalised(cls, output: Tensor) -> DeterministicPosterior:
+        """Layer norm without an affine part, so that |v|^2 = D and the noise of z^i means the same for every run."""
+        return cls(functional.layer_norm(output, output.shape[-1:]))
+
+    def rsample(self, draws: Draws) -> Tensor:
+        """v itself, (R, B, D)."""
+        return self.mean
+
+    def kl(self) -> None:
+        """None: a point has no KL to a density."""
+        return
+
+    def rows(self, index: Tensor) -> DeterministicPosterior:
+        """The posterior of some of the series; index (R, b)."""
+        return DeterministicPosterior(_take(self.mean, index))
+
+
+def concatenate(parts: Sequence[P]) -> P:
+    """One posterior for the series of several; every field of the parts is (R, b, D)."""
+    names = [field.name for field in dataclasses.fields(parts[0])]  # type: ignore[type-var, arg-type]
+    return type(parts[0])(**{name: torch.cat([getattr(part, name) for part in parts], dim=1) for name in names})

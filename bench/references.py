@@ -1,0 +1,72 @@
+"""Rows that are no method: floors that no sampler can beat by luck, and controls that show what a metric rewards.
+
+Each takes the windows of a data set and returns (reference, samples), n of each, as if a method
+had drawn the samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from bench.contracts import Splits
+
+REFERENCES_VERSION = 1
+
+Pair = tuple[np.ndarray, np.ndarray]
+
+
+def evaluation_size(splits: Splits, n_samples: int) -> int:
+    """n of every sample metric: min(n_samples, test windows)."""
+    return min(n_samples, len(splits.test))
+
+
+def reference_windows(splits: Splits, n: int, rng: np.random.Generator) -> np.ndarray:
+    """The n test windows that every method of a (data set, seed) is compared with, (n, T, C)."""
+    return splits.test[rng.permutation(len(splits.test))[:n]]
+
+
+def floor_noise(splits: Splits, n: int, rng: np.random.Generator) -> Pair:
+    """Half of train against the other half: sampling noise alone (n is smaller where train is short)."""
+    order = rng.permutation(len(splits.train))
+    half = min(n, len(order) // 2)
+    return splits.train[order[:half]], splits.train[order[half : 2 * half]]
+
+
+def floor_shift(splits: Splits, n: int, rng: np.random.Generator) -> Pair:
+    """Train against test: sampling noise plus the shift between the parts, what a perfect copy of train scores."""
+    return reference_windows(splits, n, rng), _train(splits, n, rng)
+
+
+def constant_mean(splits: Splits, n: int, rng: np.random.Generator) -> Pair:
+    """The mean training window, n times: what a metric gives for no diversity at all."""
+    return reference_windows(splits, n, rng), np.repeat(splits.train.mean(axis=0, keepdims=True), n, axis=0)
+
+
+def gaussian_fit(splits: Splits, n: int, rng: np.random.Generator) -> Pair:
+    """Draws from one Gaussian with the full covariance of the flattened training windows."""
+    reference = reference_windows(splits, n, rng)
+    flat = splits.train.reshape(len(splits.train), -1).astype(np.float64)
+    mean = flat.mean(axis=0)
+    # x = mean + (X - mean)^T w / sqrt(n - 1) with w ~ N(0, I) has the sample covariance, singular or not.
+    values, vectors = np.linalg.eigh(np.cov(flat, rowvar=False))
+    root = vectors * np.sqrt(np.clip(values, 0, None))
+    draws = mean + rng.standard_normal((n, len(mean))) @ root.T
+    return reference, draws.reshape(n, *splits.train.shape[1:]).astype(np.float32)
+
+
+def time_shuffled(splits: Splits, n: int, rng: np.random.Generator) -> Pair:
+    """Training windows with their time steps permuted: right marginals, no dynamics."""
+    reference = reference_windows(splits, n, rng)
+    order = rng.permuted(np.tile(np.arange(splits.window), (n, 1)), axis=1)
+    return reference, np.take_along_axis(_train(splits, n, rng), order[:, :, None], axis=1)
+
+
+def _train(splits: Splits, n: int, rng: np.random.Generator) -> np.ndarray:
+    return splits.train[rng.choice(len(splits.train), size=n, replace=len(splits.train) < n)]
+
+
+REFERENCES: Mapping[str, Callable[[Splits, int, np.random.Generator], Pair]] = {
+    name.__name__: name for name in (floor_noise, floor_shift, constant_mean, gaussian_fit, time_shuffled)
+}

@@ -1,0 +1,264 @@
+"""One training loop for every method: the autoencoder stage, then the denoiser on the frozen encoder.
+
+Losses and clipping are in nats per value (the objective divided by T * C), so that one learning
+rate and one `clip_norm` serve every window. A run that diverges stops moving and keeps its
+reason; its neighbours in the stack do not notice.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.contracts import DiffusionConfig, ModelConfig, Posterior, Splits, Step, TrainConfig
+from bench.method import Method, stacked
+from bench.models.build import StackedModel
+from bench.models.stacked import Flat, RowAdam, initialise
+from bench.parts.posteriors import concatenate
+from bench.randomness import Randomness
+
+CHECKS = 20  # of the own NLL on validation series, evenly over the autoencoder stage
+WARM_UP = 0.1  # share of the stage before the divergence guard looks
+TOLERANCE = 1.0  # nats per value by which the own NLL may exceed the marginal's
+PATIENCE = 3  # checks in a row
+VALIDATION_SERIES = 256
+CURVE_POINTS = 50
+
+
+@dataclass
+class Curves:
+    """Means of each term between recorded steps, per run."""
+
+    runs: int
+    rows: list[tuple[int, int, str, str, float]] = field(default_factory=list)  # run, step, stage, term, value
+
+    def record(self, stage: str, step: int, sums: dict[str, Tensor], count: int, active: Tensor) -> None:
+        """Add one point for every active run."""
+        for term, total in sums.items():
+            for run, value in enumerate((total / count).tolist()):
+                if active[run]:
+                    self.rows.append((run, step, stage, term, value))
+
+
+@dataclass
+class Trained:
+    """A stack after training. `diverged` holds a run's reason, or an empty text."""
+
+    model: StackedModel
+    method: Method
+    diverged: list[str]
+    curves: Curves
+    autoencoder_seconds: float
+    denoiser_seconds: float
+
+
+class Windows:
+    """The windows of each run on the device, and batches of them."""
+
+    def __init__(self, parts: Sequence[np.ndarray], device: torch.device) -> None:
+        loaded: dict[int, Tensor] = {}  # runs that share their windows share the memory
+        for part in parts:
+            loaded.setdefault(id(part), torch.from_numpy(np.ascontiguousarray(part)).to(device))
+        self.parts = [loaded[id(part)] for part in parts]
+        self.last = torch.tensor([len(part) - 1 for part in parts], device=device)
+
+    def at(self, index: Tensor) -> Tensor:
+        """index (R, B) -> (R, B, T, C)."""
+        if len(self.parts) == 1:
+            return self.parts[0][index[0]].unsqueeze(0)
+        return torch.stack([part[rows] for part, rows in zip(self.parts, index, strict=True)])
+
+
+def own_nll(model: StackedModel, method: Method, x: Tensor, randomness: Randomness) -> Tensor:
+    """-ln p(x | own z) in nats per value, (R), with the full past and the same noise at every call."""
+    training = model.training
+    model.eval()
+    with torch.no_grad():
+        z = method.posterior(model, x).rsample(randomness.draws("validation posterior"))
+        log_p = model.decoder(z, x[:, :, :-1]).log_prob(x)
+    model.train(training)
+    return -log_p.mean(dim=-1) / x[0, 0].numel()
+
+
+class Guard:
+    """Notices runs that cannot recover: a loss that is no number, or an own NLL far above the marginal's.
+
+    A penalty without lower bound diverges without a NaN: its loss falls for ever while the model
+    of the data gets worse. So the NLL is watched, not the loss.
+    """
+
+    def __init__(self, runs: int) -> None:
+        self.reasons = [""] * runs
+        self._strikes = [0] * runs
+
+    @property
+    def active(self) -> list[bool]:
+        """Which runs still train."""
+        return [not reason for reason in self.reasons]
+
+    def watch_loss(self, finite: Tensor, step: int) -> None:
+        """finite (R): whether each run's loss and gradient were numbers until this step."""
+        for run, good in enumerate(finite.tolist()):
+            if not good and not self.reasons[run]:
+                self.reasons[run] = f"loss or gradient was not finite by step {step}"
+
+    def watch_nll(self, own: Tensor, marginal: Tensor, step: int) -> None:
+        """own, marginal (R) in nats per value."""
+        for run, (value, bound) in enumerate(zip(own.tolist(), marginal.tolist(), strict=True)):
+            above = not value <= bound + TOLERANCE  # true for a NaN as well
+            self._strikes[run] = self._strikes[run] + 1 if above else 0
+            if self._strikes[run] >= PATIENCE and not self.reasons[run]:
+                self.reasons[run] = (
+                    f"own NLL {value:.3g} nats per value at step {step}, above the marginal's {bound:.3g} "
+                    f"by more than {TOLERANCE:g} at {PATIENCE} checks in a row"
+                )
+
+
+def train_stack(
+    methods: Sequence[Method],
+    splits: Sequence[Splits],
+    keys: Sequence[tuple[str, int]],
+    backbone: str,
+    config: ModelConfig,
+    train: Sequence[TrainConfig],
+    diffusion: Sequence[DiffusionConfig],
+    device: torch.device | str = "cpu",
+) -> Trained:
+    """Train R runs together; keys are (data set key, seed), the other sequences hold one item per run."""
+    device, runs = torch.device(device), len(methods)
+    method, budget, schedule = stacked(methods, device), stacked(train, device), stacked(diffusion, device)
+    randomness = Randomness(keys, device)
+    model = StackedModel(runs, splits[0].train.shape[1:], method, backbone, config, diffusion[0]).to(device)
+    initialise(model, randomness)
+    windows = Windows([part.train for part in splits], device)
+    model.fit_marginal(windows.parts)
+
+    curves, guard = Curves(runs), Guard(runs)
+    began = time.perf_counter()
+    model.train()
+    _train_autoencoder(model, method, windows, _validation(splits, randomness), budget, randomness, guard, curves)
+    model.eval()
+    middle = time.perf_counter()
+    # A joint objective has moved the denoiser train.steps times already: equal updates for every method.
+    done = budget.steps if method.denoises_jointly else 0
+    _train_denoiser(model, method, windows, schedule, schedule.steps - done, randomness, guard, curves)
+    return Trained(model, method, guard.reasons, curves, middle - began, time.perf_counter() - middle)
+
+
+def _validation(splits: Sequence[Splits], randomness: Randomness) -> Tensor:
+    """The same number of validation series for each run, (R, n, T, C)."""
+    n = min(VALIDATION_SERIES, *(len(part.validation) for part in splits))
+    windows = Windows([part.validation for part in splits], randomness.device)
+    last = randomness.draws("validation series").uniform(max(len(part.validation) for part in splits))
+    chosen = [order[: len(part.validation)].argsort()[:n] for order, part in zip(last, splits, strict=True)]
+    return windows.at(torch.stack(chosen))
+
+
+def _updates(
+    terms_at: Callable[[int], dict[str, Tensor]],
+    optimiser: RowAdam,
+    steps: int,
+    stage: str,
+    guard: Guard,
+    curves: Curves,
+    check: Callable[[int], None] | None = None,
+) -> None:
+    """The loop itself: terms, backward, clip and update row by row; curves and checks on the way."""
+    flags = {"device": optimiser.flat.values.device}
+    active, finite = torch.tensor(guard.active, **flags), torch.ones(len(guard.reasons), dtype=torch.bool, **flags)
+    curve_every, check_every = max(1, steps // CURVE_POINTS), max(1, steps // CHECKS)
+    sums: dict[str, Tensor] = {}
+    count = 0
+    for step in range(steps):
+        if step % check_every == 0 and not any(guard.active):
+            return
+        terms = terms_at(step)
+        loss = sum(terms.values(), torch.zeros(()))
+        assert isinstance(loss, Tensor)
+        # A run that is out has a constant loss: its rows get no gradient, not even a NaN times zero.
+        torch.where(active, loss, 0).sum().backward()
+        finite = finite & (loss.isfinite() | ~active) & optimiser.flat.gradients.isfinite().all(dim=-1)
+        optimiser.step(active)
+        count += 1
+        sums = {name: sums.get(name, 0) + value.detach() for name, value in terms.items()}
+        if (step + 1) % curve_every == 0 or step + 1 == steps:
+            curves.record(stage, step + 1, sums, count, active)
+            sums, count = {}, 0
+        if (step + 1) % check_every == 0 or step + 1 == steps:
+            guard.watch_loss(finite, step + 1)
+            if check is not None:
+                check(step + 1)
+            active = torch.tensor(guard.active, **flags)
+
+
+def _train_autoencoder(
+    model: StackedModel,
+    method: Method,
+    windows: Windows,
+    validation: Tensor,
+    budget: TrainConfig,
+    randomness: Randomness,
+    guard: Guard,
+    curves: Curves,
+) -> None:
+    order, draws = randomness.draws("batches"), randomness.draws("objective")
+    parts = [*model.autoencoder(), *([model.denoiser] if method.denoises_jointly else [])]
+    flat = Flat(parts)
+    optimiser = RowAdam(flat, budget.learning_rate, budget.clip_norm)
+    values = validation[0, 0].numel()
+    marginal = -model.marginal_log_prob(validation).mean(dim=-1) / values
+    best, kept = torch.full_like(marginal, torch.inf), flat.values.clone()
+
+    def terms_at(step: int) -> dict[str, Tensor]:
+        x = windows.at(order.steps(0, windows.last, budget.batch_size))
+        terms = method.objective(model, x, Step(step, budget.steps), draws)
+        return {name: value / values for name, value in terms.items()}
+
+    def check(step: int) -> None:
+        own = own_nll(model, method, validation, randomness)
+        curves.record("autoencoder", step, {"validation_nll_own": own}, 1, torch.tensor(guard.active))
+        if step > WARM_UP * budget.steps:
+            guard.watch_nll(own, marginal, step)
+        better = own < best
+        best[better] = own[better]
+        kept[better] = flat.values[better]
+
+    _updates(terms_at, optimiser, budget.steps, "autoencoder", guard, curves, check)
+    if budget.select == "best_validation":
+        flat.values.copy_(kept)
+
+
+def _train_denoiser(
+    model: StackedModel,
+    method: Method,
+    windows: Windows,
+    schedule: DiffusionConfig,
+    steps: int,
+    randomness: Randomness,
+    guard: Guard,
+    curves: Curves,
+) -> None:
+    if steps <= 0 or not any(guard.active):
+        return
+    order, draws = randomness.draws("denoiser batches"), randomness.draws("denoiser")
+    optimiser = RowAdam(Flat([model.denoiser]), schedule.learning_rate, clip_norm=1.0)
+    latents = encode(model, method, windows)
+
+    def terms_at(step: int) -> dict[str, Tensor]:
+        rows = order.steps(0, windows.last, schedule.batch_size)
+        return {"denoising": method.denoising(model, latents.rows(rows), draws) / model.latent}
+
+    _updates(terms_at, optimiser, steps, "denoiser", guard, curves)
+
+
+@torch.no_grad()
+def encode(model: StackedModel, method: Method, windows: Windows, chunk: int = 1024) -> Posterior:
+    """The posterior of all training windows; a run with fewer windows than another repeats its last one."""
+    most = int(windows.last.max()) + 1
+    index = torch.minimum(torch.arange(most, device=windows.last.device), windows.last[:, None])
+    return concatenate([method.posterior(model, windows.at(rows)) for rows in index.split(chunk, dim=1)])
