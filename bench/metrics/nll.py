@@ -1,0 +1,67 @@
+"""How well the decoder explains a series from its own latent, and from latents that are not its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bench.contracts import LatentEvaluation, Measurement
+from bench.metrics.base import CHUNK, LatentMetric, own_latents, spread, undefined
+from bench.registry import register_metric
+
+
+def shifted(permutation: Tensor) -> Tensor:
+    """An arrangement of 0..n-1 without a fixed point: each index gets its successor in `permutation`'s order, (n,)."""
+    other = torch.empty_like(permutation)
+    other[permutation] = permutation.roll(-1)
+    return other
+
+
+def nll_per_value(model: object, z: Tensor, series: Tensor) -> Tensor:
+    """-ln p(x | z) / (T * C) of series (n, T, C) given latents z (1, n, D), in nats per value, (n,)."""
+    parts = []
+    for latent, x in zip(z.split(CHUNK, dim=1), series[None].split(CHUNK, dim=1), strict=True):
+        parts.append(-model.decoder(latent, x[:, :, :-1]).log_prob(x)[0])  # type: ignore[attr-defined]
+    return torch.cat(parts) / series[0].numel()
+
+
+@register_metric("nll")
+@dataclass(frozen=True)
+class NLL(LatentMetric):
+    """The negative log-likelihood of a test series under five sources of what the decoder is told.
+
+        -ln p(x | z, past) / (T * C),   past = x_1 .. x_{T-1}
+        own: z ~ q(z | x)   permuted: z of another test series   noise: z ~ N(0, I)   zero: z = 0
+        marginal: no decoder, the per-time, per-channel Gaussian of the training windows
+
+    `nll_permuted - nll_own` is the honest sign that z carries information about x; `noise` and `zero` can be far off
+    because the decoder was never trained there, which says nothing about z.
+    Shapes: series (n, T, C). Unit: nats per value. sd is over series.
+    Errors: `nll_permuted` is undefined for one series.
+    Source: Li et al., arXiv:2405.14021; He et al. 2019, arXiv:1901.05534 for the reading of collapse.
+    """
+
+    version = 1
+    outputs = ("nll_own", "nll_permuted", "nll_noise", "nll_zero", "nll_marginal")
+    unit = "nats per value"
+    direction = "lower"
+    source = "Li et al., arXiv:2405.14021"
+
+    @torch.no_grad()
+    def measure(self, evaluation: LatentEvaluation) -> list[Measurement]:
+        """Five values over all test series."""
+        model, x = evaluation.model, evaluation.series
+        z = own_latents(evaluation)
+        noise = evaluation.draws("latent_noise").normal(*z.shape[1:])
+        rows = [
+            spread("nll_own", nll_per_value(model, z, x)),
+            spread("nll_noise", nll_per_value(model, noise.to(z), x)),
+            spread("nll_zero", nll_per_value(model, torch.zeros_like(z), x)),
+            spread("nll_marginal", -model.marginal_log_prob(x[None])[0] / x[0].numel()),
+        ]
+        if len(x) < 2:
+            return rows + undefined(("nll_permuted",), "needs 2 series", len(x))
+        other = shifted(evaluation.draws("permutation").permutation(len(x))[0])
+        return [*rows, spread("nll_permuted", nll_per_value(model, z[:, other], x))]
