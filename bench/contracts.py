@@ -16,7 +16,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, Protocol, TypeAlias
 
 import numpy as np
 from torch import Tensor
@@ -225,6 +225,7 @@ class Splits:
 
     @property
     def window(self) -> int:
+        """T"""
         return int(self.train.shape[1])
 
 
@@ -235,6 +236,7 @@ class Dataset(ABC):
     The class docstring is the data card: what it is, the channels, the quirks and how they are handled.
     """
 
+    name: ClassVar[str]  # set by the registry
     source: ClassVar[str]  # the official page, or the equation of a simulator
     licence: ClassVar[str]
     restricted: ClassVar[bool] = False
@@ -317,7 +319,9 @@ class Decoder(Protocol):
         """h of the top layer: z (R, B, D), past x_1..x_{T-1} (R, B, T-1, C) -> (R, B, T, H)."""
         ...
 
-    def __call__(self, z: Tensor, past: Tensor) -> Likelihood: ...
+    def __call__(self, z: Tensor, past: Tensor) -> Likelihood:
+        """p(x | z, past): z (R, B, D), past (R, B, T-1, C)."""
+        ...
 
     def generate(self, z: Tensor, draws: Draws) -> Tensor:
         """x drawn step by step from its own past: z (R, B, D) -> (R, B, T, C). Under `mse` x_t is the mean."""
@@ -353,17 +357,22 @@ class Model(Protocol):
         ...
 
     @property
-    def decoder(self) -> Decoder: ...
+    def decoder(self) -> Decoder:
+        """Its state and its likelihood."""
+        ...
 
     @property
-    def denoiser(self) -> Denoiser: ...
+    def denoiser(self) -> Denoiser:
+        """The noise predictor of the latent diffusion."""
+        ...
 
     def marginal_log_prob(self, x: Tensor) -> Tensor:
         """F(x): ln of the per-time, per-channel Gaussian marginal of the training windows, nats per series, (R, B)."""
         ...
 
 
-class Step(NamedTuple):
+@dataclass(frozen=True)
+class Step:
     """Where training is: the update about to be made, and how many there will be."""
 
     index: int
@@ -378,7 +387,8 @@ class Step(NamedTuple):
 # ---------------------------------------------------------------- measures
 
 
-class Measurement(NamedTuple):
+@dataclass(frozen=True)
+class Measurement:
     """One number of one metric; an undefined one says why in `reason` and has value NaN."""
 
     name: str
@@ -419,6 +429,7 @@ class Metric(ABC):
     `name@version` identifies the numbers: a change that moves them raises the version.
     """
 
+    name: ClassVar[str]  # set by the registry
     version: ClassVar[int]
     needs: ClassVar[Literal["samples", "latent"]]
     outputs: ClassVar[tuple[str, ...]]  # names of the Measurements it returns

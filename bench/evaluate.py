@@ -6,6 +6,7 @@ training; see `bench.evaluate.main`.
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -65,10 +66,11 @@ def choose(metrics: str | Sequence[str], needs: str | None = None) -> list[Metri
     else:
         names = [metrics] if isinstance(metrics, str) else list(metrics)
         owners = {output: metric for metric in registered for output in metric.outputs}
-        owners.update({metric.name: metric for metric in registered})  # type: ignore[attr-defined]
+        owners.update({metric.name: metric for metric in registered})
         for name in names:
             if name not in owners:
-                raise InputError(f"evaluate.metrics: unknown metric '{name}': {nearest(name, [*owners, 'fast', 'all'])}")
+                known = nearest(name, [*owners, "fast", "all"])
+                raise InputError(f"evaluate.metrics: unknown metric '{name}': {known}")
         chosen = list(dict.fromkeys(owners[name] for name in names))
     return [metric for metric in chosen if needs in (None, metric.needs)]
 
@@ -83,7 +85,11 @@ def _measure(metric: Metric, evaluation: SampleEvaluation | LatentEvaluation) ->
 
 def _rows(metric: Metric, found: Sequence[Measurement], scope: Scope) -> list[dict[str, Any]]:
     shared = {"version": metric.version, "split": "test", "train_step": -1, "metric_seed": scope.metric_seed}
-    return [{"metric": item.name, **shared, **{k: v for k, v in item._asdict().items() if k != "name"}} for item in found]
+    rows = []
+    for item in found:
+        values = dataclasses.asdict(item)
+        rows.append({"metric": values.pop("name"), **shared, **values})
+    return rows
 
 
 def score_samples(
@@ -111,7 +117,9 @@ def score_reference(name: str, splits: Splits, config: EvaluateConfig, scope: Sc
 
 
 @torch.no_grad()
-def draw_samples(model: StackedModel, method: Method, splits: Splits, config: EvaluateConfig, scope: Scope) -> np.ndarray:
+def draw_samples(
+    model: StackedModel, method: Method, splits: Splits, config: EvaluateConfig, scope: Scope
+) -> np.ndarray:
     """The samples that are measured: as many as reference windows, (n, T, C), train-scaled."""
     n = evaluation_size(splits, config.n_samples)
     draws = scope.draws("samples", model.alpha_bar.device)
@@ -141,5 +149,5 @@ def score_run(
         else:
             rows += _rows(metric, _measure(metric, latent), scope)
         if tick is not None:
-            tick(metric.name, time.perf_counter() - began)  # type: ignore[attr-defined]
+            tick(metric.name, time.perf_counter() - began)
     return rows

@@ -40,7 +40,7 @@ class Method(ABC):
     equation number, and "Ours:" for what differs from the source.
     """
 
-    latent_route: Literal["first", "every_step"] = "first"  # z is the decoder's 0-th input only, or an input of every step
+    latent_route: Literal["first", "every_step"] = "first"  # z is the 0-th input only, or one of every step
     masking_rate: PerRun = option(0.0, at_least=0, at_most=1)  # share of past steps hidden from the decoder in training
 
     name: ClassVar[str]

@@ -37,7 +37,9 @@ class Registry(Mapping[str, type[T]], Generic[T]):
         def decorate(cls: type[T]) -> type[T]:
             known = self._classes.get(name)
             if known is not None and (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
-                raise InputError(f"{self.kind} '{name}' is registered twice: in {known.__module__} and {cls.__module__}")
+                raise InputError(
+                    f"{self.kind} '{name}' is registered twice: in {known.__module__} and {cls.__module__}"
+                )
             self._classes[name] = cls
             cls.name = name  # type: ignore[attr-defined]
             return cls
@@ -52,7 +54,7 @@ class Registry(Mapping[str, type[T]], Generic[T]):
         here = Path(__file__).resolve().parent.parent / self._package.replace(".", "/")
         if here not in [Path(place).resolve() for place in package.__path__]:
             raise InputError(
-                f"the name '{self._package}' is taken by another installed package ({list(package.__path__)[0]}): "
+                f"the name '{self._package}' is taken by another installed package ({next(iter(package.__path__))}): "
                 "use a virtual environment of this project's own"
             )
         for module in pkgutil.iter_modules(package.__path__, f"{self._package}."):

@@ -169,8 +169,9 @@ def _updates(
     check: Callable[[int], None] | None = None,
 ) -> None:
     """The loop itself: terms, backward, clip and update row by row; curves and checks on the way."""
-    flags = {"device": optimiser.flat.values.device}
-    active, finite = torch.tensor(guard.active, **flags), torch.ones(len(guard.reasons), dtype=torch.bool, **flags)
+    device = optimiser.flat.values.device
+    active = torch.tensor(guard.active, device=device)
+    finite = torch.ones_like(active)
     curve_every, check_every = max(1, steps // CURVE_POINTS), max(1, steps // CHECKS)
     sums: dict[str, Tensor] = {}
     count = 0
@@ -193,7 +194,7 @@ def _updates(
             guard.watch_loss(finite, step + 1)
             if check is not None:
                 check(step + 1)
-            active = torch.tensor(guard.active, **flags)
+            active = torch.tensor(guard.active, device=device)
 
 
 def _train_autoencoder(

@@ -1,0 +1,1 @@
+"""Methods: one answer to posterior collapse per file."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bench.contracts import Draws, Model, PerRun, Step, option
 from bench.method import Method
-from bench.parts.objectives import cyclical_warm_up, linear_warm_up
+from bench.parts.objectives import cyclical_warm_up, kl_to_prior, linear_warm_up, reconstruction
 from bench.registry import register_method
 
 
@@ -40,5 +40,5 @@ class KLAnnealing(Method):
         """Reconstruction and the weighted KL, in nats per series."""
         q = self.posterior(model, x)
         p = model.decoder(q.rsample(draws), self.decoder_input(x, draws))
-        kl = q.kl().sum(dim=-1).mean(dim=-1)
-        return {"reconstruction": -p.log_prob(x).mean(dim=-1), "kl": self.weight(step).to(x.device) * kl}
+        weight = self.weight(step).to(x.device)
+        return {"reconstruction": reconstruction(p, x), "kl": weight * kl_to_prior(q)}

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from bench.contracts import Draws, Model, Step
 from bench.method import Method
+from bench.parts.objectives import kl_to_prior, reconstruction
 from bench.registry import register_method
 
 
@@ -27,4 +28,4 @@ class LatentDiffusion(Method):
         """The negative ELBO, in nats per series."""
         q = self.posterior(model, x)
         p = model.decoder(q.rsample(draws), self.decoder_input(x, draws))
-        return {"reconstruction": -p.log_prob(x).mean(dim=-1), "kl": q.kl().sum(dim=-1).mean(dim=-1)}
+        return {"reconstruction": reconstruction(p, x), "kl": kl_to_prior(q)}

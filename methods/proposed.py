@@ -48,9 +48,10 @@ class Proposed(Method):
         last = diffusion.L
         for name, value in (("N", self.N), ("M", self.M)):
             if value >= 1 and value != int(value):
-                raise InputError(f"{self.name}.{name} = {value:g}: expected a whole step or a share of L between 0 and 1")
-        if self.gamma * _steps(self.N, last) > last:
-            raise InputError(f"{self.name}.gamma * N = {self.gamma * _steps(self.N, last):g}: expected at most L = {last}")
+                raise InputError(f"{self.name}.{name} = {value:g}: expected a whole step, or a share of L below 1")
+        reach = int(self.gamma * _steps(self.N, last))
+        if reach > last:
+            raise InputError(f"{self.name}.N = {self.N:g}: gamma * N is {reach}: expected at most L = {last}")
         if not 1 <= _steps(self.M, last) <= last:
             raise InputError(f"{self.name}.M = {self.M:g}: expected 1 <= M <= L = {last}")
         if model.latent == 1:

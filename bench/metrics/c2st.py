@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -144,5 +145,4 @@ class C2ST(SampleMetric):
             held = fold[repeat] == k
             accuracy[repeat, k] = ((score[held] > 0) == labels[held]).mean()
             area[repeat, k] = auc(score[held], labels[held])
-        rows_out = [spread("c2st_accuracy", accuracy.mean(axis=1)), spread("c2st_auc", area.mean(axis=1))]
-        return [row._replace(n=n) for row in rows_out]
+        return [spread("c2st_accuracy", accuracy.mean(axis=1), n), spread("c2st_auc", area.mean(axis=1), n)]

@@ -60,7 +60,7 @@ class StackedModel(nn.Module):
         self.register_buffer("marginal_sigma", torch.ones(runs, window, channels))
 
     def fit_marginal(self, windows: Sequence[Tensor]) -> None:
-        """F from each run's training windows (n, T, C); its sigma has the decoder's lower bound, or is 1 under `mse`."""
+        """F from each run's training windows (n, T, C); sigma as the decoder's: bounded below, or 1 (`mse`)."""
         self.marginal_mean.copy_(torch.stack([x.mean(dim=0) for x in windows]))
         if self.likelihood == "gaussian":
             sigma = torch.stack([x.std(dim=0, correction=0) for x in windows])

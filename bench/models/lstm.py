@@ -38,9 +38,7 @@ def _native(u: Tensor, layers: Sequence[Weights]) -> Tensor:
             flat += [weight_ih.unbind()[run], weight_hh.unbind()[run], b, torch.zeros_like(b)]
         zeros = u.new_zeros(len(layers), u.shape[1], layers[0][1].shape[-1])
         train = torch.is_grad_enabled()
-        outputs.append(
-            torch._VF.lstm(inputs, (zeros, zeros), flat, True, len(layers), 0.0, train, False, True)[0]  # type: ignore[attr-defined]
-        )
+        outputs.append(torch._VF.lstm(inputs, (zeros, zeros), flat, True, len(layers), 0.0, train, False, True)[0])
     return per_run(outputs)
 
 
@@ -116,8 +114,18 @@ class LSTMDecoder(nn.Module):
     The state h_t is the top layer's hidden state (not the LSTM's cell).
     """
 
-    def __init__(self, runs: int, channels: int, latent: int, hidden: int, layers: int, window: int,
-                 every_step: bool, likelihood: str, sigma_min: float) -> None:
+    def __init__(
+        self,
+        runs: int,
+        channels: int,
+        latent: int,
+        hidden: int,
+        layers: int,
+        window: int,
+        every_step: bool,
+        likelihood: str,
+        sigma_min: float,
+    ) -> None:
         super().__init__()
         self.every_step, self.window = every_step, window
         self.lstm = LSTM(runs, channels + latent, hidden, layers)

@@ -30,9 +30,10 @@ def initialise(module: nn.Module, randomness: Randomness) -> None:
     other parts they have.
     """
     for name, weights in module.named_parameters():
-        if weights.bound > 0:
+        bound: float = weights.bound  # type: ignore[attr-defined]
+        if bound > 0:
             noise = randomness.draws(f"initial {name}").uniform(*weights.shape[1:])
-            weights.data.add_((2 * noise - 1).to(weights.device) * weights.bound)
+            weights.data.add_((2 * noise - 1).to(weights.device) * bound)
 
 
 def per_run(parts: list[Tensor]) -> Tensor:

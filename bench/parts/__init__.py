@@ -1,0 +1,1 @@
+"""The vocabulary of methods: posteriors, likelihoods, objectives, decoder inputs, diffusion."""

@@ -15,6 +15,6 @@ def masked_past(x: Tensor, rate: PerRun, draws: Draws) -> Tensor:
     number or (R,). Source: word dropout, Bowman et al. 2016, arXiv:1511.06349, sec. 3.
     The stream is advanced whatever the rate is, so that the draws after it stay paired.
     """
-    runs, batch, steps, _ = x.shape
+    _, batch, steps, _ = x.shape
     kept = draws.uniform(batch, steps - 1, 1) >= torch.as_tensor(rate, device=x.device).reshape(-1, 1, 1, 1)
     return x[:, :, :-1] * kept

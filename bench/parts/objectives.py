@@ -5,7 +5,25 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bench.contracts import PerRun, Step
+from bench.contracts import Likelihood, PerRun, Posterior, Step
+
+
+def reconstruction(p: Likelihood, x: Tensor) -> Tensor:
+    """E[-ln p(x | z)]: mean over the batch, (R)."""
+    return -p.log_prob(x).mean(dim=-1)
+
+
+def kl_per_dimension(q: Posterior) -> Tensor:
+    """E_x KL(q(z_j | x) || N(0, 1)), (R, D). Raises TypeError for a posterior without a density."""
+    kl = q.kl()
+    if kl is None:
+        raise TypeError(f"{type(q).__name__} has no density, so no KL")
+    return kl.mean(dim=-2)
+
+
+def kl_to_prior(q: Posterior) -> Tensor:
+    """E_x KL(q(z | x) || N(0, I)), (R)."""
+    return kl_per_dimension(q).sum(dim=-1)
 
 
 def linear_warm_up(step: Step, share: PerRun) -> Tensor:

@@ -42,7 +42,7 @@ class GaussianPosterior:
         """KL(q || N(0, 1)) per dimension, (R, B, D).
 
         >>> import torch
-    >>> q = GaussianPosterior(torch.tensor([[[1.0]]]), torch.zeros(1, 1, 1))
+        >>> q = GaussianPosterior(torch.tensor([[[1.0]]]), torch.zeros(1, 1, 1))
         >>> float(q.kl())  # half the squared mean at unit variance
         0.5
         """
@@ -79,5 +79,5 @@ class DeterministicPosterior:
 
 def concatenate(parts: Sequence[P]) -> P:
     """One posterior for the series of several; every field of the parts is (R, b, D)."""
-    names = [field.name for field in dataclasses.fields(parts[0])]  # type: ignore[type-var, arg-type]
+    names = [field.name for field in dataclasses.fields(parts[0])]  # type: ignore[arg-type]
     return type(parts[0])(**{name: torch.cat([getattr(part, name) for part in parts], dim=1) for name in names})

@@ -1,0 +1,180 @@
+"""One stack from start to end in one worker: windows, training, samples, metrics, its part of the results."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from bench.contracts import Splits, Unavailable
+from bench.evaluate import Scope, draw_samples, score_reference, score_run
+from bench.kept import keep_run
+from bench.memory import peak_bytes, reset_peak
+from bench.method import stacked
+from bench.models.build import StackedModel
+from bench.provenance import provenance
+from bench.registry import DATASETS, load_entry_points, load_plugin
+from bench.stacks import Stack
+from bench.store import Store
+from bench.sweep import Run
+from bench.train import Trained, train_stack
+from bench.windows import load_splits
+
+Row = dict[str, Any]
+Outcome = tuple[str, str, str]
+"""run_id, status, reason."""
+
+
+@dataclass(frozen=True)
+class JobSettings:
+    """What a worker needs to know beside the stack."""
+
+    results: Path
+    data: Path | None
+    device: str = "cpu"
+    keep: Literal["all", "samples", "none"] = "all"
+    plugins: tuple[str, ...] = ()
+
+
+@dataclass
+class Part:
+    """The rows of one stack, gathered while it is worked on."""
+
+    stack: Stack
+    attempt: int
+    device: str
+    runs: list[Row]
+    metrics: list[Row]
+    curves: list[Row]
+
+    def finish(self, run: Run, status: str, reason: str = "", **columns: Any) -> None:
+        """Add a run's row."""
+        shared = {"attempt": self.attempt, "stack_size": len(self.stack.runs), "device": self.device}
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        state = {"status": status, "reason": reason, "finished_at": now}
+        self.runs.append({**run.columns(), **shared, **provenance(), **state, **columns})
+
+
+def run_stack(stack: Stack, settings: JobSettings, attempt: int = 1) -> list[Outcome]:
+    """Do the work of a stack and write its part. Whatever a method, data set or metric raises ends as a row."""
+    load_entry_points()
+    for plugin in settings.plugins:
+        load_plugin(plugin)
+    device = torch.device(settings.device)
+    part = Part(stack, attempt, settings.device, [], [], [])
+    reset_peak(device)
+    try:
+        _work(part, settings, device)
+    except Unavailable as reason:
+        _rest(part, "skipped", str(reason))
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        _rest(part, "oom", f"{type(error).__name__}: {error}".splitlines()[0])
+    except Exception as error:  # the sweep goes on; the row keeps the traceback
+        reason_line = (f"{type(error).__name__}: {error}".splitlines() or [type(error).__name__])[0]
+        _rest(part, "failed", reason_line, traceback.format_exc())
+    Store(settings.results).write_part(f"{stack.stack_id}-{attempt}", part.runs, part.metrics, part.curves)
+    return [(row["run_id"], row["status"], row["reason"]) for row in part.runs]
+
+
+def _rest(part: Part, status: str, reason: str, trace: str = "") -> None:
+    """The same end for every run of the stack that has none yet."""
+    done = {row["run_id"] for row in part.runs}
+    for run in part.stack.runs:
+        if run.run_id not in done:
+            part.finish(run, status, reason, traceback=trace)
+
+
+def _work(part: Part, settings: JobSettings, device: torch.device) -> None:
+    runs = part.stack.runs
+    splits = [load_splits(run.dataset, run.seed, settings.data) for run in runs]
+    if runs[0].kind == "reference":
+        for run, windows in zip(runs, splits, strict=True):
+            _reference(part, run, windows)
+        return
+    trained = train_stack(
+        [run.build_method() for run in runs],
+        splits,
+        [(run.dataset.key, run.seed) for run in runs],
+        runs[0].backbone,
+        runs[0].model,
+        [run.train for run in runs],
+        [run.diffusion for run in runs],
+        device,
+    )
+    for index, (run, windows) in enumerate(zip(runs, splits, strict=True)):
+        _finish(part, settings, trained, index, run, windows, device)
+
+
+def _shape(splits: Splits) -> Row:
+    return {
+        "n_train": len(splits.train),
+        "n_test": len(splits.test),
+        "window": splits.window,
+        "n_channels": len(splits.channels),
+    }
+
+
+def _reference(part: Part, run: Run, splits: Splits) -> None:
+    began = time.perf_counter()
+    rows = score_reference(run.method, splits, run.evaluate, Scope(run.dataset.key, run.seed))
+    part.metrics += [{"run_id": run.run_id, **row} for row in rows]
+    part.finish(run, "ok", evaluate_seconds=time.perf_counter() - began, **_shape(splits))
+
+
+def _finish(
+    part: Part,
+    settings: JobSettings,
+    trained: Trained,
+    index: int,
+    run: Run,
+    splits: Splits,
+    device: torch.device,
+) -> None:
+    """Samples, metrics, kept files and the row of one run of a trained stack."""
+    size = len(part.stack.runs)
+    model = single_run(trained.model, index, run, splits, device)
+    columns: Row = {
+        "train_seconds": trained.autoencoder_seconds / size,  # a stack's time is shared equally
+        "denoiser_seconds": trained.denoiser_seconds / size,
+        "n_parameters": sum(weights.numel() for weights in model.parameters()),
+        **_shape(splits),
+    }
+    part.curves += [
+        {"run_id": run.run_id, "step": step, "stage": stage, "term": term, "value": value}
+        for row_run, step, stage, term, value in trained.curves.rows
+        if row_run == index
+    ]
+    if trained.diverged[index]:
+        part.finish(run, "diverged", trained.diverged[index], peak_memory_bytes=peak_bytes(device), **columns)
+        return
+    scope = Scope(run.dataset.key, run.seed)
+    method = stacked([run.build_method()], device)
+    began = time.perf_counter()
+    samples = draw_samples(model, method, splits, run.evaluate, scope)
+    sampled = time.perf_counter()
+    rows = score_run(model, method, splits, samples, run.evaluate, scope)
+    part.metrics += [{"run_id": run.run_id, **row} for row in rows]
+    columns["sample_seconds"], columns["evaluate_seconds"] = sampled - began, time.perf_counter() - sampled
+    _keep(settings, run, splits, model, samples)
+    part.finish(run, "ok", peak_memory_bytes=peak_bytes(device), **columns)
+
+
+def single_run(model: StackedModel, index: int, run: Run, splits: Splits, device: torch.device) -> StackedModel:
+    """One run of a trained stack as a model with R = 1."""
+    method = stacked([run.build_method()], device)
+    shape = (splits.train.shape[1], splits.train.shape[2])
+    single = StackedModel(1, shape, method, run.backbone, run.model, run.diffusion)
+    single.load_state_dict(model.state_of(index))
+    return single.to(device).eval()
+
+
+def _keep(settings: JobSettings, run: Run, splits: Splits, model: StackedModel, samples: np.ndarray) -> None:
+    if settings.keep == "none" or DATASETS[run.dataset.name].restricted:
+        return
+    keep_run(settings.results, run, splits, model.state_of(0) if settings.keep == "all" else None, samples)

@@ -1,0 +1,91 @@
+"""What is kept of a finished run beside its rows: weights, scaler, samples, configuration.
+
+results/models/RUN_ID/ holds `weights.safetensors`, `samples.safetensors` (`samples` and a few
+`real` windows, train-scaled, with the scaler `mean` and `scale`) and `run.json`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.numpy import load_file as load_arrays
+from safetensors.numpy import save_file as save_arrays
+from safetensors.torch import load_file as load_tensors
+from safetensors.torch import save_file as save_tensors
+from torch import Tensor
+
+from bench.contracts import InputError, Splits
+from bench.method import Method, stacked
+from bench.models.build import StackedModel
+from bench.sweep import Run
+
+REAL_WINDOWS = 100  # kept beside the samples, for pictures
+
+
+def folder(results: Path, run_id: str) -> Path:
+    """Where a run's kept files lie."""
+    return results / "models" / run_id
+
+
+def keep_run(
+    results: Path, run: Run, splits: Splits, weights: dict[str, Tensor] | None, samples: np.ndarray | None
+) -> None:
+    """Write a run's files; the folder appears whole or not at all."""
+    final = folder(results, run.run_id)
+    temporary = final.with_name(f".{run.run_id}.{os.getpid()}")
+    temporary.mkdir(parents=True, exist_ok=True)
+    (temporary / "run.json").write_text(run.to_config(), encoding="utf-8")
+    if weights is not None:
+        save_tensors(weights, temporary / "weights.safetensors")
+    if samples is not None:
+        arrays = {"samples": samples, "real": splits.test[:REAL_WINDOWS], "mean": splits.mean, "scale": splits.scale}
+        save_arrays({k: np.ascontiguousarray(v) for k, v in arrays.items()}, temporary / "samples.safetensors")
+    shutil.rmtree(final, ignore_errors=True)
+    os.replace(temporary, final)
+
+
+def load_run(results: Path, run_id: str) -> Run:
+    """The configuration of a kept run. Raises InputError where there is none."""
+    path = folder(results, run_id) / "run.json"
+    try:
+        return Run.from_config(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}: expected a kept run") from error
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def load_samples(results: Path, run_id: str) -> dict[str, np.ndarray] | None:
+    """samples, real, mean, scale; None where samples were not kept."""
+    path = folder(results, run_id) / "samples.safetensors"
+    return dict(_read(load_arrays, path)) if path.exists() else None
+
+
+def load_model(
+    results: Path, run: Run, splits: Splits, device: torch.device | str = "cpu"
+) -> tuple[StackedModel, Method] | None:
+    """The trained model (R = 1) and its method; None where weights were not kept."""
+    path = folder(results, run.run_id) / "weights.safetensors"
+    if not path.exists():
+        return None
+    method = stacked([run.build_method()], device)
+    shape = (splits.train.shape[1], splits.train.shape[2])
+    model = StackedModel(1, shape, method, run.backbone, run.model, run.diffusion)
+    try:
+        model.load_state_dict(_read(load_tensors, path))
+    except RuntimeError as error:
+        raise InputError(f"{path}: does not fit its configuration: {str(error).splitlines()[0]}") from error
+    return model.to(device).eval(), method
+
+
+def _read(load: Any, path: Path) -> Any:
+    try:
+        return load(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({error}): expected a safetensors file") from error
