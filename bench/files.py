@@ -78,7 +78,7 @@ def read_text(path: Path, wanted: Sequence[str] | None = None) -> pd.DataFrame:
         header = pd.read_csv(path, nrows=0, encoding="utf-8-sig", skipinitialspace=True)
         if wanted is not None:
             check_columns(path, list(header.columns), wanted)
-        return pd.read_csv(
+        frame = pd.read_csv(
             path,
             usecols=None if wanted is None else list(wanted),
             dtype=str,
@@ -86,6 +86,9 @@ def read_text(path: Path, wanted: Sequence[str] | None = None) -> pd.DataFrame:
             keep_default_na=False,
             na_values=["", "NA", "NaN", "nan", "null"],
         )
+        if not isinstance(frame.index, pd.RangeIndex):  # pandas takes surplus cells for an index
+            raise ValueError(f"the first row has more cells than the header ({len(header.columns)})")
+        return frame
     except (EOFError, zlib.error, OSError) as error:
         raise InputError(f"{path}: cannot be read, perhaps cut short or damaged: {_first_line(error)}") from None
     except (ValueError, UnicodeError) as error:  # what pandas raises for a file that is no table
@@ -99,15 +102,33 @@ def check_columns(path: Path, present: Sequence[str], wanted: Sequence[str]) -> 
         raise InputError(f"{path}: the columns {', '.join(missing)} are missing, found {', '.join(map(str, present))}")
 
 
-def as_numbers(column: pd.Series, path: Path) -> pd.Series:
-    """Text to float64, empty to NaN. Raises InputError with row (counted from 1 below the header) and column."""
+def as_numbers(column: pd.Series, path: Path, expected: str = "a number") -> pd.Series:
+    """A column as float64, empty to NaN. Raises InputError with row (counted from 1 below the header) and column."""
+    if pd.api.types.is_bool_dtype(column) or not pd.api.types.is_numeric_dtype(column):
+        column = column.astype(str).where(column.notna())  # so that true, times and lists are refused, not converted
     values = pd.to_numeric(column, errors="coerce").astype(np.float64)
-    _blame(column, values.isna() & column.notna(), path, "a number")
+    _blame(column, values.isna() & column.notna(), path, expected)
     return values
+
+
+def looks_like_times(column: pd.Series) -> bool:
+    """Whether a column holds times: a column of times already, or text that is a date or time in every row."""
+    if pd.api.types.is_datetime64_any_dtype(column):
+        return True
+    if len(column) == 0 or pd.api.types.is_numeric_dtype(column) or not column.astype(str).str.match(_DATE).all():
+        return False
+    return bool(pd.to_datetime(column, format="ISO8601", errors="coerce", utc=True).notna().all())
+
+
+_DATE = r"\s*\d{4}-\d\d-\d\d"  # ISO 8601; without it a column of whole numbers would pass for years
 
 
 def as_times(column: pd.Series, path: Path) -> pd.Series:
     """Text (ISO 8601) to times, in UTC where the text has a zone. Raises InputError with row and column."""
+    if pd.api.types.is_datetime64_any_dtype(column):
+        _blame(column, column.isna(), path, "a time")
+        return column
+    column = column.astype(str).where(column.notna())
     zoned = column.str.contains(r"(?:Z|[+-]\d\d:?\d\d)$", na=False)
     if zoned.any() and not zoned.all():
         _blame(column, ~zoned & column.notna(), path, "a time with a zone, as in the other rows (zones are mixed)")

@@ -1,0 +1,91 @@
+"""`earthquakes`: the ComCat catalogue of the USGS, as a sequence of events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from bench.contracts import Dataset, InputError, Recordings, option
+from bench.files import find, read_csv
+from bench.registry import register_dataset
+
+FILES = {
+    "global": "earthquakes/usgs_comcat_global_m5_2009_2019.csv",
+    "oklahoma": "earthquakes/usgs_comcat_oklahoma_1973_2016.csv",
+}
+
+
+def unit_vector(latitude: np.ndarray, longitude: np.ndarray) -> np.ndarray:
+    """Position on the unit sphere, (n, 3), from degrees: no jump at 180 degrees and none at the poles."""
+    latitude, longitude = np.radians(latitude), np.radians(longitude)
+    x, y = np.cos(latitude) * np.cos(longitude), np.cos(latitude) * np.sin(longitude)
+    return np.column_stack([x, y, np.sin(latitude)])
+
+
+def log_gaps(time: pd.Series) -> np.ndarray:
+    """ln(1 + seconds since the event before), (n - 1,), of sorted times."""
+    return np.log1p(time.diff().dt.total_seconds().to_numpy()[1:])
+
+
+@register_dataset("earthquakes")
+@dataclass(frozen=True)
+class Earthquakes(Dataset):
+    """One row per earthquake, in time order, from the CSV export of the ANSS Comprehensive Catalog.
+
+    Channels: ln(1 + seconds since the event before), magnitude, ln(1 + depth in km, at least 0), and the position as
+    a unit vector (x towards 0 N 0 E, y towards 0 N 90 E, z towards the north pole): no jump at 180 degrees.
+
+    Regions: `global` (M 5 or more, 2009-01-22 to 2019-11-06, 20,000 events, the service's limit for one query) and
+    `oklahoma` (1973 to 2016, mostly induced, strongly non-stationary).
+    Quirks: files are newest or oldest first and are sorted here; only `type` earthquake is kept; events without a
+    magnitude are left out; `depth` is often a default (10, 33, 35 or 5 km), not a measurement; scales of magnitude
+    are mixed.
+
+    Windows: T = 24 events, stride 1 for training; test windows overlap, stride T // 4 = 6.
+    Split: contiguous blocks (see `bench.windows`), or `time` for one cut in time.
+    """
+
+    source = "https://earthquake.usgs.gov/fdsnws/event/1/"
+    licence = "public domain (credit: U.S. Geological Survey)"
+
+    region: Literal["global", "oklahoma"] = "global"
+    minimum_magnitude: float | None = None
+    window: int = option(24, at_least=4)  # T
+    split: Literal["blocks", "time"] = "blocks"
+
+    def load(self, data_dir: Path | None, rng: np.random.Generator) -> Recordings:
+        """The catalogue's events, one series."""
+        name = FILES[self.region]
+        path = find(
+            [name, f"{name}.gz"],
+            data_dir,
+            f"export the catalogue as CSV from {self.source} and put it there",
+        )
+        events = read_csv(path, numbers=["latitude", "longitude", "depth", "mag"], text=["type"], times=["time"])
+        events = events[(events["type"] == "earthquake") & events["mag"].notna()]
+        if self.minimum_magnitude is not None:
+            events = events[events["mag"] >= self.minimum_magnitude]
+        if len(events) <= self.window:
+            raise InputError(f"{path}: {len(events)} events are left, expected more than one window of {self.window}")
+        events = events.sort_values("time", kind="stable")
+        rows = np.column_stack(
+            [
+                log_gaps(events["time"]),
+                events["mag"].to_numpy()[1:],
+                np.log1p(events["depth"].clip(lower=0).to_numpy()[1:]),
+                unit_vector(events["latitude"].to_numpy(), events["longitude"].to_numpy())[1:],
+            ]
+        )
+        return Recordings(
+            series=[rows],
+            channels=("log_gap", "magnitude", "log_depth", "x", "y", "z"),
+            units=("ln(1 + s)", "", "ln(1 + km)", "", "", ""),
+            window=self.window,
+            train_stride=1,
+            test_stride=self.window // 4,
+            split=self.split,
+        )

@@ -1,0 +1,176 @@
+"""`csv`: a user's own table, and one clear line for every way it can be wrong."""
+
+import gzip
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench.contracts import DatasetSpec, InputError
+from bench.windows import load_splits, open_dataset
+
+
+@pytest.fixture(autouse=True)
+def _no_other_data(tmp_path, monkeypatch):
+    monkeypatch.delenv("BENCH_DATA", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def load(path, **options):
+    options = {"window": 3, **options, "path": str(path)}
+    return open_dataset(DatasetSpec("csv", tuple(sorted(options.items())))).load(None, np.random.default_rng(0))
+
+
+def write(tmp_path, text, name="own.csv"):
+    path = tmp_path / name
+    path.write_text(text)
+    return path
+
+
+def test_numbers_only(tmp_path):
+    path = write(tmp_path, "a,b\n" + "".join(f"{i},{i * i}\n" for i in range(5)))
+    given_ = load(path)
+    assert given_.channels == ("a", "b")
+    assert given_.split == "blocks"
+    np.testing.assert_array_equal(given_.series[0], [[i, i * i] for i in range(5)])
+    assert load(path, channels=["b"]).channels == ("b",)
+    assert load(path, split="time", stride=2).split == "time"
+
+
+def test_first_column_of_timestamps_is_the_index_and_sorts_the_rows(tmp_path):
+    path = write(tmp_path, "when,a\n2020-01-03,3\n2020-01-01,1\n2020-01-04 12:00,4\n2020-01-02,2\n")
+    given_ = load(path)
+    assert given_.channels == ("a",)
+    np.testing.assert_array_equal(given_.series[0][:, 0], [1, 2, 3, 4])
+
+
+def test_years_are_numbers_not_timestamps(tmp_path):
+    path = write(tmp_path, "year,a\n2001,3\n2000,1\n2002,5\n")
+    assert load(path).channels == ("year", "a")
+    np.testing.assert_array_equal(load(path, time="year").series[0][:, 0], [1, 3, 5])
+
+
+def test_entities_are_split_as_entities(tmp_path):
+    lines = "".join(f"{who},{t},{ord(who) + t}\n" for t in range(4) for who in "cab")
+    given_ = load(write(tmp_path, "who,t,x\n" + lines), id="who", time="t")
+    assert given_.split == "entity"
+    assert given_.channels == ("x",)
+    np.testing.assert_array_equal(
+        [rows[:, 0] - ord(who) for who, rows in zip("cab", given_.series, strict=True)], [[0, 1, 2, 3]] * 3
+    )
+
+
+def test_long_table_is_the_wide_one(tmp_path):
+    wide = "id,time,x,y\n" + "".join(f"{k},{t},{k + t},{k * t}\n" for k in range(3) for t in range(4))
+    long = ["id,time,variable,value"]
+    for k in range(3):
+        for t in (2, 0, 3, 1):
+            long += [f"{k},{t},y,{k * t}", f"{k},{t},x,{k + t}"]
+    a = load(write(tmp_path, wide), id="id", time="time")
+    b = load(write(tmp_path, "\n".join(long), "long.csv"), format="long")
+    assert a.channels == b.channels == ("x", "y")
+    assert b.split == "entity"
+    np.testing.assert_array_equal(a.series, b.series)
+
+
+def test_policies_for_missing_values(tmp_path):
+    path = write(tmp_path, "a,b\n1,1\n2,\n3,3\n4,4\n5,NaN\n")
+    with pytest.raises(InputError, match="row 2, column 'b' is empty"):
+        load(path)
+    np.testing.assert_array_equal(load(path, missing="drop").series[0], [[1, 1], [3, 3], [4, 4]])
+    np.testing.assert_array_equal(load(path, missing="ffill").series[0][:, 1], [1, np.nan, 3, 4, np.nan])
+    masked = load(path, missing="mask")
+    assert masked.channels == ("a", "b", "b observed")
+    np.testing.assert_array_equal(masked.series[0][:, 2], [1, 0, 1, 1, 0])
+
+
+def test_missing_cells_are_named_by_their_row_in_the_file(tmp_path):
+    path = write(tmp_path, "when,a\n2020-01-03,\n2020-01-01,1\n2020-01-02,2\n")
+    with pytest.raises(InputError, match="row 1, column 'a'"):
+        load(path)
+    path = write(tmp_path, "id,time,variable,value\np,0,x,1\np,0,y,1\np,1,x,1\n")
+    with pytest.raises(InputError, match="p, 1, column 'y' is empty"):
+        load(path, format="long")
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        ("a,city\n1,Paris\n2,Rome\n3,Bonn\n", {}, "row 1, column 'city' is 'Paris', expected a number .*channels"),
+        ("a,b\n1,1\n2,x7\n3,3\n", {}, "row 2, column 'b' is 'x7'"),
+        ("a,b\n1,2\n", {}, "has 1 rows, expected at least one window of 3"),
+        ("a,b\n", {}, "has no rows"),
+        ("", {}, "expected a table"),
+        ("a\n1\n2\n3\n", {"channels": ["c"]}, "no column 'c' for `channels`, known: a"),
+        ("a\n1\n2\n3\n", {"id": "who"}, "columns who are missing"),
+        ("t,a\n2020-01-01,1\n2020-01-01,2\n2020-01-02,3\n", {}, "row 2 repeats t 2020-01-01 00:00:00"),
+        (
+            "t,a\n2020-01-01T00:00Z,1\n2020-01-02T00:00,2\n2020-01-03T00:00Z,3\n",
+            {},
+            "row 2, column 't'.*zones are mixed",
+        ),
+        ("t,a\n2020-01-01,1\nlater,2\n2020-01-03,3\n", {"time": "t"}, "row 2, column 't' is 'later', expected a time"),
+        ("w,a\np,1\np,2\np,3\nq,1\n", {"id": "w"}, "entity 'q' has 1 rows"),
+        ("w,a\np,1\np,2\np,3\nq,\nq,\nq,\n", {"id": "w", "missing": "drop"}, "entity 'q' has 0 rows"),
+        ("id,time,variable\np,1,x\n", {"format": "long"}, "columns value are missing"),
+        ("id,time,variable,value\np,1,x,1\np,1,x,2\n", {"format": "long"}, "row 2 repeats id p, time 1, variable x"),
+        ("id,time,variable,value\np,1,x,1\n,1,y,2\n", {"format": "long"}, "row 2, column 'id' is empty"),
+        ("a,b\n1,2,3,4\n5\n", {}, "expected a table.*more cells than the header"),
+    ],
+)
+def test_unusable_tables(tmp_path, text, options, message):
+    path = write(tmp_path, text)
+    with pytest.raises(InputError, match=message) as caught:
+        load(path, **options)
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_unusable_files(tmp_path):
+    with pytest.raises(InputError, match="no such file"):
+        load(tmp_path / "none.csv")
+    with pytest.raises(InputError, match="is a folder"):
+        load(tmp_path)
+    with pytest.raises(InputError, match=r"csv\.path is empty"):
+        load("")
+    short = tmp_path / "short.csv.gz"
+    short.write_bytes(gzip.compress(b"a,b\n" + b"1,2\n" * 99999)[:-40])
+    with pytest.raises(InputError, match="cut short"):
+        load(short)
+    binary = tmp_path / "binary.csv"
+    binary.write_bytes(bytes(range(256)) * 20)
+    with pytest.raises(InputError, match="expected a table"):
+        load(binary)
+
+
+def test_a_constant_channel_is_named(tmp_path):
+    path = write(tmp_path, "a,b\n" + "".join(f"{i % 7},5\n" for i in range(200)))
+    spec = DatasetSpec("csv", (("path", str(path)), ("window", 3)))
+    with pytest.warns(UserWarning, match="channel 'b' is constant"):
+        splits = load_splits(spec, 0)
+    assert splits.scale[1] == 1
+
+
+def test_a_path_below_the_data_folder(tmp_path):
+    write(tmp_path, "a\n1\n2\n3\n")
+    spec = DatasetSpec("csv", (("path", "own.csv"), ("window", 3)))
+    assert len(open_dataset(spec).load(tmp_path, np.random.default_rng(0)).series[0]) == 3
+
+
+@settings(deadline=None, max_examples=40)
+@given(values=st.lists(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=2), min_size=30, max_size=60))
+def test_what_is_written_is_read(tmp_path_factory, values):
+    path = write(tmp_path_factory.mktemp("table"), "a,b\n" + "".join(f"{a!r},{b!r}\n" for a, b in values))
+    np.testing.assert_array_equal(load(path).series[0], values)
+
+
+@settings(deadline=None, max_examples=60)
+@given(text=st.text(alphabet=st.sampled_from(list('ab,;"\n 01.-:TZx\x00é')), max_size=60))
+def test_any_text_gives_recordings_or_one_line(tmp_path_factory, text):
+    path = tmp_path_factory.mktemp("table") / "own.csv"
+    path.write_text(text, encoding="utf-8")
+    try:
+        assert load(path).series
+    except InputError as error:
+        assert "\n" not in str(error)  # noqa: PT017
