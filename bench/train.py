@@ -181,10 +181,8 @@ def _updates(
         terms = terms_at(step)
         loss = sum(terms.values(), torch.zeros(()))
         assert isinstance(loss, Tensor)
-        # A run that is out has a constant loss: its rows get no gradient, not even a NaN times zero.
-        torch.where(active, loss, 0).sum().backward()
-        finite = finite & (loss.isfinite() | ~active) & optimiser.flat.gradients.isfinite().all(dim=-1)
-        optimiser.step(active)
+        moved = optimiser.step(optimiser.flat.gradient(loss.sum()), active & loss.isfinite())
+        finite = finite & (moved | ~active)
         count += 1
         sums = {name: sums.get(name, 0) + value.detach() for name, value in terms.items()}
         if (step + 1) % curve_every == 0 or step + 1 == steps:

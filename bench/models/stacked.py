@@ -67,22 +67,22 @@ class Linear(nn.Module):
 
 
 class Flat:
-    """The parameters of some modules as one buffer (R, P), and their gradients as another.
-
-    The modules' parameters become views of the buffer, so one row-wise update moves them all.
-    """
+    """The parameters of some modules as one buffer (R, P): they become views of it, one update moves them all."""
 
     def __init__(self, modules: Iterable[nn.Module]) -> None:
-        parameters = [weights for module in modules for weights in module.parameters()]
-        runs = len(parameters[0])
-        self.values = torch.cat([weights.data.reshape(runs, -1) for weights in parameters], dim=-1)
-        self.gradients = torch.zeros_like(self.values)
+        self.parameters = [weights for module in modules for weights in module.parameters()]
+        runs = len(self.parameters[0])
+        self.values = torch.cat([weights.data.reshape(runs, -1) for weights in self.parameters], dim=-1)
         start = 0
-        for weights in parameters:
+        for weights in self.parameters:
             end = start + weights[0].numel()
             weights.data = self.values[:, start:end].view(weights.shape)
-            weights.grad = self.gradients[:, start:end].view(weights.shape)
             start = end
+
+    def gradient(self, loss: Tensor) -> Tensor:
+        """d loss / d values, (R, P); zero where the loss does not depend on a parameter."""
+        parts = torch.autograd.grad(loss, self.parameters, allow_unused=True, materialize_grads=True)
+        return torch.cat([part.reshape(len(self.values), -1) for part in parts], dim=-1)
 
 
 class RowAdam:
@@ -102,13 +102,11 @@ class RowAdam:
         self._count = 0
 
     @torch.no_grad()
-    def step(self, active: Tensor) -> None:
-        """One update of the rows where active (R,) is true; clears the gradients."""
-        gradient = self.flat.gradients
+    def step(self, gradient: Tensor, active: Tensor) -> Tensor:
+        """One update of the rows where active (R,) is true; returns which rows moved, (R,)."""
         norm = gradient.norm(dim=-1, keepdim=True)
         moves = active[:, None] & norm.isfinite()
-        clipped = gradient * (self.clip_norm / (norm + 1e-6)).clamp(max=1)
-        gradient.copy_(torch.where(moves, clipped, 0))
+        gradient = torch.where(moves, gradient * (self.clip_norm / (norm + 1e-6)).clamp(max=1), 0)
         self._count += 1
         first, second = self.betas
         self._first.lerp_(gradient, 1 - first)
@@ -116,4 +114,4 @@ class RowAdam:
         denominator = (self._second / (1 - second**self._count)).sqrt_().add_(self.epsilon)
         rate = self.learning_rate[:, None] * moves / (1 - first**self._count)
         self.flat.values.sub_(self._first.div(denominator).mul_(rate))
-        gradient.zero_()
+        return moves.squeeze(-1)

@@ -1,0 +1,39 @@
+"""Shared by the tests: one thread, and tiny splits that need no data."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import pytest
+import torch
+
+from bench.contracts import Splits
+
+torch.set_num_threads(1)
+
+
+def make_splits(n: int = 40, window: int = 7, channels: int = 2, seed: int = 0) -> Splits:
+    """AR(1) windows around a level per series: short, random, with something for a latent to say."""
+    rng = np.random.default_rng(seed)
+    level = rng.standard_normal((n, 1, channels))
+    noise = rng.standard_normal((n, window, channels))
+    for t in range(1, window):
+        noise[:, t] = 0.5 * noise[:, t - 1] + 0.8 * noise[:, t]
+    x = (0.8 * level + 0.6 * noise).astype(np.float32)
+    a, b = int(0.6 * n), int(0.8 * n)
+    ones = np.ones(channels)
+    names = tuple(f"c{k}" for k in range(channels))
+    return Splits(x[:a], x[a:b], x[b:], 0 * ones, ones, names, ("1",) * channels, window, f"tiny {n} {window} {seed}")
+
+
+@pytest.fixture
+def data_dir() -> Path:
+    """The folder of real data files; the test is skipped where there is none."""
+    place = os.environ.get("BENCH_DATA")
+    if not place or not Path(place).is_dir():
+        pytest.skip("BENCH_DATA names no folder with the real data files")
+    return Path(place)

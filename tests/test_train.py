@@ -1,0 +1,107 @@
+"""Training: repeatable, unmoved by neighbours, and honest about runs that cannot recover."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+from conftest import make_splits
+
+from bench.contracts import DatasetSpec, DiffusionConfig, ModelConfig, TrainConfig
+from bench.registry import METHODS
+from bench.train import train_stack
+from bench.windows import load_splits
+
+MODEL = ModelConfig(hidden=8, latent=4)
+TRAIN = TrainConfig(steps=12, batch_size=8)
+DIFFUSION = DiffusionConfig(L=20, steps=6, batch_size=8, hidden=8)
+
+
+def train(methods, seeds, splits=None, model=MODEL, train_config=TRAIN, diffusion=DIFFUSION):
+    splits = splits or [make_splits(seed=seed) for seed in seeds]
+    keys = [("tiny", seed) for seed in seeds]
+    count = len(methods)
+    return train_stack(methods, splits, keys, "lstm", model, [train_config] * count, [diffusion] * count)
+
+
+def same(one, other):
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_the_same_seed_twice_gives_the_same_numbers():
+    method = METHODS["proposed"](N=2, M=18)
+    first, second = train([method], [3]), train([method], [3])
+    assert same(first.model.state_of(0), second.model.state_of(0))
+    assert first.curves.rows == second.curves.rows
+    assert not same(first.model.state_of(0), train([method], [4]).model.state_of(0))
+
+
+@pytest.mark.parametrize(
+    "methods",
+    [
+        [METHODS["proposed"](N=n, M=m, gamma=g) for n, m, g in ((2, 18, 1), (5, 1, 2), (0.1, 0.9, 1))],
+        [METHODS["kl_annealing"](warm_up=share) for share in (0.1, 0.5, 1)],
+        [METHODS["latent_diffusion"](masking_rate=rate) for rate in (0, 0.3, 0.9)],
+    ],
+    ids=["proposed", "kl_annealing", "masking"],
+)
+def test_a_stack_of_three_is_three_stacks_of_one_bit_for_bit(methods):
+    seeds = [0, 1, 1]
+    together = train(methods, seeds)
+    for run, (method, seed) in enumerate(zip(methods, seeds, strict=True)):
+        alone = train([method], [seed])
+        assert same(together.model.state_of(run), alone.model.state_of(0))
+        mine = [row[1:] for row in together.curves.rows if row[0] == run]
+        assert mine == [row[1:] for row in alone.curves.rows]
+
+
+@dataclass(frozen=True)
+class Poisoned(METHODS["latent_diffusion"]):
+    """Runs whose masking rate is above a half see a NaN from step 4 on."""
+
+    def objective(self, model, x, step, draws):
+        terms = super().objective(model, x, step, draws)
+        bad = (self.masking_rate > 0.5) & torch.tensor(step.index >= 4)
+        return {**terms, "poison": torch.where(bad, torch.nan, 0.0) * terms["kl"]}
+
+
+def test_a_run_of_nan_leaves_its_neighbours_identical():
+    rates = [0.0, 0.9, 0.2]
+    together = train([Poisoned(masking_rate=rate) for rate in rates], [0, 1, 2])
+    assert "not finite" in together.diverged[1]
+    assert together.diverged[0] == together.diverged[2] == ""
+    for run in (0, 2):
+        alone = train([METHODS["latent_diffusion"](masking_rate=rates[run])], [run])
+        assert same(together.model.state_of(run), alone.model.state_of(0))
+    assert all(value.isfinite().all() for value in together.model.state_of(1).values())
+
+
+def test_best_validation_returns_the_best_check():
+    config = replace(TRAIN, steps=40, learning_rate=0.5)  # so large a rate does not end at its best
+    method = METHODS["latent_diffusion"]()
+    best = train([method], [0], train_config=replace(config, select="best_validation"))
+    last = train([method], [0], train_config=config)
+    assert not same(best.model.state_of(0), last.model.state_of(0))
+
+
+def test_joint_training_moves_the_encoder_and_keeps_the_budget():
+    apart = train([METHODS["proposed"](N=2, M=18)], [0])
+    joint = train([METHODS["proposed"](N=2, M=18, joint=True)], [0])
+    steps = [row[1] for row in joint.curves.rows if row[3] == "denoising"]
+    assert max(steps) == TRAIN.steps  # 12 joint updates, and 6 - 12 < 0 alone
+    assert not torch.equal(
+        apart.model.state_of(0)["encoder.output.weight"], joint.model.state_of(0)["encoder.output.weight"]
+    )
+
+
+def test_the_literal_penalty_diverges_on_sines_and_the_bounded_one_does_not():
+    splits = load_splits(DatasetSpec("sines", (("series", 800),)), 0, None)
+    config = TrainConfig(steps=600)
+    small = DiffusionConfig(steps=10)
+    ends = {}
+    for penalty in ("literal", "bounded"):
+        method = METHODS["proposed"](collapse_penalty=penalty)
+        ends[penalty] = train([method], [0], [splits], ModelConfig(hidden=32, latent=8), config, small).diverged[0]
+    assert "own NLL" in ends["literal"]
+    assert ends["bounded"] == ""
