@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Iterator
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -16,21 +16,28 @@ from bench.contracts import LatentEvaluation, Measurement, Metric, Posterior, Sa
 CHUNK = 256  # series evaluated at once; fixed, so that a stream of draws means the same numbers everywhere
 
 
-def undefined(names: tuple[str, ...], reason: str, n: int = 0) -> list[Measurement]:
+def undefined(
+    names: tuple[str, ...], reason: str, n: int = 0, coordinate: str = "", index: float = math.nan
+) -> list[Measurement]:
     """A row per name for what is not defined here, and why."""
-    return [Measurement(name, math.nan, n=n, status="undefined", reason=reason) for name in names]
+    return [Measurement(name, math.nan, math.nan, n, coordinate, index, "undefined", reason) for name in names]
 
 
-def spread(name: str, values: Tensor | np.ndarray, **place: Any) -> Measurement:
-    """Mean and standard deviation (n - 1 in the denominator) of one number's values, one per series or repeat."""
+def spread(
+    name: str, values: Tensor | np.ndarray, n: int | None = None, coordinate: str = "", index: float = math.nan
+) -> Measurement:
+    """Mean and standard deviation (n - 1 in the denominator) of one number's values, one per series or repeat.
+
+    n: how many series are behind it, where that is not the number of values.
+    """
     values = np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values, dtype=np.float64)
+    n = values.size if n is None else n
+    bad = int((~np.isfinite(values)).sum())
+    if bad:
+        reason = f"{bad} of {values.size} values are not finite"
+        return Measurement(name, math.nan, math.nan, n, coordinate, index, "failed", reason)
     sd = float(values.std(ddof=1)) if values.size > 1 else math.nan
-    if not np.isfinite(values).all():
-        bad = int((~np.isfinite(values)).sum())
-        return Measurement(
-            name, math.nan, n=values.size, status="failed", reason=f"{bad} of {values.size} not finite", **place
-        )
-    return Measurement(name, float(values.mean()), sd, values.size, **place)
+    return Measurement(name, float(values.mean()), sd, n, coordinate, index)
 
 
 class SampleMetric(Metric):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.contracts import LatentEvaluation, Measurement
+from bench.contracts import LatentEvaluation, Measurement, Model
 from bench.metrics.base import CHUNK, LatentMetric, own_latents, spread, undefined
 from bench.registry import register_metric
 
@@ -19,11 +19,11 @@ def shifted(permutation: Tensor) -> Tensor:
     return other
 
 
-def nll_per_value(model: object, z: Tensor, series: Tensor) -> Tensor:
+def nll_per_value(model: Model, z: Tensor, series: Tensor) -> Tensor:
     """-ln p(x | z) / (T * C) of series (n, T, C) given latents z (1, n, D), in nats per value, (n,)."""
     parts = []
     for latent, x in zip(z.split(CHUNK, dim=1), series[None].split(CHUNK, dim=1), strict=True):
-        parts.append(-model.decoder(latent, x[:, :, :-1]).log_prob(x)[0])  # type: ignore[attr-defined]
+        parts.append(-model.decoder(latent, x[:, :, :-1]).log_prob(x)[0])
     return torch.cat(parts) / series[0].numel()
 
 

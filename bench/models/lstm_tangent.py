@@ -70,12 +70,11 @@ def lstm_tangent_sweep(
         for layer, (weight_ih, weight_hh, bias_of_layer) in enumerate(layers):
             h, c = states[layer]
             if layer > 0:
-                gates = top @ weight_ih.T
+                gates = states[layer - 1][0] @ weight_ih.T  # of this t already
                 gates[0] += bias_of_layer
             gates[:3] += (h[:3].flatten(0, 1) @ weight_hh.T).unflatten(0, (3, len(z)))
             c = torch.cat([c[:3], torch.zeros_like(c[3:])])  # the local tangent has no past
             states[layer] = _cell(gates, c)
-            top = states[layer][0]
-        tops.append(top)
+        tops.append(states[-1][0])
     value, total, global_, local = torch.stack(tops, dim=2).unbind()
     return value, total, global_, local
