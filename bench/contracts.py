@@ -207,6 +207,8 @@ class Recordings:
     train_stride: int  # rows between two windows of the training and validation parts
     test_stride: int
     split: Literal["blocks", "time", "entity"]  # how rows are divided before any window is cut
+    entities: Sequence[str] = ()  # whose each series is: series of one entity share a part (none: each its own)
+    times: Sequence[np.ndarray] = ()  # for the card only: when each row was, (rows,) datetime64 per series
 
 
 @dataclass(frozen=True)

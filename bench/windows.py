@@ -71,7 +71,8 @@ def make_splits(recordings: Recordings, spec: DatasetSpec, seed: int) -> Splits:
     window, owner = recordings.window, spec.name
     series = [np.asarray(rows, dtype=np.float64) for rows in recordings.series]
     _check(series, recordings, owner)
-    parts = divide(series, recordings.split, window, numpy_generator(spec.key, seed, "split"))
+    rng = numpy_generator(spec.key, seed, "split")
+    parts = divide(series, recordings.split, window, rng, recordings.entities)
     for name in PARTS:
         if not any(len(piece) >= window for piece in parts[name]):
             count = sum(len(piece) for piece in parts[name])
@@ -120,12 +121,12 @@ def make_splits(recordings: Recordings, spec: DatasetSpec, seed: int) -> Splits:
 
 
 def divide(
-    series: Sequence[np.ndarray], split: str, window: int, rng: np.random.Generator
+    series: Sequence[np.ndarray], split: str, window: int, rng: np.random.Generator, entities: Sequence[str] = ()
 ) -> dict[str, list[np.ndarray]]:
     """Pieces of rows per part, in the order of the recordings.
 
-    entity: whole entities, permuted. blocks: contiguous blocks, permuted; about 40 of them, each of 4 windows or
-    more where the rows allow. time: two cuts in time, the same shares in every entity.
+    entity: whole entities with all their series, permuted. blocks: contiguous blocks, permuted; about 40 of them,
+    each of 4 windows or more where the rows allow. time: two cuts in time, the same shares in every series.
     """
     if split == "time":
         pieces: dict[str, list[np.ndarray]] = {name: [] for name in PARTS}
@@ -134,12 +135,22 @@ def divide(
             for name, piece in zip(PARTS, np.split(rows, [first, second]), strict=True):
                 pieces[name].append(piece)
         return pieces
-    whole = list(series) if split == "entity" else [block for rows in _blocks(series, window) for block in rows]
+    if split == "entity":
+        whole: list[list[np.ndarray]] = _grouped(series, entities)
+    else:
+        whole = [[block] for rows in _blocks(series, window) for block in rows]
     n_validation, n_test = (max(1, round(len(whole) * share)) for share in (VALIDATION, TEST))
     order = rng.permutation(len(whole))
-    owners = {"validation": order[:n_validation], "test": order[n_validation : n_validation + n_test]}
-    owners["train"] = order[n_validation + n_test :]
-    return {name: [whole[index] for index in sorted(owners[name])] for name in PARTS}
+    chosen = {"validation": order[:n_validation], "test": order[n_validation : n_validation + n_test]}
+    chosen["train"] = order[n_validation + n_test :]
+    return {name: [rows for index in sorted(chosen[name]) for rows in whole[index]] for name in PARTS}
+
+
+def _grouped(series: Sequence[np.ndarray], entities: Sequence[str]) -> list[list[np.ndarray]]:
+    groups: dict[str, list[np.ndarray]] = {}
+    for owner, rows in zip(entities or map(str, range(len(series))), series, strict=True):
+        groups.setdefault(owner, []).append(rows)
+    return list(groups.values())
 
 
 def _blocks(series: Sequence[np.ndarray], window: int) -> Iterable[list[np.ndarray]]:

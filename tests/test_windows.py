@@ -1,5 +1,6 @@
 """Splits: no row in two parts, scaling from train only, windows in order."""
 
+import dataclasses
 import itertools
 import warnings
 
@@ -99,6 +100,15 @@ def test_shares_are_70_10_20():
         assert sum(len(piece) for pieces in parts.values() for piece in pieces) == 4000
     parts = divide([np.zeros((1000, 1))], "time", 10, rng)
     assert [len(parts[name][0]) for name in PARTS] == [700, 100, 200]
+
+
+def test_all_series_of_one_entity_share_a_part():
+    series = numbered([10] * 30, np.random.default_rng(0))
+    whose = [f"patient {k % 11}" for k in range(30)]
+    given_ = dataclasses.replace(recordings(series, 5, 5, "entity"), entities=whose)
+    splits = make_splits(given_, SPEC, 3)
+    owners = [{whose[row // 10] for row in row_numbers(splits, name).ravel()} for name in PARTS]
+    assert sum(map(len, owners)) == len(set.union(*owners)) == 11
 
 
 def test_windows_by_hand():
