@@ -226,6 +226,7 @@ class _Index:
     """What has been read of the runs folder so far."""
 
     parts: set[str] = field(default_factory=set)
+    replaces: dict[str, list[str]] = field(default_factory=dict)  # by compacted part
     done: dict[str, Done] = field(default_factory=dict)
 
 
@@ -300,10 +301,6 @@ class Store:
         rows = [{**row, "attempt": done[row["run_id"]].attempt, "added": True} for row in metrics]
         _write(self.path / "metrics" / f"{name}.parquet", _table(rows, _METRICS), {})
 
-    def kept(self, run_id: str) -> Path:
-        """Where weights and samples of a run are kept; write into it with `replacing`."""
-        return self.path / "models" / run_id
-
     # ---- reading
 
     def _parts(self) -> tuple[dict[str, Path], set[str]]:
@@ -319,14 +316,17 @@ class Store:
         return {name: path for name, path in paths.items() if name not in replaced}, replaced
 
     def _replaces(self, path: Path) -> list[str]:
-        try:
-            with _open(path) as file:
-                return list(_fact(file.schema_arrow.metadata, "replaces", []))
-        except _Corrupt as error:
-            self._set_aside(path.stem, str(error))
-            return []
-        except FileNotFoundError:
-            return []
+        """The parts that a compacted one replaces."""
+        if path.stem not in self._index.replaces:
+            try:
+                with _open(path) as file:
+                    self._index.replaces[path.stem] = list(_fact(file.schema_arrow.metadata, "replaces", []))
+            except _Corrupt as error:
+                self._set_aside(path.stem, str(error))
+                return []
+            except FileNotFoundError:
+                return []
+        return self._index.replaces[path.stem]
 
     def _set_aside(self, name: str, why: str) -> None:
         """Take a damaged part out of the tables; its runs count as not done."""

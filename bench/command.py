@@ -1,0 +1,64 @@
+"""What the commands share: one line for bad input, exit codes, the words for places."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from bench.contracts import InputError, Unavailable
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose complaints are an InputError: one line, exit 2."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises InputError."""
+        raise InputError(f"{self.prog}: {message} (see --help)")
+
+
+def parser(verb: str, description: str) -> Parser:
+    """The parser of `python -m bench.VERB`."""
+    return Parser(prog=f"python -m bench.{verb}", description=description, allow_abbrev=False)
+
+
+def run_command(main: Callable[[Sequence[str] | None], int]) -> NoReturn:
+    """Run a verb and exit: 2 and one line per mistake for bad input, 130 after Ctrl-C."""
+    try:
+        code = main(None)
+        sys.stdout.flush()
+    except (InputError, Unavailable) as error:
+        sys.stderr.write("".join(f"error: {line}\n" for line in str(error).splitlines()))
+        code = 2
+    except KeyboardInterrupt:
+        code = 130
+    except BrokenPipeError:  # `| head`
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code)
+
+
+def data_dir(given: str | None) -> Path | None:
+    """--data, else the variable BENCH_DATA, else nowhere. Raises InputError where --data is no folder."""
+    if given is not None and not Path(given).is_dir():
+        raise InputError(f"--data {given}: expected a folder, there is none")
+    place = given or os.environ.get("BENCH_DATA")
+    return Path(place).resolve() if place else None
+
+
+def write(text: str = "") -> None:
+    """One line on standard output."""
+    sys.stdout.write(f"{text}\n")
+
+
+def write_table(rows: Iterable[Sequence[str]], header: Sequence[str] = ()) -> None:
+    """Columns of whole words, two spaces apart; never cut, so that `| grep` finds everything."""
+    lines = [list(row) for row in ([header] if header else []) + list(rows)]
+    widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
+    for line in lines:
+        write("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())

@@ -1,0 +1,101 @@
+"""What hardware there is, and which of it a sweep may use."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.contracts import InputError
+
+
+@dataclass(frozen=True)
+class Device:
+    """A place where one worker runs one stack at a time."""
+
+    name: str  # cpu, cuda:0, ...
+    visible: str = ""  # the CUDA_VISIBLE_DEVICES of its workers: each sees its own GPU only
+
+    @property
+    def kind(self) -> str:
+        """What torch calls it inside its worker: cpu or cuda."""
+        return self.name.partition(":")[0]
+
+
+def cuda_count() -> int:
+    """How many GPUs torch can see; 0 without CUDA."""
+    import torch
+
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def parse_devices(text: str) -> list[Device]:
+    """`auto`, `cpu`, `cuda` (all visible GPUs) or `cuda:0,cuda:1`. Raises InputError.
+
+    `auto` is every GPU there is, else the CPU.
+    """
+    if text == "cpu":
+        return [Device("cpu")]
+    if text not in ("auto", "cuda") and not re.fullmatch(r"cuda:\d{1,3}(,cuda:\d{1,3})*", text):
+        raise InputError(f"--device {text}: expected auto, cpu, cuda or cuda:0,cuda:1")
+    there = cuda_count()
+    if text == "auto" and there == 0:
+        return [Device("cpu")]
+    if there == 0:
+        raise InputError(f"--device {text}: no CUDA device here, expected cpu or auto")
+    words = [f"cuda:{index}" for index in range(there)] if text in ("auto", "cuda") else text.split(",")
+    indices = [int(word.partition(":")[2]) for word in words]
+    for word, index in zip(words, indices, strict=True):
+        if index >= there:
+            raise InputError(f"--device {text}: no {word} here, there are cuda:0 to cuda:{there - 1}")
+    if len(set(indices)) < len(indices):
+        raise InputError(f"--device {text}: a device twice (see --slots-per-device)")
+    # A user's own CUDA_VISIBLE_DEVICES renumbers the devices: the worker's must name the physical one.
+    outer = [word.strip() for word in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if word.strip()]
+    names = outer if len(outer) >= there else [str(index) for index in range(there)]
+    return [Device(f"cuda:{index}", names[index]) for index in indices]
+
+
+def usable_cores() -> int:
+    """CPU cores that this process may use: its affinity, and a container's quota."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, min(cores, round(int(quota) / int(period))))
+    except (OSError, ValueError):  # no quota, or not Linux
+        return cores
+
+
+def parse_count(text: str, flag: str) -> int | None:
+    """A whole number >= 1, or None for `auto`. Raises InputError."""
+    if text == "auto":
+        return None
+    if not re.fullmatch(r"[0-9]{1,6}", text) or int(text) < 1:
+        raise InputError(f"{flag} {text}: expected a whole number >= 1 or auto")
+    return int(text)
+
+
+def make_slots(devices: list[Device], jobs: int | None, per_device: int | None = None) -> list[Device]:
+    """One entry per worker: on the CPU as many as cores, on GPUs one each, unless told otherwise; in turn."""
+    each = per_device or (usable_cores() if devices[0].kind == "cpu" else 1)
+    count = jobs or each * len(devices)
+    return [devices[index % len(devices)] for index in range(count)]
+
+
+def parse_size(text: str, flag: str) -> int:
+    """`4G`, `500M` or a number of bytes -> bytes. Raises InputError."""
+    match = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,3})?)([KMGT]?)B?", text, re.IGNORECASE)
+    size = int(float(match[1]) * 1024 ** " KMGT".index(match[2].upper() or " ")) if match else 0
+    if size < 1:
+        raise InputError(f"{flag} {text}: expected a size such as 4G or 500M")
+    return size
+
+
+def parse_duration(text: str, flag: str) -> float:
+    """`90`, `90s`, `10m` or `2h` -> seconds. Raises InputError."""
+    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)([smh]?)", text)
+    seconds = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]] if match else 0.0
+    if seconds <= 0:
+        raise InputError(f"{flag} {text}: expected a time such as 90s, 10m or 2h")
+    return seconds

@@ -1,0 +1,99 @@
+"""`python -m bench.list`: what there is to choose from."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+from bench import command
+from bench.contracts import InputError
+from bench.registry import DATASETS, METHODS, METRICS, load_entry_points, load_plugin
+
+Row = tuple[str, str, str]
+"""Name, one sentence, the whole card."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Names with one sentence each; with --long their whole cards."""
+    parser = command.parser("list", "List methods, data sets, metrics, backbones and sweeps.")
+    parser.add_argument("kind", nargs="?", choices=tuple(KINDS), help="only these (default: all)")
+    parser.add_argument("--long", action="store_true", help="the whole card of each")
+    parser.add_argument("--plugin", action="append", default=[], metavar="FILE", help="a Python file of your own")
+    given = parser.parse_args(arguments)
+    load_entry_points()
+    for plugin in given.plugin:
+        load_plugin(plugin)
+    for number, kind in enumerate([given.kind] if given.kind else KINDS):
+        rows = KINDS[kind]()
+        if not given.kind:
+            command.write(f"{chr(10) if number else ''}{kind}")
+        if given.long:
+            for name, _, card in rows:
+                command.write(f"{name}\n    {card.replace(chr(10), chr(10) + '    ')}\n")
+        else:
+            command.write_table([(name, sentence) for name, sentence, _ in rows])
+    return 0
+
+
+def _card(thing: Any) -> str:
+    return inspect.getdoc(thing) or ""
+
+
+def _first_line(card: str) -> str:
+    return card.splitlines()[0] if card else ""
+
+
+def _methods() -> list[Row]:
+    return [(name, _first_line(_card(METHODS[name])), _card(METHODS[name])) for name in METHODS]
+
+
+def _datasets() -> list[Row]:
+    rows = []
+    for name in DATASETS:
+        cls = DATASETS[name]
+        card = f"{_card(cls)}\n\nSource: {cls.source}\nLicence: {cls.licence}"
+        rows.append((name, _first_line(card), card))
+    return rows
+
+
+def _metrics() -> list[Row]:
+    rows = []
+    for name in METRICS:
+        cls = METRICS[name]
+        facts = f"{cls.unit}, {cls.direction} is better" if cls.direction != "none" else cls.unit
+        card = f"{_card(cls)}\n\nUnit: {facts}\nGives: {', '.join(cls.outputs)}\nSource: {cls.source}"
+        rows.append((f"{name}@{cls.version}", f"{_first_line(card)} [{facts}]", card))
+    return rows
+
+
+def _backbones() -> list[Row]:
+    from bench.models.build import BACKBONES
+
+    return [(name, _first_line(_card(parts[0])), _card(parts[0])) for name, parts in BACKBONES.items()]
+
+
+def _sweeps() -> list[Row]:
+    from bench.sweep import SHIPPED, parse_yaml, shipped_sweeps
+
+    rows = []
+    for name in shipped_sweeps():
+        path = SHIPPED / f"{name}.yaml"
+        text = path.read_text(encoding="utf-8")
+        content = parse_yaml(text, str(path))
+        if not isinstance(content, dict):
+            raise InputError(f"{path}: expected a mapping")
+        rows.append((name, str(content.get("description", "")), text.rstrip()))
+    return rows
+
+
+KINDS = {
+    "methods": _methods,
+    "datasets": _datasets,
+    "metrics": _metrics,
+    "backbones": _backbones,
+    "sweeps": _sweeps,
+}
+
+if __name__ == "__main__":
+    command.run_command(main)

@@ -1,0 +1,202 @@
+"""`python -m bench.run`: do the runs of a sweep that are not done yet."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import sys
+from argparse import Namespace
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench import command
+from bench.contracts import InputError, nearest
+from bench.devices import Device, make_slots, parse_count, parse_devices, parse_duration, parse_size
+from bench.registry import load_entry_points, load_plugin
+
+BAD = ("failed", "oom", "timeout", "killed")
+RETRIED = ("diverged", *BAD, "skipped")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit 0: every run is ok, diverged or skipped with a reason. 1: some are not. 2: bad input. 130: Ctrl-C."""
+    given = _parser().parse_args(arguments)
+    retry = _statuses(given.retry)
+    jobs, stack = parse_count(given.jobs, "--jobs"), parse_count(given.stack, "--stack")
+    per_device = parse_count(given.slots_per_device, "--slots-per-device")
+    seconds = None if given.time_limit is None else parse_duration(given.time_limit, "--time-limit")
+    memory = None if given.memory_limit is None else parse_size(given.memory_limit, "--memory-limit")
+    if given.max_retries < 0:
+        raise InputError(f"--max-retries {given.max_retries}: expected a whole number >= 0")
+    devices = parse_devices(given.device)
+    data = command.data_dir(given.data)
+    load_entry_points()
+    for plugin in given.plugin:
+        load_plugin(plugin)
+
+    from bench.stacks import make_stacks
+    from bench.store import Store
+    from bench.sweep import Selection, parse_seeds, read_sweep
+
+    seeds = () if given.seeds is None else parse_seeds(given.seeds)
+    chosen = (tuple(given.method), tuple(given.dataset), tuple(given.backbone), seeds, tuple(given.set))
+    selection = Selection(*chosen)
+    sweep = read_sweep(given.grid, selection, data)
+    for note in sweep.notes:
+        sys.stderr.write(f"note: {note}\n")
+
+    from bench.runner import Limits, to_do
+
+    store = Store(given.results)
+    done = store.done() if store.path.exists() else {}
+    left = to_do(sweep.runs, done, retry, given.max_retries)
+    attempts = {run.run_id: attempt for run, attempt in left}
+    size = stack or (1 if devices[0].kind == "cpu" else 8)
+    stacks = make_stacks((run for run, _ in left), size)
+    if given.dry_run:
+        _list(sweep.runs, done, attempts, len(stacks))
+        return 0
+
+    store.prepare()
+    labels = {run.run_id: run.label for run in sweep.runs}
+    line = shlex.join(["python", "-m", "bench.run", *(sys.argv[1:] if arguments is None else arguments)])
+    store.write_membership(sweep.name, labels, sweep.description, line, merge=selection.narrows)
+    interrupted = 0
+    if stacks:
+        pairs = [(stack, max(attempts[run_id] for run_id in stack.run_ids)) for stack in stacks]
+        limits = Limits(given.max_retries, seconds, memory)
+        slots = make_slots(devices, jobs, per_device)[: len(stacks)]
+        interrupted = _work(given, store, data, slots, limits, pairs, before=len(sweep.runs) - len(left))
+    statuses = {run_id: done.status for run_id, done in store.done().items()}
+    if not given.quiet:
+        _summary(sweep.runs, store, statuses)
+        command.write(f"\nreport: python -m bench.report --results {shlex.quote(given.results)}")
+    if interrupted:
+        command.write("interrupted: start the same command again to go on")
+        return 128 + interrupted
+    return int(any(statuses.get(run.run_id, "killed") in BAD for run in sweep.runs))
+
+
+def _parser() -> command.Parser:
+    parser = command.parser("run", "Do the runs of a sweep that are not done yet, and write what was measured.")
+    add = parser.add_argument
+    add("--grid", default="quick", metavar="SWEEP", help="a sweep file, or the name of a shipped sweep (quick)")
+    add("--method", action="append", default=[], metavar="NAME", help="only this method or label (repeatable)")
+    add("--dataset", action="append", default=[], metavar="NAME", help="these data sets instead (repeatable)")
+    add("--backbone", action="append", default=[], metavar="NAME", help="these backbones instead (repeatable)")
+    add("--seeds", metavar="LIST", help="these seeds instead: 0:5 (0 to 4) or 1,2,7")
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help="train.steps=500, N=20, ... (repeatable)")
+    add("--jobs", default="auto", metavar="N|auto", help="workers at once (auto: one per core, or per GPU)")
+    add("--stack", default="auto", metavar="K|auto", help="runs that train as one (auto: 1 on a CPU, 8 on a GPU)")
+    add("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda or cuda:0,cuda:1")
+    add("--slots-per-device", default="auto", metavar="N|auto", help="workers per GPU (auto: 1)")
+    add("--results", default="results", metavar="DIR", help="where tables are kept (results)")
+    add("--data", metavar="DIR", help="where real data are (or the variable BENCH_DATA)")
+    add("--plugin", action="append", default=[], metavar="FILE", help="a Python file with methods of your own")
+    add("--retry", default="", metavar="LIST", help=f"do these again: any of {','.join(RETRIED)}")
+    add("--max-retries", type=int, default=2, metavar="N", help="repetitions after a crash or lack of memory (2)")
+    add("--time-limit", metavar="TIME", help="per run, such as 90s, 10m or 2h")
+    add("--memory-limit", metavar="SIZE", help="per worker, such as 4G")
+    add("--keep", choices=("all", "samples", "none"), default="all", help="weights and samples, samples, nothing")
+    add("--dry-run", action="store_true", help="list the runs, done and to do, and stop")
+    add("--quiet", action="store_true", help="say only what went wrong")
+    return parser
+
+
+def _statuses(text: str) -> list[str]:
+    words = [word for word in text.split(",") if word]
+    for word in words:
+        if word not in RETRIED:
+            raise InputError(f"--retry {text}: unknown status '{word}': {nearest(word, RETRIED)}")
+    return words
+
+
+def _work(
+    given: Namespace,
+    store: Any,
+    data: Path | None,
+    slots: Sequence[Device],
+    limits: Any,
+    pairs: Sequence[Any],
+    before: int,
+) -> int:
+    """Do the stacks; the signal that stopped it, or 0."""
+    from bench.job import JobSettings
+    from bench.runner import Bar, Lines, Silent, Supervisor
+
+    plugins = tuple(str(Path(plugin).resolve()) for plugin in given.plugin)
+    settings = JobSettings(store.path.resolve(), data, slots[0].kind, given.keep, plugins)
+    progress = Silent() if given.quiet else Bar() if sys.stderr.isatty() else Lines()
+    report = Supervisor(store, settings, slots, limits, progress).run(pairs, before)
+    return 0 if report.interrupted == 0 else int(report.interrupted or signal.SIGINT)
+
+
+# ---------------------------------------------------------------- what is printed
+
+
+def varying(runs: Iterable[Any]) -> dict[str, list[str]]:
+    """Per label, the hyper-parameters that differ between its runs."""
+    values: dict[str, dict[str, set[Any]]] = {}
+    for run in runs:
+        fields = values.setdefault(run.label, {})
+        for name, value in _settings_of(run).items():
+            fields.setdefault(name, set()).add(value)
+    return {label: [name for name, seen in fields.items() if len(seen) > 1] for label, fields in values.items()}
+
+
+def _settings_of(run: Any) -> dict[str, Any]:
+    blocks = {"model": run.model, "train": run.train, "diffusion": run.diffusion}
+    inside = {f"{block}.{name}": value for block, config in blocks.items() for name, value in vars(config).items()}
+    return {**dict(run.hyper), **inside}
+
+
+def _title(run: Any, names: Mapping[str, list[str]]) -> str:
+    settings = _settings_of(run)
+    return " ".join([run.label, *(f"{name}={settings[name]}" for name in names[run.label])])
+
+
+def _place(run: Any) -> str:
+    return f"{run.dataset.key}{' (shuffled)' if run.dataset.shuffle else ''}"
+
+
+def _list(runs: Sequence[Any], done: Mapping[str, Any], attempts: Mapping[str, int], stacks: int) -> None:
+    names = varying(runs)
+    rows = []
+    for run in runs:
+        past = done[run.run_id].status if run.run_id in done else ""
+        state = f"to do again ({past})" if past and run.run_id in attempts else past or "to do"
+        rows.append((run.run_id, state, _place(run), run.backbone or "-", f"seed {run.seed}", _title(run, names)))
+    command.write_table(rows)
+    command.write(f"{len(runs)} runs: {len(runs) - len(attempts)} done, {len(attempts)} to do in {stacks} stacks")
+
+
+def _summary(runs: Sequence[Any], store: Any, statuses: Mapping[str, str]) -> None:
+    """Per data set: the rows of the sweep with two numbers each, means over seeds."""
+    import pandas as pd
+
+    table, metrics = store.results()
+    at_end = metrics[(metrics.train_step == -1) & (metrics.status == "ok")]
+    sliced = at_end[(at_end.metric == "sliced_wasserstein") & at_end["index"].isna()].groupby("run_id").value.mean()
+    windows = table.set_index("run_id").window
+    latent = at_end[at_end.metric == "dependency_global"]
+    latent = latent[latent["index"] == latent.run_id.map(windows)].groupby("run_id").value.mean()
+    names = varying(runs)
+    cells: dict[tuple[str, str], list[str]] = {}
+    for run in runs:
+        cells.setdefault((_place(run), _title(run, names)), []).append(run.run_id)
+    for place in dict.fromkeys(place for place, _ in cells):
+        rows = []
+        for (where, title), run_ids in cells.items():
+            if where == place:
+                counts = Counter(statuses.get(run_id, "to do") for run_id in run_ids)
+                state = ", ".join(f"{count} {status}" for status, count in counts.items())
+                means = [pd.Series(run_ids).map(values).mean() for values in (sliced, latent)]
+                rows.append((title, *("-" if pd.isna(mean) else f"{mean:.3f}" for mean in means), state))
+        command.write()
+        command.write_table(rows, (place, "sliced Wasserstein", "m_T,0", "runs"))
+
+
+if __name__ == "__main__":
+    command.run_command(main)
