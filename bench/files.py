@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -36,14 +38,20 @@ def find(names: Sequence[str], data_dir: Path | None, how: str) -> Path:
     raise Unavailable(f"{names[0]} is not in the data folder (--data or BENCH_DATA): {how}")
 
 
-def read_csv(path: Path, numbers: Sequence[str], text: Sequence[str] = (), times: Sequence[str] = ()) -> pd.DataFrame:
+def read_csv(
+    path: Path, numbers: Sequence[str], text: Sequence[str] = (), times: Sequence[str] = (), *, keep: bool = True
+) -> pd.DataFrame:
     """The named columns of a CSV file (plain or .gz): numbers as float64 (empty = NaN), text, times.
 
-    Times with a mark of their zone become UTC, those without stay as they are. Read once per process and file version.
+    Times with a mark of their zone become UTC, those without stay as they are; neither keeps a mark. A file is read
+    once per process and version, unless `keep` is false.
     Raises InputError: no such column, a cell that is not a number or a time (row and column), a damaged file.
     """
     status = check_file(path).stat()
-    return _read_csv(path, tuple(numbers), tuple(text), tuple(times), status.st_mtime_ns, status.st_size).copy()
+    columns = tuple(numbers), tuple(text), tuple(times)
+    if not keep:
+        return _read_csv(path, *columns)
+    return _remembered(path, *columns, status.st_mtime_ns, status.st_size).copy()
 
 
 def check_file(path: Path) -> Path:
@@ -56,9 +64,13 @@ def check_file(path: Path) -> Path:
 
 
 @lru_cache(maxsize=8)
-def _read_csv(
+def _remembered(
     path: Path, numbers: tuple[str, ...], text: tuple[str, ...], times: tuple[str, ...], *_version: int
 ) -> pd.DataFrame:
+    return _read_csv(path, numbers, text, times)
+
+
+def _read_csv(path: Path, numbers: tuple[str, ...], text: tuple[str, ...], times: tuple[str, ...]) -> pd.DataFrame:
     wanted = [*times, *text, *numbers]
     # As text first: a column that pandas cannot read as numbers could not be blamed on a cell afterwards.
     frame = read_text(path, wanted)
@@ -124,17 +136,17 @@ _DATE = r"\s*\d{4}-\d\d-\d\d"  # ISO 8601; without it a column of whole numbers 
 
 
 def as_times(column: pd.Series, path: Path) -> pd.Series:
-    """Text (ISO 8601) to times, in UTC where the text has a zone. Raises InputError with row and column."""
+    """Text (ISO 8601) to times, those with a zone as UTC. Raises InputError with row and column."""
     if pd.api.types.is_datetime64_any_dtype(column):
         _blame(column, column.isna(), path, "a time")
-        return column
+        return column.dt.tz_convert("UTC").dt.tz_localize(None) if column.dt.tz is not None else column
     column = column.astype(str).where(column.notna())
     zoned = column.str.contains(r"(?:Z|[+-]\d\d:?\d\d)$", na=False)
     if zoned.any() and not zoned.all():
         _blame(column, ~zoned & column.notna(), path, "a time with a zone, as in the other rows (zones are mixed)")
     times = pd.to_datetime(column, format="ISO8601", errors="coerce", utc=bool(zoned.any()))
     _blame(column, times.isna(), path, "a time such as 2016-01-31 17:00:00")
-    return times
+    return times.dt.tz_localize(None)
 
 
 def _blame(column: pd.Series, wrong: pd.Series, path: Path, expected: str) -> None:
@@ -147,3 +159,57 @@ def _blame(column: pd.Series, wrong: pd.Series, path: Path, expected: str) -> No
 
 def _first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+# ---------------------------------------------------------------- extracts
+
+
+def fingerprint(path: Path) -> str:
+    """A name for the content of a file: its SHA-256; above 256 MB that of its size, time, first and last megabyte."""
+    status = path.stat()
+    return _fingerprint(path, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=64)
+def _fingerprint(path: Path, changed: int, size: int) -> str:
+    with path.open("rb") as file:
+        if size <= 256 * 2**20:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        first = file.read(2**20)
+        file.seek(-(2**20), os.SEEK_END)
+        last = file.read()
+    return hashlib.sha256(f"{size},{changed}".encode() + first + last).hexdigest()
+
+
+def extract(
+    label: str, sources: Sequence[Path], build: Callable[[], pd.DataFrame], *, private: bool = False
+) -> pd.DataFrame:
+    """A table made from source files, kept in memory and as parquet, so that it is made once per content of the files.
+
+    `label` names the data set, its version and the options that change the table. The parquet file lies beside the
+    data (`.bench/`), or in the user's cache folder where that cannot be written; a `private` one only beside the data.
+    """
+    words = [label, *(fingerprint(source) for source in sources)]
+    key = f"{label.split()[0]}-{hashlib.sha256(' '.join(words).encode()).hexdigest()[:16]}.parquet"
+    if key not in _EXTRACTS:
+        folders = [sources[0].parent / ".bench", *([] if private else [places(None)[-1] / "extracts"])]
+        _EXTRACTS[key] = _kept(folders, key, build)
+    return _EXTRACTS[key]
+
+
+_EXTRACTS: dict[str, pd.DataFrame] = {}
+
+
+def _kept(folders: Sequence[Path], key: str, build: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+    for folder in folders:
+        with contextlib.suppress(OSError, ValueError):  # none, or damaged: made again
+            return pd.read_parquet(folder / key)
+    frame = build()
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+            part = folder / f"{key}.{os.getpid()}.part"
+            frame.to_parquet(part)
+            os.replace(part, folder / key)  # whole or not at all, also with several processes
+            break
+    return frame

@@ -88,4 +88,5 @@ class Earthquakes(Dataset):
             train_stride=1,
             test_stride=self.window // 4,
             split=self.split,
+            times=[events["time"].to_numpy()[1:]],
         )

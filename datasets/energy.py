@@ -56,13 +56,14 @@ class Energy(Dataset):
             f"download energydata_complete.csv from {self.source} and put it into energy/",
         )
         channels = [name for name in UNITS if self.noise_channels or name not in NOISE]
-        rows = read_csv(path, numbers=list(UNITS), times=["date"])[channels].to_numpy()
+        rows = read_csv(path, numbers=list(UNITS), times=["date"])
         return Recordings(
-            series=[rows],
+            series=[rows[channels].to_numpy()],
             channels=tuple(channels),
             units=tuple(UNITS[name] for name in channels),
             window=self.window,
             train_stride=1,
             test_stride=self.window // 4,
             split=self.split,
+            times=[rows["date"].to_numpy()],
         )

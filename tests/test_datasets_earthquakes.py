@@ -122,3 +122,27 @@ def test_the_real_catalogue():
     splits = load_splits(DatasetSpec("earthquakes"), 0, data)
     assert splits.train.shape[1:] == (24, 6)
     assert len(splits.test) > 600
+
+
+def test_japan_has_a_schema_of_its_own(folder):
+    lines = [f"{k},1990-01-0{k + 1} 00:00:00.000,{140 + k},36,{3 + k},1.0,2.0" for k in range(6)]
+    path = folder / "earthquakes/japan_catalog_1990_2019.csv"
+    path.write_text("id,time,longitude,latitude,magnitude,x,y\n" + "\n".join(lines))
+    japan = open_dataset(DatasetSpec("earthquakes_japan", (("window", 4),)))
+    given = japan.load(folder, np.random.default_rng(0))
+    np.testing.assert_allclose(given.series[0][:, 0], np.log1p(86400.0))
+    np.testing.assert_allclose(given.series[0][:, 1], [4, 5, 6, 7, 8])
+    few = open_dataset(DatasetSpec("earthquakes_japan", (("minimum_magnitude", 6), ("window", 4))))
+    with pytest.raises(InputError, match="3 events are left"):
+        few.load(folder, np.random.default_rng(0))
+    path.write_text(HEADER + "\n" + event("2009-01-01T00:00:01.000Z"))
+    with pytest.raises(InputError, match="columns magnitude are missing"):
+        japan.load(folder, np.random.default_rng(0))
+
+
+@pytest.mark.data
+@pytest.mark.skipif("BENCH_DATA" not in os.environ, reason="the variable BENCH_DATA names no folder of real data")
+def test_the_real_japanese_catalogue():
+    rows = open_dataset(DatasetSpec("earthquakes_japan")).load(Path(os.environ["BENCH_DATA"]), np.random.default_rng(0))
+    assert rows.series[0].shape == (37_580, 5)
+    assert rows.series[0][:, 1].min() == 2.7
