@@ -1,0 +1,521 @@
+"""From the store's rows to the tables a report prints.
+
+A cell is what differs by its seed only: data set, shuffle, backbone, label, and every
+hyper-parameter that varies under that label. A group is what is compared: all cells of one data
+set, shuffle and backbone, beside the reference rows (floors and controls) of that data.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import pandas as pd
+
+from bench.contracts import InputError, nearest
+from bench.report.statistics import Interval, Standing, interval, standings
+from bench.store import RUNS, Membership, load_curves, load_memberships, load_results
+from bench.verdict import dependency_illusion, verdict
+
+RUN_COLUMNS = frozenset(RUNS) - {"method"}
+"""Columns of a run that are no hyper-parameter; `method` varies like one, should a label name two methods."""
+
+COSTS = {
+    "train_seconds": ("training", "s"),
+    "denoiser_seconds": ("denoiser", "s"),
+    "sample_seconds": ("sampling", "s"),
+    "n_parameters": ("parameters", ""),
+}
+DERIVED = {
+    "nll_gap": "permuted minus own NLL",
+    "dependency_end": "m_{T,0}, the global dependency at the last step",
+}
+"""Numbers this report computes from others, per run."""
+
+SHORT = {
+    "wasserstein": "Wasserstein",
+    "sliced_wasserstein": "sliced W.",
+    "mmd2": "MMD²",
+    "c2st_accuracy": "C2ST acc.",
+    "c2st_auc": "C2ST AUC",
+    "nll_own": "own NLL",
+    "nll_gap": "permuted − own",
+    "dependency_end": "m_T,0",
+    "kl": "KL",
+    "active_units": "active units",
+}
+
+
+class MetricFacts(NamedTuple):
+    """What a column needs to know of its metric."""
+
+    unit: str = ""
+    direction: Literal["lower", "higher", "none"] = "none"
+    needs: str = "samples"
+
+
+# ---------------------------------------------------------------- what one report shows
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The rows of one sweep, one row per run, in the sweep's order."""
+
+    name: str
+    description: str
+    command: str
+    written: str
+    pending: int  # runs of the sweep that have no row yet
+    folder: Path
+    runs: pd.DataFrame
+    metrics: pd.DataFrame  # newest version of each, at the end of training
+    history: pd.DataFrame  # the same during training, train_step >= 0
+    curves: pd.DataFrame
+
+
+def load(folder: Path, sweep: str | None = None) -> Selection:
+    """The named sweep of a results folder, by default the one written last; all runs where there is no sweep.
+
+    Raises InputError when the folder is not there or has no such sweep.
+    """
+    memberships = load_memberships(folder)
+    named = {membership.name: membership for membership in memberships}
+    if sweep is not None and sweep not in named:
+        raise InputError(f"--sweep {sweep}: no such sweep in {folder}: {nearest(sweep, named)}")
+    chosen = named[sweep] if sweep is not None else memberships[-1] if memberships else None
+    runs, metrics = load_results(folder)
+    return select(runs, metrics, load_curves(folder), chosen, folder)
+
+
+def select(
+    runs: pd.DataFrame, metrics: pd.DataFrame, curves: pd.DataFrame, sweep: Membership | None, folder: Path
+) -> Selection:
+    """Keep the runs of a sweep (all of them where there is none) and their rows in the other tables."""
+    if sweep is not None:
+        known = set(runs["run_id"])
+        runs = runs.set_index("run_id").loc[[run for run in sweep.runs if run in known]].reset_index()
+        runs["label"] = [sweep.runs[run] or label for run, label in zip(runs["run_id"], runs["label"], strict=True)]
+    metrics = metrics[metrics["run_id"].isin(runs["run_id"]) & (metrics["split"] == "test")]
+    if len(metrics):
+        metrics = metrics[metrics["version"] == metrics.groupby("metric")["version"].transform("max")]
+    ended = metrics["train_step"] < 0
+    return Selection(
+        name=sweep.name if sweep else "all runs",
+        description=sweep.description if sweep else "",
+        command=sweep.command if sweep else "",
+        written=sweep.written if sweep else "",
+        pending=len(sweep.runs) - len(runs) if sweep else 0,
+        folder=folder,
+        runs=runs.reset_index(drop=True),
+        metrics=metrics[ended].reset_index(drop=True),
+        history=metrics[~ended].reset_index(drop=True),
+        curves=curves[curves["run_id"].isin(runs["run_id"])].reset_index(drop=True),
+    )
+
+
+# ---------------------------------------------------------------- cells
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One row of a comparison table: runs that differ by their seed only."""
+
+    id: str
+    dataset: str
+    shuffle: bool
+    backbone: str
+    label: str
+    method: str
+    kind: str
+    settings: dict[str, Any]  # the hyper-parameters that vary under this label
+    seeds: dict[str, int]  # run_id -> seed
+    status: Counter[str]
+    verdicts: Counter[str] = field(default_factory=Counter)
+    illusions: Counter[str] = field(default_factory=Counter)
+    values: dict[str, dict[int, float]] = field(default_factory=dict)  # metric -> seed -> value
+    series: dict[str, int] = field(default_factory=dict)  # metric -> n, the fewest over seeds
+
+    @property
+    def variant(self) -> str:
+        """The settings as text: "M = 900, N = 50"."""
+        return ", ".join(f"{name} = {plain(value)}" for name, value in self.settings.items())
+
+    @property
+    def name(self) -> str:
+        """The label, with the settings where there are several."""
+        return f"{self.label} ({self.variant})" if self.settings else self.label
+
+    @property
+    def ok(self) -> int:
+        """Seeds that finished."""
+        return self.status["ok"]
+
+    def interval(self, metric: str) -> Interval:
+        """Mean and interval over the seeds that finished."""
+        return interval(list(self.values.get(metric, {}).values()))
+
+
+def plain(value: Any) -> str:
+    """A setting as a reader writes it: 900, not 900.0."""
+    if isinstance(value, float) and math.isfinite(value):
+        return f"{value:g}"
+    return "none" if value is None or value is pd.NA or value != value else str(value)
+
+
+def hyper_columns(runs: pd.DataFrame) -> list[str]:
+    """The columns of `runs` that are hyper-parameters."""
+    return [name for name in runs.columns if name not in RUN_COLUMNS and not name.startswith("version_")]
+
+
+def _missing(value: Any) -> bool:
+    return value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value))
+
+
+def per_run(selection: Selection) -> pd.DataFrame:
+    """Scalars by run (rows run_id, columns metric), with the derived ones; repeats of a metric are averaged."""
+    metrics = selection.metrics
+    scalars = metrics[(metrics["coordinate"] == "") & metrics["value"].notna()]
+    table = scalars.pivot_table(index="run_id", columns="metric", values="value", aggfunc="mean")
+    table = table.reindex(selection.runs["run_id"].tolist())
+    if {"nll_own", "nll_permuted"} <= set(table.columns):
+        table["nll_gap"] = table["nll_permuted"] - table["nll_own"]
+    curve = metrics[(metrics["metric"] == "dependency_global") & (metrics["coordinate"] == "t")]
+    if len(curve):
+        last = curve["index"] == curve.groupby("run_id")["index"].transform("max")
+        table["dependency_end"] = curve[last].groupby("run_id")["value"].mean()
+    return table
+
+
+def _illusions(selection: Selection, numbers: Mapping[str, Mapping[str, float]]) -> dict[str, str]:
+    shuffled = set(selection.runs.loc[selection.runs["shuffle"].astype(bool), "run_id"])
+    metrics = selection.metrics
+    local = metrics[(metrics["metric"] == "dependency_local") & metrics["run_id"].isin(shuffled)]
+    found: dict[str, str] = {}
+    for key, rows in local.sort_values("index").groupby("run_id"):
+        run = str(key)
+        own, marginal = (numbers[run].get(name, math.nan) for name in ("nll_own", "nll_marginal"))
+        found[run] = dependency_illusion(
+            True, rows["value"].tolist(), rows["sd"].tolist(), rows["n"].tolist(), own, marginal
+        )
+    return found
+
+
+def cells_of(selection: Selection) -> list[Cell]:
+    """All cells, in the sweep's order of labels, then by their settings."""
+    runs = selection.runs
+    if not len(runs):
+        return []
+    scalars = per_run(selection)
+    numbers = {
+        str(run): dict(zip(scalars.columns, row, strict=True))
+        for run, row in zip(scalars.index, scalars.to_numpy().tolist(), strict=True)
+    }
+    illusions = _illusions(selection, numbers)
+    ends = selection.metrics[selection.metrics["coordinate"] == ""]
+    series = {(run, metric): int(n) for run, metric, n in zip(ends["run_id"], ends["metric"], ends["n"], strict=True)}
+    varying: dict[str, list[str]] = {}
+    hyper = hyper_columns(runs)
+    for label, same in runs.groupby("label", sort=False):
+        varying[str(label)] = [name for name in hyper if same[name].astype(object).map(plain).nunique() > 1]
+
+    members: dict[tuple[Any, ...], list[dict[Any, Any]]] = {}
+    for row in runs.to_dict("records"):
+        place = (str(row["dataset"]), bool(row["shuffle"]), str(row["backbone"] or ""), str(row["label"]))
+        members.setdefault((*place, *(plain(row[name]) for name in varying[place[3]])), []).append(row)
+
+    cells: list[Cell] = []
+    for rows in members.values():
+        first = rows[0]
+        cell = Cell(
+            id=f"cell-{len(cells) + 1}",
+            dataset=str(first["dataset"]),
+            shuffle=bool(first["shuffle"]),
+            backbone=str(first["backbone"] or ""),
+            label=str(first["label"]),
+            method=str(first["method"]),
+            kind=str(first["kind"]),
+            settings={name: first[name] for name in varying[str(first["label"])] if not _missing(first[name])},
+            seeds={str(row["run_id"]): int(row["seed"]) for row in rows},
+            status=Counter(str(row["status"]) for row in rows),
+        )
+        for row in rows:
+            if row["status"] != "ok":
+                continue
+            run, seed = str(row["run_id"]), int(row["seed"])
+            mine = {name: float(value) for name, value in numbers[run].items() if not math.isnan(value)}
+            for cost in COSTS if cell.kind == "method" else ():
+                if not _missing(row.get(cost)):
+                    mine[cost] = float(row[cost])
+            for name, value in mine.items():
+                cell.values.setdefault(name, {})[seed] = value
+                if (run, name) in series:
+                    cell.series[name] = min(cell.series.get(name, series[run, name]), series[run, name])
+            if cell.kind == "method":
+                own, permuted, end = (mine.get(k, math.nan) for k in ("nll_own", "nll_permuted", "dependency_end"))
+                cell.verdicts[verdict(own, permuted, end)] += 1
+                cell.illusions[illusions.get(run, "-")] += 1
+        cells.append(cell)
+
+    rank = {label: place for place, label in enumerate(dict.fromkeys(runs["label"].astype(str)))}
+
+    def order(cell: Cell) -> tuple[Any, ...]:
+        return (
+            rank[cell.label],
+            [(isinstance(v, str), v if isinstance(v, str) else float(v)) for v in cell.settings.values()],
+        )
+
+    return sorted(cells, key=order)
+
+
+# ---------------------------------------------------------------- groups
+
+
+class Column(NamedTuple):
+    """One column of a comparison table."""
+
+    metric: str
+    title: str
+    unit: str
+    direction: Literal["lower", "higher", "none"]
+
+
+@dataclass(frozen=True)
+class Group:
+    """One comparison table."""
+
+    id: str
+    dataset: str
+    shuffle: bool
+    backbone: str
+    cells: list[Cell]
+    references: list[Cell]
+    columns: list[Column]
+    standings: dict[str, dict[str, Standing]]  # metric -> cell id -> standing
+
+    @property
+    def name(self) -> str:
+        """ "energy · shuffled · lstm"."""
+        return " · ".join(filter(None, [self.dataset, "shuffled" if self.shuffle else "", self.backbone]))
+
+    @property
+    def quality(self) -> list[Column]:
+        """The columns in which there is a best."""
+        return [column for column in self.columns if column.direction != "none"]
+
+    def best(self, metric: str) -> Cell | None:
+        """The cell with the best mean."""
+        places = self.standings.get(metric, {})
+        return next((cell for cell in self.cells if cell.id in places and places[cell.id].place == "best"), None)
+
+    def n_of(self, metric: str) -> str:
+        """Series behind a column: "1000", or "200 to 1000" where cells differ."""
+        found = sorted({cell.series[metric] for cell in self.cells + self.references if cell.series.get(metric)})
+        return "" if not found else str(found[0]) if len(found) == 1 else f"{found[0]} to {found[-1]}"
+
+    def floor(self, metric: str, label: str = "floor_shift") -> Interval | None:
+        """The mean of a reference row."""
+        cell = next((cell for cell in self.references if cell.label == label and cell.values.get(metric)), None)
+        return cell.interval(metric) if cell else None
+
+
+FIRST = ("sliced_wasserstein", "wasserstein", "mmd2")
+"""The quality columns, first the one that ranks; others follow by name."""
+
+
+def _columns(cells: Sequence[Cell], facts: Mapping[str, MetricFacts]) -> list[Column]:
+    present = {metric for cell in cells for metric in cell.values}
+
+    def column(metric: str) -> Column:
+        fact = facts.get(metric, MetricFacts())
+        return Column(metric, SHORT.get(metric, metric), fact.unit, fact.direction)
+
+    quality = {name for name in present if facts.get(name, MetricFacts()).needs == "samples" and name in facts}
+    first = [name for name in FIRST if name in present and name in facts]
+    ordered = first + sorted(quality - set(first))
+    latent = [name for name in ("nll_own", "nll_gap", "dependency_end", "kl", "active_units") if name in present]
+    costs = [Column(name, *COSTS[name], "none") for name in COSTS if name in present]
+    own = facts.get("nll_own", MetricFacts()).unit
+    extra = {"nll_gap": own, "dependency_end": ""}
+    return (
+        [column(name) for name in ordered]
+        + [
+            Column(n, SHORT[n], extra[n], "none") if n in extra else column(n)._replace(direction="none")
+            for n in latent
+        ]
+        + costs
+    )
+
+
+def groups_of(cells: Sequence[Cell], facts: Mapping[str, MetricFacts]) -> list[Group]:
+    """One group per data set, shuffle and backbone; the best and its ties per quality column."""
+    places = dict.fromkeys((c.dataset, c.shuffle, c.backbone) for c in cells if c.kind == "method")
+    groups: list[Group] = []
+    for dataset, shuffle, backbone in sorted(places):
+        same = [c for c in cells if c.dataset == dataset and c.shuffle == shuffle]
+        mine = [c for c in same if c.kind == "method" and c.backbone == backbone]
+        references = [c for c in same if c.kind != "method"]
+        columns = _columns(mine, facts)
+        found: dict[str, dict[str, Standing]] = {}
+        for column in columns:
+            if column.direction != "none":
+                values = {cell.id: cell.values.get(column.metric, {}) for cell in mine}
+                found[column.metric] = standings(values, column.direction)
+        groups.append(Group(f"group-{len(groups) + 1}", dataset, shuffle, backbone, mine, references, columns, found))
+    return groups
+
+
+# ---------------------------------------------------------------- numbers and words
+
+
+def number(value: float, half: float = math.nan) -> str:
+    """A number as precise as it deserves: two digits of its interval, else three of its own."""
+    if not math.isfinite(value):
+        return "-"
+    if abs(value) >= 1e6 or 0 < abs(value) < 1e-4:
+        return f"{value:.2e}"
+    scale = half if math.isfinite(half) and half > 0 else abs(value) / 10
+    decimals = 0 if scale == 0 else min(max(1 - math.floor(math.log10(scale)), 0), 5)
+    return f"{value:.{decimals}f}"
+
+
+def with_interval(found: Interval) -> str:
+    """ "0.172 ± 0.015", a bootstrap's uneven ends as "0.172 [0.160, 0.190]", or the mean alone."""
+    if not math.isfinite(found.low):
+        return number(found.mean)
+    half = found.half if found.half > 1e-9 * abs(found.mean) else 0.0
+    if abs(found.mean - (found.low + found.high) / 2) < 1e-9 * max(half, abs(found.mean), 1e-300):
+        return f"{number(found.mean, half)} ± {number(half, half)}"
+    return f"{number(found.mean, half)} [{number(found.low, half)}, {number(found.high, half)}]"
+
+
+def counted(words: Counter[str]) -> str:
+    """ "alive 2, partial 1", the most frequent first; one word alone when all agree."""
+    known = Counter({word: count for word, count in words.items() if word != "-"})
+    if not known:
+        return "-"
+    total = sum(words.values())
+    if len(known) == 1 and sum(known.values()) == total:
+        return f"{next(iter(known))} {total}/{total}"
+    return ", ".join(f"{word} {count}/{total}" for word, count in sorted(known.items(), key=lambda kv: (-kv[1], kv[0])))
+
+
+def ties_text(group: Group, column: Column) -> str:
+    """Who is best in a column and what cannot be told from it, in one sentence; "" where there is no value."""
+    best = group.best(column.metric)
+    if best is None:
+        return ""
+    places = group.standings[column.metric]
+    text = f"best mean: {best.name}, {with_interval(best.interval(column.metric))}"
+    tied = [(cell, places[cell.id]) for cell in group.cells if places[cell.id].place == "tie"]
+    if not tied:
+        return text + ("; every other is worse (95 %)" if len(places) > 1 else "")
+    named = []
+    for cell, standing in tied[:3]:
+        if standing.gap.n < 2:
+            hint = "fewer than two shared seeds"
+        elif standing.more is None:
+            hint = "no number of seeds in sight"
+        else:
+            hint = f"about {standing.more} more seed{'s' if standing.more > 1 else ''}"
+        named.append(f"{cell.name} ({hint})")
+    rest = f" and {len(tied) - 3} more" if len(tied) > 3 else ""
+    return f"{text}; not resolved against {', '.join(named)}{rest}"
+
+
+def _by_label(group: Group, chosen: Sequence[Cell]) -> str:
+    """Cells as a reader counts them: "proposed (20 of its 24 settings), kl_annealing"."""
+    settings, mine = Counter(cell.label for cell in group.cells), Counter(cell.label for cell in chosen)
+    named = [
+        label if settings[label] == 1 else f"{label} ({count} of its {settings[label]} settings)"
+        for label, count in mine.items()
+    ]
+    return ", ".join(named)
+
+
+def answer(groups: Iterable[Group], selection: Selection) -> list[str]:
+    """The report in a few sentences, never more than the numbers allow."""
+    lines = []
+    for group in groups:
+        words: dict[str, list[Cell]] = {}
+        for cell in group.cells:
+            seen = {word for word in cell.verdicts if word != "-"}
+            word = "not measured" if not seen else seen.pop() if len(seen) == 1 else "mixed over seeds"
+            words.setdefault(word, []).append(cell)
+        kinds = [
+            f"{word}: {_by_label(group, words[word])}"
+            for word in ("alive", "partial", "collapsed", "mixed over seeds", "not measured")
+            if word in words
+        ]
+        text = f"{group.name}: latent {'; '.join(kinds)}."
+        column = next(iter(group.quality), None)
+        if column is not None and (ties := ties_text(group, column)):
+            text += f" {column.title}: {ties}."
+            floor = group.floor(column.metric)
+            if floor is not None:
+                text += f" Floor (train against test): {number(floor.mean)}."
+        illusions = [cell for cell in group.cells if cell.illusions["yes"]]
+        if illusions:
+            text += f" Dependency illusion: {_by_label(group, illusions)}."
+        lines.append(text)
+    seeds = selection.runs["seed"].nunique() if len(selection.runs) else 0
+    if lines and seeds < 3:
+        lines.append(f"{seeds} seed{'s' if seeds > 1 else ''}: too few to tell methods apart that are at all close.")
+    bad = Counter(selection.runs["status"]) if len(selection.runs) else Counter()
+    bad.pop("ok", None)
+    if selection.pending:
+        lines.append(f"{selection.pending} runs of this sweep have not finished yet.")
+    if bad:
+        lines.append("Not every run ended well: " + ", ".join(f"{n} {word}" for word, n in bad.most_common()) + ".")
+    return lines
+
+
+def long_table(groups: Iterable[Group]) -> pd.DataFrame:
+    """Every number of every comparison table, one row each."""
+    rows = []
+    for group in groups:
+        for cell in group.cells + group.references:
+            names = dict.fromkeys([column.metric for column in group.columns] + sorted(cell.values))
+            for metric in names:
+                if metric not in cell.values:
+                    continue
+                found = cell.interval(metric)
+                standing = group.standings.get(metric, {}).get(cell.id, Standing("none"))
+                rows.append(
+                    {
+                        "dataset": cell.dataset,
+                        "shuffle": cell.shuffle,
+                        "backbone": group.backbone,
+                        "kind": cell.kind,
+                        "label": cell.label,
+                        "setting": cell.variant,
+                        "metric": metric,
+                        "mean": found.mean,
+                        "low": found.low,
+                        "high": found.high,
+                        "sd": found.sd,
+                        "seeds": found.n,
+                        "series": cell.series.get(metric, 0),
+                        "place": standing.place,
+                        "more_seeds": standing.more,
+                        "verdict": counted(cell.verdicts),
+                        "dependency_illusion": counted(cell.illusions),
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def wide_table(group: Group) -> pd.DataFrame:
+    """One comparison table as it is printed, floors and controls last."""
+    rows = []
+    for cell in group.cells + group.references:
+        row = {"": "" if cell.kind == "method" else "reference", "method": cell.name}
+        row["seeds"] = f"{cell.ok}/{sum(cell.status.values())}"
+        for column in group.columns:
+            row[column.title] = with_interval(cell.interval(column.metric)) if column.metric in cell.values else "-"
+        row["verdict"], row["dependency illusion"] = counted(cell.verdicts), counted(cell.illusions)
+        rows.append(row)
+    return pd.DataFrame(rows)
