@@ -1,0 +1,1 @@
+"""The measures, one per file; see `bench.contracts.Metric`."""

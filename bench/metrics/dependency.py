@@ -11,13 +11,14 @@ The integral over s is adaptive, per series: a trained decoder has sharp transit
 
 - completeness, ||h(b) - h(a) - int_a^b dh/ds ds|| / ||h_t - h~_t||, a vector in H dimensions, not met by accident;
 - roughness, from the Legendre coefficients of the two integrands themselves, because two sharp features may cancel
-  in dh/ds while neither cancels in its own measure.
+  in dh/ds while neither cancels in its own measure (unless both are narrower than the nodes are apart).
 
 What is still open at the maximum depth keeps its value and is counted as unresolved, with its error.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeAlias
@@ -65,6 +66,9 @@ def forward_sweep(decoder: Decoder) -> Sweep:
 
     d_total: direction (z, x). d_global: (z, 0). d_local at t: only x_{t-1}; at t = 1 it is d_global.
     """
+    with warnings.catch_warnings():  # the first use of forward mode warns about torch's own use of torch.jit
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.func.jvp(torch.neg, (torch.zeros(()),), (torch.zeros(()),))
 
     def sweep(s: Tensor, z: Tensor, x_prev: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         point = (s[:, None] * z, s[:, None, None] * x_prev)
