@@ -1,153 +1,242 @@
-"""From a trained run, a reference or a file of samples to metric rows.
+"""Measure what is trained already: `python -m bench.evaluate`.
 
-`python -m bench.evaluate --results DIR [--metrics NAME...]` adds metrics to kept runs without
-training; see `bench.evaluate.main`.
+Two uses. With `--results DIR` it adds metrics to kept runs, without training; what a run has (same
+metric, same version) is not measured again. With `--samples FILE.npz --dataset NAME` it scores
+series that any other model drew, beside the floors and controls of that data set.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import importlib
+import sys
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
-from bench.contracts import (
-    EvaluateConfig,
-    InputError,
-    LatentEvaluation,
-    Measurement,
-    Metric,
-    SampleEvaluation,
-    Splits,
-    nearest,
-)
-from bench.method import Method
-from bench.models.build import StackedModel
-from bench.randomness import Randomness, Stream, numpy_generator
+from bench.command import data_dir, parser, run_command, write, write_table
+from bench.contracts import EvaluateConfig, InputError, Metric, Splits, Unavailable
+from bench.kept import load_model, load_run, load_samples
+from bench.metrics.dependency import dependency_measures
 from bench.references import REFERENCES, evaluation_size, reference_windows
-from bench.registry import METRICS
+from bench.registry import DATASETS, load_entry_points, load_plugin
+from bench.scores import Scope, choose, score_reference, score_run, score_samples
+from bench.store import Store
+from bench.sweep import Run, dataset_spec
+from bench.windows import load_splits
+
+Row = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Scope:
-    """Whose numbers these are: the seeds of everything that evaluation draws."""
-
-    dataset: str
-    seed: int
-    metric_seed: int = 0
-
-    def numpy(self, role: str) -> np.random.Generator:
-        """A numpy generator, the same for every method of a (data set, seed)."""
-        return numpy_generator(self.dataset, self.seed, f"metric {self.metric_seed} {role}")
-
-    def draws(self, role: str, device: torch.device | str = "cpu") -> Stream:
-        """A stream of torch blocks, R = 1."""
-        return Randomness([(self.dataset, self.seed)], device).draws(f"metric {self.metric_seed} {role}")
-
-    def reference(self) -> np.random.Generator:
-        """Chooses the test windows and draws the references: not the metric seed's."""
-        return numpy_generator(self.dataset, self.seed, "reference windows")
+# ---------------------------------------------------------------- kept runs
 
 
-def choose(metrics: str | Sequence[str], needs: str | None = None) -> list[Metric]:
-    """The metrics that `fast`, `all` or a list of names (of metrics or of their outputs) asks for.
-
-    Raises InputError for an unknown name.
-    """
-    registered = [METRICS[name]() for name in METRICS]
-    if metrics == "all":
-        chosen = registered
-    elif metrics == "fast":
-        chosen = [metric for metric in registered if metric.fast]
-    else:
-        names = [metrics] if isinstance(metrics, str) else list(metrics)
-        owners = {output: metric for metric in registered for output in metric.outputs}
-        owners.update({metric.name: metric for metric in registered})
-        for name in names:
-            if name not in owners:
-                known = nearest(name, [*owners, "fast", "all"])
-                raise InputError(f"evaluate.metrics: unknown metric '{name}': {known}")
-        chosen = list(dict.fromkeys(owners[name] for name in names))
-    return [metric for metric in chosen if needs in (None, metric.needs)]
+def missing_metrics(run_id: str, wanted: Sequence[Metric], metrics: pd.DataFrame) -> list[Metric]:
+    """Those of `wanted` of which the run lacks some output at this version."""
+    mine = metrics[metrics.run_id == run_id]
+    have = set(zip(mine.metric, mine.version, strict=True))
+    return [metric for metric in wanted if any((name, metric.version) not in have for name in metric.outputs)]
 
 
-def _measure(metric: Metric, evaluation: SampleEvaluation | LatentEvaluation) -> list[Measurement]:
+def evaluate_kept(results: Path, data: Path | None, wanted: Sequence[Metric]) -> tuple[int, list[str]]:
+    """Add what is missing to every finished run. Returns how many runs got something, and what could not be done."""
+    store = Store(results)
+    runs, metrics = store.results()
+    finished, notes = runs[runs.status == "ok"], []
+    count = 0
+    for position, config in enumerate(finished.config, start=1):
+        run = Run.from_config(config)
+        needed = missing_metrics(run.run_id, wanted, metrics)
+        if run.kind == "reference":
+            needed = [metric for metric in needed if metric.needs == "samples"]
+        if not needed:
+            continue
+        try:
+            found = _evaluate_one(results, run, data, needed)
+        except Unavailable as reason:
+            notes.append(f"{run.run_id} ({run.label}, {run.dataset.key}, seed {run.seed}): {reason}")
+            continue
+        store.write_evaluated([{"run_id": run.run_id, **item} for item in found])
+        count += 1
+        names = ", ".join(metric.name for metric in needed)
+        write(f"{position}/{len(finished)}  {run.label}  {run.dataset.key}  seed {run.seed}: {names}")
+    return count, notes
+
+
+def _evaluate_one(results: Path, run: Run, data: Path | None, needed: Sequence[Metric]) -> list[Row]:
+    splits = load_splits(run.dataset, run.seed, data)
+    if splits.sha256 != run.data_sha256:
+        raise Unavailable("its windows are not those that it was trained on (the data file or its loader changed)")
+    scope = Scope(run.dataset.key, run.seed)
+    names = [metric.name for metric in needed]
+    if run.kind == "reference":
+        return score_reference(run.method, splits, run.evaluate, scope, names)
+    if not (results / "models" / run.run_id).is_dir():
+        raise Unavailable("nothing of it was kept (--keep none)")
+    load_run(results, run.run_id)  # says so if the folder is damaged
+    kept = load_samples(results, run.run_id)
+    loaded = load_model(results, run, splits)
+    if kept is None or (loaded is None and any(metric.needs == "latent" for metric in needed)):
+        raise Unavailable("its weights or samples were not kept")
+    if loaded is None:
+        reference = reference_windows(splits, len(kept["samples"]), scope.reference())
+        return score_samples(reference, kept["samples"], splits.train, needed, scope)
+    model, method = loaded
+    return score_run(model, method, splits, kept["samples"], run.evaluate, scope, names)
+
+
+# ---------------------------------------------------------------- anybody's samples
+
+
+def read_arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Arrays of an .npz file by name, float32. Raises InputError naming the file and the key; never unpickles."""
+    if not path.is_file():
+        raise InputError(f"--samples {path}: no such file")
     try:
-        return metric.measure(evaluation)
-    except Exception as error:  # a metric that fails is a row with its reason; the others go on
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        return [Measurement(name, float("nan"), status="failed", reason=reason) for name in metric.outputs]
+        with np.load(path, allow_pickle=False) as archive:
+            present = sorted(archive.files)
+            arrays = {name: np.asarray(archive[name]) for name in names if name in present}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+        raise InputError(
+            f"--samples {path}: cannot be read ({error}): expected an .npz file of plain arrays"
+        ) from error
+    for name in names:
+        if name not in arrays:
+            raise InputError(f"--samples {path}: no array '{name}': it holds {', '.join(present)}")
+        if not np.issubdtype(arrays[name].dtype, np.number):
+            raise InputError(f"--samples {path}: {name}: expected numbers, not {arrays[name].dtype}")
+    return {name: values.astype(np.float32) for name, values in arrays.items()}
 
 
-def _rows(metric: Metric, found: Sequence[Measurement], scope: Scope) -> list[dict[str, Any]]:
-    shared = {"version": metric.version, "split": "test", "train_step": -1, "metric_seed": scope.metric_seed}
-    rows = []
-    for item in found:
-        values = dataclasses.asdict(item)
-        rows.append({"metric": values.pop("name"), **shared, **values})
+def score_file(path: Path, splits: Splits, metrics: Sequence[Metric], scope: Scope, scaled: bool, n: int) -> list[Row]:
+    """Rows for the file's `samples` (n, T, C), in the data set's units unless `scaled`, and for every reference."""
+    samples = read_arrays(path, ["samples"])["samples"]
+    shape = (splits.window, len(splits.channels))
+    if samples.ndim != 3 or samples.shape[1:] != shape:
+        wanted = f"(n, {shape[0]}, {shape[1]}): series, time steps, channels ({', '.join(splits.channels)})"
+        raise InputError(f"--samples {path}: samples has shape {samples.shape}: expected {wanted}")
+    if len(samples) < 2:
+        raise InputError(f"--samples {path}: samples holds {len(samples)} series: expected at least 2")
+    if not scaled:
+        samples = ((samples - splits.mean) / splits.scale).astype(np.float32)
+    n = min(evaluation_size(splits, n), len(samples))
+    chosen = samples[scope.numpy("samples of a file").permutation(len(samples))[:n]]
+    reference = reference_windows(splits, n, scope.reference())
+    rows = [{"label": path.name, **row} for row in score_samples(reference, chosen, splits.train, metrics, scope)]
+    config = EvaluateConfig(n_samples=n)
+    names = [metric.name for metric in metrics]
+    for name in REFERENCES:
+        rows += [{"label": name, **row} for row in score_reference(name, splits, config, scope, names)]
     return rows
 
 
-def score_samples(
-    reference: np.ndarray, samples: np.ndarray, train: np.ndarray, metrics: Sequence[Metric], scope: Scope
-) -> list[dict[str, Any]]:
-    """Metric rows for generated windows beside as many real ones, all (n, T, C) in train-scaled units."""
-    evaluation = SampleEvaluation(reference, samples, train, scope.numpy)
+def measure_decoder(word: str, path: Path, tolerance: float) -> list[Row]:
+    """Dependency measures of `module:function` on the file's arrays `z` (n, D) and `x` (n, T, C)."""
+    module, colon, name = word.partition(":")
+    if not colon or not module or not name:
+        raise InputError(f"--decoder {word}: expected module:function")
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        decoder = getattr(importlib.import_module(module), name)
+    except Exception as error:  # whatever a user's module raises while it is imported
+        raise InputError(f"--decoder {word}: does not import: {type(error).__name__}: {error}") from error
+    arrays = read_arrays(path, ["z", "x"])
+    z, x = torch.from_numpy(arrays["z"]), torch.from_numpy(arrays["x"])
+    if z.ndim != 2 or x.ndim != 3 or len(z) != len(x):
+        raise InputError(f"--samples {path}: z {tuple(z.shape)}, x {tuple(x.shape)}: expected (n, D) and (n, T, C)")
+    found = dependency_measures(decoder, z, x[:, :-1], tolerance)
     rows = []
-    for metric in metrics:
-        if np.isfinite(samples).all():
-            found = _measure(metric, evaluation)
-        else:
-            share = 1 - np.isfinite(samples).mean()
-            reason = f"{share:.3g} of the generated values are NaN or infinite"
-            found = [Measurement(name, float("nan"), status="failed", reason=reason) for name in metric.outputs]
-        rows += _rows(metric, found, scope)
+    for t in range(x.shape[1]):
+        for key, values in (("dependency_global", found.global_), ("dependency_local", found.local)):
+            mine = values[:, t][values[:, t].isfinite()]
+            shared = {"label": word, "metric": key, "coordinate": "t", "index": t + 1, "n": len(mine)}
+            rows.append({**shared, "value": float(mine.mean()), "sd": float(mine.std())})
+    write(f"dependency measures of {word}: {found.unresolved} of {found.global_.numel()} cells unresolved")
     return rows
 
 
-def score_reference(name: str, splits: Splits, config: EvaluateConfig, scope: Scope) -> list[dict[str, Any]]:
-    """Metric rows of one of `bench.references`."""
-    n = evaluation_size(splits, config.n_samples)
-    reference, samples = REFERENCES[name](splits, n, scope.reference())
-    return score_samples(reference, samples, splits.train, choose(config.metrics, "samples"), scope)
+# ---------------------------------------------------------------- the command
 
 
-@torch.no_grad()
-def draw_samples(
-    model: StackedModel, method: Method, splits: Splits, config: EvaluateConfig, scope: Scope
-) -> np.ndarray:
-    """The samples that are measured: as many as reference windows, (n, T, C), train-scaled."""
-    n = evaluation_size(splits, config.n_samples)
-    draws = scope.draws("samples", model.alpha_bar.device)
-    return method.sample(model, n, draws)[0].cpu().numpy()
+def _print(rows: Sequence[Row]) -> None:
+    frame = pd.DataFrame(rows)
+    scalars = frame[frame["coordinate"] == ""]
+    if len(scalars):
+        names = list(dict.fromkeys(scalars.metric))
+        lines = []
+        for label, group in scalars.groupby("label", sort=False):
+            values = group.set_index("metric")["value"]
+            lines.append([str(label), str(int(group.n.max())), *(f"{values.get(name, np.nan):.4g}" for name in names)])
+        write_table(lines, ["samples", "n", *names])
+    over_time = frame[frame["coordinate"] == "t"]
+    if len(over_time):
+        table = over_time.pivot(index="index", columns="metric", values="value")
+        lines = [
+            [f"{t:g}", *(f"{value:.4f}" for value in row)] for t, row in zip(table.index, table.values, strict=True)
+        ]
+        write_table(lines, ["t", *table.columns])
 
 
-def score_run(
-    model: StackedModel,
-    method: Method,
-    splits: Splits,
-    samples: np.ndarray,
-    config: EvaluateConfig,
-    scope: Scope,
-    tick: Callable[[str, float], None] | None = None,
-) -> list[dict[str, Any]]:
-    """Metric rows of one trained run (R = 1) and its samples. `tick(metric, seconds)` hears what each one cost."""
-    reference = reference_windows(splits, len(samples), scope.reference())
-    rows = []
-    device = model.alpha_bar.device
-    latent = LatentEvaluation(
-        model, method, torch.from_numpy(reference).to(device), lambda role: scope.draws(role, device), config
+def main(words: Sequence[str] | None = None) -> int:
+    """The verb. Returns the exit status."""
+    arguments = parser("evaluate", "Add metrics to kept runs, or score samples of any model against a data set.")
+    arguments.add_argument("--results", default="results", help="results folder of kept runs (default: results)")
+    arguments.add_argument("--metrics", nargs="+", default=["fast"], metavar="NAME", help="fast, all, or names")
+    arguments.add_argument("--data", help="folder of the real data files (also: BENCH_DATA)")
+    arguments.add_argument("--plugin", action="append", default=[], metavar="FILE.py")
+    arguments.add_argument(
+        "--samples", type=Path, metavar="FILE.npz", help="score this file's array `samples` (n, T, C)"
     )
-    for metric in choose(config.metrics):
-        began = time.perf_counter()
-        if metric.needs == "samples":
-            rows += score_samples(reference, samples, splits.train, [metric], scope)
-        else:
-            rows += _rows(metric, _measure(metric, latent), scope)
-        if tick is not None:
-            tick(metric.name, time.perf_counter() - began)
-    return rows
+    arguments.add_argument("--dataset", help="the data set to score --samples against")
+    arguments.add_argument("--scaled", action="store_true", help="the samples are train-scaled, not in units")
+    arguments.add_argument("--seed", type=int, default=0, help="of the split and of the metrics (default: 0)")
+    arguments.add_argument("--n", type=int, default=1000, help="at most so many series (default: 1000)")
+    arguments.add_argument("--decoder", metavar="MODULE:FUNCTION", help="add dependency measures of decoder(z, x_prev)")
+    arguments.add_argument("--tolerance", type=float, default=1e-2, help="of the dependency measures (default: 0.01)")
+    arguments.add_argument("--out", type=Path, metavar="FILE.csv", help="write the rows there as well")
+    given = arguments.parse_args(words)
+    load_entry_points()
+    for plugin in given.plugin:
+        load_plugin(plugin)
+    names = given.metrics[0] if given.metrics in (["fast"], ["all"]) else given.metrics
+    data = data_dir(given.data)
+    if given.samples is None:
+        return _main_kept(Path(given.results), data, choose(names))
+    if given.n < 2 or given.seed < 0:
+        raise InputError(f"--n {given.n} --seed {given.seed}: expected n >= 2 and a seed >= 0")
+    rows: list[Row] = []
+    if given.dataset is not None:
+        name, colon, path = given.dataset.partition(":")
+        spec = dataset_spec({"name": name, **({"path": path} if colon else {})}, f"--dataset {given.dataset}")
+        splits = load_splits(spec, given.seed, data)
+        scope = Scope(spec.key, given.seed)
+        rows += score_file(given.samples, splits, choose(names, "samples"), scope, given.scaled, given.n)
+    elif given.decoder is None:
+        raise InputError(f"--samples {given.samples}: expected --dataset NAME with it: one of {', '.join(DATASETS)}")
+    if given.decoder is not None:
+        rows += measure_decoder(given.decoder, given.samples, given.tolerance)
+    _print(rows)
+    if given.out is not None:
+        try:
+            pd.DataFrame(rows).to_csv(given.out, index=False)
+        except OSError as error:
+            raise InputError(f"--out {given.out}: cannot be written: {error.strerror or error}") from error
+    return 0
+
+
+def _main_kept(results: Path, data: Path | None, wanted: Sequence[Metric]) -> int:
+    if not results.is_dir():
+        raise InputError(f"--results {results}: no such folder")
+    count, notes = evaluate_kept(results, data, wanted)
+    for note in notes:
+        write(f"not evaluated: {note}")
+    write(f"{count} runs got new metrics in {results}")
+    return 0
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -13,13 +13,13 @@ import numpy as np
 import torch
 
 from bench.contracts import Splits, Unavailable
-from bench.evaluate import Scope, draw_samples, score_reference, score_run
 from bench.kept import keep_run
 from bench.memory import peak_bytes, reset_peak
 from bench.method import stacked
 from bench.models.build import StackedModel
 from bench.provenance import provenance
 from bench.registry import DATASETS, load_entry_points, load_plugin
+from bench.scores import Scope, draw_samples, score_reference, score_run
 from bench.stacks import Stack
 from bench.store import Store
 from bench.sweep import Run
