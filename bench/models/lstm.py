@@ -7,13 +7,12 @@ GPU go through one batched recurrence. Both are the same function (tested agains
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from bench.contracts import Draws, Likelihood
+from bench.models.autoregression import AutoregressiveDecoder, decoder_inputs
 from bench.models.head import Head
 from bench.models.lstm_tangent import lstm_tangent_sweep
 from bench.models.stacked import Linear, linear, parameter, per_run
@@ -81,6 +80,20 @@ class LSTM(nn.Module):
         """(R, B, T, inputs) -> (R, B, T, H)."""
         return lstm(u, self.layers)
 
+    def stepper(self, batch: int, steps: int) -> Callable[[Tensor], Tensor]:
+        """One step at a time, from zero states; see `bench.models.autoregression.CausalNetwork`."""
+        layers = self.layers
+        states = [(hh.new_zeros(len(hh), batch, hh.shape[-1]),) * 2 for _, hh, _ in layers]
+
+        def step(u: Tensor) -> Tensor:
+            for layer, (weight_ih, weight_hh, bias) in enumerate(layers):
+                h, c = states[layer]
+                states[layer] = _cell(linear(u, weight_ih, bias) + linear(h, weight_hh), c)
+                u = states[layer][0]
+            return u
+
+        return step
+
 
 class LSTMEncoder(nn.Module):
     """x (R, B, T, C) -> a linear map of the last hidden state, (R, B, outputs)."""
@@ -95,24 +108,8 @@ class LSTMEncoder(nn.Module):
         return self.output(self.lstm(x)[:, :, -1])
 
 
-def decoder_inputs(z: Tensor, past: Tensor, every_step: bool) -> Tensor:
-    """u_t = [x_{t-1}, z_t] with x_0 = 0, and z_t = z at t = 1 (at every t, with `every_step`).
-
-    z (..., B, D), past x_1..x_{T-1} (..., B, T-1, C) -> (..., B, T, C + D). So the latent is the
-    0-th input of the sequence [z, x_1, .., x_{T-1}], and the LSTM's first cell sees nothing else.
-    """
-    x = functional.pad(past, (0, 0, 1, 0))
-    steps = x.shape[-2]
-    z = z.unsqueeze(-2)
-    rest = z.expand(*z.shape[:-2], steps - 1, z.shape[-1])
-    return torch.cat([x, torch.cat([z, rest if every_step else torch.zeros_like(rest)], dim=-2)], dim=-1)
-
-
-class LSTMDecoder(nn.Module):
-    """h_t = f_dec([z, x_1, .., x_{t-1}]), p(x_t | h_t); see `bench.contracts.Decoder`.
-
-    The state h_t is the top layer's hidden state (not the LSTM's cell).
-    """
+class LSTMDecoder(AutoregressiveDecoder):
+    """The state h_t is the top layer's hidden state (not the LSTM's cell)."""
 
     def __init__(
         self,
@@ -126,37 +123,14 @@ class LSTMDecoder(nn.Module):
         likelihood: str,
         sigma_min: float,
     ) -> None:
-        super().__init__()
-        self.every_step, self.window = every_step, window
+        super().__init__(window, every_step)
         self.lstm = LSTM(runs, channels + latent, hidden, layers)
         self.head = Head(runs, hidden, channels, likelihood, sigma_min)
 
-    def states(self, z: Tensor, past: Tensor) -> Tensor:
-        """z (R, B, D), past (R, B, T-1, C) -> h (R, B, T, H)."""
-        return self.lstm(decoder_inputs(z, past, self.every_step))
-
-    def forward(self, z: Tensor, past: Tensor) -> Likelihood:
-        """z (R, B, D), past (R, B, T-1, C) -> p(x | z, past)."""
-        return self.head(self.states(z, past))
-
-    @torch.no_grad()
-    def generate(self, z: Tensor, draws: Draws) -> Tensor:
-        """Draw x_1, then each x_t from its own past: z (R, B, D) -> (R, B, T, C)."""
-        runs, batch, _ = z.shape
-        channels = self.head.mean.bias.shape[-1]
-        x = z.new_zeros(runs, batch, channels)
-        nothing = torch.zeros_like(z)
-        states = [(z.new_zeros(runs, batch, hh.shape[-1]),) * 2 for _, hh, _ in self.lstm.layers]
-        series = []
-        for t in range(self.window):
-            u = torch.cat([x, z if self.every_step or t == 0 else nothing], dim=-1)
-            for layer, (weight_ih, weight_hh, bias) in enumerate(self.lstm.layers):
-                h, c = states[layer]
-                states[layer] = _cell(linear(u, weight_ih, bias) + linear(h, weight_hh), c)
-                u = states[layer][0]
-            x = self.head(u.unsqueeze(2)).sample(draws).squeeze(2)
-            series.append(x)
-        return torch.stack(series, dim=2)
+    @property
+    def network(self) -> LSTM:
+        """The LSTM."""
+        return self.lstm
 
     def single(self, run: int) -> SingleLSTMDecoder:
         """The decoder of one run as a plain function of z (B, D) and x_prev (B, T-1, C)."""

@@ -1,0 +1,75 @@
+"""What every autoregressive decoder shares: its inputs, its likelihood, and drawing a series step by step."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from bench.contracts import Draws, Likelihood
+from bench.models.head import Head
+
+
+def decoder_inputs(z: Tensor, past: Tensor, every_step: bool) -> Tensor:
+    """u_t = [x_{t-1}, z_t] with x_0 = 0, and z_t = z at t = 1 (at every t, with `every_step`).
+
+    z (..., B, D), past x_1..x_{T-1} (..., B, T-1, C) -> (..., B, T, C + D). So the latent is the
+    0-th input of the sequence [z, x_1, .., x_{T-1}], and h_1 depends on nothing else.
+    """
+    x = functional.pad(past, (0, 0, 1, 0))
+    steps = x.shape[-2]
+    z = z.unsqueeze(-2)
+    rest = z.expand(*z.shape[:-2], steps - 1, z.shape[-1])
+    return torch.cat([x, torch.cat([z, rest if every_step else torch.zeros_like(rest)], dim=-2)], dim=-1)
+
+
+class CausalNetwork(Protocol):
+    """h_t = f(u_1, .., u_t)."""
+
+    def __call__(self, u: Tensor) -> Tensor:
+        """u (R, B, T, inputs) -> h (R, B, T, H)."""
+        ...
+
+    def stepper(self, batch: int, steps: int) -> Callable[[Tensor], Tensor]:
+        """The same one step at a time: a function that takes u_1, u_2, .. (R, B, inputs) in turn and gives h_t."""
+        ...
+
+
+class AutoregressiveDecoder(nn.Module, ABC):
+    """h_t = f_dec([z, x_1, .., x_{t-1}]), p(x_t | h_t); see `bench.contracts.Decoder`."""
+
+    head: Head
+
+    def __init__(self, window: int, every_step: bool) -> None:
+        super().__init__()
+        self.window, self.every_step = window, every_step
+
+    @property
+    @abstractmethod
+    def network(self) -> CausalNetwork:
+        """f_dec as a function of u_t = [x_{t-1}, z_t]."""
+
+    def states(self, z: Tensor, past: Tensor) -> Tensor:
+        """z (R, B, D), past (R, B, T-1, C) -> h (R, B, T, H)."""
+        return self.network(decoder_inputs(z, past, self.every_step))
+
+    def forward(self, z: Tensor, past: Tensor) -> Likelihood:
+        """z (R, B, D), past (R, B, T-1, C) -> p(x | z, past)."""
+        return self.head(self.states(z, past))
+
+    @torch.no_grad()
+    def generate(self, z: Tensor, draws: Draws) -> Tensor:
+        """Draw x_1, then each x_t from its own past: z (R, B, D) -> (R, B, T, C)."""
+        x = z.new_zeros(*z.shape[:2], self.head.mean.bias.shape[-1])
+        nothing = torch.zeros_like(z)
+        step = self.network.stepper(z.shape[1], self.window)
+        series = []
+        for t in range(self.window):
+            h = step(torch.cat([x, z if self.every_step or t == 0 else nothing], dim=-1))
+            x = self.head(h.unsqueeze(2)).sample(draws).squeeze(2)
+            series.append(x)
+        return torch.stack(series, dim=2)
