@@ -145,9 +145,78 @@ def test_what_is_not_finite_fails_with_a_reason(name: str) -> None:
 def test_one_channel_and_one_window(name: str, shape: tuple[int, int, int]) -> None:
     for row in measure(name, gaussian(0, *shape), gaussian(1, *shape)).values():
         assert math.isfinite(row.value) == (row.status == "ok")
-        assert row.status == "ok" or (shape[0] == 1 and row.reason)
+        assert row.status == "ok" or row.reason
+        assert row.status == "ok" or shape[0] == 1 or name == "correlational"  # one channel has no pairs
 
 
 @pytest.mark.parametrize("name", FAST_SAMPLE_METRICS)
 def test_another_number_of_samples_is_refused(name: str) -> None:
     assert {row.status for row in measure(name, gaussian(0, 30), gaussian(1, 20)).values()} == {"failed"}
+
+
+def test_correlational_is_the_mean_gap_over_pairs() -> None:
+    rng = np.random.default_rng(0)
+    shared = rng.standard_normal((2000, 6, 1))
+    noise = rng.standard_normal((2000, 6, 3))
+    joined = np.sqrt(0.8) * shared + np.sqrt(0.2) * noise  # every pair has correlation .8 at lag 0 and 0 at lag 1
+    rows = measure("correlational", joined, noise)
+    assert rows["correlational"].value == pytest.approx(0.8, abs=0.02)
+    assert rows["correlational_lagged"].value == pytest.approx(0.0, abs=0.02)
+    delayed = np.concatenate([noise[:, :, :1], np.roll(noise[:, :, :1], 1, axis=1)], axis=2)[:, 1:]
+    lagged = METRICS["correlational"]().measure(evaluation(delayed, noise[:, 1:, 1:]))
+    assert [row.index for row in lagged[1:]] == [1, 2, 3]
+    assert lagged[1].value == pytest.approx(0.5, abs=0.03)  # a leads b by one step, not b a: one ordered pair of two
+    assert lagged[0].value == pytest.approx(0.0, abs=0.03)
+
+
+def test_correlational_of_one_channel_is_undefined() -> None:
+    assert {row.status for row in measure("correlational", gaussian(0, 9, 4, 1), gaussian(1, 9, 4, 1)).values()} == {
+        "undefined"
+    }
+
+
+def test_autocorrelation_of_noise_against_levels() -> None:
+    noise, levels = gaussian(0, 4000, 6, 1), gaussian(1, 4000, 1, 1) + np.zeros((1, 6, 1))
+    rows = METRICS["autocorrelation"]().measure(evaluation(noise, levels))
+    assert [row.name for row in rows] == ["autocorrelation"] + 3 * ["autocorrelation_by_lag"]
+    for row in rows:
+        assert row.value == pytest.approx(1, abs=0.03)
+    identical = METRICS["autocorrelation"]().measure(evaluation(noise, noise))
+    assert all(row.value == 0 for row in identical)
+
+
+def test_marginal_counts_the_mass_outside() -> None:
+    x = np.random.default_rng(0).uniform(size=(500, 4, 2))
+    assert measure("marginal", x, x)["marginal"].value == 0
+    assert measure("marginal", x, x + 5)["marginal"].value == pytest.approx(1)
+    moved = x.copy()
+    moved[:125] -= 5  # a quarter of the mass leaves the range
+    assert measure("marginal", x, moved)["marginal"].value == pytest.approx(0.25, abs=0.01)
+    assert measure("marginal", np.ones((9, 3, 1)), np.ones((9, 3, 1)))["marginal"].value == 0
+
+
+def test_manifold_on_identical_disjoint_and_half_covered_sets() -> None:
+    x = gaussian(0, 100)
+    identical = measure("manifold", x, x)
+    assert [identical[key].value for key in ("precision", "recall", "coverage")] == [1, 1, 1]
+    apart = measure("manifold", x, x + 100)
+    assert [row.value for row in apart.values()] == [0, 0, 0, 0]
+    x[50:] += 100
+    half = measure("manifold", x, np.concatenate([x[:50], x[:50] + 1e-3]))
+    assert half["precision"].value == 1
+    assert half["recall"].value == half["coverage"].value == 0.5
+
+
+def test_manifold_is_the_definition_written_out() -> None:
+    x, y = np.float32(gaussian(0, 20, 3, 1)).reshape(20, -1), np.float32(gaussian(1, 20, 3, 1) * 2).reshape(20, -1)
+
+    def radius(points: np.ndarray, i: int) -> float:
+        return float(sorted(np.linalg.norm(points - points[i], axis=1))[5])
+
+    inside = [[np.linalg.norm(x[i] - y[j]) <= radius(x, i) for j in range(20)] for i in range(20)]
+    covered = [any(np.linalg.norm(x[i] - y[j]) <= radius(y, j) for j in range(20)) for i in range(20)]
+    rows = measure("manifold", x.reshape(20, 3, 1), y.reshape(20, 3, 1))
+    assert rows["precision"].value == np.mean([any(inside[i][j] for i in range(20)) for j in range(20)])
+    assert rows["recall"].value == np.mean(covered)
+    assert rows["density"].value == pytest.approx(np.sum(inside) / (5 * 20))
+    assert rows["coverage"].value == np.mean([any(row) for row in inside])

@@ -44,6 +44,7 @@ class SampleMetric(Metric):
     """A measure of generated windows against real ones; both (n, T, C), as many of each."""
 
     needs: ClassVar[Literal["samples", "latent"]] = "samples"
+    sees: ClassVar[tuple[str, ...]] = ()  # the corruptions of `bench.metrics.validate` it claims to rank
 
     def measure(self, evaluation: SampleEvaluation) -> list[Measurement]:
         """Refuse what is not finite or not comparable with a reason, and compare the rest."""

@@ -32,6 +32,7 @@ class MMD2(SampleMetric):
     unit = "none"
     direction = "lower"
     source = "Gretton et al. 2012, JMLR 13:723-773, eq. 3"
+    sees = ("mode_dropping", "channel_permutation")
 
     def compare(self, evaluation: SampleEvaluation) -> list[Measurement]:
         """One value at n."""

@@ -32,6 +32,7 @@ class SlicedWasserstein(SampleMetric):
     unit = "train standard deviations"
     direction = "lower"
     source = "Rabin et al. 2011; Bonneel et al. 2015"
+    sees = ("noise", "mode_dropping", "channel_permutation")
 
     def compare(self, evaluation: SampleEvaluation) -> list[Measurement]:
         """One value at n."""

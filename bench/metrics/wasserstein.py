@@ -30,6 +30,7 @@ class Wasserstein(SampleMetric):
     unit = "train standard deviations per window"
     direction = "lower"
     source = "Kantorovich 1942; POT, Flamary et al. 2021"
+    sees = ("noise", "channel_permutation")
 
     def compare(self, evaluation: SampleEvaluation) -> list[Measurement]:
         """One value at n."""

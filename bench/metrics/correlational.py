@@ -1,0 +1,59 @@
+"""Differences of the correlations between channels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bench.contracts import Measurement, SampleEvaluation
+from bench.metrics.base import SampleMetric, spread, undefined
+from bench.registry import register_metric
+
+LAGS = 3
+
+
+def lagged_correlations(windows: np.ndarray, lag: int) -> np.ndarray:
+    """Correlation of x_{t,a} with x_{t+lag,b}, pooled over windows and t, (C, C); 0 where a channel is constant."""
+    x = windows.astype(np.float64)
+    x = x - x.mean(axis=(0, 1))
+    sd = x.std(axis=(0, 1))
+    x = x / np.where(sd > 1e-9, sd, np.inf)
+    pairs = len(x) * (x.shape[1] - lag)
+    return np.einsum("nta,ntb->ab", x[:, : x.shape[1] - lag], x[:, lag:]) / pairs
+
+
+@register_metric("correlational")
+@dataclass(frozen=True)
+class Correlational(SampleMetric):
+    """The mean absolute difference between the correlations of channel pairs, real against generated.
+
+        d_lag = mean over pairs a != b of | corr(x_{t,a}, x_{t+lag,b}) - corr(y_{t,a}, y_{t+lag,b}) |
+
+    `correlational` is lag 0; `correlational_lagged` has lags 1, 2, 3. sd is over pairs; n is the number of windows.
+    Shapes: windows (n, T, C). Unit: correlation, 0 .. 2. Errors: undefined for one channel.
+    Source: Liao et al. 2020, arXiv:2006.05421. Ours: divided by the number of pairs, not by a constant 10; lags.
+    Blind to: everything but second moments.
+    """
+
+    version = 1
+    outputs = ("correlational", "correlational_lagged")
+    unit = "correlation"
+    direction = "lower"
+    source = "Liao et al. 2020, arXiv:2006.05421"
+    sees = ("noise", "channel_permutation")
+
+    def compare(self, evaluation: SampleEvaluation) -> list[Measurement]:
+        """One value, and one per lag."""
+        n, steps, channels = evaluation.reference.shape
+        if channels < 2:
+            return undefined(self.outputs, "one channel has no pairs", n)
+        pairs = ~np.eye(channels, dtype=bool)
+        rows = []
+        for lag in range(min(LAGS, steps - 1) + 1):
+            real, generated = (lagged_correlations(w, lag) for w in (evaluation.reference, evaluation.samples))
+            gaps = np.abs(real - generated)[pairs]
+            rows.append(
+                spread("correlational_lagged", gaps, n, "lag", lag) if lag else spread("correlational", gaps, n)
+            )
+        return rows
