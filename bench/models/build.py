@@ -11,11 +11,13 @@ from bench.contracts import Decoder, DiffusionConfig, ModelConfig
 from bench.method import Method
 from bench.models.denoiser import Denoiser
 from bench.models.lstm import LSTMDecoder, LSTMEncoder
+from bench.models.transformer import TransformerDecoder, TransformerEncoder
 from bench.parts.diffusion import linear_schedule
 from bench.parts.likelihoods import gaussian_log_prob
 
 BACKBONES: Mapping[str, tuple[Callable[..., nn.Module], Callable[..., nn.Module]]] = {
     "lstm": (LSTMEncoder, LSTMDecoder),
+    "transformer": (TransformerEncoder, TransformerDecoder),
 }
 """Registered name -> encoder and decoder; both have the constructor arguments of the LSTM's."""
 
