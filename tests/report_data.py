@@ -182,7 +182,7 @@ def grid_runs(seeds=3):
         for N in (10.0, 50.0, 100.0)
         for M in (100.0, 900.0)
         for gamma in (1.0, 2.0)
-        for L in (500.0, 1000.0)
+        for L in (250.0, 500.0)
     ]
 
 

@@ -23,11 +23,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from bench.report.statistics import RankTest, interval, standings
-from bench.report.tables import SHORT, Cell, Group, MetricFacts, Selection, number, plain
+from bench.report.tables import SHORT, Cell, Group, Selection, number, plain
 
 matplotlib.use("Agg")
 
-INK, GRID = "#1a1c1e", "#d4d7da"  # the page swaps these two for its theme's colours
+INK, GRID, PAPER = "#1a1c1e", "#d4d7da", "#fffffe"  # the page swaps these for its theme's colours
 COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c564b", "#7f7f7f"]
 MARKERS = [
     "o",
@@ -51,6 +51,7 @@ Bars = Literal["seeds", "series"]
 STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
     "font.size": 9.5,
     "axes.titlesize": 10,
     "axes.spines.top": False,
@@ -143,6 +144,12 @@ def shown(group: Group) -> list[Cell]:
         if held is None or (0 < (ranks[cell.id].rank if ranks else 0) < (ranks[held.id].rank or 10**9 if ranks else 0)):
             best[cell.label] = cell
     return list(best.values())[:MOST_LINES]
+
+
+def legend_name(group: Group, cell: Cell, width: int = 30) -> str:
+    """The label, and of how many settings this is the best."""
+    count = sum(other.label == cell.label for other in group.cells)
+    return shorten(cell.label, width) + (f" (best of {count})" if count > 1 else "")
 
 
 def _note_on_choice(groups: Sequence[Group]) -> str:
@@ -242,14 +249,12 @@ def dependency(selection: Selection, groups: Sequence[Group], styles: Styles, ba
                             continue
                         heights += [value for value in mean if math.isfinite(value)]
                         nudge = (place - (len(cells) - 1) / 2) * 0.09
-                        style = styles[cell.label]
-                        ax.errorbar(
-                            t + nudge, mean, [down, up], **style, elinewidth=0.7, capsize=1.5, label=shorten(cell.name)
-                        )
+                        style, name = styles[cell.label], legend_name(group, cell)
+                        ax.errorbar(t + nudge, mean, [down, up], **style, elinewidth=0.7, capsize=1.5, label=name)
                         hollow = _unresolved(mine.get("dependency_unresolved"), cell, t)
                         ax.plot(
                             (t + nudge)[hollow], mean[hollow], linestyle="", marker=style["marker"], markersize=4.5,
-                            color=style["color"], markerfacecolor="white",
+                            color=style["color"], markerfacecolor=PAPER, zorder=3,
                         )  # fmt: skip
                     ax.axhline(0, color=INK, linewidth=0.8)
                     if row == 0:
@@ -331,7 +336,7 @@ def likelihoods(groups: Sequence[Group]) -> list[Picture]:
                     )
                 if wide:
                     ax.set_xscale("symlog", linthresh=1)
-                ax.set_yticks(range(len(cells)), [shorten(cell.name, 26) for cell in cells])
+                ax.set_yticks(range(len(cells)), [legend_name(group, cell, 24) for cell in cells])
                 ax.set_ylim(len(cells) - 0.5, -0.5)
                 ax.set_xlabel("NLL (nats per value)" + (", symmetric log" if wide else ""))
                 ax.set_title(_side(group))
@@ -346,9 +351,9 @@ def likelihoods(groups: Sequence[Group]) -> list[Picture]:
                 slug(f"likelihoods {dataset} {backbone}"),
                 "dependency",
                 f"Does z say anything about x? {name}",
-                f"NLL of the test series under their own latent, another series', noise and zero; permuted − own is the "
-                f"honest sign that z informs x. Mean over n = {first.n_of('nll_own') or '?'} series and {_seeds(here)}. "
-                f"Bars: 95 % interval over seeds (none for one seed). {_note_on_choice(here)}".strip(),
+                f"NLL of the test series under their own latent, another's, noise and zero; permuted − own is the "
+                f"honest sign that z informs x. Mean over n = {first.n_of('nll_own') or '?'} series and "
+                f"{_seeds(here)}. Bars: 95 % interval over seeds (none for one seed). {_note_on_choice(here)}".strip(),
                 f"Negative log-likelihoods of each method under four latents on {name}.",
                 dataset=dataset,
                 backbone=backbone,
@@ -383,7 +388,7 @@ def _lines(
                 if not len(mean):
                     continue
                 style = {**styles[label], "markersize": 3.5, "markevery": max(len(mean) // 8, 1)}
-                ax.plot(mean.index, mean.values, **style, label=shorten(names[label]))
+                ax.plot(mean.index, mean.values, **style, label=names[label])
                 ax.fill_between(mean.index, low.values, high.values, color=style["color"], alpha=0.15, linewidth=0)
                 heights += mean.tolist()
             if len(heights) > 20:  # one divergence must not flatten all the rest
@@ -420,7 +425,7 @@ def training(selection: Selection, groups: Sequence[Group], styles: Styles) -> l
         kept = dict(sorted(panels.items())[:9])
         pictures.append(
             draw(
-                _lines(kept, styles, {c.label: c.name for c in cells}, "update"),
+                _lines(kept, styles, {c.label: legend_name(group, c) for c in cells}, "update"),
                 _panel_size(len(kept)),
                 slug(f"training {group.name}"),
                 "training",
@@ -467,7 +472,7 @@ def over_training(selection: Selection, groups: Sequence[Group], styles: Styles)
         kept = dict(list(panels.items())[:9])
         pictures.append(
             draw(
-                _lines(kept, styles, {c.label: c.name for c in cells}, "update"),
+                _lines(kept, styles, {c.label: legend_name(group, c) for c in cells}, "update"),
                 _panel_size(len(kept)),
                 slug(f"over training {group.name}"),
                 "over-training",
@@ -511,7 +516,7 @@ def along(selection: Selection, groups: Sequence[Group], styles: Styles) -> list
             kept = dict(list(panels.items())[:9])
             pictures.append(
                 draw(
-                    _lines(kept, styles, {c.label: c.name for c in cells}, xlabel),
+                    _lines(kept, styles, {c.label: legend_name(group, c) for c in cells}, xlabel),
                     _panel_size(len(kept)),
                     slug(f"{coordinate} {group.name}"),
                     "over-training",
@@ -648,6 +653,8 @@ def _setting_curves(
             )
             ax.set_title(f"{title} ({direction} is better)", fontsize=9)
             ax.set_xlabel(name)
+            if len(points) <= 6:
+                ax.set_xticks([x for x, _ in points], [plain(x) for x, _ in points])
             floor = group.floor(metric)
             if floor is not None:
                 ax.axhline(floor.mean, color=INK, linewidth=1, linestyle=":")
@@ -792,7 +799,7 @@ def samples(
         picture(series, (wide, 1.4 * n_channels + 0.6), "samples", "Real and generated windows",
                 f"Six windows each, on the same axes; {n_channels} of {real.shape[2]} channels."),
         picture(plane, (2.1 * len(few) + 0.7, 2.5), "components", "Principal components",
-                f"On the first two components of the real windows (share of their variance); up to 300 of n = {len(real)}."),
+                f"The first two components of the real windows (share of variance); up to 300 of n = {len(real)}."),
         picture(overlays, (2.5 * (n_channels + 1) + 0.4, 2.9), "marginals", "Marginals and autocorrelation",
                 f"Over all steps of n = {len(real)} windows; the autocorrelation is the mean over channels."),
     ]  # fmt: skip
@@ -809,9 +816,7 @@ def autocorrelation(x: np.ndarray, lags: int) -> np.ndarray:
     return np.asarray([((centred[:, : T - k] * centred[:, k:]).mean(axis=(0, 1)) / power).mean() for k in range(lags)])
 
 
-def all_pictures(
-    selection: Selection, groups: Sequence[Group], facts: Mapping[str, MetricFacts], bars: Bars
-) -> list[Picture]:
+def all_pictures(selection: Selection, groups: Sequence[Group], bars: Bars) -> list[Picture]:
     """Every picture that the store's rows allow, in the page's order."""
     styles = Styles([cell.label for group in groups for cell in group.cells])
     return [

@@ -108,7 +108,7 @@ def select(
         description=sweep.description if sweep else "",
         command=sweep.command if sweep else "",
         written=sweep.written if sweep else "",
-        pending=len(sweep.runs) - len(runs) if sweep else 0,
+        pending=len(sweep.runs.keys() - set(runs["run_id"])) if sweep else 0,
         folder=folder,
         runs=runs.reset_index(drop=True),
         metrics=metrics[ended].reset_index(drop=True),
@@ -377,7 +377,7 @@ def number(value: float, half: float = math.nan) -> str:
         return "-"
     if abs(value) >= 1e6 or 0 < abs(value) < 1e-4:
         return f"{value:.2e}"
-    scale = half if math.isfinite(half) and half > 0 else abs(value) / 10
+    scale = half if math.isfinite(half) and half > 1e-9 * abs(value) else abs(value) / 10
     decimals = 0 if scale == 0 else min(max(1 - math.floor(math.log10(scale)), 0), 5)
     return f"{value:.{decimals}f}"
 

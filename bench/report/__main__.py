@@ -1,0 +1,67 @@
+"""`python -m bench.report`: render a results folder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench import command
+from bench.contracts import InputError
+from bench.registry import load_entry_points, load_plugin
+from bench.report.cards import cards_of, metric_facts
+from bench.report.page import build, write
+from bench.report.tables import load
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Render once, or again and again while a sweep runs."""
+    parser = command.parser("report", "Render the report of a sweep; reads results only, trains nothing.")
+    parser.add_argument("--results", default="results", metavar="DIR", help="results folder (default: results)")
+    parser.add_argument("--out", metavar="DIR", help="where to write (default: RESULTS/report)")
+    parser.add_argument("--sweep", metavar="NAME", help="which sweep (default: the one written last)")
+    parser.add_argument(
+        "--bars",
+        choices=("seeds", "series"),
+        default="seeds",
+        help="error bars of the dependency plots: 95%% over seeds (default), or 3 standard deviations over series",
+    )
+    parser.add_argument("--plugin", action="append", default=[], metavar="FILE", help="a Python file of your own")
+    parser.add_argument("--watch", action="store_true", help="render again whenever results arrive, until Ctrl-C")
+    parser.add_argument("--every", type=float, default=10.0, metavar="SECONDS", help="how often --watch looks")
+    given = parser.parse_args(arguments)
+    if not given.every > 0:
+        raise InputError(f"--every {given.every:g}: expected a number of seconds > 0")
+    load_entry_points()
+    for plugin in given.plugin:
+        load_plugin(plugin)
+    results = Path(given.results)
+    out = Path(given.out) if given.out else results / "report"
+    render(results, out, given.sweep, given.bars)
+    seen = _parts(results)
+    while given.watch:
+        time.sleep(given.every)
+        if (now := _parts(results)) != seen:
+            render(results, out, given.sweep, given.bars)
+            seen = now
+    return 0
+
+
+def render(results: Path, out: Path, sweep: str | None, bars: str) -> None:
+    """One report, from the store to the page; says what it found and where the page is."""
+    selection = load(results, sweep)
+    report = build(selection, metric_facts(), cards_of(selection), "series" if bars == "series" else "seeds")
+    page = write(report, out)
+    for line in report.answer:
+        command.write(line)
+    counts = ", ".join(f"{count} {status}" for status, count in report.status) or "no runs"
+    command.write(f"{selection.name}: {counts}. Report: {page}")
+
+
+def _parts(results: Path) -> set[str]:
+    """What tells whether anything has been added; parts never change."""
+    return {str(path) for folder in ("runs", "metrics", "sweeps") for path in (results / folder).glob("[!.]*.*")}
+
+
+if __name__ == "__main__":
+    command.run_command(main)

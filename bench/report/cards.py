@@ -1,0 +1,76 @@
+"""What is registered about the methods, data sets and metrics of a report: their docstrings and declarations."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from bench.contracts import InputError
+from bench.registry import DATASETS, METHODS, METRICS
+from bench.report.tables import MetricFacts, Selection
+
+
+class Card(NamedTuple):
+    """One thing, as its author describes it."""
+
+    kind: str
+    name: str
+    facts: dict[str, str]
+    text: str
+
+
+def metric_facts() -> dict[str, MetricFacts]:
+    """Unit, direction and needs of every registered metric's outputs."""
+    found = {}
+    for name in METRICS:
+        metric = METRICS[name]
+        unit = "" if metric.unit == "none" else metric.unit
+        for output in metric.outputs:
+            found[output] = MetricFacts(unit, metric.direction, metric.needs)
+    return found
+
+
+def _text(thing: Any) -> str:
+    return inspect.getdoc(thing) or "No description."
+
+
+def _chosen(registry: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """What is registered of `names`; None for a name that is not (a plug-in that is not loaded)."""
+    found = {}
+    for name in dict.fromkeys(names):
+        try:
+            found[name] = registry[name]
+        except InputError:
+            found[name] = None
+    return found
+
+
+def cards_of(selection: Selection) -> list[Card]:
+    """Cards of everything that the report shows."""
+    runs, absent = selection.runs, "Not registered here: load the plug-in that defines it with --plugin."
+    cards = []
+    for name, method in _chosen(METHODS, runs.loc[runs["kind"] == "method", "method"]).items():
+        version = runs.loc[runs["method"] == name, "method_version"].max()
+        cards.append(Card("method", name, {"version": str(version)}, _text(method) if method else absent))
+    for name, dataset in _chosen(DATASETS, [str(key).split(",")[0] for key in runs["dataset"]]).items():
+        facts = (
+            {"source": dataset.source, "licence": dataset.licence, "version": str(dataset.version)} if dataset else {}
+        )
+        cards.append(Card("data set", name, facts, _text(dataset) if dataset else absent))
+    measured = selection.metrics.groupby("metric")["version"].max().to_dict()
+    owners = {output: name for name in METRICS for output in METRICS[name].outputs}
+    for name in sorted({owners.get(str(metric), str(metric)) for metric in measured}):
+        if name not in METRICS:
+            cards.append(Card("metric", name, {}, absent))
+            continue
+        metric = METRICS[name]
+        facts = {
+            "numbers": ", ".join(metric.outputs),
+            "version": ", ".join(sorted({str(measured[output]) for output in metric.outputs if output in measured})),
+            "unit": metric.unit,
+            "better": metric.direction,
+            "source": metric.source,
+        }
+        cards.append(Card("metric", name, facts, _text(metric)))
+    return cards

@@ -1,0 +1,380 @@
+"""A sweep's report as files: index.html, report.md, tables/*.csv|.tex, figures/*.svg|.png."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from bench.report import figures, tables
+from bench.report.cards import Card
+from bench.report.figures import Bars, Picture, Styles, all_pictures, critical_difference, shown
+from bench.report.statistics import RankTest, Standing, rank_test
+from bench.report.tables import Cell, Column, Group, MetricFacts, Selection, number, plain
+from bench.store import replacing
+from bench.verdict import THRESHOLDS
+
+MOST_ROWS = 200  # of one table on the page; the CSV files have them all
+MOST_RUNS = 3000  # whose details stand on the page
+MOST_FAILURES = 300
+CD_DATASETS = 5  # a critical-difference diagram over fewer says nothing
+
+MANIFEST = ".files"
+
+SECTIONS = [
+    ("answer", "The answer"),
+    ("comparison", "Comparison"),
+    ("dependency", "Dependency and likelihood"),
+    ("grids", "Grids"),
+    ("over-training", "Over training and along the diffusion"),
+    ("training", "Training curves"),
+    ("samples", "Samples"),
+    ("failures", "Failures"),
+    ("runs", "Runs"),
+    ("cards", "Methods, data and metrics"),
+    ("environment", "Environment"),
+]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that the page prints."""
+
+    selection: Selection
+    cells: list[Cell]
+    groups: list[Group]
+    pictures: list[Picture]
+    cards: list[Card]
+    ranks: list[tuple[Column, RankTest]]
+    made: str
+
+    @property
+    def answer(self) -> list[str]:
+        """The report in a few sentences."""
+        return tables.answer(self.groups, self.selection)
+
+    def pictures_of(self, section: str) -> list[Picture]:
+        """Pictures of one section of the page."""
+        return [picture for picture in self.pictures if picture.section == section]
+
+    @property
+    def status(self) -> list[tuple[str, int]]:
+        """How many runs ended how; `pending` have no row yet."""
+        counts = Counter(self.selection.runs["status"].astype(str)) if len(self.selection.runs) else Counter()
+        if self.selection.pending:
+            counts["pending"] = self.selection.pending
+        return counts.most_common()
+
+
+def build(
+    selection: Selection,
+    facts: Mapping[str, MetricFacts],
+    cards: Sequence[Card] = (),
+    bars: Bars = "seeds",
+    made: str = "",
+) -> Report:
+    """All tables and pictures of a selection."""
+    cells = tables.cells_of(selection)
+    groups = tables.groups_of(cells, facts)
+    pictures = all_pictures(selection, groups, bars) + sample_pictures(selection, groups)
+    ranks = _ranks(groups)
+    pictures += [critical_difference(test, column.metric) for column, test in ranks if test.n_datasets >= CD_DATASETS]
+    return Report(selection, cells, groups, pictures, list(cards), ranks, made or _now())
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _ranks(groups: Sequence[Group]) -> list[tuple[Column, RankTest]]:
+    """Friedman's test per quality column over ordered data sets; a method's best setting stands for it."""
+    found = []
+    columns = {column.metric: column for group in groups for column in group.quality}
+    for metric, column in columns.items():
+        sign = 1.0 if column.direction == "lower" else -1.0
+        scores = {
+            f"{group.dataset} {group.backbone}": {
+                cell.label: sign * cell.interval(metric).mean for cell in shown(group) if cell.values.get(metric)
+            }
+            for group in groups
+            if not group.shuffle
+        }
+        test = rank_test(scores)
+        if test is not None:
+            found.append((column, test))
+    return found
+
+
+def sample_pictures(selection: Selection, groups: Sequence[Group]) -> list[Picture]:
+    """Pictures of the kept samples; none are kept of restricted data sets, so none can appear here."""
+    styles = Styles([cell.label for group in groups for cell in group.cells])
+    pictures = []
+    for group in groups:
+        seeds = sorted({seed for cell in group.cells for seed in cell.seeds.values()})
+        for seed in seeds[:1]:
+            windows: dict[str, np.ndarray] = {}
+            real = None
+            for cell in shown(group):
+                run = next((run for run, its in cell.seeds.items() if its == seed), "")
+                kept = _read_samples(selection.folder / "models" / run / "samples.safetensors")
+                if kept is None:
+                    continue
+                windows[cell.label] = kept["samples"]
+                real = kept["real"]
+            if real is not None and real.ndim == 3 and len(real) > 1:
+                names = [f"channel {c + 1}" for c in range(real.shape[2])]
+                pictures += figures.samples(group, windows, real, names, styles, seed)
+    return pictures
+
+
+def _read_samples(path: Path) -> dict[str, np.ndarray] | None:
+    try:
+        kept = load_file(path)
+    except (OSError, SafetensorError, ValueError):
+        return None
+    return kept if {"samples", "real"} <= kept.keys() else None
+
+
+# ---------------------------------------------------------------- the page
+
+
+def inline(picture: Picture) -> Markup:
+    """A picture's SVG for the page: its ink in the theme's colours, half the digits, no ids that could clash."""
+    svg = picture.svg[picture.svg.index("<svg") :]
+    svg = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>|<style[^>]*>.*?</style>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)
+    svg = re.sub(r"(\d\.\d\d)\d+", r"\1", svg)
+    svg = re.sub(r'<svg\b[^>]*?(viewBox="[^"]*")[^>]*>', r"<svg \1>", svg, count=1, flags=re.DOTALL)
+    for colour, name in ((figures.INK, "ink"), (figures.GRID, "grid"), (figures.PAPER, "paper")):
+        svg = svg.replace(colour, f"var(--{name})")
+    width = float(re.search(r'viewBox="0 0 ([\d.]+)', svg).group(1))  # type: ignore[union-attr]
+    svg = svg.replace("<svg ", f'<svg role="img" style="width:{width * 4 / 3:.0f}px" aria-label="@@ALT@@" ', 1)
+    return Markup(svg.replace("@@ALT@@", str(Markup.escape(picture.alt))))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One number of a comparison table."""
+
+    text: str
+    sort: str
+    place: str
+    note: str
+
+
+def entry(group: Group, cell: Cell, column: Column) -> Entry:
+    """The number of a cell in a column, with its standing in words for those who do not see the style."""
+    found = cell.interval(column.metric)
+    if not found.n:
+        return Entry("-", "", "none", "")
+    standing = group.standings.get(column.metric, {}).get(cell.id, Standing("none"))
+    notes = {"best": "best mean", "tie": "not distinguishable from the best"}
+    return Entry(tables.with_interval(found), f"{found.mean:.9g}", standing.place, notes.get(standing.place, ""))
+
+
+def listed(group: Group) -> list[Cell]:
+    """The rows of a table on the page: all, or the best MOST_ROWS."""
+    column = next(iter(group.quality), None)
+    if len(group.cells) <= MOST_ROWS:
+        return group.cells
+    if column is None:
+        return group.cells[:MOST_ROWS]
+    places = group.standings[column.metric]
+    return sorted(group.cells, key=lambda cell: places[cell.id].rank or 10**9)[:MOST_ROWS]
+
+
+def detailed(report: Report) -> list[Cell]:
+    """The cells whose runs are listed on the page: those of its tables, up to MOST_RUNS runs."""
+    order = [cell for group in report.groups for cell in listed(group)]
+    order += [cell for cell in report.cells if cell.kind != "method"]
+    chosen, runs = [], 0
+    for cell in order:
+        runs += len(cell.seeds)
+        if runs > MOST_RUNS:
+            break
+        chosen.append(cell)
+    return chosen
+
+
+def run_rows(report: Report) -> dict[str, dict[str, Any]]:
+    """Rows of the runs table by run_id."""
+    return {str(row["run_id"]): {str(k): v for k, v in row.items()} for row in report.selection.runs.to_dict("records")}
+
+
+def settings_of(row: Mapping[str, Any]) -> str:
+    """A run's whole configuration, one line per block."""
+    try:
+        config = json.loads(row["config"])
+    except (TypeError, ValueError):
+        return str(row["config"])
+    return "\n".join(f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in config.items())
+
+
+def replay_command(report: Report, run: str) -> str:
+    """The command that runs one run again and compares."""
+    return f"python -m bench.replay {run} --results {report.selection.folder}"
+
+
+def failures(report: Report) -> pd.DataFrame:
+    """Every run that did not end ok."""
+    runs = report.selection.runs
+    return runs[runs["status"] != "ok"]
+
+
+def unmeasured(report: Report) -> list[tuple[str, str, int]]:
+    """Metrics that failed or are undefined in finished runs: name, reason, in how many runs."""
+    metrics = report.selection.metrics
+    bad = metrics[metrics["status"] != "ok"]
+    counts = bad.groupby(["metric", "reason"])["run_id"].nunique()
+    return [(str(key[0]), str(key[1]), int(n)) for key, n in counts.items()]  # type: ignore[index]
+
+
+def environment(report: Report) -> list[tuple[str, str]]:
+    """Versions, commit, devices and the time it all took; several values where runs differ."""
+    runs = report.selection.runs
+
+    def values(column: str) -> str:
+        found = sorted({plain(value) for value in runs[column]} - {"none", ""}) if column in runs else []
+        return ", ".join(found) or "unknown"
+
+    rows = [(name.removeprefix("version_"), values(name)) for name in runs.columns if name.startswith("version_")]
+    dirty = bool(runs["git_dirty"].astype(bool).any()) if len(runs) else False
+    rows.append(("commit", values("git_commit") + (" (with uncommitted changes)" if dirty else "")))
+    rows.append(("device", values("device")))
+    columns = [
+        name for name in ("train_seconds", "denoiser_seconds", "sample_seconds", "evaluate_seconds") if name in runs
+    ]
+    seconds = float(np.nansum(runs[columns].to_numpy(dtype=float))) if len(runs) else 0.0
+    rows.append(
+        ("computing time of all runs", f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h")
+    )
+    return rows
+
+
+def latex(group: Group) -> str:
+    """A comparison table for a paper (booktabs): best mean bold, second underlined, mean ± interval."""
+    columns = group.quality[:4] + [c for c in group.columns if c.metric in ("nll_gap", "dependency_end")]
+    titles = ["method"] + [tex(column.title) for column in columns] + ["latent"]
+    lines = [
+        f"% {tex(group.name)}: mean and 95 % interval over seeds; needs \\usepackage{{booktabs}}",
+        r"\begin{tabular}{l" + "r" * len(columns) + "l}",
+        r"\toprule",
+        " & ".join(titles) + r" \\",
+        r"\midrule",
+    ]
+    for cells in (group.cells, group.references):
+        for cell in cells:
+            words = [tex(cell.name)]
+            for column in columns:
+                found = cell.interval(column.metric)
+                text = "$" + tables.with_interval(found).replace(" ± ", r" \pm ") + "$" if found.n else "--"
+                rank = group.standings.get(column.metric, {}).get(cell.id, Standing("none")).rank
+                words.append({1: rf"\textbf{{{bold(text)}}}", 2: rf"\underline{{{text}}}"}.get(rank, text))
+            words.append(tex(tables.counted(cell.verdicts)) if cell.kind == "method" else "")
+            lines.append(" & ".join(words) + r" \\")
+        if cells is group.cells and group.references:
+            lines.append(r"\midrule")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def bold(text: str) -> str:
+    """Mathematics that \\textbf reaches."""
+    return rf"\boldmath{text}" if text.startswith("$") else text
+
+
+def tex(text: str) -> str:
+    """Text that LaTeX prints as it stands."""
+    special = {
+        "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+        "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
+        "²": r"\textsuperscript{2}", "−": "--", "·": r"\textperiodcentered{}",
+    }  # fmt: skip
+    return "".join(special.get(c, c if c.isprintable() else " ") for c in text)
+
+
+def markdown(text: str) -> str:
+    """Text that Markdown prints as it stands, also inside a table."""
+    text = "".join(c if c.isprintable() else " " for c in str(text))
+    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", text)
+
+
+def _environment() -> Environment:
+    jinja = Environment(
+        loader=PackageLoader("bench.report", "."),
+        autoescape=lambda name: bool(name and name.endswith("html.jinja")),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    jinja.filters.update(inline=inline, md=markdown, number=number, with_interval=tables.with_interval, plain=plain)
+    jinja.filters.update(counted=tables.counted)
+    jinja.globals.update(
+        sections=SECTIONS, limits=asdict(THRESHOLDS), entry=entry, listed=listed, settings_of=settings_of,
+        ties_text=tables.ties_text, replay_command=replay_command, costs=tuple(tables.COSTS), slug=figures.slug,
+        most_failures=MOST_FAILURES,
+    )  # fmt: skip
+    return jinja
+
+
+def write(report: Report, out: Path) -> Path:
+    """Write the whole report under `out` and return the page's path. What an earlier report left there is removed.
+
+    Raises InputError where `out` cannot be written.
+    """
+    jinja, words = _environment(), _words(report)
+    files: dict[str, str | bytes] = {}
+    for picture in report.pictures:
+        files[f"figures/{picture.name}.svg"], files[f"figures/{picture.name}.png"] = picture.svg, picture.png
+    for group in report.groups:
+        name = figures.slug(group.name)
+        files[f"tables/{name}.csv"] = tables.wide_table(group).to_csv(index=False)
+        files[f"tables/{name}.tex"] = latex(group)
+    files["tables/all.csv"] = tables.long_table(report.groups).to_csv(index=False)
+    long_texts = [name for name in ("traceback", "config") if name in report.selection.runs]
+    files["tables/runs.csv"] = report.selection.runs.drop(columns=long_texts).to_csv(index=False)
+    files["report.md"] = jinja.get_template("report.md.jinja").render(words)
+    files["index.html"] = jinja.get_template("page.html.jinja").render(words)
+    _remove_earlier(out, set(files))
+    for name, content in files.items():
+        with replacing(out / name) as temporary:
+            temporary.write_bytes(content.encode("utf-8", "replace") if isinstance(content, str) else content)
+    with replacing(out / MANIFEST) as temporary:
+        temporary.write_text("\n".join(files), encoding="utf-8")
+    return out / "index.html"
+
+
+def _remove_earlier(out: Path, new: set[str]) -> None:
+    """Delete what the last report wrote and this one does not: a method that has gone leaves no picture behind."""
+    try:
+        earlier = (out / MANIFEST).read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return
+    for name in set(earlier) - new:
+        if re.fullmatch(r"(tables|figures)/[\w.-]+", name):
+            (out / name).unlink(missing_ok=True)
+
+
+def _words(report: Report) -> dict[str, Any]:
+    cells = detailed(report)
+    return {
+        "report": report,
+        "selection": report.selection,
+        "cells": cells,
+        "has_details": {cell.id for cell in cells},
+        "rows": run_rows(report),
+        "failed": failures(report).to_dict("records"),
+        "unmeasured": unmeasured(report),
+        "environment": environment(report),
+    }
