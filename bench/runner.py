@@ -106,14 +106,21 @@ def _die_with(parent: int) -> None:
     os._exit(1)
 
 
-def _ready() -> int:
+def _function(job: str) -> Any:
+    """MODULE:FUNCTION, imported."""
+    module, _, function = job.partition(":")
+    return getattr(importlib.import_module(module), function)
+
+
+def _ready(job: str) -> int:
+    """The first thing a worker does: import what the job needs, which no time limit should count."""
+    _function(job)
     return os.getpid()
 
 
 def work(job: str, stack: Stack, settings: Any, attempt: int) -> list[Outcome]:
-    """Import MODULE:FUNCTION and do one stack with it."""
-    module, _, function = job.partition(":")
-    outcomes: list[Outcome] = getattr(importlib.import_module(module), function)(stack, settings, attempt)
+    """One stack."""
+    outcomes: list[Outcome] = _function(job)(stack, settings, attempt)
     return outcomes
 
 
@@ -131,7 +138,7 @@ class Worker:
         self._pid = 0
         self._submitted = self._started = 0.0
 
-    def _start(self) -> None:
+    def _start(self, job: str) -> None:
         from joblib.externals.loky.process_executor import ProcessPoolExecutor
 
         threads = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
@@ -141,7 +148,7 @@ class Worker:
         # A new process inherits the blocked signal: Ctrl-C while it imports must not kill it.
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         try:
-            self._executor.submit(_ready).add_done_callback(self._note_start)
+            self._executor.submit(_ready, job).add_done_callback(self._note_start)
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
 
@@ -152,7 +159,7 @@ class Worker:
     def submit(self, task: Task, settings: Any, job: str) -> None:
         """Begin a stack."""
         if self._executor is None:
-            self._start()
+            self._start(job)
         self.task, self._submitted = task, time.monotonic()
         own = dataclasses.replace(settings, device=self.device.kind)
         self.future = self._executor.submit(work, job, task.stack, own, task.attempt)
@@ -493,19 +500,20 @@ class Supervisor:
     # ---- counting
 
     def _count(self, task: Task, outcomes: Iterable[Outcome]) -> None:
-        names = {run.run_id: f"{run.label}, {run.dataset.key}, seed {run.seed}" for run in task.stack.runs}
+        runs = {run.run_id: run for run in task.stack.runs}
         for run_id, status, reason in outcomes:
             self._report.counts[status] += 1
-            if status != "ok":
-                self.progress.say(f"{status}: {names[run_id]} ({run_id}): {reason}")
+            run = runs[run_id]
+            if status != "ok" and run.data_sha256:  # that data are not there was said before the sweep began
+                self.progress.say(f"{status}: {run.label}, {run.dataset.key}, seed {run.seed} ({run_id}): {reason}")
         self._advance()
 
     def _advance(self) -> None:
         finished = sum(self._report.counts.values())
         here = finished + self._report.elsewhere
         left = self._total - self._before - here
-        each = (time.monotonic() - self._began) / finished if finished else None
-        self.progress.advance(self._before + here, self._total, None if each is None else each * left)
+        each = (time.monotonic() - self._began) / finished if finished else 0.0
+        self.progress.advance(self._before + here, self._total, each * left if finished and left else None)
 
 
 def _how(error: BaseException) -> str:

@@ -1,0 +1,119 @@
+"""A job that trains nothing: it does what its run's `act` says, to see what the supervisor makes of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.contracts import DatasetSpec, DiffusionConfig, EvaluateConfig, ModelConfig, PerRun, TrainConfig
+from bench.devices import Device
+from bench.method import Method
+from bench.registry import METHODS, register_method
+from bench.runner import Lines, Supervisor, to_do
+from bench.stacks import Stack, make_stacks
+from bench.store import Store
+from bench.sweep import Run
+
+JOB = "fake_job:run_stack"
+
+
+@dataclass(frozen=True)
+class Settings:
+    results: Path
+    device: str = "cpu"
+    seconds: float = 0.0
+
+
+def register() -> None:
+    """The method of the runs below, known where a test or a worker asks for it."""
+
+    @dataclass(frozen=True)
+    class Fake(Method):
+        """Trains nothing."""
+
+        act: str = "ok"
+        number: PerRun = 0
+
+        def objective(self, *args: Any) -> Any:
+            raise NotImplementedError
+
+    if "fake" not in METHODS:
+        register_method("fake")(Fake)
+
+
+def fake_run(act: str, number: float = 0, seed: int = 0, **changes: Any) -> Run:
+    values: dict[str, Any] = {
+        "sweep": "s",
+        "label": act,
+        "method": "fake",
+        "hyper": (("act", act), ("number", number)),
+        "dataset": DatasetSpec("sines"),
+        "backbone": "lstm",
+        "seed": seed,
+        "model": ModelConfig(),
+        "train": TrainConfig(),
+        "diffusion": DiffusionConfig(),
+        "evaluate": EvaluateConfig(),
+        "data_sha256": "0" * 64,
+    }
+    return Run(**{**values, **changes})
+
+
+def run_stack(stack: Stack, settings: Settings, attempt: int) -> list[tuple[str, str, str]]:
+    register()
+    act = stack.runs[0].label
+    journal = settings.results / "journal"
+    journal.mkdir(exist_ok=True)
+    for run in stack.runs:
+        with open(journal / run.run_id, "a", encoding="utf-8") as file:
+            file.write(f"{attempt} of {len(stack.runs)}\n")
+    time.sleep(settings.seconds)
+    status = "ok"
+    if act == "raise":
+        raise ValueError("as it was told")
+    if act == "exit" or (act == "exit once" and attempt == 1):
+        os._exit(3)
+    if act == "killed in company" and len(stack.runs) > 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if act == "loop":
+        while True:
+            pass
+    if act == "allocate":
+        hoard = []
+        while True:
+            hoard.append(b"x" * 2**26)
+    if act == "needs room" and len(stack.runs) > 1:
+        status = "oom"
+    if act == "wait":
+        time.sleep(3)
+    rows = [{**run.columns(), "attempt": attempt, "status": status} for run in stack.runs]
+    numbers = [
+        {"run_id": run.run_id, "metric": "kl", "version": 1, "value": float(run.seed) / 7, "n": 1} for run in stack.runs
+    ]
+    Store(settings.results).write_part(f"{stack.stack_id}-{attempt}", rows, numbers if status == "ok" else [])
+    if act == "exit after writing":
+        os._exit(3)
+    return [(run.run_id, status, "") for run in stack.runs]
+
+
+def main() -> None:
+    """A supervisor to be killed: results folder, runs, seconds per run."""
+    register()
+    results, count, seconds = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
+    store = Store(results)
+    store.prepare()
+    left = to_do([fake_run("ok", seed=seed) for seed in range(count)], store.done(), max_retries=1000)
+    stacks = [(stack, left[0][1]) for stack in make_stacks([run for run, _ in left], 1)]
+    report = Supervisor(store, Settings(results, seconds=seconds), [Device("cpu")] * 2, progress=Lines(0), job=JOB).run(
+        stacks
+    )
+    sys.exit(128 + report.interrupted if report.interrupted else 0)
+
+
+if __name__ == "__main__":
+    main()
