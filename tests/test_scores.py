@@ -1,0 +1,206 @@
+"""Scoring: references, failures as rows, kept runs measured again, samples of any other model."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import make_splits
+
+from bench import evaluate
+from bench.contracts import EvaluateConfig, InputError, Measurement, Metric
+from bench.job import JobSettings, run_stack
+from bench.kept import load_samples
+from bench.metrics.base import SampleMetric
+from bench.references import REFERENCES
+from bench.registry import METRICS
+from bench.scores import Scope, choose, score_reference, score_samples
+from bench.stacks import make_stacks
+from bench.store import load_curves, load_results
+from bench.sweep import read_sweep
+
+SWEEP = """
+name: tiny
+datasets: [{name: regimes, series: 60}]
+methods: [latent_diffusion, {name: proposed, set: {N: 2, M: 18}}]
+seeds: 1
+model: {hidden: 8, latent: 4}
+train: {steps: 4, batch_size: 8}
+diffusion: {L: 20, steps: 4, batch_size: 8, hidden: 8}
+evaluate: {n_samples: 10, metrics: [mmd2, nll, kl, dependency]}
+"""
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory) -> Path:
+    """A finished tiny sweep."""
+    folder = tmp_path_factory.mktemp("results")
+    path = folder / "tiny.yaml"
+    path.write_text(SWEEP)
+    for stack in make_stacks(read_sweep(path).runs, 2):
+        assert {status for _, status, _ in run_stack(stack, JobSettings(folder, None))} == {"ok"}
+    return folder
+
+
+def test_a_job_writes_rows_curves_and_kept_files(results):
+    runs, metrics = load_results(results)
+    assert sorted(runs.kind) == ["method"] * 2 + ["reference"] * len(REFERENCES)
+    mine = runs[runs.method == "proposed"].iloc[0]
+    assert mine.status == "ok"
+    assert mine.N == 2
+    assert mine["diffusion.L"] == 20
+    assert mine.n_parameters > 1000
+    assert mine.peak_memory_bytes > 1e7
+    assert mine.train_seconds > 0
+    found = metrics[metrics.run_id == mine.run_id]
+    assert (found[found.metric == "dependency_global"]["index"] == np.arange(1, 25)).all()
+    assert found[found.metric == "kl"].status.tolist() == ["undefined"]
+    assert found[(found.metric == "nll_own")].n.tolist() == [10]
+    assert set(load_curves(results).stage) == {"autoencoder", "denoiser"}
+    kept = load_samples(results, mine.run_id)
+    assert kept["samples"].shape == (10, 24, 6)
+    assert kept["real"].shape[1:] == (24, 6)
+
+
+def test_metrics_are_added_to_kept_runs_once_and_agree(results, capsys):
+    before = load_results(results)[1]
+    assert evaluate.main(["--results", str(results), "--metrics", "mmd2", "sliced_wasserstein"]) == 0
+    after = load_results(results)[1]
+    assert set(after.metric) - set(before.metric) == {"sliced_wasserstein"}
+    assert (after.metric == "sliced_wasserstein").sum() == 2 + len(REFERENCES)
+    assert "7 runs got new metrics" in capsys.readouterr().out
+    evaluate.main(["--results", str(results), "--metrics", "sliced_wasserstein"])
+    assert "0 runs got new metrics" in capsys.readouterr().out
+    # measured anew from what was kept, the numbers are those of the sweep
+    run_id = load_results(results)[0].query("kind == 'method'").run_id.iloc[0]
+    wanted = choose(["nll", "mmd2"])
+    run = evaluate.load_run(results, run_id)
+    again = {row["metric"]: row["value"] for row in evaluate._evaluate_one(results, run, None, wanted)}
+    known = before[(before.run_id == run_id) & before.metric.isin(list(again))].set_index("metric").value
+    for name, value in again.items():
+        assert value == pytest.approx(known[name], rel=1e-6)
+
+
+@pytest.mark.parametrize("name", list(REFERENCES))
+def test_references_give_as_many_windows_as_they_are_compared_with(name):
+    splits = make_splits(n=60)
+    reference, samples = REFERENCES[name](splits, 9, np.random.default_rng(0))
+    assert reference.shape == samples.shape == (9, 7, 2)
+    again = REFERENCES[name](splits, 9, np.random.default_rng(0))
+    assert np.array_equal(again[1], samples)
+    if name == "floor_noise":
+        assert not {row.tobytes() for row in reference} & {row.tobytes() for row in samples}
+    if name == "time_shuffled":
+        train = {np.sort(row, axis=0).tobytes() for row in splits.train}
+        assert all(np.sort(row, axis=0).tobytes() in train for row in samples)
+
+
+def test_the_gaussian_fit_has_the_covariance_of_train():
+    splits = make_splits(n=400, window=3)
+    _, samples = REFERENCES["gaussian_fit"](splits, 40_000, np.random.default_rng(0))
+    flat = splits.train.reshape(len(splits.train), -1)
+    assert np.abs(np.cov(samples.reshape(len(samples), -1).T) - np.cov(flat.T)).max() < 0.05
+
+
+def test_samples_with_nan_are_rows_with_a_reason():
+    splits = make_splits()
+    samples = splits.train[:8].copy()
+    samples[0, 0, 0] = np.nan
+    rows = score_samples(splits.test[:8], samples, splits.train, choose(["mmd2"]), Scope("tiny", 0))
+    assert [row["status"] for row in rows] == ["failed"]
+    assert "1 of 8 samples hold NaN" in rows[0]["reason"]
+
+
+@dataclass(frozen=True)
+class Broken(SampleMetric):
+    """Raises."""
+
+    version = 1
+    outputs = ("broken",)
+    unit = direction = source = "none"
+    name = "broken"
+
+    def compare(self, evaluation) -> list[Measurement]:
+        raise ZeroDivisionError("on purpose")
+
+
+def test_a_metric_that_raises_is_a_row_and_the_others_go_on():
+    splits = make_splits()
+    metrics: list[Metric] = [Broken(), METRICS["mmd2"]()]
+    rows = score_samples(splits.test, splits.train[: len(splits.test)], splits.train, metrics, Scope("tiny", 0))
+    assert [(row["metric"], row["status"]) for row in rows] == [("broken", "failed"), ("mmd2", "ok")]
+    assert rows[0]["reason"] == "ZeroDivisionError: on purpose"
+
+
+def test_an_unknown_metric_is_named():
+    with pytest.raises(InputError, match="did you mean 'wasserstein'"):
+        choose(["waserstein"])
+
+
+def test_the_metric_seed_moves_only_what_the_metric_draws():
+    splits = make_splits(n=200)
+    config = EvaluateConfig(n_samples=20, metrics=["sliced_wasserstein", "mmd2"])
+    one, two = (score_reference("floor_shift", splits, config, Scope("tiny", 0, seed)) for seed in (0, 1))
+    assert one[0]["value"] != two[0]["value"]  # other projections
+    assert one[1]["value"] == two[1]["value"]  # MMD draws nothing
+
+
+def test_samples_of_any_model_are_scored_beside_the_floors(tmp_path, capsys):
+    path, out = tmp_path / "mine.npz", tmp_path / "rows.csv"
+    np.savez(path, samples=np.random.default_rng(0).standard_normal((30, 24, 6)))
+    words = ["--samples", str(path), "--dataset", "regimes", "--scaled", "--metrics", "mmd2", "--out", str(out)]
+    assert evaluate.main(words) == 0
+    printed = capsys.readouterr().out
+    assert "mine.npz" in printed
+    assert "floor_noise" in printed
+    assert out.read_text().count("\n") == 2 + len(REFERENCES)
+
+
+def test_a_decoder_of_anybody_gets_its_dependency_measures(tmp_path, capsys, monkeypatch):
+    (tmp_path / "my_decoder.py").write_text(
+        "import torch\n"
+        "def states(z, x_prev):\n"
+        "    return torch.cat([z[:, None, :2], z[:, None, :2] + x_prev], dim=1).cumsum(1)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    np.savez("mine.npz", z=rng.standard_normal((5, 3)), x=rng.standard_normal((5, 4, 2)))
+    assert evaluate.main(["--samples", "mine.npz", "--decoder", "my_decoder:states"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "0 of 20 cells unresolved" in lines[0]
+    assert lines[2].split() == ["1", "1.0000", "1.0000"]
+    sys.modules.pop("my_decoder", None)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"samples": np.zeros((3, 5, 6))}, r"shape \(3, 5, 6\): expected \(n, 24, 6\)"),
+        ({"other": np.zeros(3)}, "no array 'samples': it holds other"),
+        ({"samples": np.array(["a"])}, "expected numbers"),
+        ({"samples": np.array([object()])}, "expected an .npz file of plain arrays"),
+        (b"not a zip", "expected an .npz file"),
+        (None, "no such file"),
+    ],
+)
+def test_a_bad_samples_file_is_one_line(tmp_path, content, message):
+    path = tmp_path / "mine.npz"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        np.savez(path, **content)
+    with pytest.raises(InputError, match=message):
+        evaluate.main(["--samples", str(path), "--dataset", "regimes"])
+
+
+def test_the_command_exits_2_without_a_traceback(tmp_path):
+    words = [sys.executable, "-m", "bench.evaluate", "--results", str(tmp_path / "nowhere")]
+    done = subprocess.run(words, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "no such folder" in done.stderr
