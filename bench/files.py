@@ -187,13 +187,15 @@ def extract(
     """A table made from source files, kept in memory and as parquet, so that it is made once per content of the files.
 
     `label` names the data set, its version and the options that change the table. The parquet file lies beside the
-    data (`.bench/`), or in the user's cache folder where that cannot be written; a `private` one only beside the data.
+    data (`.bench/`), or in the user's cache folder where that is read-only; a `private` one only beside the data.
     """
     words = [label, *(fingerprint(source) for source in sources)]
     key = f"{label.split()[0]}-{hashlib.sha256(' '.join(words).encode()).hexdigest()[:16]}.parquet"
     if key not in _EXTRACTS:
-        folders = [sources[0].parent / ".bench", *([] if private else [places(None)[-1] / "extracts"])]
-        _EXTRACTS[key] = _kept(folders, key, build)
+        beside = sources[0].parent
+        writable = beside.stat().st_mode & 0o222  # a folder marked read-only is left alone, also by a superuser
+        folders = [beside / ".bench"] if writable else []
+        _EXTRACTS[key] = _kept([*folders, *([] if private else [places(None)[-1] / "extracts"])], key, build)
     return _EXTRACTS[key]
 
 
