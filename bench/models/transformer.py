@@ -21,30 +21,11 @@ from torch.nn import functional
 from bench.contracts import InputError
 from bench.models.autoregression import AutoregressiveDecoder, decoder_inputs
 from bench.models.head import Head
-from bench.models.stacked import Linear, parameter, per_run
+from bench.models.layer_norm import LayerNorm
+from bench.models.stacked import Linear
 from bench.models.transformer_tangent import transformer_tangent_sweep
 
 ROWS_AT_ONCE = 2048  # series times tokens that the measures push through together: the activations stay in the cache
-
-
-class LayerNorm(nn.Module):
-    """(a - mean) / sqrt(variance + 1e-5) over the width H, times weight, plus bias, both (R, H)."""
-
-    epsilon = 1e-5
-
-    def __init__(self, runs: int, width: int) -> None:
-        super().__init__()
-        self.weight = parameter(runs, width, bound=0.0, centre=1.0)
-        self.bias = parameter(runs, width, bound=0.0)
-
-    def forward(self, a: Tensor) -> Tensor:
-        """(R, B, T, H) -> (R, B, T, H)."""
-        shape = a.shape[-1:]
-        if a.device.type == "cpu":
-            rows = zip(a.unbind(), self.weight.unbind(), self.bias.unbind(), strict=True)
-            return per_run([functional.layer_norm(x, shape, w, b, self.epsilon) for x, w, b in rows])
-        normal = functional.layer_norm(a, shape, eps=self.epsilon)
-        return torch.addcmul(self.bias[:, None, None], normal, self.weight[:, None, None])
 
 
 class Block(nn.Module):

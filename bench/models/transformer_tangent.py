@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from bench.models.autoregression import decoder_inputs
+from bench.models.layer_norm import EPSILON, LayerNorm
 from bench.models.stacked import Linear
 
 if TYPE_CHECKING:
-    from bench.models.transformer import Block, LayerNorm, Transformer
+    from bench.models.transformer import Block, Transformer
 
 
 def _affine(a: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -32,7 +33,7 @@ def _linear(layer: Linear, a: Tensor) -> Tensor:
 def _layer_norm(norm: LayerNorm, a: Tensor) -> Tensor:
     """y = (a - mean a) / sigma,  dy = (da - mean da - y mean(y da)) / sigma, then weight and bias."""
     a = a - a.mean(dim=-1, keepdim=True)
-    sigma = (a[:, :1].square().mean(dim=-1, keepdim=True) + norm.epsilon).sqrt()
+    sigma = (a[:, :1].square().mean(dim=-1, keepdim=True) + EPSILON).sqrt()
     a /= sigma
     y = a[:, :1]
     a[:, 1:] -= y * (y * a[:, 1:]).mean(dim=-1, keepdim=True)
