@@ -39,6 +39,10 @@ class Unavailable(Exception):
     """What a run needs is not here (a data set, a backbone): the run becomes a `skipped` row with this reason."""
 
 
+class Undefined(Exception):
+    """What a method does not have (a latent, a decoder) is asked for: the metric becomes an `undefined` row."""
+
+
 class Diverged(Exception):
     """Training cannot go on (see `bench.train`): the run becomes a `diverged` row with this reason."""
 
@@ -333,6 +337,8 @@ class Decoder(Protocol):
 class Denoiser(Protocol):
     """eps_theta: the noise in z^i."""
 
+    latent: int  # D
+
     def __call__(self, z: Tensor, i: Tensor) -> Tensor:
         """z (R, B, D), i (R, B) in 1..L -> (R, B, D)."""
         ...
@@ -368,9 +374,26 @@ class Model(Protocol):
         """The noise predictor of the latent diffusion."""
         ...
 
+    def get_submodule(self, target: str) -> Any:
+        """A network that the method added (see `bench.method.Method.networks`), by its name."""
+        ...
+
     def marginal_log_prob(self, x: Tensor) -> Tensor:
         """F(x): ln of the per-time, per-channel Gaussian marginal of the training windows, nats per series, (R, B)."""
         ...
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What a method needs to know to build networks of its own."""
+
+    runs: int  # R
+    window: int  # T
+    channels: int  # C
+    latent: int  # D
+    hidden: int  # H, of the backbone
+    denoiser_hidden: int
+    diffusion_steps: int  # L
 
 
 @dataclass(frozen=True)
@@ -422,6 +445,7 @@ class LatentEvaluation:
     series: Tensor  # (n, T, C), test windows on the model's device
     draws: Callable[[str], Draws]  # a seeded stream per role, R = 1, the same for every method
     config: EvaluateConfig = EvaluateConfig()
+    train: Tensor | None = None  # (N, T, C), training windows on the model's device, for metrics that fit something
 
 
 @dataclass(frozen=True)

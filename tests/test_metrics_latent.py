@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from scipy.stats import norm
+from scipy.stats import multivariate_normal, norm
 from torch import Tensor
 
 from bench.contracts import LatentEvaluation, Measurement, Posterior
@@ -22,6 +23,7 @@ from bench.registry import METRICS
 
 N, T, C = 300, 4, 2
 SIGMA = 0.5
+ALPHA_BAR = torch.cat([torch.ones(1), torch.linspace(0.999, 0, 100)])
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class LevelModel:
     gain: float = 1.0
     runs: int = 1
     latent: int = C
+    alpha_bar: Tensor = ALPHA_BAR
 
     def decoder(self, z: Tensor, past: Tensor) -> Gaussian:
         steps = past.shape[2] + 1
@@ -63,12 +66,16 @@ def prior(x: Tensor) -> GaussianPosterior:
 def evaluation(answer: Callable[[Tensor], Posterior], gain: float = 1.0, n: int = N) -> LatentEvaluation:
     rng = np.random.default_rng(0)
     series = gain * rng.standard_normal((n, 1, C)) + SIGMA * rng.standard_normal((n, T, C))
-    draws = Randomness([("test", 0)]).draws
-    return LatentEvaluation(LevelModel(gain), Answer(answer), torch.from_numpy(series).float(), draws)
+    x = torch.from_numpy(series).float()
+    return LatentEvaluation(LevelModel(gain), Answer(answer), x, Randomness([("test", 0)]).draws, train=x)
+
+
+def curve(name: str, output: str, at: LatentEvaluation) -> dict[float, float]:
+    return {row.index: row.value for row in METRICS[name]().measure(at) if row.name == output}
 
 
 def measure(name: str, at: LatentEvaluation) -> dict[str, Measurement]:
-    return {row.name: row for row in METRICS[name]().measure(at)}
+    return {row.name: row for row in METRICS[name]().measure(at) if not row.coordinate}
 
 
 def test_nll_is_the_mean_log_density_per_value() -> None:
@@ -148,3 +155,91 @@ def test_what_is_not_finite_fails_with_a_reason() -> None:
 
     row = measure("nll", evaluation(broken))["nll_own"]
     assert (row.status, row.reason) == ("failed", f"{N} of {N} values are not finite")
+
+
+def test_kl_per_dimension_and_the_curve_of_active_units() -> None:
+    def posterior(x: Tensor) -> GaussianPosterior:
+        mean = x.mean(dim=2) * torch.tensor([1.0, 0.2])  # variances about 1.06 and .04
+        return GaussianPosterior(mean, torch.zeros_like(mean))
+
+    at = evaluation(posterior)
+    kl = curve("kl", "kl_per_dimension", at)
+    means = at.series.mean(dim=1) * torch.tensor([1.0, 0.2])
+    assert list(kl.values()) == pytest.approx((means.square().mean(dim=0) / 2).tolist(), rel=1e-4)
+    assert sum(kl.values()) == pytest.approx(measure("kl", at)["kl"].value, rel=1e-5)
+    assert curve("active_units", "active_units_curve", at) == {
+        0.001: 2, 0.003: 2, 0.01: 2, 0.03: 2, 0.1: 1, 0.3: 1, 1.0: float(means[:, 0].var() >= 1)
+    }  # fmt: skip
+
+
+def exact(x: Tensor) -> GaussianPosterior:
+    """p(z | x) of the level model with gain 1."""
+    precision = 1 + T / SIGMA**2
+    mean = x.sum(dim=2) / SIGMA**2 / precision
+    return GaussianPosterior(mean, torch.full_like(mean, -0.5 * math.log(precision)))
+
+
+def test_mutual_information_in_closed_form() -> None:
+    def posterior(x: Tensor) -> GaussianPosterior:
+        mean = x.mean(dim=2)
+        return GaussianPosterior(mean, torch.zeros_like(mean))
+
+    rows = measure("mutual_information", evaluation(posterior, n=2000))
+    truth = C / 2 * math.log(1 + 1 + SIGMA**2 / T)  # a Gaussian channel with unit noise
+    assert rows["mutual_information"].value == pytest.approx(truth, rel=0.1)
+    assert rows["mutual_information_bound"].value == pytest.approx(math.log(2000))
+
+
+def test_mutual_information_of_nothing_of_everything_and_of_a_point() -> None:
+    assert measure("mutual_information", evaluation(prior))["mutual_information"].value == pytest.approx(0, abs=1e-6)
+
+    def sharp(x: Tensor) -> GaussianPosterior:
+        mean = 1e3 * x.mean(dim=2)
+        return GaussianPosterior(mean, torch.full_like(mean, -5.0))
+
+    rows = measure("mutual_information", evaluation(sharp))
+    assert rows["mutual_information"].value == pytest.approx(math.log(N), abs=1e-3)
+    assert measure("mutual_information", evaluation(level))["mutual_information"].status == "undefined"
+
+
+def log_evidence(x: Tensor) -> np.ndarray:
+    covariance = np.ones((T, T)) + SIGMA**2 * np.eye(T)
+    return multivariate_normal(np.zeros(T), covariance).logpdf(np.moveaxis(x.double().numpy(), 2, 1)).sum(axis=1)
+
+
+def test_importance_weighting_is_exact_with_the_true_posterior_and_an_upper_bound_without() -> None:
+    at = evaluation(exact, n=30)
+    truth = -log_evidence(at.series).mean() / (T * C)
+    rows = measure("nll_importance", at)
+    assert rows["nll_importance"].value == pytest.approx(truth, abs=1e-5)
+    assert rows["nll_importance_ess"].value == pytest.approx(500, rel=1e-3)
+    loose = measure("nll_importance", evaluation(prior, n=30))
+    assert truth < loose["nll_importance"].value < truth + 0.1
+    assert loose["nll_importance_ess"].value < 100
+    assert measure("nll_importance", evaluation(level, n=30))["nll_importance"].status == "undefined"
+
+
+def test_probe_reads_what_the_latent_holds() -> None:
+    assert measure("probe", evaluation(level))["probe_level"].value == pytest.approx(1, abs=1e-4)
+    assert measure("probe", evaluation(prior))["probe_level"].value == pytest.approx(0, abs=0.05)
+
+    def first_only(x: Tensor) -> DeterministicPosterior:
+        return DeterministicPosterior(x.mean(dim=2) * torch.tensor([3.0, 0.0]))
+
+    row = measure("probe", evaluation(first_only))["probe_level"]
+    assert row.value == pytest.approx(0.5, abs=0.05)
+    assert row.sd == pytest.approx(math.sqrt(0.5), abs=0.05)
+
+
+def test_information_falls_from_all_to_nothing_along_the_diffusion() -> None:
+    at = evaluation(level)
+    rows = measure("nll", at)
+    gain = curve("diffusion_information", "diffusion_information", at)
+    assert list(gain) == [0, 1, 2, 5, 10, 20, 30, 50, 75, 100]
+    assert gain[0] == pytest.approx(rows["nll_permuted"].value - rows["nll_own"].value, rel=1e-5)
+    assert gain[100] == pytest.approx(0, abs=0.25 * gain[0])  # z^L is noise: own and permuted differ by chance
+    values = list(gain.values())
+    assert all(late < early for early, late in itertools.pairwise(values[2:]))
+    probe = curve("diffusion_information", "diffusion_probe", at)
+    assert probe[0] == pytest.approx(1, abs=1e-4)
+    assert probe[100] == pytest.approx(0, abs=0.1)

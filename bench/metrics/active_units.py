@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -11,12 +12,8 @@ from bench.metrics.base import LatentMetric, posteriors, undefined
 from bench.registry import register_metric
 
 THRESHOLD = 0.01
-
-
-def posterior_mean_variances(evaluation: LatentEvaluation) -> torch.Tensor:
-    """Var_x of the posterior mean of each dimension over the test series, float64, (D,)."""
-    mean = torch.cat([q.mean[0] for _, q in posteriors(evaluation)]).double()
-    return mean.var(dim=0)
+NOT_FINITE = "the posterior mean is not finite"
+CURVE = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 
 
 @register_metric("active_units")
@@ -24,7 +21,7 @@ def posterior_mean_variances(evaluation: LatentEvaluation) -> torch.Tensor:
 class ActiveUnits(LatentMetric):
     """The number of latent dimensions whose posterior mean varies over series.
 
-        AU = #{ j : Var_x( E_q[z_j | x] ) >= .01 }
+        AU(d) = #{ j : Var_x( E_q[z_j | x] ) >= d },   active_units = AU(.01), active_units_curve: d = .001 .. 1
 
     Shapes: series (n, T, C), D latent dimensions. Unit: dimensions, 0..D.
     Errors: undefined for one series.
@@ -33,16 +30,23 @@ class ActiveUnits(LatentMetric):
     """
 
     version = 1
-    outputs = ("active_units",)
+    outputs = ("active_units", "active_units_curve")
     unit = "dimensions"
     direction = "higher"
     source = "Burda et al. 2016, arXiv:1509.00519, sec. 5.2"
 
     @torch.no_grad()
     def measure(self, evaluation: LatentEvaluation) -> list[Measurement]:
-        """The count at the threshold .01."""
+        """The count at .01, and at each threshold."""
         n = len(evaluation.series)
         if n < 2:
             return undefined(self.outputs, "needs 2 series", n)
-        active = (posterior_mean_variances(evaluation) >= THRESHOLD).sum()
-        return [Measurement("active_units", float(active), n=n)]
+        variance = torch.cat([q.mean[0] for _, q in posteriors(evaluation)]).double().var(dim=0)
+        if not variance.isfinite().all():
+            return [Measurement(name, math.nan, n=n, status="failed", reason=NOT_FINITE) for name in self.outputs]
+
+        def count(threshold: float) -> float:
+            return float((variance >= threshold).sum())
+
+        curve = [Measurement("active_units_curve", count(d), n=n, coordinate="threshold", index=d) for d in CURVE]
+        return [Measurement("active_units", count(THRESHOLD), n=n), *curve]

@@ -12,8 +12,11 @@ import torch
 from torch import Tensor
 
 from bench.contracts import LatentEvaluation, Measurement, Metric, Posterior, SampleEvaluation
+from bench.parts.likelihoods import LOG_TWO_PI
+from bench.parts.posteriors import GaussianPosterior
 
 CHUNK = 256  # series evaluated at once; fixed, so that a stream of draws means the same numbers everywhere
+MAX_TRAIN = 2048  # training series that a measure looks at
 
 
 def undefined(
@@ -32,6 +35,8 @@ def spread(
     """
     values = np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values, dtype=np.float64)
     n = values.size if n is None else n
+    if not values.size:
+        return Measurement(name, math.nan, math.nan, n, coordinate, index, "undefined", "no values")
     bad = int((~np.isfinite(values)).sum())
     if bad:
         reason = f"{bad} of {values.size} values are not finite"
@@ -76,13 +81,28 @@ class LatentMetric(Metric):
         """The measure itself."""
 
 
-def posteriors(evaluation: LatentEvaluation) -> Iterator[tuple[Tensor, Posterior]]:
-    """The test series in chunks x (1, b, T, C), each with its posterior q(z | x)."""
-    for x in evaluation.series[None].split(CHUNK, dim=1):
+def posteriors(evaluation: LatentEvaluation, series: Tensor | None = None) -> Iterator[tuple[Tensor, Posterior]]:
+    """The test series (or others) in chunks x (1, b, T, C), each with its posterior q(z | x)."""
+    series = evaluation.series if series is None else series
+    for x in series[None].split(CHUNK, dim=1):
         yield x, evaluation.method.posterior(evaluation.model, x)
 
 
-def own_latents(evaluation: LatentEvaluation) -> Tensor:
-    """One draw z ~ q(z | x) for every test series, (1, n, D): the same draw in every measure."""
-    draws = evaluation.draws("posterior")
-    return torch.cat([q.rsample(draws) for _, q in posteriors(evaluation)], dim=1)
+def own_latents(evaluation: LatentEvaluation, series: Tensor | None = None) -> Tensor:
+    """One draw z ~ q(z | x) for every test series (or others), (1, n, D): the same draw in every measure."""
+    draws = evaluation.draws("posterior" if series is None else "posterior of other series")
+    return torch.cat([q.rsample(draws) for _, q in posteriors(evaluation, series)], dim=1)
+
+
+def training_series(evaluation: LatentEvaluation) -> Tensor | None:
+    """At most 2,048 training series, evenly spaced because they may be in time's order; None where none are known."""
+    if evaluation.train is None:
+        return None
+    return evaluation.train[:: -(-len(evaluation.train) // MAX_TRAIN)]
+
+
+def log_density(q: Posterior, z: Tensor) -> Tensor | None:
+    """ln q(z_j | x) per dimension, (R, B, D), in nats; None where q is no density that is known here."""
+    if not isinstance(q, GaussianPosterior):
+        return None
+    return -0.5 * (((z - q.mean) / q.log_sigma.exp()).square() + LOG_TWO_PI) - q.log_sigma

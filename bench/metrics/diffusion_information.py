@@ -1,0 +1,64 @@
+"""What a noised latent still tells the decoder, step by step of the diffusion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from bench.contracts import LatentEvaluation, Measurement
+from bench.metrics.base import LatentMetric, own_latents, spread, undefined
+from bench.metrics.nll import nll_per_value, shifted
+from bench.metrics.probe import explained
+from bench.registry import register_metric
+
+MAX_SERIES = 500
+PLACES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)  # of L
+
+
+@register_metric("diffusion_information")
+@dataclass(frozen=True)
+class DiffusionInformation(LatentMetric):
+    """The likelihood that z^i adds over another series' z^i, and what a linear probe reads from it, against i.
+
+        z^i = sqrt(alpha_bar_i) z + sqrt(1 - alpha_bar_i) e,   z ~ q(z | x),   e ~ N(0, I), the same e at every i
+        diffusion_information = (ln p(x | z^i) - ln p(x | z^i of another series)) / (T * C)
+        diffusion_nll_own = -ln p(x | z^i) / (T * C),   diffusion_probe: R^2 of the channels' means, see `probe`
+
+    Where the curve stays flat over the first steps, those steps may stand in for variational inference: their noise
+    costs the decoder nothing. The probe is fitted at each i on half of the series and judged on the other half.
+    Shapes: the first 500 test series; coordinate diffusion_step, ten values of i from 0 to L. Unit: nats per value;
+    share. sd is over series (over channels for the probe).
+    Errors: undefined below 4 series.
+    Source: Li et al., arXiv:2405.14021, the question; Burgess et al. 2018, arXiv:1804.03599, rate against noise.
+    """
+
+    version = 1
+    outputs = ("diffusion_information", "diffusion_nll_own", "diffusion_probe")
+    unit = "nats per value"
+    direction = "none"
+    source = "Li et al., arXiv:2405.14021; ours"
+    fast = False
+
+    @torch.no_grad()
+    def measure(self, evaluation: LatentEvaluation) -> list[Measurement]:
+        """Three values at each of ten steps."""
+        model, x = evaluation.model, evaluation.series[:MAX_SERIES]
+        n = len(x)
+        if n < 4:
+            return undefined(self.outputs, "needs 4 series", n)
+        z = own_latents(evaluation)[:, :n]
+        noise = evaluation.draws("diffusion noise").normal(*z.shape[1:])
+        other = shifted(evaluation.draws("permutation").permutation(n)[0])
+        level, half = x.mean(dim=1), n // 2
+        varies = level.std(dim=0, correction=0) > 0
+        last = len(model.alpha_bar) - 1
+        rows = []
+        for i in dict.fromkeys(round(place * last) for place in PLACES):
+            kept = model.alpha_bar[i]
+            noised = kept.sqrt() * z + (1 - kept).sqrt() * noise
+            own, permuted = (nll_per_value(model, latent, x) for latent in (noised, noised[:, other]))
+            share = explained(noised[0, :half], level[:half], noised[0, half:], level[half:])[varies]
+            for name, values in zip(self.outputs, (permuted - own, own, share), strict=True):
+                rows.append(spread(name, values, n, "diffusion_step", i))
+        return rows

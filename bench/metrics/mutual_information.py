@@ -1,0 +1,62 @@
+"""How many nats the latent holds about the series."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bench.contracts import LatentEvaluation, Measurement
+from bench.metrics.base import LatentMetric, posteriors, spread, training_series, undefined
+from bench.parts.likelihoods import LOG_TWO_PI
+from bench.parts.posteriors import GaussianPosterior, concatenate
+from bench.registry import register_metric
+
+
+def pairwise_log_density(q: GaussianPosterior, z: Tensor) -> Tensor:
+    """ln q(z_a | x_b) in nats for every pair, (M, M), float64; q and z of R = 1 and M series."""
+    mean, log_sigma, z = q.mean[0].double(), q.log_sigma[0].double(), z[0].double()
+    precision = (-2 * log_sigma).exp()
+    constant = (precision * mean.square() + 2 * log_sigma + LOG_TWO_PI).sum(-1)
+    return -0.5 * (z.square() @ precision.T - 2 * z @ (precision * mean).T + constant)
+
+
+@register_metric("mutual_information")
+@dataclass(frozen=True)
+class MutualInformation(LatentMetric):
+    """The mutual information of series and latent under q, by the aggregate posterior of M training series.
+
+        I = E_x E_{z ~ q(z|x)} [ ln q(z | x) - ln (1/M) sum_m q(z | x_m) ],   M <= 2048
+
+    The estimate cannot exceed ln M, which stands beside it as `mutual_information_bound`: a value close to it says
+    "at least this much".
+    Shapes: training series (M, T, C). Unit: nats. sd is over series.
+    Errors: undefined where q is no Gaussian: of a deterministic encoder with a continuous code it is infinite.
+    Source: Hoffman and Johnson 2016 (ELBO surgery); Dieng et al. 2019, arXiv:1807.04863.
+    Blind to: whether the decoder listens to z.
+    """
+
+    version = 1
+    outputs = ("mutual_information", "mutual_information_bound")
+    unit = "nats"
+    direction = "higher"
+    source = "Hoffman and Johnson 2016; Dieng et al. 2019, arXiv:1807.04863"
+
+    @torch.no_grad()
+    def measure(self, evaluation: LatentEvaluation) -> list[Measurement]:
+        """The estimate and its bound."""
+        series = training_series(evaluation)
+        if series is None:
+            return undefined(self.outputs, "no training series at hand")
+        q = concatenate([part for _, part in posteriors(evaluation, series)])
+        if not isinstance(q, GaussianPosterior):
+            return undefined(self.outputs, "the posterior is no Gaussian density", len(series))
+        pairs = pairwise_log_density(q, q.rsample(evaluation.draws("mutual information")))
+        bound = math.log(len(series))
+        gained = pairs.diagonal() - (pairs.logsumexp(dim=-1) - bound)
+        return [
+            spread("mutual_information", gained),
+            Measurement("mutual_information_bound", bound, n=len(series)),
+        ]

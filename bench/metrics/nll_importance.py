@@ -1,0 +1,62 @@
+"""The negative log-likelihood of a series, by importance weighting."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from bench.contracts import LatentEvaluation, Measurement
+from bench.metrics.base import LatentMetric, log_density, spread, undefined
+from bench.metrics.nll import nll_per_value
+from bench.parts.likelihoods import LOG_TWO_PI
+from bench.registry import register_metric
+
+SAMPLES = 500
+MAX_SERIES = 200
+TOGETHER = 20  # series at once, SAMPLES latents each
+
+
+@register_metric("nll_importance")
+@dataclass(frozen=True)
+class ImportanceNLL(LatentMetric):
+    """-ln p(x) of the model with the prior N(0, I), bounded from above with 500 latents per series.
+
+        -ln (1/K) sum_k p(x | z_k) p(z_k) / q(z_k | x),   z_k ~ q(z | x),   K = 500, divided by T * C
+
+    Its expectation is never below -ln p(x) and never above the ELBO's. `nll_importance_ess` is the effective number of
+    latents, (sum w)^2 / sum w^2, of the 500: near 1 the bound rests on a single latent and is loose.
+    Shapes: the first 200 test series. Unit: nats per value; latents. sd is over series.
+    Errors: undefined where q is no Gaussian; the deterministic posterior has no such number.
+    Source: Burda et al. 2016, arXiv:1509.00519, eq. 8. Ours: the prior is the VAE's N(0, I), not the diffusion's.
+    """
+
+    version = 1
+    outputs = ("nll_importance", "nll_importance_ess")
+    unit = "nats per value"
+    direction = "lower"
+    source = "Burda et al. 2016, arXiv:1509.00519, eq. 8"
+    fast = False
+
+    @torch.no_grad()
+    def measure(self, evaluation: LatentEvaluation) -> list[Measurement]:
+        """The bound, and how many latents carry it."""
+        series, draws = evaluation.series[:MAX_SERIES], evaluation.draws("importance")
+        bounds, sizes = [], []
+        for x in series.split(TOGETHER):
+            each = torch.arange(len(x), device=x.device).repeat_interleave(SAMPLES)
+            q = evaluation.method.posterior(evaluation.model, x[None]).rows(each[None])
+            z = q.rsample(draws)
+            of_q = log_density(q, z)
+            if of_q is None:
+                return undefined(self.outputs, "the posterior is no Gaussian density", len(series))
+            of_prior = -0.5 * (z.square() + LOG_TWO_PI)
+            of_x = -nll_per_value(evaluation.model, z, x[each]) * x[0].numel()
+            weights = (of_x + (of_prior - of_q)[0].sum(-1)).double().unflatten(0, (len(x), SAMPLES))
+            bounds.append(math.log(SAMPLES) - weights.logsumexp(dim=-1))
+            sizes.append(1 / weights.softmax(dim=-1).square().sum(dim=-1))
+        return [
+            spread("nll_importance", torch.cat(bounds) / series[0].numel()),
+            spread("nll_importance_ess", torch.cat(sizes)),
+        ]
