@@ -127,9 +127,8 @@ def score_run(
     reference = reference_windows(splits, len(samples), scope.reference())
     rows = []
     device = model.alpha_bar.device
-    latent = LatentEvaluation(
-        model, method, torch.from_numpy(reference).to(device), lambda role: scope.draws(role, device), config
-    )
+    series, train = (torch.from_numpy(windows).to(device) for windows in (reference, splits.train))
+    latent = LatentEvaluation(model, method, series, lambda role: scope.draws(role, device), config, train)
     for metric in choose(metrics or config.metrics):
         if metric.needs == "samples":
             rows += score_samples(reference, samples, splits.train, [metric], scope)
