@@ -63,6 +63,14 @@ def check_file(path: Path) -> Path:
     return path
 
 
+def locate(given: str, owner: str, data_dir: Path | None) -> Path:
+    """A user's own file: the path as given, else below the data folders. Raises InputError where there is none."""
+    if not given:
+        raise InputError(f"{owner}.path is empty: expected the path of a file")
+    candidates = [Path(given), *(place / given for place in places(data_dir))]
+    return check_file(next((path for path in candidates if path.exists()), candidates[0]))
+
+
 @lru_cache(maxsize=8)
 def _remembered(
     path: Path, numbers: tuple[str, ...], text: tuple[str, ...], times: tuple[str, ...], *_version: int
@@ -105,6 +113,15 @@ def read_text(path: Path, wanted: Sequence[str] | None = None) -> pd.DataFrame:
         raise InputError(f"{path}: cannot be read, perhaps cut short or damaged: {_first_line(error)}") from None
     except (ValueError, UnicodeError) as error:  # what pandas raises for a file that is no table
         raise InputError(f"{path}: expected a table as UTF-8 CSV: {_first_line(error)}") from None
+
+
+def read_parquet(path: Path) -> pd.DataFrame:
+    """A parquet file as a table; an index becomes columns. Raises InputError for a damaged file."""
+    try:
+        frame = pd.read_parquet(check_file(path))
+    except (OSError, ValueError) as error:  # pyarrow's errors are among these
+        raise InputError(f"{path}: cannot be read as parquet: {_first_line(error)}") from None
+    return frame if isinstance(frame.index, pd.RangeIndex) else frame.reset_index()
 
 
 def check_columns(path: Path, present: Sequence[str], wanted: Sequence[str]) -> None:

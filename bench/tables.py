@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from bench.contracts import Dataset, InputError, Recordings, nearest, option
-from bench.files import as_numbers, as_times, check_columns, check_file, looks_like_times, places
+from bench.files import as_numbers, as_times, check_columns, locate, looks_like_times
 
 Missing = Literal["refuse", "drop", "ffill", "mask"]
 
@@ -38,10 +38,7 @@ class Table(Dataset):
 
     def locate(self, data_dir: Path | None) -> Path:
         """The file: as it is given, else below the data folders. Raises InputError where there is none."""
-        if not self.path:
-            raise InputError(f"{self.name}.path is empty: expected the path of a file")
-        candidates = [Path(self.path), *(place / self.path for place in places(data_dir))]
-        return check_file(next((path for path in candidates if path.exists()), candidates[0]))
+        return locate(self.path, self.name, data_dir)
 
     def recordings(self, frame: pd.DataFrame, path: Path) -> Recordings:
         """The table's rows as entities, sorted by time, with the policy for missing values applied."""

@@ -3,6 +3,7 @@
 import gzip
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -174,3 +175,69 @@ def test_any_text_gives_recordings_or_one_line(tmp_path_factory, text):
         assert load(path).series
     except InputError as error:
         assert "\n" not in str(error)  # noqa: PT017
+
+
+def open_file(name, path, **options):
+    options = {"window": 3, **options, "path": str(path)}
+    return open_dataset(DatasetSpec(name, tuple(sorted(options.items())))).load(None, np.random.default_rng(0))
+
+
+def test_parquet_is_the_csv_of_the_same_table(tmp_path):
+    table = pd.DataFrame(
+        {"when": pd.date_range("2020-01-01", periods=6, tz="CET")[::-1], "a": range(6), "b": [0.5] * 6}
+    )
+    table.to_parquet(tmp_path / "own.parquet")
+    table.to_csv(tmp_path / "own.csv", index=False)
+    ours, theirs = open_file("parquet", tmp_path / "own.parquet"), load(tmp_path / "own.csv")
+    assert ours.channels == theirs.channels == ("a", "b")
+    np.testing.assert_array_equal(ours.series, theirs.series)
+    np.testing.assert_array_equal(ours.series[0][:, 0], [5, 4, 3, 2, 1, 0])
+    table.set_index("when").to_parquet(tmp_path / "indexed.parquet")
+    np.testing.assert_array_equal(open_file("parquet", tmp_path / "indexed.parquet").series, theirs.series)
+    table.assign(city="Bonn").to_parquet(tmp_path / "text.parquet")
+    with pytest.raises(InputError, match="row 1, column 'city' is 'Bonn', expected a number"):
+        open_file("parquet", tmp_path / "text.parquet")
+    (tmp_path / "own.parquet").write_bytes(b"PAR1 no more")
+    with pytest.raises(InputError, match="cannot be read as parquet"):
+        open_file("parquet", tmp_path / "own.parquet")
+
+
+def test_npz_arrays(tmp_path):
+    path = tmp_path / "own.npz"
+    x = np.random.default_rng(0).normal(size=(12, 8, 2))
+    np.savez(path, x=x)
+    given = open_file("npz", path, window=8)
+    assert given.split == "entity"
+    assert given.channels == ("x1", "x2")
+    np.testing.assert_array_equal(given.series, x)
+    np.savez(path, x=x[0], y=x)
+    assert open_file("npz", path, array="x", channels=("p", "q")).channels == ("p", "q")
+    assert open_file("npz", path, array="x").split == "blocks"
+    with pytest.raises(InputError, match="holds x, y: choose one with `array`"):
+        open_file("npz", path)
+    with pytest.raises(InputError, match="no array 'z', known: x, y"):
+        open_file("npz", path, array="z")
+    with pytest.raises(InputError, match="2 channels, but `channels` names 1"):
+        open_file("npz", path, array="x", channels=("p",))
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.zeros(9), r"shape \(9,\)"),
+        (np.array([["a", "b"]] * 9), "type <U1"),
+        (np.array([[{}], [{}]], dtype=object), "cannot be read as an .npz archive of numbers"),
+        (np.array([[1.0, 2], [np.nan, 3], [4, 5]]), "row 2, column 'x1' is empty"),
+    ],
+)
+def test_unusable_arrays(tmp_path, array, message):
+    path = tmp_path / "own.npz"
+    np.savez(path, array)
+    with pytest.raises(InputError, match=message):
+        open_file("npz", path)
+    path.write_bytes(path.read_bytes()[:60])
+    with pytest.raises(InputError, match="cannot be read"):
+        open_file("npz", path)
+    np.save(tmp_path / "one.npy", np.zeros((9, 2)))
+    with pytest.raises(InputError, match=r"one\.npy: cannot be read"):
+        open_file("npz", tmp_path / "one.npy")

@@ -1,0 +1,83 @@
+"""`npz`: arrays of a user's own."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from bench.contracts import Dataset, InputError, Recordings, nearest, option
+from bench.files import locate
+from bench.registry import register_dataset
+from bench.tables import Missing, treat_missing
+
+
+@register_dataset("npz")
+@dataclass(frozen=True)
+class NPZ(Dataset):
+    """A user's own array in a NumPy archive: `npz:PATH`, or `{name: npz, path: PATH, array: x}`.
+
+    The array `array` (none: the only one) is (rows, C), one long series, or (n, rows, C), n series of one length,
+    split as entities. `channels` gives names (none: x1..xC). NaN is refused unless `missing` says otherwise (see
+    `csv`). Arrays of Python objects are refused.
+
+    Windows: T = `window` (none: the length of the series where there are n, else 24), `stride`, `test_stride` (T // 4).
+    """
+
+    source = "a file of your own"
+    licence = "yours"
+
+    path: str = ""
+    array: str = ""
+    channels: tuple[str, ...] | list[str] = ()
+    missing: Missing = "refuse"
+    window: int | None = option(None, at_least=2)  # T
+    stride: int = option(1, at_least=1)
+    test_stride: int | None = option(None, at_least=1)
+    split: Literal["auto", "blocks", "time", "entity"] = "auto"
+
+    def load(self, data_dir: Path | None, rng: np.random.Generator) -> Recordings:
+        """The array's series."""
+        path = locate(self.path, self.name, data_dir)
+        values = _read(path, self.array)
+        if values.dtype.kind not in "fiu" or values.ndim not in (2, 3):
+            raise InputError(
+                f"{path}: the array has shape {values.shape} and type {values.dtype}, expected numbers as "
+                "(rows, channels) or (series, rows, channels)"
+            )
+        names = list(self.channels) or [f"x{c + 1}" for c in range(values.shape[-1])]
+        if len(names) != values.shape[-1]:
+            raise InputError(f"{path}: {values.shape[-1]} channels, but `channels` names {len(names)}")
+        series = values if values.ndim == 3 else values[None]
+        frame = pd.DataFrame(series.reshape(-1, len(names)).astype(np.float64), columns=names)
+        rows, names = treat_missing(frame, self.missing, path)
+        whole = rows.reshape(len(series), -1, len(names))
+        window = self.window or (series.shape[1] if values.ndim == 3 else 24)
+        kept = [s[~np.isnan(s).any(axis=1)] if self.missing == "drop" else s for s in whole]
+        return Recordings(
+            series=kept,
+            channels=tuple(names),
+            units=("",) * len(names),
+            window=window,
+            train_stride=self.stride,
+            test_stride=self.test_stride or max(self.stride, window // 4),
+            split=self.split if self.split != "auto" else ("entity" if values.ndim == 3 else "blocks"),
+        )
+
+
+def _read(path: Path, array: str) -> np.ndarray:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if array and array not in archive:
+                raise InputError(f"{path}: no array '{array}', {nearest(array, archive.files)}")
+            if not array and len(archive.files) != 1:
+                raise InputError(f"{path}: holds {', '.join(archive.files) or 'nothing'}: choose one with `array`")
+            return archive[array or archive.files[0]]
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error, TypeError) as error:  # TypeError: a .npy
+        line = (str(error) or type(error).__name__).splitlines()[0]
+        raise InputError(f"{path}: cannot be read as an .npz archive of numbers: {line}") from None

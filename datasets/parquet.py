@@ -1,0 +1,27 @@
+"""`parquet`: a parquet file of a user's own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bench.contracts import Recordings
+from bench.files import read_parquet
+from bench.registry import register_dataset
+from bench.tables import Table
+
+
+@register_dataset("parquet")
+@dataclass(frozen=True)
+class Parquet(Table):
+    """A user's own table as parquet: `parquet:PATH`; all options and rules are those of `csv`."""
+
+    source = "a file of your own"
+    licence = "yours"
+
+    def load(self, data_dir: Path | None, rng: np.random.Generator) -> Recordings:
+        """The table's rows."""
+        path = self.locate(data_dir)
+        return self.recordings(read_parquet(path), path)
