@@ -22,9 +22,20 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from bench.contracts import DiffusionConfig, Draws, Model, ModelConfig, PerRun, Posterior, Step, option
+from bench.contracts import (
+    DiffusionConfig,
+    Draws,
+    Likelihood,
+    Model,
+    ModelConfig,
+    PerRun,
+    Posterior,
+    Sizes,
+    Step,
+    option,
+)
 from bench.parts.decoder_inputs import masked_past
 from bench.parts.diffusion import denoising_loss, reverse_diffusion
 from bench.parts.posteriors import GaussianPosterior
@@ -40,20 +51,33 @@ class Method(ABC):
     equation number, and "Ours:" for what differs from the source.
     """
 
-    latent_route: Literal["first", "every_step"] = "first"  # z is the 0-th input only, or one of every step
+    latent_route: Literal["first", "every_step", "none"] = "first"  # the steps that z is an input of
     masking_rate: PerRun = option(0.0, at_least=0, at_most=1)  # share of past steps hidden from the decoder in training
 
     name: ClassVar[str]
     version: ClassVar[int] = 1  # raised when the same options give other numbers
     denoises_jointly: ClassVar[bool] = False  # the objective itself trains the denoiser
+    encoder_updates: ClassVar[int] = 0  # at most, of the encoder alone before an update; see `bench.train.Lagging`
 
     def check(self, model: ModelConfig, diffusion: DiffusionConfig) -> None:
         """Refuse options that no training could use. Raises InputError naming the method and the option."""
         return
 
+    def resolved(self, diffusion: DiffusionConfig) -> Method:
+        """The same method with every option a number that training can use (such as `N: auto`)."""
+        return self
+
     def encoder_width(self, latent: int) -> int:
         """How many numbers the encoder gives per series: a mean and a log sigma per latent dimension."""
         return 2 * latent
+
+    def networks(self, standard: dict[str, nn.Module], sizes: Sizes) -> dict[str, nn.Module]:
+        """The model's networks by name; `standard` holds the backbone's encoder and decoder, and the denoiser.
+
+        A method may add, wrap or replace. All but the denoiser are trained by `objective`. Every
+        parameter is (R, ...), made by `bench.models.stacked.parameter`.
+        """
+        return standard
 
     def posterior(self, model: Model, x: Tensor) -> Posterior:
         """q(z | x) for x (R, B, T, C)."""
@@ -63,9 +87,18 @@ class Method(ABC):
         """x_1 .. x_{T-1} as the decoder may see it in training, (R, B, T-1, C)."""
         return masked_past(x, self.masking_rate, draws)
 
+    def explain(self, model: Model, x: Tensor, draws: Draws) -> tuple[Posterior, Likelihood]:
+        """q(z | x), and p(x | z, past) for z ~ q."""
+        q = self.posterior(model, x)
+        return q, model.decoder(q.rsample(draws), self.decoder_input(x, draws))
+
     @abstractmethod
     def objective(self, model: Model, x: Tensor, step: Step, draws: Draws) -> dict[str, Tensor]:
         """Terms of shape (R), in nats per series; their sum is minimised."""
+
+    def codes(self, model: Model, x: Tensor) -> Posterior:
+        """What the denoiser learns to draw: the posterior, for whoever has a latent."""
+        return self.posterior(model, x)
 
     def denoising(self, model: Model, posterior: Posterior, draws: Draws) -> Tensor:
         """L_DM on latents of the frozen encoder, (R)."""
@@ -83,7 +116,8 @@ class Method(ABC):
 def per_run_fields(cls: type) -> list[str]:
     """Names of a dataclass's fields that may differ inside a stack (annotated PerRun)."""
     hints = typing.get_type_hints(cls, include_extras=True)
-    return [field.name for field in dataclasses.fields(cls) if hints[field.name] == PerRun]
+    own = {name for name, hint in hints.items() if PerRun in (hint, *typing.get_args(hint))}
+    return [field.name for field in dataclasses.fields(cls) if field.name in own]
 
 
 def stacked(items: Sequence[T], device: torch.device | str = "cpu") -> T:

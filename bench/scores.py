@@ -18,6 +18,7 @@ from bench.contracts import (
     Metric,
     SampleEvaluation,
     Splits,
+    Undefined,
     nearest,
 )
 from bench.method import Method
@@ -73,6 +74,8 @@ def choose(metrics: str | Sequence[str], needs: str | None = None) -> list[Metri
 def _measure(metric: Metric, evaluation: SampleEvaluation | LatentEvaluation) -> list[Measurement]:
     try:
         return metric.measure(evaluation)
+    except Undefined as error:
+        return [Measurement(name, float("nan"), status="undefined", reason=str(error)) for name in metric.outputs]
     except Exception as error:  # a metric that fails is a row with its reason; the others go on
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         return [Measurement(name, float("nan"), status="failed", reason=reason) for name in metric.outputs]

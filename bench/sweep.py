@@ -590,6 +590,7 @@ def _variants(
             method.check(configs["model"], configs["diffusion"])
         except InputError as error:
             raise InputError(f"{here}: {error}") from error
+        method = method.resolved(configs["diffusion"])
         yield _Variant(label, entry.name, tuple(_fields(method).items()), **configs)
 
 

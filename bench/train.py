@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.contracts import DiffusionConfig, ModelConfig, Posterior, Splits, Step, TrainConfig
+from bench.contracts import DiffusionConfig, Draws, ModelConfig, Posterior, Splits, Step, TrainConfig
 from bench.method import Method, stacked
 from bench.models.build import StackedModel
 from bench.models.stacked import Flat, RowAdam, initialise
-from bench.parts.posteriors import concatenate
+from bench.parts.posteriors import GaussianPosterior, concatenate, mutual_information
 from bench.randomness import Randomness
 
 CHECKS = 20  # of the own NLL on validation series, evenly over the autoencoder stage
@@ -140,13 +140,17 @@ def train_stack(
 
     curves, guard = Curves(runs), Guard(runs)
     began = time.perf_counter()
-    model.train()
-    _train_autoencoder(model, method, windows, _validation(splits, randomness), budget, randomness, guard, curves)
-    model.eval()
+    denoiser_steps = schedule.steps
+    if model.autoencoder():
+        model.train()
+        _train_autoencoder(model, method, windows, _validation(splits, randomness), budget, randomness, guard, curves)
+        model.eval()
+        # A joint objective has moved the denoiser train.steps times already: equal updates for every method.
+        denoiser_steps -= budget.steps if method.denoises_jointly else 0
+    else:  # diffusion in data space: its one network gets the updates of both stages
+        denoiser_steps += budget.steps
     middle = time.perf_counter()
-    # A joint objective has moved the denoiser train.steps times already: equal updates for every method.
-    done = budget.steps if method.denoises_jointly else 0
-    _train_denoiser(model, method, windows, schedule, schedule.steps - done, randomness, guard, curves)
+    _train_denoiser(model, method, windows, schedule, denoiser_steps, randomness, guard, curves)
     return Trained(model, method, guard.reasons, curves, middle - began, time.perf_counter() - middle)
 
 
@@ -157,6 +161,53 @@ def _validation(splits: Sequence[Splits], randomness: Randomness) -> Tensor:
     last = randomness.draws("validation series").uniform(max(len(part.validation) for part in splits))
     chosen = [order[: len(part.validation)].argsort()[:n] for order, part in zip(last, splits, strict=True)]
     return windows.at(torch.stack(chosen))
+
+
+class Lagging:
+    """The encoder runs ahead of the decoder while it lags behind the true posterior (He et al. 2019, algorithm 1).
+
+    Before an update the encoder alone moves, at most `method.encoder_updates` times, each on a
+    batch of its own, until the mean loss of `BLOCK` updates is not below that of the block before.
+    At the first check of training at which the mutual information between x and z, over the
+    validation series, has not risen, a run goes on like any other. Each run of a stack stops by
+    itself: an update's draws do not depend on how long the loops before it were.
+    """
+
+    BLOCK = 10
+
+    def __init__(
+        self, flat: Flat, model: StackedModel, method: Method, budget: TrainConfig, randomness: Randomness
+    ) -> None:
+        self._optimiser = RowAdam(flat.beginning(model.encoder), budget.learning_rate, budget.clip_norm)
+        self._model, self._method, self._randomness = model, method, randomness
+        self._information = torch.full((model.runs,), -torch.inf, device=flat.values.device)
+        self.running = torch.ones(model.runs, dtype=torch.bool, device=flat.values.device)
+
+    def catch_up(self, step: int, terms_from: Callable[[int, Draws, Draws], dict[str, Tensor]], active: Tensor) -> None:
+        """The inner loop before update `step`, of the runs that are active (R) and have not left it for good."""
+        order, draws = (self._randomness.draws(f"{role} of the encoder before {step}") for role in ("batches", "draws"))
+        moving = active & self.running
+        before, block = torch.full_like(self._information, torch.inf), torch.zeros_like(self._information)
+        for update in range(self._method.encoder_updates):
+            if not moving.any():
+                return
+            terms = terms_from(step, order, draws)
+            loss = sum(terms.values(), torch.zeros(()))
+            assert isinstance(loss, Tensor)
+            self._optimiser.step(self._optimiser.flat.gradient(loss.sum()), moving & loss.isfinite())
+            block = block + loss.detach()
+            if (update + 1) % self.BLOCK == 0:
+                moving = moving & (block < before)
+                before, block = block, torch.zeros_like(block)
+
+    def check(self, x: Tensor) -> None:
+        """A run leaves the loop when its mutual information over x (R, n, T, C) has not risen since the last check."""
+        with torch.no_grad():
+            q = self._method.posterior(self._model, x)
+            assert isinstance(q, GaussianPosterior)
+            information = mutual_information(q, self._randomness.draws("validation information"))
+        self.running &= information > self._information
+        self._information = information
 
 
 def _updates(
@@ -212,17 +263,25 @@ def _train_autoencoder(
     values = validation[0, 0].numel()
     marginal = -model.marginal_log_prob(validation).mean(dim=-1) / values
     best, kept = torch.full_like(marginal, torch.inf), flat.values.clone()
+    lagging = Lagging(flat, model, method, budget, randomness) if method.encoder_updates else None
 
-    def terms_at(step: int) -> dict[str, Tensor]:
+    def terms_from(step: int, order: Draws, draws: Draws) -> dict[str, Tensor]:
         x = windows.at(order.steps(0, windows.last, budget.batch_size))
         terms = method.objective(model, x, Step(step, budget.steps), draws)
         return {name: value / values for name, value in terms.items()}
+
+    def terms_at(step: int) -> dict[str, Tensor]:
+        if lagging is not None:
+            lagging.catch_up(step, terms_from, torch.tensor(guard.active, device=windows.last.device))
+        return terms_from(step, order, draws)
 
     def check(step: int) -> None:
         own = own_nll(model, method, validation, randomness)
         curves.record("autoencoder", step, {"validation_nll_own": own}, 1, torch.tensor(guard.active))
         if step > WARM_UP * budget.steps:
             guard.watch_nll(own, marginal, step)
+        if lagging is not None:
+            lagging.check(validation)
         better = own < best
         best[better] = own[better]
         kept[better] = flat.values[better]
@@ -257,7 +316,7 @@ def _train_denoiser(
 
 @torch.no_grad()
 def encode(model: StackedModel, method: Method, windows: Windows, chunk: int = 1024) -> Posterior:
-    """The posterior of all training windows; a run with fewer windows than another repeats its last one."""
+    """What the denoiser learns of all training windows; a run with fewer windows than another repeats its last one."""
     most = int(windows.last.max()) + 1
     index = torch.minimum(torch.arange(most, device=windows.last.device), windows.last[:, None])
-    return concatenate([method.posterior(model, windows.at(rows)) for rows in index.split(chunk, dim=1)])
+    return concatenate([method.codes(model, windows.at(rows)) for rows in index.split(chunk, dim=1)])

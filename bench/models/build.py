@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from bench.contracts import Decoder, DiffusionConfig, ModelConfig
+from bench.contracts import Decoder, DiffusionConfig, ModelConfig, Sizes
 from bench.method import Method
 from bench.models.denoiser import Denoiser
 from bench.models.lstm import LSTMDecoder, LSTMEncoder
 from bench.models.transformer import TransformerDecoder, TransformerEncoder
+from bench.models.wrapped import BlindDecoder
 from bench.parts.diffusion import linear_schedule
 from bench.parts.likelihoods import gaussian_log_prob
 
@@ -23,11 +24,16 @@ BACKBONES: Mapping[str, tuple[Callable[..., nn.Module], Callable[..., nn.Module]
 
 
 class StackedModel(nn.Module):
-    """See `bench.contracts.Model`. Parameters are zero until `bench.models.stacked.initialise`.
+    """See `bench.contracts.Model`. The method has the last word on which networks it holds.
 
+    Parameters are zero until `bench.models.stacked.initialise`.
     `marginal_mean` and `marginal_sigma` (R, T, C) hold the Gaussian marginal F of the training
     windows; they are saved with the weights.
     """
+
+    encoder: nn.Module
+    decoder: Decoder
+    denoiser: Denoiser
 
     def __init__(
         self,
@@ -42,10 +48,9 @@ class StackedModel(nn.Module):
         window, channels = shape
         make_encoder, make_decoder = BACKBONES[backbone]
         sizes = {"runs": runs, "channels": channels, "hidden": config.hidden, "layers": config.layers}
-        self.runs, self.latent = runs, config.latent
+        self.runs = runs
         self.likelihood, self.sigma_min = config.likelihood, config.sigma_min
-        self.encoder = make_encoder(**sizes, outputs=method.encoder_width(config.latent))
-        self.decoder: Decoder = make_decoder(  # type: ignore[assignment]
+        decoder = make_decoder(
             **sizes,
             latent=config.latent,
             window=window,
@@ -53,7 +58,15 @@ class StackedModel(nn.Module):
             likelihood=config.likelihood,
             sigma_min=config.sigma_min,
         )
-        self.denoiser = Denoiser(runs, config.latent, diffusion.hidden, diffusion.L)
+        standard = {
+            "encoder": make_encoder(**sizes, outputs=method.encoder_width(config.latent)),
+            "decoder": BlindDecoder(decoder, "latent") if method.latent_route == "none" else decoder,
+            "denoiser": Denoiser(runs, config.latent, diffusion.hidden, diffusion.L),
+        }
+        facts = Sizes(runs, window, channels, config.latent, config.hidden, diffusion.hidden, diffusion.L)
+        for name, network in method.networks(standard, facts).items():
+            self.add_module(name, network)
+        self.latent = self.denoiser.latent
         self.alpha_bar: Tensor
         self.register_buffer("alpha_bar", linear_schedule(diffusion.L), persistent=False)
         self.marginal_mean: Tensor
@@ -73,8 +86,8 @@ class StackedModel(nn.Module):
         return gaussian_log_prob(x, self.marginal_mean[:, None], self.marginal_sigma[:, None])
 
     def autoencoder(self) -> list[nn.Module]:
-        """What the first stage trains."""
-        return [self.encoder, self.decoder]  # type: ignore[list-item]
+        """What the first stage trains: every network but the denoiser, the encoder first."""
+        return [network for name, network in self.named_children() if name != "denoiser"]
 
     def state_of(self, run: int) -> dict[str, Tensor]:
         """One run's weights, each (1, ...), on the CPU."""

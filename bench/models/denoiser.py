@@ -23,7 +23,7 @@ class Denoiser(nn.Module):
 
     def __init__(self, runs: int, latent: int, hidden: int, diffusion_steps: int) -> None:
         super().__init__()
-        self.diffusion_steps = diffusion_steps
+        self.latent, self.diffusion_steps = latent, diffusion_steps
         self.input = Linear(runs, latent, hidden)
         self.step = Linear(runs, 2 * self.frequencies, self.blocks * hidden)
         self.hidden = nn.ModuleList(Linear(runs, hidden, hidden) for _ in range(self.blocks))

@@ -6,6 +6,7 @@ stacked run equals a solo run; on a GPU the runs share one batched product.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterable
 
@@ -27,9 +28,10 @@ def initialise(module: nn.Module, randomness: Randomness) -> None:
     """Draw every parameter from its own stream, named after it.
 
     Two methods with the same part in the same shape so begin from the same numbers, whatever
-    other parts they have.
+    other parts they have; a part inside a wrapper (its `inner`) begins as it would outside.
     """
     for name, weights in module.named_parameters():
+        name = name.replace("inner.", "")
         bound: float = weights.bound  # type: ignore[attr-defined]
         if bound > 0:
             noise = randomness.draws(f"initial {name}").uniform(*weights.shape[1:])
@@ -79,10 +81,20 @@ class Flat:
             weights.data = self.values[:, start:end].view(weights.shape)
             start = end
 
+    def beginning(self, module: nn.Module) -> Flat:
+        """The parameters of the first module alone, in the same memory."""
+        part = copy.copy(self)
+        part.parameters = list(module.parameters())
+        part.values = self.values[:, : sum(weights[0].numel() for weights in part.parameters)]
+        return part
+
     def gradient(self, loss: Tensor) -> Tensor:
         """d loss / d values, (R, P); zero where the loss does not depend on a parameter."""
         parts = torch.autograd.grad(loss, self.parameters, allow_unused=True, materialize_grads=True)
         return torch.cat([part.reshape(len(self.values), -1) for part in parts], dim=-1)
+
+
+SETTLED = 20_000  # updates after which Adam's bias corrections are 1 in float32
 
 
 class RowAdam:
@@ -99,7 +111,8 @@ class RowAdam:
         self.flat, self.learning_rate, self.clip_norm = flat, learning_rate, clip_norm
         self._first = torch.zeros_like(flat.values)
         self._second = torch.zeros_like(flat.values)
-        self._count = 0
+        self._moves = torch.zeros(len(flat.values), 1, dtype=torch.int64, device=flat.values.device)
+        self._bias = torch.tensor([[1 - beta**k for beta in self.betas] for k in range(SETTLED)]).to(flat.values)
 
     @torch.no_grad()
     def step(self, gradient: Tensor, active: Tensor) -> Tensor:
@@ -107,11 +120,12 @@ class RowAdam:
         norm = gradient.norm(dim=-1, keepdim=True)
         moves = active[:, None] & norm.isfinite()
         gradient = torch.where(moves, gradient * (self.clip_norm / (norm + 1e-6)).clamp(max=1), 0)
-        self._count += 1
+        self._moves += moves  # a row counts its own updates, so that it does not notice its neighbours'
+        first_bias, second_bias = self._bias[self._moves.clamp(1, SETTLED - 1)].unbind(dim=-1)
         first, second = self.betas
         self._first.lerp_(gradient, 1 - first)
         self._second.mul_(second).addcmul_(gradient, gradient, value=1 - second)
-        denominator = (self._second / (1 - second**self._count)).sqrt_().add_(self.epsilon)
-        rate = self.learning_rate[:, None] * moves / (1 - first**self._count)
+        denominator = (self._second / second_bias).sqrt_().add_(self.epsilon)
+        rate = self.learning_rate[:, None] * moves / first_bias
         self.flat.values.sub_(self._first.div(denominator).mul_(rate))
         return moves.squeeze(-1)

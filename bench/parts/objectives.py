@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bench.contracts import Likelihood, PerRun, Posterior, Step
+from bench.contracts import Draws, Likelihood, PerRun, Posterior, Step
 
 
 def reconstruction(p: Likelihood, x: Tensor) -> Tensor:
@@ -24,6 +24,17 @@ def kl_per_dimension(q: Posterior) -> Tensor:
 def kl_to_prior(q: Posterior) -> Tensor:
     """E_x KL(q(z | x) || N(0, I)), (R)."""
     return kl_per_dimension(q).sum(dim=-1)
+
+
+def negative_elbo(q: Posterior, p: Likelihood, x: Tensor) -> dict[str, Tensor]:
+    """E_q[-ln p(x | z)] + KL(q(z | x) || N(0, I)), term by term, each (R)."""
+    return {"reconstruction": reconstruction(p, x), "kl": kl_to_prior(q)}
+
+
+def other_series(n: int, draws: Draws) -> Tensor:
+    """For each series of a batch another one, (R, n): its successor in a random order, so never itself (n >= 2)."""
+    order = draws.permutation(n)
+    return torch.empty_like(order).scatter_(-1, order, order.roll(-1, dims=-1))
 
 
 def linear_warm_up(step: Step, share: PerRun) -> Tensor:

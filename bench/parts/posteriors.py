@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -12,11 +13,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from bench.contracts import Draws, Posterior
+from bench.parts.likelihoods import LOG_TWO_PI
 
 P = TypeVar("P", bound=Posterior)
 
 
-def _take(values: Tensor, index: Tensor) -> Tensor:
+def take_rows(values: Tensor, index: Tensor) -> Tensor:
     """Rows of each run: values (R, n, D), index (R, b) -> (R, b, D)."""
     return torch.gather(values, 1, index.unsqueeze(-1).expand(-1, -1, values.shape[-1]))
 
@@ -50,7 +52,7 @@ class GaussianPosterior:
 
     def rows(self, index: Tensor) -> GaussianPosterior:
         """The posterior of some of the series; index (R, b)."""
-        return GaussianPosterior(_take(self.mean, index), _take(self.log_sigma, index))
+        return GaussianPosterior(take_rows(self.mean, index), take_rows(self.log_sigma, index))
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,24 @@ class DeterministicPosterior:
 
     def rows(self, index: Tensor) -> DeterministicPosterior:
         """The posterior of some of the series; index (R, b)."""
-        return DeterministicPosterior(_take(self.mean, index))
+        return DeterministicPosterior(take_rows(self.mean, index))
+
+
+def pairwise_log_density(q: GaussianPosterior, z: Tensor) -> Tensor:
+    """ln q(z_a | x_b) for every pair of a batch, in nats: z (R, B, D) -> (R, B, B)."""
+    precision = (-2 * q.log_sigma).exp()
+    constant = (precision * q.mean.square() + 2 * q.log_sigma + LOG_TWO_PI).sum(dim=-1)
+    return -0.5 * (z.square() @ precision.mT - 2 * z @ (precision * q.mean).mT + constant.unsqueeze(-2))
+
+
+def mutual_information(q: GaussianPosterior, draws: Draws) -> Tensor:
+    """I(x; z) under q in nats, (R): E_x E_{z ~ q(z|x)} [ln q(z | x) - ln mean_m q(z | x_m)] over a batch, at most ln B.
+
+    Source: Hoffman and Johnson 2016 (ELBO surgery); He et al. 2019, arXiv:1901.05534, sec. 3.
+    """
+    pairs = pairwise_log_density(q, q.rsample(draws))
+    aggregate = pairs.logsumexp(dim=-1) - math.log(pairs.shape[-1])
+    return (pairs.diagonal(dim1=-2, dim2=-1) - aggregate).mean(dim=-1)
 
 
 def concatenate(parts: Sequence[P]) -> P:

@@ -1,0 +1,116 @@
+"""Decoders that see less, or see the latent through a map: a backbone's decoder behind a change of its inputs.
+
+The state h_t stays the backbone's; the dependency measures are those of the whole, from z and the past.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from bench.contracts import Draws, Likelihood
+
+
+class SeriesDecoder(Protocol):
+    """What a backbone's decoder offers beside `bench.contracts.Decoder`."""
+
+    window: int
+
+    def states(self, z: Tensor, past: Tensor) -> Tensor:
+        """h, (R, B, T, H)."""
+        ...
+
+    def __call__(self, z: Tensor, past: Tensor) -> Likelihood:
+        """p(x | z, past)."""
+        ...
+
+    def generate(self, z: Tensor, draws: Draws) -> Tensor:
+        """x, (R, B, T, C)."""
+        ...
+
+    def single(self, run: int) -> Any:
+        """h of one run as a function of z (B, D) and x_prev (B, T-1, C)."""
+        ...
+
+
+class BlindDecoder(nn.Module):
+    """A decoder to which the latent, or the past, is always zero; see `bench.contracts.Decoder`.
+
+    Without the past nothing that it draws is an input, so a series is drawn in one pass.
+    """
+
+    def __init__(self, inner: nn.Module, to: Literal["latent", "past"]) -> None:
+        super().__init__()
+        self.inner: SeriesDecoder = inner  # type: ignore[assignment]
+        self.blind_to = to
+
+    def _seen(self, z: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
+        return (torch.zeros_like(z), past) if self.blind_to == "latent" else (z, torch.zeros_like(past))
+
+    def states(self, z: Tensor, past: Tensor) -> Tensor:
+        """z (R, B, D), past (R, B, T-1, C) -> h (R, B, T, H)."""
+        return self.inner.states(*self._seen(z, past))
+
+    def forward(self, z: Tensor, past: Tensor) -> Likelihood:
+        """z (R, B, D), past (R, B, T-1, C) -> p(x | z, past)."""
+        return self.inner(*self._seen(z, past))
+
+    @torch.no_grad()
+    def generate(self, z: Tensor, draws: Draws) -> Tensor:
+        """z (R, B, D) -> (R, B, T, C)."""
+        if self.blind_to == "latent":
+            return self.inner.generate(torch.zeros_like(z), draws)
+        channels = self.inner.head.mean.bias.shape[-1]  # type: ignore[attr-defined]
+        return self.inner(z, z.new_zeros(*z.shape[:2], self.inner.window - 1, channels)).sample(draws)
+
+    def single(self, run: int) -> SingleBlindDecoder:
+        """The decoder of one run as a plain function of z (B, D) and x_prev (B, T-1, C)."""
+        return SingleBlindDecoder(self.inner.single(run), self._seen)
+
+
+class SingleBlindDecoder:
+    """One run's h; the tangents are the inner decoder's, because a zeroed input is linear in s."""
+
+    def __init__(self, inner: Any, seen: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> None:
+        self.inner, self.seen = inner, seen
+
+    def __call__(self, z: Tensor, x_prev: Tensor) -> Tensor:
+        """z (B, D), x_prev (B, T-1, C) -> h (B, T, H)."""
+        return self.inner(*self.seen(z, x_prev))
+
+    def tangent_sweep(self, s: Tensor, z: Tensor, x_prev: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """h and its three tangents at the point s (B,) of the path."""
+        return self.inner.tangent_sweep(s, *self.seen(z, x_prev))
+
+
+class MappedDecoder(nn.Module):
+    """A decoder that gets f(z) in the latent's place; see `bench.contracts.Decoder`.
+
+    f is a network z (R, B, D) -> (R, B, D) with a method `single(run)`, the same for one run.
+    """
+
+    def __init__(self, inner: nn.Module, latent_map: nn.Module) -> None:
+        super().__init__()
+        self.inner: SeriesDecoder = inner  # type: ignore[assignment]
+        self.latent_map = latent_map
+
+    def states(self, z: Tensor, past: Tensor) -> Tensor:
+        """z (R, B, D), past (R, B, T-1, C) -> h (R, B, T, H)."""
+        return self.inner.states(self.latent_map(z), past)
+
+    def forward(self, z: Tensor, past: Tensor) -> Likelihood:
+        """z (R, B, D), past (R, B, T-1, C) -> p(x | f(z), past)."""
+        return self.inner(self.latent_map(z), past)
+
+    @torch.no_grad()
+    def generate(self, z: Tensor, draws: Draws) -> Tensor:
+        """z (R, B, D) -> (R, B, T, C)."""
+        return self.inner.generate(self.latent_map(z), draws)
+
+    def single(self, run: int) -> Callable[[Tensor, Tensor], Tensor]:
+        """h of one run as a function of z (B, D) and x_prev (B, T-1, C), differentiable in forward mode."""
+        inner, latent_map = self.inner.single(run), self.latent_map.single(run)  # type: ignore[operator]
+        return lambda z, x_prev: inner(latent_map(z), x_prev)
