@@ -1,0 +1,225 @@
+"""`python -m bench.run` and `bench.list`: what they print, how they exit, and one line for every mistake."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import command
+from bench.list import main as list_main
+from bench.run import main
+from bench.store import load_curves, load_memberships, load_results
+
+ROOT = Path(__file__).parent.parent
+
+TINY = """
+name: tiny
+description: smaller than small
+datasets: [sines]
+methods: [latent_diffusion, {name: proposed, label: none, set: {collapse_penalty: none}, grid: {N: [2, 3], M: [9]}}]
+seeds: 1
+model: {hidden: 4, latent: 2}
+train: {steps: 2, batch_size: 4}
+diffusion: {L: 10, steps: 2, batch_size: 4, hidden: 4}
+evaluate: {n_samples: 20, metrics: [sliced_wasserstein, kl]}
+"""
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(TINY)
+    return path
+
+
+def exit_code(*words: str) -> int:
+    with pytest.raises(SystemExit) as caught:
+        command.run_command(lambda _: main(words))
+    assert isinstance(caught.value.code, int)
+    return caught.value.code
+
+
+def test_a_sweep_from_the_command_line(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("--grid", str(tiny), "--results", str(tmp_path / "r"), "--jobs", "1", "--device", "cpu")
+    assert exit_code(*words, "--dry-run") == 0
+    assert "8 runs: 0 done, 8 to do in 4 stacks" in capsys.readouterr().out
+    assert not (tmp_path / "r").exists()
+
+    assert exit_code(*words, "--seeds", "0", "--method", "none") == 0
+    assert exit_code(*words) == 0
+    shown, log = capsys.readouterr()
+    assert "8/8 runs" in log
+    titles = [line.split()[:2] for line in shown.splitlines() if line.startswith("none")]
+    assert titles == [["none", "N=2"], ["none", "N=3"]] * 2
+    assert f"report: python -m bench.report --results {tmp_path / 'r'}" in shown
+    runs, metrics = load_results(tmp_path / "r")
+    assert (len(runs), set(runs.status), set(runs.attempt)) == (8, {"ok"}, {1})
+    assert {"sliced_wasserstein", "kl"} <= set(metrics.metric)
+    assert set(load_curves(tmp_path / "r").run_id) == set(runs[runs.kind == "method"].run_id)
+    (membership,) = load_memberships(tmp_path / "r")
+    assert membership.runs == dict(zip(runs.run_id, runs.label, strict=True))
+    assert membership.description == "smaller than small"
+    assert membership.command == f"python -m bench.run {shlex.join(words)}"
+
+    assert exit_code(*words, "--dry-run") == 0
+    assert "8 runs: 8 done, 0 to do in 0 stacks" in capsys.readouterr().out
+    assert exit_code(*words, "--quiet") == 0
+    assert capsys.readouterr().out == ""
+    assert set(load_results(tmp_path / "r")[0].attempt) == {1}
+
+
+def test_failures_are_rows_and_exit_1(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plugin = tmp_path / "own.py"
+    plugin.write_text(
+        "from dataclasses import dataclass\n"
+        "from bench.method import Method\n"
+        "from bench.registry import register_method\n"
+        "@register_method('own')\n"
+        "@dataclass(frozen=True)\n"
+        "class Own(Method):\n"
+        "    '''Cannot be trained.'''\n"
+        "    def objective(self, model, x, step, draws):\n"
+        "        raise ValueError('this is mine')\n"
+    )
+    tiny.write_text(TINY.replace("[latent_diffusion,", "[own,"))
+    words = ("--grid", str(tiny), "--plugin", str(plugin), "--results", str(tmp_path / "r"), "--jobs", "1")
+    words += ("--method", "own", "--device", "cpu")
+    try:
+        assert exit_code(*words) == 1
+        assert "failed: own, sines, seed 0" in capsys.readouterr().err
+        runs, _ = load_results(tmp_path / "r")
+        (row,) = runs[runs.method == "own"].to_dict("records")
+        assert (row["status"], row["reason"]) == ("failed", "ValueError: this is mine")
+        assert "own.py" in row["traceback"]
+        assert exit_code(*words, "--dry-run", "--retry", "failed") == 0
+        assert "to do again (failed)" in capsys.readouterr().out
+    finally:
+        from bench.registry import METHODS
+
+        METHODS._classes.pop("own", None)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--jobs 0", "--jobs 0: expected a whole number >= 1 or auto"),
+        ("--stack x", "--stack x: expected a whole number >= 1 or auto"),
+        ("--slots-per-device 0", "--slots-per-device 0: expected"),
+        ("--device tpu", "--device tpu: expected auto, cpu, cuda or cuda:0,cuda:1"),
+        ("--device cuda:99", "--device cuda:99: no "),
+        ("--seeds 5:1", "--seeds 5:1: expected FROM:TO"),
+        ("--set steps", "--set steps: expected KEY=VALUE"),
+        ("--set train.stps=1", "did you mean 'steps'?"),
+        ("--method proposd", "--method proposd: not in "),
+        ("--dataset sinus", "did you mean 'sines'?"),
+        ("--backbone lstn", "did you mean 'lstm'?"),
+        ("--retry fialed", "--retry fialed: unknown status 'fialed': did you mean 'failed'?"),
+        ("--retry ok", "--retry ok: unknown status 'ok'"),
+        ("--time-limit 0", "--time-limit 0: expected a time"),
+        ("--memory-limit lots", "--memory-limit lots: expected a size"),
+        ("--max-retries -1", "--max-retries -1: expected a whole number >= 0"),
+        ("--max-retries two", "invalid int value: 'two'"),
+        ("--grid nowhere.yaml", "--grid nowhere.yaml: no such file"),
+        ("--grid .", "--grid .: is a directory"),
+        ("--data nowhere", "--data nowhere: expected a folder"),
+        ("--plugin nowhere.py", "nowhere.py: no such file"),
+        ("--keep everything", "argument --keep: invalid choice: 'everything'"),
+        ("--jbos 3", "unrecognized arguments: --jbos 3"),
+        ("--results FILE", "is a file, expected a folder"),
+        ("--results /proc/nothing", "--results /proc/nothing: cannot be written"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_2(
+    words: str, message: str, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = words.replace("FILE", str(tiny)).split()
+    base = [] if "--grid" in given else ["--grid", str(tiny)]
+    base += [] if "--results" in given else ["--results", str(tmp_path / "r")]
+    assert exit_code(*base, *given) == 2
+    shown, errors = capsys.readouterr()
+    assert errors.startswith("error: ")
+    assert message in errors
+    assert errors.count("\n") == 1
+    assert shown == ""
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_plugin_that_does_not_import(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bad = tmp_path / "bad.py"
+    for text, said in (
+        ("import nowhere_at_all", "ModuleNotFoundError"),
+        ("def (", "SyntaxError"),
+        ("1/0", "ZeroDivision"),
+    ):
+        bad.write_text(text)
+        assert exit_code("--grid", str(tiny), "--plugin", str(bad)) == 2
+        errors = capsys.readouterr().err
+        assert errors.startswith(f"error: --plugin {bad}: does not import: {said}")
+        assert errors.count("\n") == 1
+
+
+def called(words: list[str], cwd: Path = ROOT, environment: Any = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(words, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+
+
+def python(*words: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *words],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_foreign_package_called_datasets(tmp_path: Path) -> None:
+    (tmp_path / "datasets").mkdir()
+    (tmp_path / "datasets" / "__init__.py").write_text("")
+    found = python("-m", "bench.list", "datasets", cwd=tmp_path, PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
+    assert found.returncode == 2
+    assert found.stderr.startswith("error: the name 'datasets' is taken by another installed package")
+    assert found.stderr.count("\n") == 1
+
+
+def test_the_list_is_never_cut(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    assert list_main([]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for kind in ("methods", "datasets", "metrics", "backbones", "sweeps"):
+        assert kind in lines
+    for name in ("proposed", "latent_diffusion", "regimes", "energy", "wasserstein@1", "lstm", "quick"):
+        assert any(line.split()[:1] == [name] and len(line) > len(name) + 2 for line in lines), name
+    assert not any("…" in line or "..." in line for line in lines)
+    assert list_main(["metrics", "--long"]) == 0
+    assert "Source: " in capsys.readouterr().out
+    with pytest.raises(SystemExit) as caught:
+        command.run_command(lambda _: list_main(["methds"]))
+    assert caught.value.code == 2
+
+
+def test_a_pipe_that_closes_is_no_error() -> None:
+    line = f"{shlex.quote(sys.executable)} -m bench.list --long | head -1"
+    found = called(["bash", "-o", "pipefail", "-c", line])
+    assert (found.stdout, found.stderr) == ("methods\n", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["--help"], 0, "usage: ./run_all.sh"),
+        (["--swep", "x"], 2, "error: unknown option --swep"),
+        (["--sweep"], 2, "error: --sweep: expected a value"),
+        (["--data", "nowhere"], 2, "error: --data nowhere: expected a folder"),
+    ],
+)
+def test_run_all_says_what_it_expects(words: list[str], code: int, message: str) -> None:
+    found = called([str(ROOT / "run_all.sh"), *words])
+    assert found.returncode == code
+    assert message in found.stdout + found.stderr

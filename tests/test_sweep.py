@@ -1,0 +1,407 @@
+"""Sweep files: what they mean, who a run is, and one line for every mistake."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench.contracts import DatasetSpec, InputError
+from bench.sweep import (
+    Run,
+    Selection,
+    Sweep,
+    _expand,
+    _structure,
+    find_sweep,
+    parse_seeds,
+    parse_setting,
+    parse_yaml,
+    plain,
+    read_sweep,
+    shipped_sweeps,
+)
+
+BASE = "name: s\ndatasets: [sines]\nmethods: [latent_diffusion]\nseeds: 1\n"
+
+
+def sweep(tmp_path: Path, text: str, *settings: str, **selected: Any) -> Sweep:
+    path = tmp_path / "s.yaml"
+    path.write_text(textwrap.dedent(text), encoding="utf-8")
+    return read_sweep(path, Selection(settings=settings, **selected))
+
+
+def methods(found: Sweep) -> list[Run]:
+    return [run for run in found.runs if run.kind == "method"]
+
+
+# ---------------------------------------------------------------- meaning
+
+
+def test_a_sweep_is_a_product(tmp_path: Path) -> None:
+    found = sweep(
+        tmp_path,
+        """
+        datasets: [sines, {name: sines, shuffle: true}]
+        methods:
+          - latent_diffusion
+          - {name: proposed, grid: {N: [10, 20], eta: [1, 2]}, label: p}
+        seeds: [3, 5]
+        """,
+    )
+    assert found.name == "s"
+    runs = methods(found)
+    assert len(runs) == 2 * 2 * (1 + 4)
+    grid = [dict(run.hyper) for run in runs if run.label == "p"][:4]
+    assert [(hyper["N"], hyper["eta"]) for hyper in grid] == list(itertools.product([10, 20], [1, 2]))
+    assert all(hyper["M"] == 900 for hyper in grid), "every field is resolved"
+    references = [run for run in found.runs if run.kind == "reference"]
+    assert {(run.dataset.shuffle, run.seed) for run in references} == set(itertools.product([False, True], [3, 5]))
+    assert {run.method for run in references} >= {"floor_noise", "floor_shift", "constant_mean", "gaussian_fit"}
+
+
+def test_set_reaches_methods_and_blocks(tmp_path: Path) -> None:
+    found = sweep(
+        tmp_path,
+        """
+        datasets: [sines]
+        methods:
+          - {name: proposed, set: {N: 7, likelihood: mse, train.steps: 9}, grid: {diffusion.steps: [3, 4]}}
+          - latent_diffusion
+        model: {hidden: 8}
+        """,
+    )
+    first = methods(found)[0]
+    assert dict(first.hyper)["N"] == 7
+    assert (first.model.likelihood, first.model.hidden, first.train.steps, first.diffusion.steps) == ("mse", 8, 9, 3)
+    other = next(run for run in found.runs if run.method == "latent_diffusion")
+    assert (other.model.likelihood, other.train.steps) == ("gaussian", 1500)
+
+
+def test_the_command_line_wins(tmp_path: Path) -> None:
+    text = """
+        datasets: [sines]
+        methods: [latent_diffusion, {name: proposed, set: {train.steps: 9}, grid: {N: [10, 20]}}]
+        seeds: 1
+        train: {steps: 8}
+        """
+    found = sweep(tmp_path, text, "N=30", "train.steps=5", "masking_rate=0.5")
+    assert {run.train.steps for run in found.runs} == {5}
+    assert [dict(run.hyper).get("N") for run in methods(found)] == [None, 30]
+    assert {dict(run.hyper)["masking_rate"] for run in methods(found)} == {0.5}
+    datasets = ("ar1", "{name: regimes, shuffle: true}")
+    narrowed = sweep(tmp_path, text, methods=("proposed",), seeds=(4,), datasets=datasets)
+    assert {run.method for run in methods(narrowed)} == {"proposed"}
+    assert {(run.dataset.name, run.dataset.shuffle, run.seed) for run in narrowed.runs} == {
+        ("ar1", False, 4),
+        ("regimes", True, 4),
+    }
+
+
+def test_runs_asked_for_twice_are_one(tmp_path: Path) -> None:
+    found = sweep(
+        tmp_path, "datasets: [sines]\nmethods: [{name: proposed, label: a}, {name: proposed, label: b, set: {N: 50.0}}]"
+    )
+    assert {run.label for run in methods(found)} == {"a"}
+    assert any("asked for twice, run once: 'a' and 'b'" in note for note in found.notes)
+
+
+def test_data_that_are_not_there_are_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BENCH_DATA", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    found = sweep(tmp_path, BASE, datasets=("energy", "sines"))
+    assert {run.dataset.name: bool(run.data_sha256) for run in found.runs} == {"energy": False, "sines": True}
+    assert any(note.startswith("energy: will be skipped: ") for note in found.notes)
+
+
+def test_a_csv_file_is_a_data_set(tmp_path: Path) -> None:
+    path = tmp_path / "own.csv"
+    path.write_text("a,b\n" + "\n".join(f"{k % 7},{k % 5}" for k in range(400)))
+    (first, *_) = sweep(tmp_path, f"datasets: ['csv:{path}']\nmethods: [latent_diffusion]").runs
+    (second, *_) = sweep(tmp_path, f"datasets: [{{name: csv, path: {path}}}]\nmethods: [latent_diffusion]").runs
+    assert first.dataset == second.dataset == DatasetSpec("csv", (("path", str(path)),))
+
+
+@pytest.mark.parametrize("name", shipped_sweeps())
+def test_shipped_sweeps_can_be_read(name: str) -> None:
+    found = read_sweep(name, Selection(datasets=("sines",), seeds=(0,)))
+    assert found.name == name
+    assert methods(found)
+
+
+def test_the_grid_of_the_shipped_sweep() -> None:
+    found = read_sweep("sweep", Selection(methods=("proposed",), datasets=("sines",), seeds=(0,)))
+    assert len(methods(found)) == 3 * 2 * 2 * 2 + 1
+
+
+# ---------------------------------------------------------------- identity
+
+
+def one(tmp_path: Path, *settings: str, text: str = BASE) -> Run:
+    (run,) = methods(sweep(tmp_path, text, *settings))
+    return run
+
+
+def test_what_changes_a_run_and_what_does_not(tmp_path: Path) -> None:
+    run = one(tmp_path)
+    same = [
+        dataclasses.replace(run, label="other", sweep="other"),
+        one(tmp_path, "evaluate.n_samples=10"),
+        one(tmp_path, "train.steps=1500"),
+        one(tmp_path, text=BASE.replace("[sines]", "[{name: sines, shuffle: false}]")),
+    ]
+    assert {other.run_id for other in same} == {run.run_id}
+    changed = [
+        one(tmp_path, "train.steps=1501"),
+        one(tmp_path, "masking_rate=0.1"),
+        one(tmp_path, "likelihood=mse"),
+        one(tmp_path, "diffusion.hidden=12"),
+        one(tmp_path, text=BASE.replace("seeds: 1", "seeds: [1]")),
+        one(tmp_path, text=BASE.replace("latent_diffusion", "proposed")),
+        one(tmp_path, text=BASE.replace("[sines]", "[{name: sines, shuffle: true}]")),
+        one(tmp_path, text=BASE.replace("[sines]", "[ar1]")),
+        dataclasses.replace(run, data_sha256="0"),
+        dataclasses.replace(run, backbone="other"),
+    ]
+    assert len({other.run_id for other in [run, *changed]}) == 1 + len(changed)
+
+
+def test_versions_are_part_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = one(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr("bench.sweep.TRAINING_VERSION", 99)
+        assert dataclasses.replace(run).run_id != run.run_id
+    with monkeypatch.context() as patch:
+        patch.setattr("methods.latent_diffusion.LatentDiffusion.version", 99)
+        assert dataclasses.replace(run).run_id != run.run_id
+
+
+def test_equal_numbers_are_one_run(tmp_path: Path) -> None:
+    ids = {one(tmp_path, f"train.steps={text}").run_id for text in ("2", "2.0", "2e0", "0.2e1", "+2")}
+    assert len(ids) == 1
+    rates = {one(tmp_path, f"train.learning_rate={text}").run_id for text in ("2e-3", "0.002", "0.0020", ".002")}
+    assert rates == {one(tmp_path).run_id}
+
+
+def test_a_reference_depends_on_what_it_measures(tmp_path: Path) -> None:
+    (first, *_), (second, *_) = sweep(tmp_path, BASE).runs, sweep(tmp_path, BASE, "n_samples=10").runs
+    (third, *_) = sweep(tmp_path, BASE, "train.steps=3").runs
+    assert first.kind == second.kind == third.kind == "reference"
+    assert first.run_id != second.run_id
+    assert first.run_id == third.run_id
+
+
+def test_a_run_survives_json(tmp_path: Path) -> None:
+    text = """
+        datasets: [{name: sines, shuffle: true}]
+        methods: [{name: proposed, set: {N: 0.05}}]
+        evaluate: {metrics: [wasserstein, kl]}
+        seeds: [7]
+        """
+    for run in sweep(tmp_path, text).runs:
+        again = Run.from_config(run.to_config())
+        assert again == run
+        assert again.run_id == run.run_id
+    assert again.build_method().N == 0.05
+    for text in ("", "[]", "{}", '{"a": 1}', "null", run.to_config().replace('"hyper"', '"hypo"')):
+        with pytest.raises(InputError, match="this is no configuration of a run"):
+            Run.from_config(text)
+
+
+def test_columns_hold_every_setting(tmp_path: Path) -> None:
+    columns = one(tmp_path, "N=5", text=BASE.replace("latent_diffusion", "proposed")).columns()
+    assert (columns["N"], columns["train.steps"], columns["diffusion.L"], columns["model.hidden"]) == (
+        5,
+        1500,
+        1000,
+        64,
+    )
+    assert (columns["method"], columns["dataset"], columns["kind"]) == ("proposed", "sines", "method")
+
+
+# ---------------------------------------------------------------- errors
+
+
+def method(text: str) -> str:
+    return BASE.replace("[latent_diffusion]", text)
+
+
+def proposed(text: str) -> str:
+    return method("[{name: proposed, " + text + "}]")
+
+
+def data(text: str) -> str:
+    return BASE.replace("[sines]", text)
+
+
+BAD = {
+    "": "is empty: expected a mapping with the keys name",
+    "# nothing": "is empty",
+    "[1, 2]": "expected a mapping with the keys name, description, datasets, methods",
+    "hello": "expected a mapping",
+    "a: [1, b: ]]": "line 1, column 12: not valid YAML",
+    "a: 1\nb: 'x\n": "line 3, column 1: not valid YAML",
+    "a: 1\na: 2\n": "line 2, column 1: not valid YAML: key 'a' twice",
+    "!!python/object/apply:os.getcwd []": "line 1, column 1: not valid YAML: could not determine a constructor",
+    "x: 1\n\ty: 1": "line 2, column 1: not valid YAML",
+    "name: s\nmethods: [proposed]": "datasets: expected this key, it is not there",
+    data("[]"): "datasets: expected at least one entry, it is empty",
+    data("sines"): "datasets: expected a list, not 'sines'",
+    data("[sinus]"): "datasets: unknown data set 'sinus': did you mean 'sines'?",
+    data("[{name: sines, shufle: true}]"): "sines.shufle: unknown key: ",
+    data("[{name: sines, shuffle: 1}]"): "datasets[0].shuffle: expected a boolean, not 1",
+    data("[3]"): "datasets[0]: expected",
+    method("[proposd]"): "methods: unknown method 'proposd': did you mean 'proposed'?",
+    proposed("sett: {}"): "methods[0].sett: unknown key: did you mean 'set'?",
+    method("[{label: x}]"): "methods[0].name: expected this key",
+    method("[null]"): "methods[0]: expected",
+    proposed("set: {Nn: 3}"): "Nn: unknown key: did you mean 'N'?",
+    proposed("set: {steps: 3}"): ("steps: ambiguous: write train.steps or diffusion.steps"),
+    proposed("set: {train.stps: 3}"): "did you mean 'steps'?",
+    proposed("set: {n_samples: 3}"): "the sweep's own evaluate block",
+    proposed("grid: {N: []}"): "methods[0].grid.N: expected at least one",
+    proposed("grid: {N: 3}"): "methods[0].grid.N: expected a list, not 3",
+    proposed("set: {N: 1}, grid: {N: [3]}"): "N: given twice",
+    proposed("set: {N: ten}"): "proposed.N = 'ten': expected a number >= 0",
+    proposed("set: {N: -1}"): "proposed.N = -1: expected a number >= 0",
+    proposed("set: {N: 2000}"): "N",
+    proposed("set: {N: 501}"): "gamma * N is 1002: expected at most L = 1000",
+    proposed("set: {M: 0}"): "proposed.M = 0: expected a number > 0",
+    proposed("set: {M: 1001}"): "expected 1 <= M <= L = 1000",
+    proposed("set: {eta: 0.5}"): "proposed.eta = 0.5: expected a number >= 1",
+    proposed("set: {gamma: 1.5}"): "expected a whole number >= 1",
+    BASE.replace("[latent_diffusion]", "[proposed]") + "model: {latent: 1}": "latent = 1",
+    BASE + "train: {steps: 0}": "train.steps = 0: expected a whole number >= 1",
+    BASE + "train: {steps: -5}": "train.steps = -5: expected a whole number >= 1",
+    BASE + "train: {steps: ten}": "train.steps = 'ten': expected a whole number",
+    BASE + "train: {steps: .nan}": "train.steps = nan: expected a whole number",
+    BASE + "train: {learning_rate: .inf}": "train.learning_rate = inf: expected a number",
+    BASE + "train: {step: 5}": "train.step: unknown key: did you mean 'steps'?",
+    BASE + "train: 5": "train: expected a mapping, not 5",
+    BASE + "model: {likelihood: laplace}": "model.likelihood = 'laplace': expected one of gaussian, mse",
+    BASE + "evaluate: {metrics: fst}": "evaluate.metrics = 'fst': expected fast, all or a list of metrics",
+    BASE + "evaluate: {metrics: [wassertein]}": "unknown metric 'wassertein': did you mean 'wasserstein'?",
+    BASE + "backbones: [lstn]": "backbones: unknown backbone 'lstn': did you mean 'lstm'?",
+    BASE.replace("seeds: 1", "seeds: 0"): "seeds: expected how many (a whole number >= 1) or a list",
+    BASE.replace("seeds: 1", "seeds: [1, 1]"): "seeds: expected",
+    BASE.replace("seeds: 1", "seeds: [-1]"): "seeds: expected",
+    BASE.replace("seeds: 1", "seeds: true"): "seeds: expected",
+    BASE.replace("name: s", "name: a/b"): "name: expected letters, digits",
+}
+
+
+@pytest.mark.parametrize("text", BAD, ids=range(len(BAD)))
+def test_a_mistake_is_one_line(tmp_path: Path, text: str) -> None:
+    with pytest.raises(InputError) as caught:
+        sweep(tmp_path, text)
+    message = str(caught.value)
+    assert message.startswith(f"{tmp_path / 's.yaml'}")
+    assert BAD[text] in message
+    assert "\n" not in message
+    assert "  " not in message
+
+
+def test_every_mistake_of_structure_has_its_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        sweep(tmp_path, BASE.replace("methods", "method") + "train: 3\n")
+    complaints = [line.partition(".yaml: ")[2] for line in str(caught.value).splitlines()]
+    assert complaints[0] == "methods: expected this key, it is not there"
+    assert complaints[1] == "train: expected a mapping, not 3"
+    assert complaints[2].startswith("method: unknown key: did you mean 'methods'?")
+
+
+def test_files_that_are_none(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is a directory, expected a sweep file"):
+        find_sweep(tmp_path)
+    with pytest.raises(InputError, match="no such file, and no shipped sweep: did you mean 'quick'"):
+        find_sweep("quik")
+    binary = tmp_path / "x.yaml"
+    binary.write_bytes(b"\xff\xfe\x00\x01PAR1")
+    with pytest.raises(InputError, match="expected a text file in UTF-8, this is binary"):
+        read_sweep(binary)
+    binary.write_bytes(b"PAR1\x00\x00")
+    with pytest.raises(InputError, match="not valid YAML"):
+        read_sweep(binary)
+
+
+@pytest.mark.parametrize(
+    ("selected", "message"),
+    [
+        ({"methods": ("proposd",)}, "--method proposd: not in "),
+        ({"datasets": ("sinus",)}, "--dataset sinus: datasets: unknown data set 'sinus': did you mean 'sines'?"),
+        ({"datasets": ("{name: sines",)}, "--dataset {name: sines, line 1, column 13: not valid YAML"),
+        ({"datasets": ("{shuffle: true}",)}, "--dataset {shuffle: true}: name: expected this key"),
+        ({"backbones": ("lstn",)}, "--backbone: unknown backbone 'lstn': did you mean 'lstm'?"),
+        ({"settings": ("steps=3",)}, "--set steps=3: steps: ambiguous: write train.steps or diffusion.steps"),
+        ({"settings": ("N=3",)}, "--set N=3: N: unknown key"),
+        ({"settings": ("train.steps",)}, "--set train.steps: expected KEY=VALUE"),
+        ({"settings": ("train.steps=",)}, "--set train.steps=: expected a number, a word, true or false"),
+        ({"settings": ("train.steps={a: 1}",)}, "expected a number, a word"),
+        ({"settings": ("train.steps=[1",)}, "not valid YAML"),
+        ({"settings": ("train.steps=-1",)}, "train.steps = -1: expected a whole number >= 1"),
+        ({"settings": ("masking_rate=2",)}, "masking_rate = 2: expected a number >= 0 and <= 1"),
+    ],
+)
+def test_mistakes_on_the_command_line(tmp_path: Path, selected: dict[str, Any], message: str) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(BASE)
+    with pytest.raises(InputError) as caught:
+        read_sweep(path, Selection(**selected))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_seeds() -> None:
+    assert parse_seeds("0:5") == (0, 1, 2, 3, 4)
+    assert parse_seeds("1,2,7") == (1, 2, 7)
+    assert parse_seeds("3") == (3,)
+    for text in ("", "5:0", "1:1", "a", "1,1", "1;2", "-1", "1,", "0:5:2", "1.5", "0:999999999"):
+        with pytest.raises(InputError, match=r"--seeds .*: expected FROM:TO"):
+            parse_seeds(text)
+
+
+def test_yaml_means_what_it_says() -> None:
+    text = "{a: 2e-3, b: no, c: 010, d: 1:30, e: [~, null, true, .5, -1.], f: 2024-01-01, g: 0x10, h: }"
+    expected = {"a": 0.002, "b": "no", "c": 10, "d": "1:30", "e": [None, None, True, 0.5, -1.0], "f": "2024-01-01"}
+    assert parse_yaml(text, "f") == {**expected, "g": "0x10", "h": None}
+    assert [plain(2.0), plain(2.5), plain(True), plain([1.0, [2.0]])] == [2, 2.5, True, (1, (2,))]
+    assert isinstance(plain(True), bool)
+
+
+ANY = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.text(max_size=60))
+def test_any_text_is_understood_or_an_input_error(text: str) -> None:
+    for read in (lambda: parse_yaml(text, "f"), lambda: parse_seeds(text), lambda: parse_setting(text)):
+        with contextlib.suppress(InputError):  # anything else would be a traceback for a user
+            read()
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.sampled_from(["name", "datasets", "methods", "seeds", "model", "train", "evaluate", "other"]), ANY)
+def test_any_value_of_a_key_is_understood_or_an_input_error(key: str, value: Any) -> None:
+    structure = {"name": "s", "datasets": ["sines"], "methods": ["proposed"], "seeds": 1, key: value}
+    with contextlib.suppress(InputError):
+        parsed = _structure(structure, "f", "s")
+        if len(parsed.seeds) < 3:
+            assert _expand(parsed, "f", Selection(), None).runs
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.floats(allow_nan=False, allow_infinity=False), st.integers(-(10**12), 10**12))
+def test_numbers_survive_a_sweep_file(real: float, whole: int) -> None:
+    assert plain(parse_yaml(f"a: {real!r}", "f")["a"]) == real
+    assert plain(parse_yaml(f"a: {whole}.0", "f")["a"]) == whole
