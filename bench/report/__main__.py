@@ -52,8 +52,8 @@ def render(results: Path, out: Path, sweep: str | None, bars: str) -> None:
     selection = load(results, sweep)
     report = build(selection, metric_facts(), cards_of(selection), "series" if bars == "series" else "seeds")
     page = write(report, out)
-    for line in report.answer:
-        command.write(line)
+    for about, sentences in report.answer:
+        command.write(f"{about}: {' '.join(sentences)}")
     counts = ", ".join(f"{count} {status}" for status, count in report.status) or "no runs"
     command.write(f"{selection.name}: {counts}. Report: {page}")
 

@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
 
 from bench.report.statistics import RankTest, interval, standings
@@ -66,7 +67,6 @@ STYLE: dict[str, Any] = {
     "xtick.color": INK,
     "ytick.color": INK,
     "legend.frameon": False,
-    "figure.constrained_layout.use": True,
     "figure.facecolor": "none",
     "axes.facecolor": "none",
 }
@@ -127,8 +127,7 @@ def draw(
         figure = Figure(figsize=size)
         make(figure)
         svg, png = io.StringIO(), io.BytesIO()
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")  # the layout is found once, for both files
+        ConstrainedLayoutEngine().execute(figure)  # once for both files, not at each draw
         figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
         figure.savefig(png, format="png", dpi=130, facecolor="white")
     return Picture(name, section, title, caption, alt, svg.getvalue(), png.getvalue(), **where)
@@ -169,7 +168,7 @@ def _legend(figure: Figure, axes: Iterable[Axes]) -> None:
             entries.setdefault(label, handle)
     if entries:
         figure.legend(
-            entries.values(), entries.keys(), loc="outside lower center", ncols=min(len(entries), 4), fontsize=8.5
+            entries.values(), entries.keys(), loc="outside lower center", ncols=min(len(entries), 5), fontsize=8.5
         )
 
 
@@ -249,7 +248,7 @@ def dependency(selection: Selection, groups: Sequence[Group], styles: Styles, ba
                             continue
                         heights += [value for value in mean if math.isfinite(value)]
                         nudge = (place - (len(cells) - 1) / 2) * 0.09
-                        style, name = styles[cell.label], legend_name(group, cell)
+                        style, name = styles[cell.label], shorten(cell.label)
                         ax.errorbar(t + nudge, mean, [down, up], **style, elinewidth=0.7, capsize=1.5, label=name)
                         hollow = _unresolved(mine.get("dependency_unresolved"), cell, t)
                         ax.plot(

@@ -22,7 +22,7 @@ from bench.report import figures, tables
 from bench.report.cards import Card
 from bench.report.figures import Bars, Picture, Styles, all_pictures, critical_difference, shown
 from bench.report.statistics import RankTest, Standing, rank_test
-from bench.report.tables import Cell, Column, Group, MetricFacts, Selection, number, plain
+from bench.report.tables import Answer, Cell, Column, Group, MetricFacts, Selection, number, plain
 from bench.store import replacing
 from bench.verdict import THRESHOLDS
 
@@ -61,7 +61,7 @@ class Report:
     made: str
 
     @property
-    def answer(self) -> list[str]:
+    def answer(self) -> list[Answer]:
         """The report in a few sentences."""
         return tables.answer(self.groups, self.selection)
 
@@ -155,7 +155,7 @@ def inline(picture: Picture) -> Markup:
     svg = picture.svg[picture.svg.index("<svg") :]
     svg = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>|<style[^>]*>.*?</style>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'<g id="[^"]*"', "<g", svg)
-    svg = re.sub(r"(\d\.\d\d)\d+", r"\1", svg)
+    svg = re.sub(r"<[^>]+>", lambda tag: re.sub(r"(\d\.\d\d)\d+", r"\1", tag.group()), svg)  # not in its texts
     svg = re.sub(r'<svg\b[^>]*?(viewBox="[^"]*")[^>]*>', r"<svg \1>", svg, count=1, flags=re.DOTALL)
     for colour, name in ((figures.INK, "ink"), (figures.GRID, "grid"), (figures.PAPER, "paper")):
         svg = svg.replace(colour, f"var(--{name})")
@@ -377,4 +377,8 @@ def _words(report: Report) -> dict[str, Any]:
         "failed": failures(report).to_dict("records"),
         "unmeasured": unmeasured(report),
         "environment": environment(report),
+        "notes": {
+            "grids": [line for group in report.groups for line in tables.recommendations(group)],
+            "over-training": tables.collapse_began(report.selection, report.groups),
+        },
     }

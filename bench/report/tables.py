@@ -19,7 +19,7 @@ import pandas as pd
 from bench.contracts import InputError, nearest
 from bench.report.statistics import Interval, Standing, interval, standings
 from bench.store import RUNS, Membership, load_curves, load_memberships, load_results
-from bench.verdict import dependency_illusion, verdict
+from bench.verdict import THRESHOLDS, dependency_illusion, verdict
 
 RUN_COLUMNS = frozenset(RUNS) - {"method"}
 """Columns of a run that are no hyper-parameter; `method` varies like one, should a label name two methods."""
@@ -411,6 +411,7 @@ def ties_text(group: Group, column: Column) -> str:
     places = group.standings[column.metric]
     text = f"best mean: {best.name}, {with_interval(best.interval(column.metric))}"
     tied = [(cell, places[cell.id]) for cell in group.cells if places[cell.id].place == "tie"]
+    tied.sort(key=lambda pair: pair[1].rank)
     if not tied:
         return text + ("; every other is worse (95 %)" if len(places) > 1 else "")
     named = []
@@ -436,9 +437,16 @@ def _by_label(group: Group, chosen: Sequence[Cell]) -> str:
     return ", ".join(named)
 
 
-def answer(groups: Iterable[Group], selection: Selection) -> list[str]:
+class Answer(NamedTuple):
+    """What the numbers allow to be said about one thing."""
+
+    about: str
+    sentences: list[str]
+
+
+def answer(groups: Iterable[Group], selection: Selection) -> list[Answer]:
     """The report in a few sentences, never more than the numbers allow."""
-    lines = []
+    found = []
     for group in groups:
         words: dict[str, list[Cell]] = {}
         for cell in group.cells:
@@ -450,26 +458,82 @@ def answer(groups: Iterable[Group], selection: Selection) -> list[str]:
             for word in ("alive", "partial", "collapsed", "mixed over seeds", "not measured")
             if word in words
         ]
-        text = f"{group.name}: latent {'; '.join(kinds)}."
+        sentences = [f"Latent {'; '.join(kinds)}."]
         column = next(iter(group.quality), None)
         if column is not None and (ties := ties_text(group, column)):
-            text += f" {column.title}: {ties}."
             floor = group.floor(column.metric)
-            if floor is not None:
-                text += f" Floor (train against test): {number(floor.mean)}."
+            beside = f" Floor (train against test): {number(floor.mean)}." if floor is not None else ""
+            sentences.append(f"{column.title}: {ties}.{beside}")
         illusions = [cell for cell in group.cells if cell.illusions["yes"]]
         if illusions:
-            text += f" Dependency illusion: {_by_label(group, illusions)}."
-        lines.append(text)
-    seeds = selection.runs["seed"].nunique() if len(selection.runs) else 0
-    if lines and seeds < 3:
-        lines.append(f"{seeds} seed{'s' if seeds > 1 else ''}: too few to tell methods apart that are at all close.")
-    bad = Counter(selection.runs["status"]) if len(selection.runs) else Counter()
-    bad.pop("ok", None)
+            sentences.append(f"Dependency illusion: {_by_label(group, illusions)}.")
+        found.append(Answer(group.name, sentences))
+    runs, sentences = selection.runs, []
+    seeds = runs["seed"].nunique() if len(runs) else 0
+    if found and seeds < 3:
+        few = "One seed: no interval, so nothing here is resolved" if seeds == 1 else "Two seeds: intervals are wide"
+        sentences.append(f"{few}; give it more before concluding.")
     if selection.pending:
-        lines.append(f"{selection.pending} runs of this sweep have not finished yet.")
+        sentences.append(f"{selection.pending} runs of this sweep have not finished yet.")
+    bad = Counter(runs["status"].astype(str)) if len(runs) else Counter()
+    bad.pop("ok", None)
     if bad:
-        lines.append("Not every run ended well: " + ", ".join(f"{n} {word}" for word, n in bad.most_common()) + ".")
+        sentences.append("Not every run ended well: " + ", ".join(f"{n} {word}" for word, n in bad.most_common()) + ".")
+    return [*found, Answer("All runs", sentences)] if sentences else found
+
+
+def recommendations(group: Group) -> list[str]:
+    """For every method with several settings: which one, and how many others cannot be told from it.
+
+    Among settings whose latent is alive in every seed, where there are any, the best mean of the first quality column.
+    """
+    column = next(iter(group.quality), None)
+    lines = []
+    for label in dict.fromkeys(cell.label for cell in group.cells):
+        cells = [cell for cell in group.cells if cell.label == label and column and cell.values.get(column.metric)]
+        if column is None or column.direction == "none" or len(cells) < 2:
+            continue
+        alive = [cell for cell in cells if set(cell.verdicts) == {"alive"}]
+        pool = alive or cells
+        places = standings({cell.id: cell.values[column.metric] for cell in pool}, column.direction)
+        best = next(cell for cell in pool if places[cell.id].place == "best")
+        ties = sum(standing.place == "tie" for standing in places.values())
+        whose = f"{len(alive)} settings whose latent is alive" if alive else f"{len(cells)} settings (none is alive)"
+        lines.append(
+            f"{group.name}, {label}: {best.variant}, the best mean {column.title} ({with_interval(best.interval(column.metric))}) "
+            f"of {whose}; {ties or 'none'} of the others cannot be told from it."
+        )
+    return lines
+
+
+def collapse_began(selection: Selection, groups: Iterable[Group]) -> list[str]:
+    """When the latent fell silent: the first check from which permuted - own NLL stays below `gap_collapsed`."""
+    history = selection.history
+    wide = history[history["coordinate"] == ""].pivot_table(
+        index=["run_id", "train_step"], columns="metric", values="value"
+    )
+    if not {"nll_own", "nll_permuted"} <= set(wide.columns):
+        return []
+    gaps = {
+        str(run): rows.droplevel(0)
+        for run, rows in (wide["nll_permuted"] - wide["nll_own"]).dropna().groupby(level="run_id")
+    }
+    lines = []
+    for group in groups:
+        for cell in group.cells:
+            mine = [gaps[run] for run in cell.seeds if run in gaps]
+            silent = [gap for gap in mine if gap.iloc[-1] < THRESHOLDS.gap_collapsed]
+            if not silent:
+                continue
+            spoke = [gap[gap >= THRESHOLDS.gap_collapsed] for gap in silent]
+            at = sorted(
+                int(gap.index[gap.index > s.index[-1]][0]) for gap, s in zip(silent, spoke, strict=True) if len(s)
+            )
+            words = [f"never informed x at any check in {len(silent) - len(at)}"] if len(at) < len(silent) else []
+            if at:
+                when = str(at[0]) if at[0] == at[-1] else f"{at[0]} to {at[-1]}"
+                words.append(f"fell silent for good at update {when} in {len(at)}")
+            lines.append(f"{group.name}, {cell.name}: the latent {' and '.join(words)} of {len(mine)} runs.")
     return lines
 
 
