@@ -1,0 +1,66 @@
+"""A run replayed is the run, and a run that was tampered with is noticed."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from bench import replay
+from bench.contracts import InputError
+from bench.job import JobSettings, run_stack
+from bench.stacks import Stack
+from bench.store import Store, load_results
+from bench.sweep import read_sweep
+
+SWEEP = """
+name: tiny
+datasets: [{name: ar1, series: 60}]
+methods: [latent_diffusion]
+seeds: 2
+model: {hidden: 8, latent: 4}
+train: {steps: 4, batch_size: 8}
+diffusion: {L: 20, steps: 4, batch_size: 8, hidden: 8}
+evaluate: {n_samples: 10, metrics: [mmd2, nll]}
+"""
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("replay")
+    (folder / "tiny.yaml").write_text(SWEEP)
+    for run in read_sweep(folder / "tiny.yaml").runs:
+        if run.kind == "method":
+            run_stack(Stack((run,)), JobSettings(folder, None))
+    return folder
+
+
+def test_a_replayed_run_is_identical(results, capsys):
+    run_id = load_results(results)[0].run_id.iloc[0]
+    assert replay.main([run_id[:8], "--results", str(results)]) == 0
+    assert "identical: 6 numbers compared, 0 moved" in capsys.readouterr().out
+
+
+def test_a_number_that_moved_is_found_and_measured_in_seeds(results, capsys):
+    runs, metrics = load_results(results)
+    run_id = runs.run_id.iloc[0]
+    spread = metrics[metrics.metric == "nll_own"].value.std()
+    mine = metrics[(metrics.run_id == run_id) & (metrics.metric == "nll_own")].iloc[0].to_dict()
+    for factor, word, code in ((0.3, "within noise", 0), (30, "different", 1)):
+        Store(results).write_evaluated([{**mine, "value": mine["value"] + factor * spread}])
+        assert replay.main([run_id, "--results", str(results)]) == code
+        printed = capsys.readouterr().out
+        assert f"{word}: 6 numbers compared, 1 moved" in printed
+        assert "nll_own" in printed
+    Store(results).write_evaluated([mine])
+
+
+def test_without_other_seeds_any_move_is_a_difference():
+    before, after = pd.Series({"a": 1.0, "b": 2.0}), pd.Series({"a": 1.0, "b": 2.0000001})
+    word, moved = replay.judge(before, after, pd.Series({"a": float("nan"), "b": float("nan")}))
+    assert word == "different"
+    assert list(moved.index) == ["b"]
+
+
+def test_an_unknown_run_is_one_line(results):
+    with pytest.raises(InputError, match="no such run"):
+        replay.main(["zzz", "--results", str(results)])
