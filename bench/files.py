@@ -7,6 +7,7 @@ import hashlib
 import os
 import zlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -14,6 +15,19 @@ import numpy as np
 import pandas as pd
 
 from bench.contracts import InputError, Unavailable
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A file that `python -m bench.data fetch` downloads; a data set lists its own in the class attribute `remote`."""
+
+    url: str
+    path: str  # where it is put, below the data folder
+    sha256: str = ""  # of the content at `path`; none where nobody publishes one: recorded when first fetched
+    sums: str = ""  # the publisher's list of SHA-256 sums, read first
+    member: str = ""  # the one member of the zip archive at `url` that is wanted
+    begins: bytes = b""  # what the content must begin with
+    instead: tuple[str, ...] = ()  # other names under which the data set finds the same data
 
 
 def places(data_dir: Path | None) -> list[Path]:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from bench.contracts import Dataset, InputError, Recordings, option
-from bench.files import find, read_csv
+from bench.files import Remote, find, read_csv
 from bench.registry import register_dataset
 
 FILES = {
@@ -51,6 +51,21 @@ class Earthquakes(Dataset):
 
     source = "https://earthquake.usgs.gov/fdsnws/event/1/"
     licence = "public domain (credit: U.S. Geological Survey)"
+    remote = (
+        Remote(
+            "https://earthquake.usgs.gov/fdsnws/event/1/query?format=csv&starttime=2009-01-22T00:00:00"
+            "&endtime=2019-11-07T00:00:00&minmagnitude=5&orderby=time&limit=20000",
+            f"{FILES['global']}",
+            begins=b"time,latitude,longitude",
+        ),
+        Remote(
+            "https://earthquake.usgs.gov/fdsnws/event/1/query?format=csv&starttime=1973-01-01T00:00:00"
+            "&endtime=2016-09-21T00:00:00&minmagnitude=0&minlatitude=31.08&maxlatitude=40.66"
+            "&minlongitude=-106.73&maxlongitude=-90.66&orderby=time-asc&limit=20000",
+            f"{FILES['oklahoma']}",
+            begins=b"time,latitude,longitude",
+        ),
+    )
 
     region: Literal["global", "oklahoma"] = "global"
     minimum_magnitude: float | None = None
@@ -63,7 +78,7 @@ class Earthquakes(Dataset):
         path = find(
             [name, f"{name}.gz"],
             data_dir,
-            f"export the catalogue as CSV from {self.source} and put it there",
+            f"python -m bench.data fetch earthquakes, or export it as CSV from {self.source} and put it there",
         )
         events = read_csv(path, numbers=["latitude", "longitude", "depth", "mag"], text=["type"], times=["time"])
         events = events[(events["type"] == "earthquake") & events["mag"].notna()]

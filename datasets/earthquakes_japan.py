@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from bench.contracts import Dataset, InputError, Recordings, option
-from bench.files import find, read_csv
+from bench.files import Remote, find, read_csv
 from bench.registry import register_dataset
 from datasets.earthquakes import log_gaps, unit_vector
 
@@ -32,6 +32,13 @@ class EarthquakesJapan(Dataset):
 
     source = "https://github.com/ss15859/EarthquakeNPP"
     licence = "data public domain (credit: U.S. Geological Survey); processed form MIT (Sam Stockman, 2024)"
+    remote = (
+        Remote(
+            "https://raw.githubusercontent.com/ss15859/EarthquakeNPP/main/Datasets/Japan_Deprecated/Japan_catalog.csv",
+            "earthquakes/japan_catalog_1990_2019.csv",
+            sha256="7845bbe2d4de930bc80e2f1d6a9797d4f4a63abdcc0e630246654774c22c71c9",
+        ),
+    )
 
     minimum_magnitude: float | None = None
     window: int = option(24, at_least=4)  # T
@@ -42,7 +49,8 @@ class EarthquakesJapan(Dataset):
         path = find(
             ["earthquakes/japan_catalog_1990_2019.csv", "earthquakes/japan_catalog_1990_2019.csv.gz"],
             data_dir,
-            f"get Datasets/Japan_Deprecated/Japan_catalog.csv from {self.source} and save it under this name",
+            "python -m bench.data fetch earthquakes_japan, or save Datasets/Japan_Deprecated/Japan_catalog.csv of "
+            f"{self.source} under this name",
         )
         events = read_csv(path, numbers=["longitude", "latitude", "magnitude"], times=["time"])
         if self.minimum_magnitude is not None:

@@ -9,8 +9,9 @@ from typing import Literal
 import numpy as np
 
 from bench.contracts import Dataset, Recordings, option
-from bench.files import find, read_csv
+from bench.files import Remote, find, read_csv
 from bench.registry import register_dataset
+from bench.tables import in_order
 
 ROOMS = [name for room in range(1, 10) for name in (f"T{room}", f"RH_{room}")]
 WEATHER = ["T_out", "Press_mm_hg", "RH_out", "Windspeed", "Visibility", "Tdewpoint"]
@@ -36,6 +37,7 @@ class Energy(Dataset):
 
     Quirks: `lights` is 0 in 77 % of the rows; `Appliances` is strongly right-skewed; the weather is hourly values
     interpolated to 10 minutes, easy to continue from its own past. The change to summer time leaves no gap.
+    Rows are sorted by time; a time that occurs twice is refused.
 
     Windows: T = 24 rows (4 hours), stride 1 for training; test windows overlap, stride T // 4 = 6.
     Split: contiguous blocks (see `bench.windows`), or `time` for one cut in time.
@@ -43,6 +45,14 @@ class Energy(Dataset):
 
     source = "https://archive.ics.uci.edu/dataset/374/appliances+energy+prediction"
     licence = "CC BY 4.0 (L. M. Candanedo, 2017)"
+    remote = (
+        Remote(
+            "https://archive.ics.uci.edu/static/public/374/appliances+energy+prediction.zip",
+            "energy/energydata_complete.csv",
+            sha256="2820bf712ad0275cb18b85a05250926100d8e65ebb9f4d2d016ca91ea152a25d",
+            member="energydata_complete.csv",
+        ),
+    )
 
     noise_channels: bool = False
     window: int = option(24, at_least=4)  # T
@@ -53,10 +63,10 @@ class Energy(Dataset):
         path = find(
             ["energy/energydata_complete.csv", "energy/energydata_complete.csv.gz"],
             data_dir,
-            f"download energydata_complete.csv from {self.source} and put it into energy/",
+            f"python -m bench.data fetch energy, or download it from {self.source} and put it into energy/",
         )
         channels = [name for name in UNITS if self.noise_channels or name not in NOISE]
-        rows = read_csv(path, numbers=list(UNITS), times=["date"])
+        rows = in_order(read_csv(path, numbers=list(UNITS), times=["date"]), [], "date", path)
         return Recordings(
             series=[rows[channels].to_numpy()],
             channels=tuple(channels),

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from bench.contracts import Dataset, InputError, Recordings, nearest, option
-from bench.files import extract, find
+from bench.files import Remote, extract, find
 from bench.hourly import HourlyMeans, stay_recordings, within
 from bench.registry import register_dataset
 
@@ -54,6 +54,14 @@ class ICU2012(Dataset):
 
     source = "https://physionet.org/content/challenge-2012/1.0.0/"
     licence = "Open Data Commons Attribution License 1.0 (Silva, Moody, Scott, Celi, Mark, 2012)"
+    remote = (
+        Remote(
+            "https://physionet.org/files/challenge-2012/1.0.0/set-a.tar.gz",
+            "icu/challenge2012/set-a.tar.gz",
+            sums="https://physionet.org/files/challenge-2012/1.0.0/SHA256SUMS.txt",
+            begins=b"\x1f\x8b",
+        ),
+    )
 
     channels: tuple[str, ...] | list[str] = DEFAULT
     minimum_hours: int = option(24, at_least=0, at_most=HOURS)  # of heart rate and systolic pressure
@@ -68,7 +76,7 @@ class ICU2012(Dataset):
         path = find(
             ["icu/challenge2012/set-a.tar.gz", "icu2012/set-a.tar.gz"],
             data_dir,
-            f"download set-a.tar.gz from {self.source} (or: python -m bench.data fetch icu2012) and put it there",
+            f"python -m bench.data fetch icu2012, or download set-a.tar.gz from {self.source} and put it there",
         )
         hours = extract(f"icu2012 version {self.version}", [path], lambda: _hours(path))
         stays = hours[list(CHANNELS)].to_numpy().reshape(-1, HOURS, len(CHANNELS))

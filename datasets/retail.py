@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
 
-from bench.contracts import Dataset, Recordings, option
-from bench.files import extract, find, read_csv
+from bench.contracts import Dataset, InputError, Recordings, option
+from bench.files import Remote, as_numbers, check_columns, extract, find, read_csv
 from bench.registry import register_dataset
 
 ORDERS = {
@@ -60,6 +63,15 @@ class Retail(Dataset):
 
     source = "https://archive.ics.uci.edu/dataset/352/online+retail"
     licence = "CC BY 4.0 (D. Chen, 2015)"
+    remote = (
+        Remote(
+            "https://archive.ics.uci.edu/static/public/352/online+retail.zip",
+            "retail/Online Retail.xlsx",
+            member="Online Retail.xlsx",
+            begins=b"PK",
+            instead=("retail/OnlineRetail.csv", "retail/OnlineRetail.csv.gz"),
+        ),
+    )
 
     view: Literal["orders", "hours"] = "orders"
     window: int = option(24, at_least=4)  # T
@@ -68,9 +80,9 @@ class Retail(Dataset):
     def load(self, data_dir: Path | None, rng: np.random.Generator) -> Recordings:
         """The orders or hours, one series."""
         path = find(
-            ["retail/OnlineRetail.csv", "retail/OnlineRetail.csv.gz"],
+            ["retail/OnlineRetail.csv", "retail/OnlineRetail.csv.gz", "retail/Online Retail.xlsx"],
             data_dir,
-            f"get Online Retail.xlsx from {self.source} and save its sheet there as CSV (UTF-8, columns as they are)",
+            f"python -m bench.data fetch retail, or put Online Retail.xlsx from {self.source} into retail/",
         )
         build = {"orders": _orders, "hours": _hours}[self.view]
         rows = extract(f"retail version {self.version} {self.view}", [path], lambda: build(_lines(path)))
@@ -88,12 +100,50 @@ class Retail(Dataset):
 
 
 def _lines(path: Path) -> pd.DataFrame:
-    text = ["InvoiceNo", "CustomerID", "Country"]
-    lines = read_csv(path, numbers=["Quantity", "UnitPrice"], text=text, times=["InvoiceDate"], keep=False)
+    text, numbers, time = ["InvoiceNo", "CustomerID", "Country"], ["Quantity", "UnitPrice"], "InvoiceDate"
+    if path.suffix == ".xlsx":
+        lines = _sheet(path)
+        check_columns(path, list(lines.columns), [*text, *numbers, time])
+        days = as_numbers(lines[time], path, "a date (days since 1899-12-30)")
+        lines = lines.assign(
+            **{name: as_numbers(lines[name], path) for name in numbers},
+            **{time: (pd.Timestamp("1899-12-30") + pd.to_timedelta(days, unit="D")).dt.round("min")},
+        )
+    else:
+        lines = read_csv(path, numbers=numbers, text=text, times=[time], keep=False)
     return lines.assign(
         revenue=lines["Quantity"] * lines["UnitPrice"],
         cancelled=lines["InvoiceNo"].str.startswith("C").astype(float),
     )
+
+
+def _sheet(path: Path) -> pd.DataFrame:
+    """The first sheet of an .xlsx file as text, its first row as the header."""
+    space = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
+    rows: list[dict[str, str]] = []
+    try:
+        with zipfile.ZipFile(path) as archive:
+            shared = []
+            if "xl/sharedStrings.xml" in archive.namelist():
+                for _, item in ElementTree.iterparse(archive.open("xl/sharedStrings.xml")):
+                    if item.tag == f"{space}si":
+                        shared.append("".join(text.text or "" for text in item.iter(f"{space}t")))
+                        item.clear()
+            for _, row in ElementTree.iterparse(archive.open("xl/worksheets/sheet1.xml")):
+                if row.tag != f"{space}row":
+                    continue
+                cells = {}
+                for cell in row:
+                    text = "".join(part.text or "" for part in cell.iter() if part.tag in (f"{space}v", f"{space}t"))
+                    if text:  # the column is the letters of a reference such as B17
+                        column = cell.get("r", "").rstrip("0123456789")
+                        cells[column] = shared[int(text)] if cell.get("t") == "s" else text
+                rows.append(cells)
+                row.clear()
+    except (OSError, KeyError, ValueError, IndexError, zlib.error, zipfile.BadZipFile, ElementTree.ParseError) as error:
+        raise InputError(f"{path}: cannot be read as .xlsx, perhaps cut short or damaged: {error}") from None
+    header = rows[0] if rows else {}
+    return pd.DataFrame({name: [cells.get(column) for cells in rows[1:]] for column, name in header.items()}, dtype=str)
 
 
 def _orders(lines: pd.DataFrame) -> pd.DataFrame:

@@ -1,7 +1,9 @@
 """`retail` on a handful of invoices, and facts of the real file."""
 
+import csv
 import os
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +59,36 @@ def test_one_step_per_opening_hour(folder):
     np.testing.assert_allclose(np.expm1(hours["log_units_cancelled"]), [0, 5, 0], atol=1e-12)
     np.testing.assert_allclose(hours["revenue"], np.log1p([20.5, 12.5, 4]) * [1, -1, 1])
     np.testing.assert_allclose(hours["share_uk"], [2 / 3, 1, 1])
+
+
+def test_the_official_sheet_is_the_csv(folder):
+    from_csv = load(folder)
+    (folder / "retail/OnlineRetail.csv").unlink()
+    words, rows = [], []
+    for number, line in enumerate(csv.reader(LINES.splitlines()), start=1):
+        cells = []
+        for letter, value in zip("ABCDEFGH", line, strict=True):
+            if letter == "E" and number > 1:
+                value = str((pd.Timestamp(value) - pd.Timestamp("1899-12-30")) / pd.Timedelta("1D"))
+            try:
+                float(value)
+                cells.append(f'<c r="{letter}{number}" s="1"><v>{value}</v></c>')
+            except ValueError:
+                if value:  # an empty cell is left out
+                    cells.append(f'<c r="{letter}{number}" t="s"><v>{len(words)}</v></c>')
+                    words.append(f"<si><t>{value}</t></si>")
+        rows.append(f'<row r="{number}">{"".join(cells)}</row>')
+    space = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
+    path = folder / "retail/Online Retail.xlsx"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("xl/sharedStrings.xml", f"<sst {space}>{''.join(words)}</sst>")
+        archive.writestr(
+            "xl/worksheets/sheet1.xml", f"<worksheet {space}><sheetData>{''.join(rows)}</sheetData></worksheet>"
+        )
+    pd.testing.assert_frame_equal(load(folder), from_csv)
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(InputError, match=r"cannot be read as \.xlsx"):
+        load(folder)
 
 
 def test_the_extract_is_made_once_per_content(folder, monkeypatch):

@@ -1,0 +1,291 @@
+"""`python -m bench.data`: list, describe, fetch and verify data sets."""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import hashlib
+import inspect
+import zlib
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from bench import command
+from bench.contracts import Dataset, DatasetSpec, InputError, Recordings, Splits, Unavailable
+from bench.fetch import fetch, recorded
+from bench.files import Remote, places
+from bench.randomness import numpy_generator
+from bench.registry import DATASETS, load_entry_points, load_plugin
+from bench.sweep import dataset_spec, parse_setting, read_sweep
+from bench.windows import PARTS, divide, load_splits, open_dataset
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit 0: done. 1: `verify` found a file that is not what it should be. 2: bad input."""
+    given = _parser().parse_args(arguments)
+    load_entry_points()
+    for plugin in given.plugin:
+        load_plugin(plugin)
+    data = command.data_dir(given.data)
+    if given.verb == "describe":
+        return _describe(given, data)
+    if given.verb == "fetch":
+        return _fetch(given, data)
+    if given.verb == "verify":
+        return _verify(given.name, data)
+    return _list(data)
+
+
+def _parser() -> command.Parser:
+    parser = command.parser("data", "What data there are, what they hold, and where they come from.")
+    shared = command.Parser(add_help=False)
+    shared.add_argument("--data", metavar="DIR", help="the data folder (default: the variable BENCH_DATA)")
+    shared.add_argument(
+        "--plugin", action="append", default=[], metavar="FILE", help="a file with data sets of your own"
+    )
+    verbs = parser.add_subparsers(dest="verb", required=True, parser_class=command.Parser, metavar="VERB")
+    verbs.add_parser("list", parents=[shared], help="names, kinds, and whether the files are here")
+    describe = verbs.add_parser("describe", parents=[shared], help="the card, the windows, and a figure of some")
+    describe.add_argument("name", metavar="NAME", help="a data set, or csv:PATH, parquet:PATH, npz:PATH")
+    describe.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="an option of the data set")
+    describe.add_argument("--seed", type=int, default=0, help="of the split (default 0)")
+    describe.add_argument("--out", type=Path, default=Path("results/data"), metavar="DIR", help="where the figure goes")
+    describe.add_argument("--draw", action="store_true", help="draw windows of restricted data, too")
+    fetching = verbs.add_parser("fetch", parents=[shared], help="download open data sets")
+    fetching.add_argument("names", nargs="*", metavar="NAME")
+    fetching.add_argument("--sweep", metavar="SWEEP", help="the open data sets that a sweep names")
+    verify = verbs.add_parser("verify", parents=[shared], help="compare files with their checksums and read them")
+    verify.add_argument("name", nargs="?", metavar="NAME")
+    return parser
+
+
+# ---------------------------------------------------------------- list
+
+
+def kind(dataset: type[Dataset]) -> str:
+    """open, restricted, simulated, or your own."""
+    if dataset.restricted:
+        return "restricted"
+    if remotes(dataset):
+        return "open"
+    return "simulated" if dataset.source.startswith("simulated") else "your own"
+
+
+def remotes(dataset: type[Dataset]) -> tuple[Remote, ...]:
+    """The files that can be fetched."""
+    return tuple(getattr(dataset, "remote", ()))
+
+
+def stored(remote: Remote, data: Path | None) -> Path | None:
+    """Where a file lies, as it is, compressed or under another name; None where it is not."""
+    names = (remote.path, f"{remote.path}.gz", *remote.instead)
+    candidates = [place / name for place in places(data) for name in names]
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _list(data: Path | None) -> int:
+    rows = []
+    for name in DATASETS:
+        dataset = DATASETS[name]
+        found = [stored(remote, data) is not None for remote in remotes(dataset)]
+        here = "-" if not found else "yes" if all(found) else "partly" if any(found) else "no"
+        rows.append((name, kind(dataset), here, (inspect.getdoc(dataset) or "").splitlines()[0]))
+    command.write_table(rows, ("name", "kind", "here", "what it is"))
+    return 0
+
+
+# ---------------------------------------------------------------- describe
+
+
+def _describe(given: Namespace, data: Path | None) -> int:
+    name, colon, path = given.name.partition(":")
+    settings = dict(parse_setting(text) for text in given.set)
+    spec = dataset_spec({"name": name, **({"path": path} if colon else {}), **settings}, "bench.data describe")
+    dataset = open_dataset(spec)
+    for line in card(dataset):
+        command.write(line)
+    try:
+        splits = load_splits(spec, given.seed, data)
+        recordings = dataset.load(data, numpy_generator(spec.key, given.seed, "data"))
+    except Unavailable as reason:
+        command.write(f"\nnot here: {reason}")
+        return 0
+    command.write()
+    for line in contents(recordings, splits, spec, given.seed):
+        command.write(line)
+    if dataset.restricted and not given.draw:
+        command.write("figure: none, the data are restricted (--draw draws it)")
+    else:
+        command.write(f"figure: {draw(splits, spec, given.out)}")
+    return 0
+
+
+def card(dataset: Dataset) -> list[str]:
+    """What a data set says of itself, and its options."""
+    options = [(item.name, getattr(dataset, item.name)) for item in dataclasses.fields(dataset)]
+    return [
+        f"{dataset.name}: {inspect.getdoc(type(dataset))}",
+        "",
+        f"source: {dataset.source}",
+        f"licence: {dataset.licence}",
+        f"restricted: {'yes' if dataset.restricted else 'no'}",
+        "options: " + ", ".join(f"{name} = {value!r}" for name, value in options),
+    ]
+
+
+def contents(recordings: Recordings, splits: Splits, spec: DatasetSpec, seed: int) -> list[str]:
+    """Rows, channels, missing values, windows and parts, line by line."""
+    rows = np.concatenate([np.asarray(series, dtype=np.float64) for series in recordings.series])
+    missing = np.isnan(rows).mean(axis=0)
+    lines = [
+        f"rows: {len(rows):,} in {len(recordings.series):,} series",
+        "channels (mean and sd of the training rows):",
+    ]
+    for channel, (name, unit) in enumerate(zip(splits.channels, splits.units, strict=True)):
+        filled = f", {missing[channel]:.1%} missing and filled in" if missing[channel] else ""
+        amount = f"{splits.mean[channel]:.4g} +- {splits.scale[channel]:.4g}"
+        lines.append(f"  {name}{f' ({unit})' if unit else ''}: {amount}{filled}")
+    share = missing.mean()
+    lines.append(
+        f"missing: {share:.1%} of all values; filled forward within a piece, then with the training median, so that "
+        "such stretches are easy to predict from their own past"
+        if share
+        else "missing: nothing"
+    )
+    lines.append(
+        f"windows: T = {splits.window}, test windows every {recordings.test_stride} rows, split: {recordings.split}"
+    )
+    dates = divided_times(recordings, spec, seed)
+    for part in PARTS:
+        windows = getattr(splits, part)
+        lines.append(f"  {part}: {len(windows):,} windows{dates.get(part, '')}")
+    lines.append(f"sha256 of the windows (seed {seed}): {splits.sha256}")
+    return lines
+
+
+def divided_times(recordings: Recordings, spec: DatasetSpec, seed: int) -> dict[str, str]:
+    """For each part: how many pieces, and from when to when; nothing where the rows have no time."""
+    if not recordings.times:
+        return {}
+    rng = numpy_generator(spec.key, seed, "split")  # as in make_splits, so that these are its pieces
+    parts = divide(recordings.times, recordings.split, recordings.window, rng, recordings.entities)
+    texts = {}
+    for part, pieces in parts.items():
+        first, last = (np.datetime_as_string(f(pieces), unit="m").replace("T", " ") for f in (_first, _last))
+        many = f"{len(pieces)} pieces between " if len(pieces) > 1 else ""
+        texts[part] = f", {many}{first} and {last}" if many else f", {first} to {last}"
+    return texts
+
+
+def _first(pieces: Sequence[np.ndarray]) -> np.datetime64:
+    return min(piece[0] for piece in pieces)
+
+
+def _last(pieces: Sequence[np.ndarray]) -> np.datetime64:
+    return max(piece[-1] for piece in pieces)
+
+
+def draw(splits: Splits, spec: DatasetSpec, folder: Path) -> Path:
+    """Six test windows, each channel a line, in train-scaled units, as NAME.png."""
+    from matplotlib.figure import Figure
+
+    chosen = np.linspace(0, len(splits.test) - 1, 6).astype(int)
+    figure = Figure(figsize=(10, 4.5), layout="constrained")
+    axes = figure.subplots(2, 3, sharex=True, sharey=True)
+    for axis, index in zip(axes.flat, chosen, strict=True):
+        lines = axis.plot(np.arange(1, splits.window + 1), splits.test[index][:, :8], linewidth=1)
+        axis.set_title(f"test window {index + 1}", fontsize=8)
+    figure.legend(lines, splits.channels[:8], loc="outside lower center", ncols=4, fontsize=7, frameon=False)
+    figure.supxlabel("t", fontsize=8)
+    figure.supylabel("train-scaled", fontsize=8)
+    path = folder / f"{spec.name}.png"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=110)
+    except OSError as error:
+        raise InputError(f"--out {folder}: cannot be written: {error.strerror or error}") from None
+    return path
+
+
+# ---------------------------------------------------------------- fetch and verify
+
+
+def _fetch(given: Namespace, data: Path | None) -> int:
+    names = list(given.names)
+    for name in names:
+        dataset = DATASETS[name]
+        if not remotes(dataset):
+            why = {
+                "restricted": f"restricted: {dataset.licence}; its owner gives access: {dataset.source}",
+                "simulated": "simulated: there is nothing to fetch",
+                "your own": "reads a file of your own: there is nothing to fetch",
+            }[kind(dataset)]
+            raise InputError(f"bench.data fetch {name}: {why}")
+    if given.sweep:
+        swept = dict.fromkeys(run.dataset.name for run in read_sweep(given.sweep, data=data).runs)
+        names += [name for name in swept if remotes(DATASETS[name]) and name not in names]
+    elif not names:
+        known = [name for name in DATASETS if remotes(DATASETS[name])]
+        raise InputError(f"bench.data fetch: expected a NAME ({', '.join(known)}) or --sweep")
+    folder = data or places(None)[0]
+    for name in names:
+        for remote in remotes(DATASETS[name]):
+            here = stored(remote, data)
+            if given.sweep and here:
+                command.write(f"{name}: {here} is here")
+                continue
+            command.write(f"{name}: {remote.url}")
+            command.write(f"  -> {fetch(remote, folder)}")
+    return 0
+
+
+def _verify(name: str | None, data: Path | None) -> int:
+    names = [name] if name else [name for name in DATASETS if kind(DATASETS[name]) in ("open", "restricted")]
+    rows, bad = [], False
+    for each in names:
+        for remote in remotes(DATASETS[each]):
+            verdict = checked(remote, stored(remote, data))
+            bad |= verdict.startswith("DIFFERS")
+            rows.append((each, remote.path, verdict))
+        try:
+            dataset = open_dataset(DatasetSpec(each))
+            recordings = dataset.load(data, numpy_generator(each, 0, "data"))
+            count = sum(len(series) for series in recordings.series)
+            rows.append((each, "reads", f"{count:,} rows in {len(recordings.series):,} series"))
+        except Unavailable as reason:
+            rows.append((each, "not here", str(reason)))
+        except InputError as fault:
+            bad = True
+            rows.append((each, "UNUSABLE", str(fault)))
+    command.write_table(rows, ("name", "file", "result"))
+    return int(bad)
+
+
+def checked(remote: Remote, path: Path | None) -> str:
+    """Compare a stored file with the published hash of its content, else with the one noted when it was fetched."""
+    if path is None:
+        return "not here"
+    try:
+        found = content_sha256(path)
+    except (OSError, EOFError, zlib.error) as error:
+        return f"DIFFERS: {path}: cannot be read, perhaps cut short or damaged: {error}"
+    known = remote.sha256 or recorded(path)
+    if not known:
+        return f"{path}: no checksum to compare with (sha256 {found})"
+    return f"{path}: ok" if found == known else f"DIFFERS: {path}: SHA-256 is {found}, expected {known}"
+
+
+def content_sha256(path: Path) -> str:
+    """Of the content: a .csv.gz has the hash of its .csv."""
+    digest = hashlib.sha256()
+    with gzip.open(path) if path.name.endswith(".csv.gz") else path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+if __name__ == "__main__":
+    command.run_command(main)

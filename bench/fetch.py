@@ -1,0 +1,135 @@
+"""Downloads of open data sets; only `python -m bench.data fetch` gets here, a sweep never does."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import tempfile
+import zipfile
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+
+from bench.contracts import InputError
+from bench.files import Remote
+
+RETRIES = 3
+TIMEOUT = 60  # seconds without an answer
+
+
+def sha256(path: Path) -> str:
+    """Of a file as it is stored."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def record(path: Path) -> Path:
+    """Beside a fetched file: its address or query, the date and the SHA-256."""
+    return path.with_name(f"{path.name}.source.json")
+
+
+def fetch(remote: Remote, folder: Path) -> Path:
+    """Download, check, and only then put a file in its place; one that is there with the right hash stays.
+
+    Raises InputError for an address that does not answer, a web page in place of data, a wrong hash, a zip archive
+    with a path that leaves its folder.
+    """
+    target = folder / remote.path
+    if target.is_file() and _expected(remote, target) == sha256(target):
+        return target
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetch-") as place:
+            known = remote.sha256 or (_published(remote, Path(place)) if remote.sums else "")
+            got = _download(remote.url, Path(place), "" if remote.member else known)
+            if remote.member:
+                got = _unpack(got, remote)
+            _check(got, remote, known)
+            note = {
+                "url": remote.url,
+                "fetched": datetime.now(UTC).isoformat(timespec="seconds"),
+                "sha256": sha256(got),
+                "bytes": got.stat().st_size,
+            }
+            os.replace(got, target)
+            record(target).write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{target}: cannot be written: {error.strerror or error}") from None
+    return target
+
+
+def _expected(remote: Remote, target: Path) -> str:
+    return remote.sha256 or recorded(target)
+
+
+def recorded(path: Path) -> str:
+    """The SHA-256 noted when the file was fetched; empty where there is no note."""
+    try:
+        return str(json.loads(record(path).read_text(encoding="utf-8"))["sha256"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def _download(url: str, folder: Path, known: str) -> Path:
+    import pooch  # type: ignore[import-untyped]  # only a download needs it
+    from requests.exceptions import RequestException
+
+    pooch.get_logger().setLevel(logging.WARNING)
+    http = pooch.HTTPDownloader(timeout=TIMEOUT)
+
+    def download(address: str, output: str, pup: object) -> None:
+        http(address, output, pup)
+        with open(output, "rb") as file:
+            begin = file.read(512).lstrip().lower()
+        if begin.startswith((b"<!doctype html", b"<html")):
+            raise InputError(f"{url}: answered with a web page (HTML) in place of data")
+
+    try:
+        files = pooch.create(folder, "", registry={"file": known or None}, urls={"file": url}, retry_if_failed=RETRIES)
+        return Path(files.fetch("file", downloader=download))
+    except RequestException as error:
+        raise InputError(f"{url}: cannot be fetched: {_first_line(error)}") from None
+    except ValueError as error:  # pooch's word for a hash that does not match
+        raise InputError(f"{url}: {_first_line(error)}") from None
+
+
+def _published(remote: Remote, folder: Path) -> str:
+    """The hash that the publisher's list gives for the file."""
+    text = _download(remote.sums, folder / "sums", "").read_text(encoding="utf-8", errors="replace")
+    name = PurePosixPath(remote.url).name
+    for line in text.splitlines():
+        words = line.split()
+        if len(words) == 2 and PurePosixPath(words[1].lstrip("*")).name == name:
+            return words[0].lower()
+    raise InputError(f"{remote.sums}: no checksum of {name} in this list")
+
+
+def _unpack(archive: Path, remote: Remote) -> Path:
+    try:
+        with zipfile.ZipFile(archive) as content:
+            for name in content.namelist():
+                if name.startswith(("/", "\\")) or ".." in PurePosixPath(name.replace("\\", "/")).parts:
+                    raise InputError(f"{remote.url}: member '{name}' of the archive leaves its folder: refused")
+            if remote.member not in content.namelist():
+                found = ", ".join(content.namelist())
+                raise InputError(f"{remote.url}: no member '{remote.member}' in the archive, found {found}")
+            member = archive.with_name("member")
+            member.write_bytes(content.read(remote.member))
+            return member
+    except zipfile.BadZipFile as error:
+        raise InputError(f"{remote.url}: expected a zip archive: {_first_line(error)}") from None
+
+
+def _check(path: Path, remote: Remote, known: str) -> None:
+    found = sha256(path)
+    if known and found != known:
+        raise InputError(f"{remote.url}: SHA-256 of {remote.path} is {found}, expected {known}: refused")
+    with path.open("rb") as file:
+        begin = file.read(len(remote.begins))
+    if begin != remote.begins:
+        raise InputError(f"{remote.url}: the file begins with {begin!r}, expected {remote.begins!r}: refused")
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
