@@ -87,10 +87,11 @@ class Method(ABC):
         """x_1 .. x_{T-1} as the decoder may see it in training, (R, B, T-1, C)."""
         return masked_past(x, self.masking_rate, draws)
 
-    def explain(self, model: Model, x: Tensor, draws: Draws) -> tuple[Posterior, Likelihood]:
-        """q(z | x), and p(x | z, past) for z ~ q."""
+    def explain(self, model: Model, x: Tensor, draws: Draws) -> tuple[Posterior, Tensor, Likelihood]:
+        """q(z | x), z ~ q (R, B, D), and p(x | z, past): what an ELBO is made of."""
         q = self.posterior(model, x)
-        return q, model.decoder(q.rsample(draws), self.decoder_input(x, draws))
+        z = q.rsample(draws)
+        return q, z, model.decoder(z, self.decoder_input(x, draws))
 
     @abstractmethod
     def objective(self, model: Model, x: Tensor, step: Step, draws: Draws) -> dict[str, Tensor]:

@@ -131,7 +131,8 @@ def train_stack(
 ) -> Trained:
     """Train R runs together; keys are (data set key, seed), the other sequences hold one item per run."""
     device, runs = torch.device(device), len(methods)
-    method, budget, schedule = stacked(methods, device), stacked(train, device), stacked(diffusion, device)
+    resolved = [method.resolved(config) for method, config in zip(methods, diffusion, strict=True)]
+    method, budget, schedule = stacked(resolved, device), stacked(train, device), stacked(diffusion, device)
     randomness = Randomness(keys, device)
     model = StackedModel(runs, splits[0].train.shape[1:], method, backbone, config, diffusion[0]).to(device)
     initialise(model, randomness)

@@ -38,7 +38,6 @@ class KLAnnealing(Method):
 
     def objective(self, model: Model, x: Tensor, step: Step, draws: Draws) -> dict[str, Tensor]:
         """Reconstruction and the weighted KL, in nats per series."""
-        q = self.posterior(model, x)
-        p = model.decoder(q.rsample(draws), self.decoder_input(x, draws))
+        q, _, p = self.explain(model, x, draws)
         weight = self.weight(step).to(x.device)
         return {"reconstruction": reconstruction(p, x), "kl": weight * kl_to_prior(q)}

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from bench.contracts import Draws, Model, Step
 from bench.method import Method
-from bench.parts.objectives import kl_to_prior, reconstruction
+from bench.parts.objectives import negative_elbo
 from bench.registry import register_method
 
 
@@ -26,6 +26,5 @@ class LatentDiffusion(Method):
 
     def objective(self, model: Model, x: Tensor, step: Step, draws: Draws) -> dict[str, Tensor]:
         """The negative ELBO, in nats per series."""
-        q = self.posterior(model, x)
-        p = model.decoder(q.rsample(draws), self.decoder_input(x, draws))
-        return {"reconstruction": reconstruction(p, x), "kl": kl_to_prior(q)}
+        q, _, p = self.explain(model, x, draws)
+        return negative_elbo(q, p, x)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,15 +10,16 @@ import torch
 from torch import Tensor
 
 from bench.contracts import DiffusionConfig, Draws, InputError, Model, ModelConfig, PerRun, Posterior, Step, option
-from bench.method import Method
-from bench.parts.diffusion import denoising_loss, diffuse, reverse_diffusion
-from bench.parts.posteriors import DeterministicPosterior
+from bench.parts.diffusion import denoising_loss, diffuse
+from bench.parts.early_diffusion import AUTO_M, EarlyDiffusion, auto_step, check_step, steps_of
+from bench.parts.objectives import beside, kl_to_prior
+from bench.parts.posteriors import GaussianPosterior
 from bench.registry import register_method
 
 
 @register_method("proposed")
 @dataclass(frozen=True)
-class Proposed(Method):
+class Proposed(EarlyDiffusion):
     """No KL term: v = f_enc(x) is a point, the first N diffusion steps make it a distribution.
 
         L_VI = E_{i ~ U{0..N}} [ -alpha_bar_{gamma i} ln p(x | z^i) ]                z^i ~ q_forw(. | v)
@@ -28,34 +30,43 @@ class Proposed(Method):
     log-likelihood under the per-time, per-channel Gaussian marginal of the training data.
 
     Shapes: x (R, B, T, C); terms (R).
-    Source: Li et al. 2024, arXiv:2405.14021 (registry name of its framework).
+    Source: Li et al. 2024, arXiv:2405.14021 (registry name of its framework); N 50, gamma 2, eta 1 are theirs.
     Ours: L_CS as printed, without F and the relu, has no lower bound and diverges; that form is
-    `collapse_penalty: literal`, and `none` leaves L_CS out. v has layer norm (no affine part),
-    and L_DM is fitted afterwards on the frozen encoder; `joint: true` trains it together with the
-    others and lets its gradient into the encoder. M is read as the first step of the tail,
-    default 900; N and M below 1 (N above 0) are shares of L.
+    `collapse_penalty: literal`, and `none` leaves L_CS out. `permuted` and `contrast` put latents of
+    other series in the place of noise:
+
+        permuted   E[ relu(ln p(x | z^i_other) - F(x)) ]
+        contrast   E[ T softplus((ln p(x | z^i_other) - ln p(x | z^i)) / T) ]
+
+    v has layer norm (no affine part; `latent_norm: none` leaves it out), and L_DM is fitted
+    afterwards on the frozen encoder; `joint: true` trains it together with the others and lets its
+    gradient into the encoder. `kl: true` is the ablation with a KL term back: v ~ N(mu, sigma^2) as in
+    `latent_diffusion`, without layer norm. M is read as the first step of the tail, default 900; N and
+    M below 1 (N above 0) are shares of L; `auto` means a signal-to-noise ratio
+    alpha_bar / (1 - alpha_bar) of at least 15 dB until N, of at most -30 dB from M on.
     """
 
-    N: PerRun = option(50, at_least=0)  # the last step of variational inference, or its share of L
-    M: PerRun = option(900, above=0)  # the first step of the collapse penalty, or its share of L
-    gamma: PerRun = option(2, at_least=1, whole=True)
+    M: PerRun | Literal["auto"] = option(900, above=0)  # the first step of the collapse penalty, or its share of L
     eta: PerRun = option(1, at_least=1)
-    collapse_penalty: Literal["bounded", "literal", "none"] = "bounded"
+    collapse_penalty: Literal["bounded", "literal", "permuted", "contrast", "none"] = "bounded"
     joint: bool = False
+    kl: bool = False
 
     def check(self, model: ModelConfig, diffusion: DiffusionConfig) -> None:
-        """0 <= N, gamma N <= L, 1 <= M <= L, whole steps, and more than one latent dimension."""
-        last = diffusion.L
-        for name, value in (("N", self.N), ("M", self.M)):
-            if value >= 1 and value != int(value):
-                raise InputError(f"{self.name}.{name} = {value:g}: expected a whole step, or a share of L below 1")
-        reach = int(self.gamma * _steps(self.N, last))
-        if reach > last:
-            raise InputError(f"{self.name}.N = {self.N:g}: gamma * N is {reach}: expected at most L = {last}")
-        if not 1 <= _steps(self.M, last) <= last:
-            raise InputError(f"{self.name}.M = {self.M:g}: expected 1 <= M <= L = {last}")
-        if model.latent == 1:
-            raise InputError(f"model.latent = 1: {self.name} normalises v over its dimensions: expected at least 2")
+        """0 <= N, gamma N <= L, 1 <= M <= L, whole steps, and more than one latent dimension under layer norm."""
+        if self.kl and self.latent_norm == "layer":
+            dataclasses.replace(self, latent_norm="none").check(model, diffusion)
+            return
+        super().check(model, diffusion)
+        first = self.resolved(diffusion).M
+        check_step(self.name, "M", first)
+        if not 1 <= steps_of(first, diffusion.L) <= diffusion.L:
+            raise InputError(f"{self.name}.M = {self.M:g}: expected 1 <= M <= L = {diffusion.L}")
+
+    def resolved(self, diffusion: DiffusionConfig) -> Proposed:
+        """`N: auto` and `M: auto` as steps."""
+        first = auto_step("first", AUTO_M, diffusion.L) if self.M == "auto" else self.M
+        return dataclasses.replace(self, N=super().resolved(diffusion).N, M=first)
 
     @property
     def denoises_jointly(self) -> bool:  # type: ignore[override]
@@ -63,48 +74,35 @@ class Proposed(Method):
         return self.joint
 
     def encoder_width(self, latent: int) -> int:
-        """v alone."""
-        return latent
+        """v alone, or mu and ln sigma."""
+        return 2 * latent if self.kl else latent
 
     def posterior(self, model: Model, x: Tensor) -> Posterior:
-        """The point v."""
-        return DeterministicPosterior.normalised(model.encoder(x))
+        """The point v, or with `kl` the Gaussian that it is drawn from."""
+        return GaussianPosterior.from_encoder(model.encoder(x)) if self.kl else super().posterior(model, x)
 
     def objective(self, model: Model, x: Tensor, step: Step, draws: Draws) -> dict[str, Tensor]:
-        """L_VI and L_CS (and, with `joint`, L_DM), in nats per series."""
+        """L_VI and L_CS (with `kl` and `joint` the KL and L_DM), in nats per series."""
         alpha_bar, last, batch = model.alpha_bar, len(model.alpha_bar) - 1, x.shape[1]
-        v = self.posterior(model, x).mean
+        q = self.posterior(model, x)
+        v = q.rsample(draws)
         past = self.decoder_input(x, draws)
 
-        i = draws.steps(0, _steps(self.N, last), batch)
-        log_p = model.decoder(diffuse(v, i, alpha_bar, draws.normal(batch, model.latent)), past).log_prob(x)
-        weight = alpha_bar[_per_series(self.gamma, i) * i]
-        terms = {"variational": -(weight * log_p).mean(dim=-1)}
+        early = self.early(model, x, v, past, draws)
+        terms = {"variational": self.variational(model, early)}
 
-        k = draws.steps(_steps(self.M, last), last, batch)
+        k = draws.steps(steps_of(self.M, last), last, batch)  # drawn whatever the penalty is: draws stay paired
         noise = draws.normal(batch, model.latent)
-        if self.collapse_penalty != "none":
+        if self.collapse_penalty in ("bounded", "literal"):
             log_p = model.decoder(diffuse(v, k, alpha_bar, noise), past).log_prob(x)
-            weight = 1 - alpha_bar[torch.ceil(k / _per_series(self.eta, k.float())).long()]
+            weight = 1 - alpha_bar[torch.ceil(k / beside(self.eta, k.float())).long()]
             if self.collapse_penalty == "bounded":
                 log_p = (log_p - model.marginal_log_prob(x)).relu()
             terms["collapse_penalty"] = (weight * log_p).mean(dim=-1)
+        elif self.collapse_penalty in ("permuted", "contrast"):
+            terms["collapse_penalty"] = self.against_others(self.collapse_penalty, model, x, past, early, draws)
+        if self.kl:
+            terms["kl"] = kl_to_prior(q)
         if self.joint:
             terms["denoising"] = denoising_loss(model, v, draws).mean(dim=-1)
         return terms
-
-    def latents(self, model: Model, n: int, draws: Draws) -> Tensor:
-        """z^i with i ~ U{0..N}: the reverse diffusion stops early."""
-        stop = draws.steps(0, _steps(self.N, len(model.alpha_bar) - 1), n)
-        return reverse_diffusion(model, n, draws, stop)
-
-
-def _steps(value: PerRun, last: int) -> Tensor:
-    """A diffusion step given as a step or as a share of L."""
-    value = torch.as_tensor(value, dtype=torch.float64)
-    return torch.where((value > 0) & (value < 1), (value * last).round(), value).long()
-
-
-def _per_series(value: PerRun, like: Tensor) -> Tensor:
-    """A number per run beside a tensor (R, B)."""
-    return torch.as_tensor(value, device=like.device).to(like.dtype).reshape(-1, 1)

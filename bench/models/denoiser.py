@@ -1,4 +1,4 @@
-"""The noise predictor of the latent diffusion: a small MLP that knows the diffusion step."""
+"""Noise predictors that know the diffusion step: a small MLP for latents, a convolutional network for series."""
 
 from __future__ import annotations
 
@@ -50,3 +50,32 @@ class Denoiser(nn.Module):
         for layer, step in zip(self.hidden, embedded.chunk(self.blocks, dim=-1), strict=True):
             h = h + layer(functional.silu(h + step))
         return self.output(functional.silu(h))
+
+
+class SeriesDenoiser(Denoiser):
+    """eps_theta(x^i, i) for a whole series: convolutions over patches of 4 steps, each with the embedded step added.
+
+    x (R, B, T * C), i (R, B) in 1..L -> (R, B, T * C), so a "latent" here is a flattened series. A
+    patch and its two neighbours at distance 1, 2, 1 are mixed by three residual layers of width
+    `hidden` / 2: about as many weights as the MLP for latents. T is padded with zeros to whole patches.
+    """
+
+    patch = 4
+    dilations = (1, 2, 1)
+
+    def __init__(self, runs: int, window: int, channels: int, hidden: int, diffusion_steps: int) -> None:
+        width = max(hidden // 2, 1)
+        super().__init__(runs, self.patch * channels, width, diffusion_steps)
+        self.hidden = nn.ModuleList(Linear(runs, 3 * width, width) for _ in self.dilations)
+        self.latent, self.window, self.channels = window * channels, window, channels
+
+    def with_step(self, z: Tensor, embedded: Tensor) -> Tensor:
+        """The noise in x^i, given `embed(i)` as (R, B, ...) or (R, 1, ...)."""
+        x = z.unflatten(-1, (self.window, self.channels))
+        x = functional.pad(x, (0, 0, 0, -self.window % self.patch))
+        h = self.input(x.flatten(-2).unflatten(-1, (-1, self.patch * self.channels)))  # (R, B, patches, width)
+        for layer, step, gap in zip(self.hidden, embedded.chunk(self.blocks, dim=-1), self.dilations, strict=True):
+            a = functional.pad(functional.silu(h + step.unsqueeze(2)), (0, 0, gap, gap))
+            n = h.shape[2]
+            h = h + layer(torch.cat([a[:, :, :n], a[:, :, gap : gap + n], a[:, :, 2 * gap :]], dim=-1))
+        return self.output(functional.silu(h)).flatten(-2)[..., : self.latent]

@@ -1,0 +1,80 @@
+"""A discrete latent: the decoder gets codes of a codebook."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from bench.contracts import (
+    DiffusionConfig,
+    Draws,
+    InputError,
+    Model,
+    ModelConfig,
+    PerRun,
+    Posterior,
+    Sizes,
+    Step,
+    option,
+)
+from bench.method import Method
+from bench.models.codebook import Codebook
+from bench.parts.diffusion import reverse_diffusion
+from bench.parts.objectives import beside, reconstruction
+from bench.parts.posteriors import DeterministicPosterior
+from bench.registry import register_method
+
+
+@register_method("vq")
+@dataclass(frozen=True)
+class VQ(Method):
+    """The encoder's output is replaced by the nearest codes e, so information costs nothing up to groups * ln K nats.
+
+        L = -ln p(x | e) + |sg(v) - e|^2 + beta |v - sg(e)|^2,   e_g = argmin_k |v_g - c_gk|,   d e / d v := 1
+
+    sg stops the gradient; the decoder's passes straight through to v. The diffusion learns the codes, and what it
+    draws is moved to the nearest codes.
+    Shapes: x (R, B, T, C), v and e (R, B, D) in groups g; terms (R).
+    Source: van den Oord et al. 2017, arXiv:1711.00937, eq. 3, beta .25.
+    Ours: v is a layer norm of the encoder's output; one z in 4 groups with 64 codes each (product quantisation); a
+    diffusion on the codes in place of an autoregressive prior. There is no density, so no KL.
+    """
+
+    beta: PerRun = option(0.25, at_least=0)  # of the commitment
+    groups: int = option(4, at_least=1)
+    codes_per_group: int = option(64, at_least=2)  # K
+
+    def check(self, model: ModelConfig, diffusion: DiffusionConfig) -> None:
+        """The groups divide the latent, which has a layer norm."""
+        if model.latent == 1 or model.latent % self.groups:
+            raise InputError(
+                f"{self.name}.groups = {self.groups}: expected a divisor of model.latent = {model.latent} > 1"
+            )
+
+    def encoder_width(self, latent: int) -> int:
+        """v alone."""
+        return latent
+
+    def networks(self, standard: dict[str, nn.Module], sizes: Sizes) -> dict[str, nn.Module]:
+        """With the codebook."""
+        return {**standard, "codebook": Codebook(sizes.runs, sizes.latent, self.groups, self.codes_per_group)}
+
+    def posterior(self, model: Model, x: Tensor) -> Posterior:
+        """The point e."""
+        v = DeterministicPosterior.normalised(model.encoder(x)).mean
+        return DeterministicPosterior(model.get_submodule("codebook")(v))
+
+    def objective(self, model: Model, x: Tensor, step: Step, draws: Draws) -> dict[str, Tensor]:
+        """Reconstruction in nats per series, and the two squared distances, summed over D."""
+        v = DeterministicPosterior.normalised(model.encoder(x)).mean
+        e = model.get_submodule("codebook")(v)
+        p = model.decoder(v + (e - v).detach(), self.decoder_input(x, draws))
+        codebook = (v.detach() - e).square().sum(dim=-1).mean(dim=-1)
+        commitment = (v - e.detach()).square().sum(dim=-1).mean(dim=-1)
+        weight = beside(self.beta, commitment)
+        return {"reconstruction": reconstruction(p, x), "codebook": codebook, "commitment": weight * commitment}
+
+    def latents(self, model: Model, n: int, draws: Draws) -> Tensor:
+        """The codes nearest to what the reverse diffusion draws."""
+        return model.get_submodule("codebook")(reverse_diffusion(model, n, draws))
