@@ -46,8 +46,9 @@ def _gelu(a: Tensor) -> Tensor:
     """x Phi(x), with slope Phi(x) + x phi(x)."""
     x = a[:, :1]
     below = torch.special.ndtr(x)
-    slope = below + x * (-0.5 * x.square()).exp() / math.sqrt(2 * math.pi)
-    return a * torch.cat([below, slope.expand_as(a[:, 1:])], dim=1)
+    a[:, 1:] *= below + x * (-0.5 * x.square()).exp() / math.sqrt(2 * math.pi)
+    a[:, :1] *= below
+    return a
 
 
 def _attention(block: Block, a: Tensor) -> Tensor:
