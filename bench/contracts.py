@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import math
 import types
 import typing
@@ -115,12 +116,18 @@ def _expected(hint: Any, limits: Mapping[str, Any]) -> str:
     return " ".join([text, " and ".join(ranges)]) if ranges else text
 
 
+@functools.cache
+def _hints(cls: type) -> dict[str, Any]:
+    """The annotations of a class; worked out once, because a grid has thousands of its instances."""
+    return typing.get_type_hints(cls, include_extras=True)
+
+
 def check_options(value: Any, owner: str) -> None:
     """Check every field of a dataclass instance against its annotation and its `option` range.
 
     Raises InputError, for example "train.steps = 0: expected a whole number >= 1".
     """
-    hints = typing.get_type_hints(type(value), include_extras=True)
+    hints = _hints(type(value))
     for item in dataclasses.fields(value):
         given, limits = getattr(value, item.name), item.metadata
         good = _matches(given, hints[item.name])
@@ -181,6 +188,7 @@ class EvaluateConfig:
     n_samples: int = option(1000, at_least=2)
     metrics: str | list[str] = "fast"
     dependency_tolerance: float = option(1e-2, above=0)
+    dependency_series: int = option(500, at_least=1)  # the paper's n; sharp decoders cost about 50 ms per series
 
 
 @dataclass(frozen=True)

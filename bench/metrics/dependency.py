@@ -42,7 +42,6 @@ MAX_DEPTH = 14  # the shortest interval is 6e-5 long
 MAX_WIDTH = 64  # open intervals per series and level; beyond that the integrand is noise, and halving it is no help
 ROWS = 64  # series integrated together
 INTERVALS = 256  # intervals evaluated at once, NODES rows each
-MAX_SERIES = 500
 
 
 class DependencyMeasures(NamedTuple):
@@ -289,7 +288,7 @@ class Dependency(LatentMetric):
     `dependency_completeness_error` is the worst the measures' sum can be off; `dependency_unresolved` counts series
     per t. All means are over the resolved series only, and n is how many those are; z is a draw of the series' own
     posterior.
-    Shapes: the first 500 test series, coordinate t = 1..T. Unit: share of the state's change, signed. sd is over
+    Shapes: the first `evaluate.dependency_series` test series (500, the paper's n), coordinate t = 1..T. Unit: share of the state's change, signed. sd is over
     series.
     Errors: a t with no resolved series is undefined.
     Source: Li et al., arXiv:2405.14021, the dependency measures. Ours: adaptive quadrature, completeness reported.
@@ -305,8 +304,8 @@ class Dependency(LatentMetric):
     @torch.no_grad()
     def measure(self, evaluation: LatentEvaluation) -> list[Measurement]:
         """Four values for every t."""
-        z = own_latents(evaluation)[0, :MAX_SERIES]
-        series = evaluation.series[:MAX_SERIES]
+        n = evaluation.config.dependency_series
+        z, series = own_latents(evaluation)[0, :n], evaluation.series[:n]
         decoder = evaluation.model.decoder.single(0)
         found = _measures(decoder, z, series[:, :-1], evaluation.config.dependency_tolerance)
         rows = []
