@@ -288,8 +288,8 @@ class Dependency(LatentMetric):
     `dependency_completeness_error` is the worst the measures' sum can be off; `dependency_unresolved` counts series
     per t. All means are over the resolved series only, and n is how many those are; z is a draw of the series' own
     posterior.
-    Shapes: the first `evaluate.dependency_series` test series (500, the paper's n), coordinate t = 1..T. Unit: share of the state's change, signed. sd is over
-    series.
+    Shapes: the first `evaluate.dependency_series` test series (500, the paper's n), coordinate t = 1..T. Unit: share
+    of the state's change, signed. sd is over series.
     Errors: a t with no resolved series is undefined.
     Source: Li et al., arXiv:2405.14021, the dependency measures. Ours: adaptive quadrature, completeness reported.
     Blind to: a decoder that only detects noise in z; read it beside `nll_permuted - nll_own`.
