@@ -22,7 +22,8 @@ class NoLatent(Method):
 
     m_{t,0} = 0 for t >= 2 (h_1 is a constant: undefined there), and the NLL is the same under any z.
     Shapes: x (R, B, T, C); terms (R).
-    Source: a control of ours; an autoregressive model, as in Li et al. 2024, arXiv:2405.14021, prop. 3.1.
+    Source: what latent diffusion is after collapse, Li et al. 2024, arXiv:2405.14021, sec. 3.
+    Ours: the control itself; `latent_route: none` makes the same of any method.
     """
 
     latent_route: Literal["none"] = "none"
