@@ -24,7 +24,7 @@ import os
 import secrets
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -370,8 +370,10 @@ class Store:
                     self._index.done[run_id] = Done(status, attempt)
         return self._index.done
 
-    def _tables(self, folder: str, columns: Sequence[str] | None = None) -> list[pa.Table]:
-        """The tables of every part that counts; parts that vanish under the reader were compacted: look again."""
+    def _tables(
+        self, folder: str, columns: Sequence[str] | None = None, keep: Callable[[pa.Table], pa.Table] | None = None
+    ) -> list[pa.Table]:
+        """What `keep` leaves of every part that counts; parts that vanish meanwhile were compacted: look again."""
         for _ in range(5):
             parts, replaced = self._parts()
             names = list(parts)
@@ -379,7 +381,8 @@ class Store:
                 extra = (self.path / "metrics").glob(f"{_EVALUATED}*.parquet")
                 names += sorted(path.stem for path in extra if path.stem not in replaced)
             try:
-                return [table for name in names for table in self._table_of(folder, name, parts.get(name), columns)]
+                found = (table for name in names for table in self._table_of(folder, name, parts.get(name), columns))
+                return [keep(table) if keep else table for table in found]
             except FileNotFoundError:
                 continue
         raise InputError(f"{self.path}: changes faster than it can be read: try again")
@@ -399,13 +402,14 @@ class Store:
     def results(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """See `load_results`."""
         runs = _latest(_joined(self._tables("runs"), RUNS), self.path)
-        return runs.to_pandas(), _newest(_of_latest(_joined(self._tables("metrics"), _METRICS), runs)).to_pandas()
+        metrics = self._tables("metrics", keep=lambda table: _of_latest(table, runs))
+        return runs.to_pandas(), _newest(_frame(metrics, _METRICS))
 
     def curves(self) -> pd.DataFrame:
         """See `load_curves`."""
         attempts = self._tables("runs", ["run_id", "attempt"])
         runs = _latest(_joined(attempts, {"run_id": _TEXT, "attempt": _INT}), self.path)
-        return _of_latest(_joined(self._tables("curves"), _CURVES), runs).select(list(CURVES)).to_pandas()
+        return _frame(self._tables("curves", keep=lambda table: _of_latest(table, runs)), CURVES)
 
     # ---- compaction
 
@@ -592,21 +596,33 @@ def _latest(runs: pa.Table, path: Path) -> pa.Table:
 
 
 def _of_latest(rows: pa.Table, runs: pa.Table) -> pa.Table:
-    """The rows that belong to the latest attempt at their run."""
+    """The rows that belong to the latest attempt at their run; words as codes, because millions of rows share few."""
     latest = pc.take(runs["attempt"], pc.index_in(rows["run_id"], runs["run_id"]))
-    return rows.filter(pc.fill_null(pc.equal(rows["attempt"], latest), False))
+    rows = rows.filter(pc.fill_null(pc.equal(rows["attempt"], latest), False)).drop_columns(["attempt"])
+    for place, item in enumerate(rows.schema):
+        if item.type == _TEXT:
+            rows = rows.set_column(place, item.name, rows[item.name].dictionary_encode())
+    return rows
 
 
-def _newest(metrics: pa.Table) -> pa.Table:
+def _frame(tables: list[pa.Table], columns: Mapping[str, pa.DataType]) -> pd.DataFrame:
+    """The stated columns of many tables, one column at a time: all of them at once would need twice the memory."""
+    series = {}
+    for name, kind in columns.items():
+        if name != "attempt":
+            chunks = [chunk.cast(kind) for table in tables for chunk in table[name].chunks]
+            series[name] = pa.chunked_array(chunks, kind).to_pandas()
+            tables[:] = [table.drop_columns([name]) for table in tables]
+    return pd.DataFrame(series, copy=False)
+
+
+def _newest(metrics: pd.DataFrame) -> pd.DataFrame:
     """One row per key and the highest version of each (run, metric): added rows win over the stack's own."""
-    added = pc.any(metrics["added"]).as_py()
-    metrics = metrics.select(list(METRICS))
-    if not added:
+    added = metrics.pop("added")
+    if not added.any():
         return metrics
-    frame = metrics.to_pandas()
-    newest = frame.groupby(["run_id", "metric"])["version"].transform("max")
-    frame = frame[frame["version"] == newest].drop_duplicates(_KEY, keep="last")
-    return pa.Table.from_pandas(frame, schema=metrics.schema, preserve_index=False)
+    newest = metrics.groupby(["run_id", "metric"])["version"].transform("max")
+    return metrics[metrics["version"] == newest].drop_duplicates(_KEY, keep="last", ignore_index=True)
 
 
 def load_results(path: Path | str) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -62,6 +62,14 @@ def _fields(config: Any) -> dict[str, Any]:
     return {item.name: plain(getattr(config, item.name)) for item in dataclasses.fields(config)}
 
 
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
+
+
+@functools.lru_cache(maxsize=4096)
+def _block_json(config: Any) -> str:
+    return _canonical(_fields(config))
+
+
 @dataclass(frozen=True)
 class Run:
     """One method on one data set with one seed, every hyper-parameter resolved."""
@@ -107,8 +115,9 @@ class Run:
     @functools.cached_property
     def run_id(self) -> str:
         """The first 16 hexadecimal digits of the sha256 of `ingredients`."""
-        text = json.dumps(self.ingredients, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        own = {name: value for name, value in self.ingredients.items() if name not in _TRAINING_BLOCKS}
+        blocks = [_block_json(getattr(self, name)) for name in _TRAINING_BLOCKS] if self.kind == "method" else []
+        return hashlib.sha256("\n".join([_canonical(own), *blocks]).encode()).hexdigest()[:16]
 
     def build_method(self) -> Any:
         """The method with its hyper-parameters, ready to train."""
