@@ -6,13 +6,17 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.linalg import sqrtm
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
 from bench.contracts import Measurement, SampleEvaluation
 from bench.metrics.c2st import auc, folds
+from bench.metrics.context_fid import frechet, trained_encoder
+from bench.metrics.networks import Recurrent
 from bench.randomness import numpy_generator
 from bench.registry import METRICS
 
@@ -220,3 +224,94 @@ def test_manifold_is_the_definition_written_out() -> None:
     assert rows["recall"].value == np.mean(covered)
     assert rows["density"].value == pytest.approx(np.sum(inside) / (5 * 20))
     assert rows["coverage"].value == np.mean([any(row) for row in inside])
+
+
+def test_side_by_side_networks_are_independent_and_are_torchs_gru() -> None:
+    rng = np.random.default_rng(0)
+    network = Recurrent(rng, 3, 2, 5, 4)
+    x = torch.from_numpy(rng.standard_normal((3, 7, 6, 2))).float()
+    for k in range(3):
+        gru, output = torch.nn.GRU(2, 5, batch_first=True), torch.nn.Linear(5, 4)
+        with torch.no_grad():
+            gru.weight_ih_l0.copy_(network.from_input[k].T)
+            gru.weight_hh_l0.copy_(network.from_state[k].T)
+            gru.bias_ih_l0.copy_(network.input_bias[k, 0])
+            gru.bias_hh_l0.copy_(network.state_bias[k, 0])
+            output.weight.copy_(network.output[k].T)
+            output.bias.copy_(network.output_bias[k, 0])
+            torch.testing.assert_close(network(x)[k], output(gru(x[k])[0]), rtol=0, atol=1e-5)
+
+
+def test_discriminative_is_at_chance_on_one_law_and_certain_on_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.metrics.discriminative.STEPS", 40)
+    real, other = gaussian(0, 80, 6, 1), gaussian(1, 80, 6, 1)
+    assert measure("discriminative", real, other + 4)["discriminative"].value > 0.45
+    same = measure("discriminative", real, other)["discriminative"]
+    assert same.value < 0.2
+    assert same == measure("discriminative", real, other)["discriminative"]
+
+
+def test_timegan_variants_need_two_channels_and_rank_like_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.metrics.discriminative.TIMEGAN_STEPS", 300)
+    monkeypatch.setattr("bench.metrics.predictive.TIMEGAN_STEPS", 300)
+    for name in ("discriminative.timegan", "predictive.timegan"):
+        row = measure(name, gaussian(0, 20, 4, 1), gaussian(1, 20, 4, 1))[name]
+        assert row.status == "undefined"
+        assert "2 channels" in row.reason
+    real = gaussian(0, 60, 4, 4)
+    low, high = (measure("discriminative.timegan", real, gaussian(1, 60, 4, 4) + k) for k in (0, 4))
+    assert low["discriminative.timegan"].value + 0.2 < high["discriminative.timegan"].value
+    error = measure("predictive.timegan", real, gaussian(1, 60, 4, 4))["predictive.timegan"].value
+    last = np.float32(real)[:, 1:, 3]
+    best = np.abs(last - np.median(last)).mean() / np.ptp(np.float32(real)[:, :, 3])  # nothing to predict: the median
+    assert best < error < 1.3 * best
+
+
+def walk(seed: int, n: int, sign: float) -> np.ndarray:
+    x = gaussian(seed, n, 6, 1)
+    for t in range(1, 6):
+        x[:, t] = sign * 0.95 * x[:, t - 1] + 0.1 * x[:, t]
+    return x
+
+
+def test_predictive_knows_good_samples_from_bad(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.metrics.predictive.STEPS", 150)
+    reference, train = walk(0, 200, 1), walk(1, 400, 1)
+    good, bad = (
+        {row.name: row.value for row in METRICS["predictive"]().measure(evaluation(reference, samples, train))}
+        for samples in (walk(2, 200, 1), walk(2, 200, -1))
+    )
+    ideal = 0.1 * math.sqrt(2 / math.pi)  # E|.1 e|
+    assert good["predictive_real"] == pytest.approx(ideal, rel=0.25)
+    assert good["predictive"] == pytest.approx(ideal, rel=0.25)
+    assert bad["predictive"] > 4 * ideal
+    assert good["predictive_last"] == pytest.approx(np.abs(np.diff(np.float32(reference), axis=1)).mean(), rel=1e-5)
+
+
+def test_frechet_of_gaussians_in_closed_form() -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((2, 4, 4))
+    s_a, s_b = a @ a.T, b @ b.T
+
+    def sample(covariance: np.ndarray, mean: float) -> np.ndarray:
+        """1,000 rows with exactly this mean and covariance."""
+        x = rng.standard_normal((1000, 4))
+        x = (x - x.mean(axis=0)) @ np.linalg.inv(np.linalg.cholesky(np.cov(x, rowvar=False))).T
+        return mean + x @ np.linalg.cholesky(covariance).T
+
+    expected = 4 * 3.0**2 + np.trace(s_a + s_b - 2 * sqrtm(s_a @ s_b).real)
+    assert frechet(sample(s_a, 1), sample(s_b, 4)) == pytest.approx(expected, rel=1e-6)
+    assert frechet(sample(s_a, 0), sample(s_a, 0)) == pytest.approx(0, abs=1e-6)
+
+
+def test_context_fid_sees_the_context_and_keeps_its_encoder() -> None:
+    train = walk(0, 300, 1)
+    reference, same, other = walk(1, 200, 1), walk(2, 200, 1), walk(3, 200, -1)
+    values = [
+        METRICS["context_fid"]().measure(evaluation(reference, samples, train))[0].value
+        for samples in (reference, same, other, reference)
+    ]
+    assert values[0] == pytest.approx(0, abs=1e-6)
+    assert values[1] < 0.2 * values[2]
+    assert values[3] == values[0]
+    assert trained_encoder(np.float32(train)) is trained_encoder(np.float32(train))

@@ -38,7 +38,6 @@ class DiffusionInformation(LatentMetric):
     unit = "nats per value"
     direction = "none"
     source = "Li et al., arXiv:2405.14021; ours"
-    fast = False
 
     @torch.no_grad()
     def measure(self, evaluation: LatentEvaluation) -> list[Measurement]:
