@@ -429,7 +429,7 @@ def training(selection: Selection, groups: Sequence[Group], styles: Styles) -> l
                 slug(f"training {group.name}"),
                 "training",
                 f"Training curves: {group.name}",
-                f"Terms as the method minimises them (nats per series; the denoiser's mean squared error). Mean of "
+                f"Terms as they are minimised (nats per value; the denoiser's mean squared error). Mean of "
                 f"{_seeds([group])}, shaded: lowest to highest seed. The vertical axis leaves out the largest 3 %. "
                 f"{_note_on_choice([group])}".strip(),
                 f"Training terms of each method against the update on {group.name}.",

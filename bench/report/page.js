@@ -60,13 +60,13 @@
   form.addEventListener("submit", (event) => event.preventDefault());
   filter();
 
-  // A number leads to its runs: open what the link points to.
+  // A number leads to its runs: the link goes to a summary, which the browser focuses; open what it sums up.
   const open = () => {
     const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
-    if (target instanceof HTMLDetailsElement) {
-      target.removeAttribute("data-off");
-      target.open = true;
-      target.querySelector("summary").focus();
+    const details = target?.closest("details");
+    if (details) {
+      details.removeAttribute("data-off");
+      details.open = true;
       target.scrollIntoView();
     }
   };

@@ -166,9 +166,9 @@ def plain(value: Any) -> str:
     return "none" if value is None or value is pd.NA or value != value else str(value)
 
 
-def hyper_columns(runs: pd.DataFrame) -> list[str]:
-    """The columns of `runs` that are hyper-parameters."""
-    return [name for name in runs.columns if name not in RUN_COLUMNS and not name.startswith("version_")]
+def is_setting(column: str) -> bool:
+    """Whether a column of the runs table is a hyper-parameter."""
+    return column not in RUN_COLUMNS and not column.startswith("version_")
 
 
 def _missing(value: Any) -> bool:
@@ -218,7 +218,7 @@ def cells_of(selection: Selection) -> list[Cell]:
     ends = selection.metrics[selection.metrics["coordinate"] == ""]
     series = {(run, metric): int(n) for run, metric, n in zip(ends["run_id"], ends["metric"], ends["n"], strict=True)}
     varying: dict[str, list[str]] = {}
-    hyper = hyper_columns(runs)
+    hyper = [name for name in runs.columns if is_setting(name)]
     for label, same in runs.groupby("label", sort=False):
         varying[str(label)] = [name for name in hyper if same[name].astype(object).map(plain).nunique() > 1]
 
@@ -499,9 +499,10 @@ def recommendations(group: Group) -> list[str]:
         best = next(cell for cell in pool if places[cell.id].place == "best")
         ties = sum(standing.place == "tie" for standing in places.values())
         whose = f"{len(alive)} settings whose latent is alive" if alive else f"{len(cells)} settings (none is alive)"
+        value = with_interval(best.interval(column.metric))
         lines.append(
-            f"{group.name}, {label}: {best.variant}, the best mean {column.title} ({with_interval(best.interval(column.metric))}) "
-            f"of {whose}; {ties or 'none'} of the others cannot be told from it."
+            f"{group.name}, {label}: {best.variant}, the best mean {column.title} ({value}) of {whose}; "
+            f"{ties or 'none'} of the others cannot be told from it."
         )
     return lines
 

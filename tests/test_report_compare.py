@@ -1,0 +1,77 @@
+import pytest
+from report_data import frames, membership, quick_runs, run_row
+
+from bench import compare as verb
+from bench.contracts import InputError
+from bench.report.tables import select
+from bench.store import Store
+
+
+def side(runs, folder, shift=None, version=None):
+    frame, metrics, curves = frames(runs)
+    for metric, by_seed in (shift or {}).items():
+        for run in runs:
+            here = (metrics["run_id"] == run["run_id"]) & (metrics["metric"] == metric)
+            metrics.loc[here, "value"] += by_seed[run["seed"]]
+    if version:
+        metrics.loc[metrics["metric"] == version, "version"] = 2
+    return select(frame, metrics, curves, membership(runs), folder)
+
+
+def test_the_same_folder_is_identical(tmp_path):
+    runs = quick_runs(("energy",), seeds=2, shuffles=(False,))
+    found = verb.compare(side(runs, tmp_path), side(runs, tmp_path))
+    assert {change.word for change in found.changes} == {"identical"}
+    assert (found.notes, found.only_a, found.only_b) == ([], [], [])
+
+
+def test_what_changed_is_found_and_what_is_noise_is_not(tmp_path):
+    runs = [run_row("proposed", seed=seed) for seed in range(4)]
+    shift = {
+        "mmd2": [-0.010, -0.011, -0.009, -0.010],  # clearly better
+        "wasserstein": [0.4, -0.5, 0.3, -0.3],  # noise
+    }
+    found = verb.compare(side(runs, tmp_path), side(runs, tmp_path, shift))
+    words = {change.metric: change.word for change in found.changes}
+    assert words["mmd2"] == "lower in B"
+    assert words["wasserstein"] == "not resolved"
+    assert words["sliced_wasserstein"] == "identical"
+    change = next(change for change in found.changes if change.metric == "mmd2")
+    assert change.difference.mean == pytest.approx(-0.01)
+
+
+def test_differing_ingredients_versions_and_cells_are_named(tmp_path):
+    a = [run_row("proposed", seed=seed) for seed in (0, 1)]
+    b = [{**run_row("proposed", seed=seed, **{"train.steps": 1000.0}), "data_sha256": "ff" * 32} for seed in (0, 1)]
+    b += [run_row("kl_annealing")]
+    b[1]["status"] = "diverged"
+    found = verb.compare(side(a, tmp_path), side(b, tmp_path, version="mmd2"))
+    notes = "\n".join(found.notes)
+    for text in (
+        "mmd2: version 1 in A, 2 in B: not compared",
+        "train.steps: 500 in A, 1000 in B: energy · lstm: proposed",
+        "the data differ",
+        "ok 2/2 in A, diverged 1/2, ok 1/2 in B",
+    ):
+        assert text in notes
+    assert [verb.name_of(key) for key in found.only_b] == ["energy · lstm: kl_annealing"]
+    assert "mmd2" not in {change.metric for change in found.changes}
+    assert {change.word for change in found.changes} <= {"one shared seed", "identical"}
+
+
+def test_command(tmp_path, capsys):
+    for name, seeds in (("a", 2), ("b", 3)):
+        runs = [run_row("proposed", seed=seed) for seed in range(seeds)]
+        store = Store(tmp_path / name)
+        store.prepare()
+        _, metrics, _ = frames(runs)
+        store.write_part("part", runs, metrics.to_dict("records"))
+        store.write_membership("quick", {run["run_id"]: "proposed" for run in runs})
+    assert verb.main([str(tmp_path / "a"), str(tmp_path / "b")]) == 0
+    out = capsys.readouterr().out
+    assert "identical" in out
+    assert "alive 2/2 in A, alive 3/3 in B" in out
+    assert verb.main([str(tmp_path / "a"), str(tmp_path / "b"), "--all"]) == 0
+    assert "energy · lstm: proposed  mmd2" in capsys.readouterr().out
+    with pytest.raises(InputError, match="nowhere: no results there"):
+        verb.main([str(tmp_path / "a"), str(tmp_path / "nowhere")])

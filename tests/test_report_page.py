@@ -1,0 +1,425 @@
+import ast
+import csv
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from report_data import FACTS, REFERENCES, frames, grid_runs, membership, quick_runs, run_row, selection
+from safetensors.numpy import save_file
+
+import bench.report.page
+from bench.contracts import InputError
+from bench.report import __main__ as report_command
+from bench.report import figures
+from bench.report.page import build, latex, markdown, tex, write
+from bench.report.tables import cells_of, groups_of, select
+from bench.store import Store
+
+MADE = "2026-11-23T17:00:00+00:00"
+VOID = {"meta", "link", "input", "br", "img", "hr", "path", "use", "circle", "rect", "line"}
+
+
+class Page(HTMLParser):
+    """Checks that tags close in order, ids are unique and links inside the page arrive; keeps the text."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.open, self.ids, self.links, self.fetched, self.text = [], [], [], [], []
+        self.feed(html)
+        assert not self.open, f"never closed: {self.open}"
+        assert len(self.ids) == len(set(self.ids))
+        assert not {link for link in self.links if link.startswith("#") and link[1:] not in self.ids}
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        if tag not in VOID:
+            self.open.append(tag)
+        if "id" in attrs:
+            self.ids.append(attrs["id"])
+        if tag == "a":
+            self.links.append(attrs["href"])
+        self.fetched += [value for key, value in attrs.items() if key in ("src", "srcset", "action", "data", "poster")]
+
+    def handle_startendtag(self, tag, attrs):
+        if "id" in dict(attrs):
+            self.ids.append(dict(attrs)["id"])
+
+    def handle_endtag(self, tag):
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if not self.open or self.open[-1] not in ("script", "style"):
+            self.text.append(data)
+
+    @property
+    def words(self):
+        return " ".join(" ".join(self.text).split())
+
+
+def rendered(runs, out, pictures=True, **words):
+    """A report and its checked page; most tests do without the pictures, which take nearly all the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        if not pictures:
+            patch.setattr(bench.report.page, "all_pictures", lambda *_: [])
+        return _rendered(runs, out, **words)
+
+
+def _rendered(runs, out, **words):
+    report = build(selection(runs, out, **words), FACTS, made=MADE)
+    page = write(report, out)
+    return report, Page(page.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory):
+    out = tmp_path_factory.mktemp("quick")
+    small_grid = [run for run in grid_runs(seeds=2) if run["diffusion.L"] == 250 and run["gamma"] == 1]
+    return out, *rendered(quick_runs(("energy",), seeds=2) + small_grid, out)
+
+
+def test_page_stands_alone(quick):
+    out, _, page = quick
+    html = (out / "index.html").read_text(encoding="utf-8")
+    assert page.fetched == []
+    assert set(re.findall(r"https?://[^\s\"'<]+", html)) <= {
+        "http://www.w3.org/1999/xlink",
+        "http://www.w3.org/2000/svg",
+    }
+    assert "default-src 'none'" in html
+    assert "url(" not in html.replace('="url(#', "").replace(": url(#", "")
+
+
+def test_page_says_what_it_must(quick):
+    _, _, page = quick
+    for text in (
+        "a quick look, not for conclusions",
+        "Floors and controls",
+        "floor_shift",
+        "collapsed 2/2",
+        "alive 2/2",
+    ):
+        assert text in page.words
+    assert "python -m bench.replay" in page.words
+    assert {link for link in page.links if link.startswith("#cell-")}
+
+
+def test_files_beside_the_page(quick):
+    out, report, page = quick
+    for link in page.links:
+        if not link.startswith("#"):
+            assert (out / link).is_file(), link
+    for picture in report.pictures:
+        assert (out / "figures" / f"{picture.name}.png").read_bytes().startswith(b"\x89PNG")
+        assert f"figures/{picture.name}.png" in (out / "report.md").read_text(encoding="utf-8")
+    with (out / "tables" / "runs.csv").open(encoding="utf-8") as file:
+        assert len(list(csv.DictReader(file))) == len(report.selection.runs)
+
+
+def test_figures_carry_their_labels_and_captions(quick):
+    _, report, _ = quick
+    by_name = {picture.name: picture for picture in report.pictures}
+    dependency = by_name["dependency-energy-lstm"]
+    for text in ("series time t (steps)", "ordered", "time shuffled", "latent_diffusion", "proposed + skip"):
+        assert text in dependency.svg
+    assert "n = 500 series and 2 seeds" in dependency.caption
+    assert "95 % interval over seeds" in dependency.caption
+    assert "NLL (nats per value)" in by_name["likelihoods-energy-lstm"].svg
+    assert {picture.section for picture in report.pictures} >= {"dependency", "grids", "over-training", "training"}
+    assert all(picture.alt and picture.title and picture.caption for picture in report.pictures)
+
+
+def test_bars_can_be_the_papers():
+    chosen = selection(quick_runs(("energy",), 1, (False,), ("proposed",)))
+    groups = groups_of(cells_of(chosen), FACTS)
+    (picture,) = figures.dependency(chosen, groups, figures.Styles(["proposed"]), "series")
+    assert "3 standard deviations over series" in picture.caption
+
+
+def test_rendering_again_is_the_same_and_removes_what_is_gone(tmp_path):
+    runs = quick_runs(("energy",), 1, (False,), ("proposed",))
+    rendered(runs, tmp_path)
+    first = {path.name: path.read_bytes() for path in tmp_path.rglob("*.*")}
+    (tmp_path / "figures" / "mine.png").write_bytes(b"a user's own file")
+    rendered(runs, tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.rglob("*.*") if path.name != "mine.png"} == first
+    rendered([], tmp_path)
+    assert [path.name for path in (tmp_path / "figures").iterdir()] == ["mine.png"]
+
+
+def test_golden_table(tmp_path):
+    """Text of one table from fixed numbers, to the letter."""
+    runs = [run_row(label, seed=seed) for seed in (0, 1, 2) for label in ("latent_diffusion", "proposed")]
+    runs += [run_row("floor_shift", seed=seed, kind="reference") for seed in (0, 1, 2)]
+    frame, metrics, curves = frames(runs)
+    fixed = {
+        ("latent_diffusion", "sliced_wasserstein"): [0.30, 0.31, 0.32],
+        ("proposed", "sliced_wasserstein"): [0.20, 0.21, 0.22],
+        ("floor_shift", "sliced_wasserstein"): [0.13, 0.13, 0.13],
+        ("latent_diffusion", "mmd2"): [0.010, 0.030, 0.020],
+        ("proposed", "mmd2"): [0.015, 0.010, 0.020],
+    }
+    for (label, metric), values in fixed.items():
+        for seed, value in enumerate(values):
+            run = next(r["run_id"] for r in runs if r["label"] == label and r["seed"] == seed)
+            metrics.loc[(metrics["run_id"] == run) & (metrics["metric"] == metric), "value"] = value
+    kept = metrics["metric"].isin(["sliced_wasserstein", "mmd2", "nll_own", "nll_permuted"]) & (
+        metrics["train_step"] < 0
+    )
+    chosen = select(frame, metrics[kept], curves[:0], membership(runs), tmp_path)
+    write(build(chosen, FACTS, made=MADE), tmp_path)
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    table = "\n".join(line for line in text.splitlines() if line.startswith("| "))
+    assert table == (Path(__file__).parent / "golden_report.txt").read_text(encoding="utf-8").rstrip("\n")
+
+
+# ---------------------------------------------------------------- awkward results
+
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "quotes \" and ' & ampersands",
+    "名前 ünïcode \u202e",
+    "x" * 200,
+    "$\\frac{a$ | `code` [link](http://e.vil) *_",
+    "{{ 7 * 7 }}{% endif %}",
+    "../../etc/passwd",
+    "line\nbreak\x00\x1b",
+]
+
+
+def test_hostile_names_are_text(tmp_path):
+    runs = [run_row(name, dataset=HOSTILE[0], backbone=HOSTILE[1], note=name) for name in HOSTILE]
+    runs += [run_row(HOSTILE[2], dataset=name, backbone=HOSTILE[7], status="failed") for name in HOSTILE]
+    runs[0] = {**runs[0], "status": "failed", "reason": HOSTILE[0], "traceback": HOSTILE[0]}
+    _, page = rendered(runs, tmp_path, name=HOSTILE[0], description=HOSTILE[1])
+    html = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert "<script>alert" not in html
+    assert HOSTILE[0] in page.words
+    assert HOSTILE[5] in page.words
+    assert html.count("<script>") == 1
+    assert all(path.resolve().is_relative_to(tmp_path) for path in tmp_path.rglob("*"))
+    assert all(len(path.name) < 120 for path in tmp_path.rglob("*"))
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "<script>" not in text.replace("\\<script\\>", "")
+    lengths = {line.count(" | ") for line in text.splitlines() if line.startswith("| \\<script")}
+    assert len(lengths) <= 2
+    for path in (tmp_path / "tables").glob("*.tex"):
+        check_latex(path.read_text(encoding="utf-8"))
+
+
+def test_nothing_at_all(tmp_path):
+    report, page = rendered([], tmp_path, pictures=False)
+    assert report.groups == []
+    assert "There are no finished runs to speak of." in page.words
+    assert "Nothing to compare" in page.words
+
+
+def test_one_run(tmp_path):
+    _, page = rendered([run_row("proposed")], tmp_path, pictures=False)
+    assert "No floors or controls were measured." in page.words
+    assert "One seed: no interval" in page.words
+    assert " ± " not in page.words.replace("seeds ± half", "")
+
+
+def test_all_failed(tmp_path):
+    runs = [run_row("proposed", seed=seed, status=status) for seed, status in enumerate(("failed", "oom", "timeout"))]
+    report, page = rendered(runs, tmp_path, pictures=False)
+    assert "3 runs did not end ok" in page.words
+    assert "own NLL above the marginal's" in page.words
+    assert "latent not measured: proposed" in page.words.lower()
+    assert [about.about for about in report.answer] == ["energy · lstm", "All runs"]
+
+
+def test_missing_metrics(tmp_path):
+    runs = [run_row("proposed", seed=seed) for seed in (0, 1)]
+    frame, metrics, curves = frames(runs)
+    few = metrics[metrics["metric"].isin(["nll_own"]) & (metrics["train_step"] < 0)].copy()
+    few.loc[few.index[0], ["value", "status", "reason"]] = [np.nan, "failed", "ValueError: no <b>"]
+    chosen = select(frame, few, curves[:0], membership(runs), tmp_path)
+    page = Page(write(build(chosen, FACTS, made=MADE), tmp_path).read_text(encoding="utf-8"))
+    for text in (
+        "No sample metric was measured.",
+        "ValueError: no <b>",
+        "No training curves were recorded.",
+        "No samples",
+    ):
+        assert text in page.words
+    empty = select(frame, metrics[:0], curves[:0], membership(runs), tmp_path)
+    page = Page(write(build(empty, FACTS, made=MADE), tmp_path).read_text(encoding="utf-8"))
+    assert "Latent not measured: proposed" in page.words
+
+
+def test_samples_page(tmp_path):
+    runs = [run_row(label) for label in ("latent_diffusion", "proposed")]
+    rng = np.random.default_rng(0)
+    for run in runs:
+        folder = tmp_path / "models" / run["run_id"]
+        folder.mkdir(parents=True)
+        arrays = {name: rng.normal(size=(30, 12, 2)).astype(np.float32) for name in ("samples", "real")}
+        save_file(arrays, folder / "samples.safetensors")
+    report, _ = rendered(runs, tmp_path, pictures=False)
+    titles = [picture.title for picture in report.pictures_of("samples")]
+    assert titles == [
+        "Real and generated windows: energy · lstm",
+        "Principal components: energy · lstm",
+        "Marginals and autocorrelation: energy · lstm",
+    ]
+    (tmp_path / "models" / runs[0]["run_id"] / "samples.safetensors").write_bytes(b"cut short")
+    report, _ = rendered(runs, tmp_path, pictures=False)
+    assert "latent_diffusion" not in report.pictures_of("samples")[0].svg
+
+
+def test_ranks_need_data_sets(tmp_path):
+    names = [f"set{k}" for k in range(5)]
+    report, page = rendered(quick_runs(names, seeds=1, shuffles=(False,)), tmp_path, pictures=False)
+    assert {test.n_datasets for _, test in report.ranks} == {5}
+    assert "Ranks by sliced W. over 5 data sets" in page.words
+    report, page = rendered(quick_runs(names[:4], seeds=1, shuffles=(False,)), tmp_path, pictures=False)
+    assert report.pictures_of("comparison") == []
+    assert "Friedman" in page.words
+    report, page = rendered(quick_runs(names[:2], seeds=1, shuffles=(False,)), tmp_path, pictures=False)
+    assert report.ranks == []
+
+
+# ---------------------------------------------------------------- LaTeX and Markdown
+
+
+def check_latex(text):
+    """A small parser of what we write: balanced groups, mathematics closed per cell, as many columns in every row."""
+    lines = [line for line in text.splitlines() if not line.startswith("%")]
+    assert lines[0].startswith(r"\begin{tabular}{")
+    assert lines[-1] == r"\end{tabular}"
+    columns = len(lines[0][len(r"\begin{tabular}{") : -1])
+    for line in lines[1:-1]:
+        if line in (r"\toprule", r"\midrule", r"\bottomrule"):
+            continue
+        assert line.endswith(r" \\")
+        cells = re.split(r"(?<!\\)&", line[: -len(r" \\")])
+        assert len(cells) == columns
+        for cell in cells:
+            depth = 0
+            for token in re.findall(r"\\.|[{}]", cell):
+                depth += {"{": 1, "}": -1}.get(token, 0)
+                assert depth >= 0
+            assert depth == 0
+            assert len(re.findall(r"(?<!\\)\$", cell)) % 2 == 0
+            outside = re.sub(r"\$[^$]*\$", "", re.sub(r"\\[\\&%$#_{}]|\\[a-zA-Z]+\{?", "", cell))
+            assert not re.search(r"[#%_^~<>]", outside)
+
+
+def test_latex_marks_best_and_second():
+    (group,) = groups_of(cells_of(selection(quick_runs(("energy",), 3, (False,)))), FACTS)
+    text = latex(group)
+    check_latex(text)
+    assert text.count(r"\textbf{") == len(group.quality)
+    assert text.count(r"\underline{") == len(group.quality)
+    best = next(line for line in text.splitlines() if line.startswith("proposed + skip"))
+    assert r"\textbf{\boldmath$0.18" in best
+    assert text.count(r"\midrule") == 2
+    assert all(tex(name) in text for name in REFERENCES)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_escapes_leave_no_syntax(name):
+    check_latex("\\begin{tabular}{l}\n" + tex(name).replace("\n", " ") + " \\\\\n\\end{tabular}")
+    assert not re.search(r"(?<!\\)[|<`*\[]|\n", markdown(name))
+
+
+# ---------------------------------------------------------------- the command
+
+
+@pytest.fixture
+def results(tmp_path):
+    runs = quick_runs(("energy",), seeds=1, shuffles=(False,))
+    folder = tmp_path / "results"
+    store = Store(folder)
+    store.prepare()
+    _, metrics, curves = frames(runs)
+    store.write_part("part", runs, metrics.to_dict("records"), curves.to_dict("records"))
+    labels = {run["run_id"]: run["label"] for run in runs}
+    store.write_membership("first", dict(list(labels.items())[:1]), "the first", "python -m bench.run")
+    store.write_membership("second", labels, "the second", "python -m bench.run")
+    return folder
+
+
+def test_command_renders_the_sweep_written_last(results, capsys):
+    assert report_command.main(["--results", str(results)]) == 0
+    out = capsys.readouterr().out
+    assert "second: 9 ok. Report:" in out
+    page = Page((results / "report" / "index.html").read_text(encoding="utf-8"))
+    assert "the second" in page.words
+    assert "not registered" not in page.words.lower()
+
+
+@pytest.fixture
+def no_pictures(monkeypatch):
+    monkeypatch.setattr(bench.report.page, "all_pictures", lambda *_: [])
+
+
+def test_command_renders_a_named_sweep_elsewhere(results, tmp_path, no_pictures):
+    assert report_command.main(["--results", str(results), "--sweep", "first", "--out", str(tmp_path / "there")]) == 0
+    assert "the first" in (tmp_path / "there" / "report.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--sweep", "secnd"], "--sweep secnd: no such sweep in .*did you mean 'second'"),
+        (["--results", "nowhere"], "--results nowhere: no results there"),
+        (["--bars", "sd"], "--bars: invalid choice"),
+        (["--every", "0"], "--every 0: expected a number of seconds > 0"),
+        (["--nonsense"], "unrecognized arguments"),
+    ],
+)
+def test_command_says_what_is_wrong(results, words, message):
+    with pytest.raises(InputError, match=message) as caught:
+        report_command.main([*([] if "--results" in words else ["--results", str(results)]), *words])
+    assert "\n" not in str(caught.value)
+
+
+def test_watch_renders_when_results_arrive(results, monkeypatch, capsys, no_pictures):
+    more = [run_row("proposed", seed=7)]
+    naps = []
+
+    def nap(_):
+        naps.append(1)
+        if len(naps) == 2:
+            Store(results).write_part("later", more)
+            Store(results).write_membership("third", {more[0]["run_id"]: "proposed"})
+        if len(naps) == 4:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(report_command.time, "sleep", nap)
+    with pytest.raises(KeyboardInterrupt):
+        report_command.main(["--results", str(results), "--watch"])
+    lines = [line for line in capsys.readouterr().out.splitlines() if "Report:" in line]
+    assert [line.split(":")[0] for line in lines] == ["second", "third"]
+
+
+def test_report_never_imports_torch():
+    for path in Path(bench.report.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not [name for name in names if name.split(".")[0] == "torch"], path.name
+
+
+@pytest.mark.slow
+def test_a_thousand_runs_render_in_time(tmp_path):
+    import time
+
+    runs = [
+        run_row(label, dataset, seed, shuffle)
+        for label in [*(f"method {k}" for k in range(10)), *REFERENCES][:10]
+        for dataset in ("energy", "regimes", "sines", "ar1", "retail")
+        for shuffle in (False, True)
+        for seed in range(10)
+    ]
+    chosen = selection(runs, tmp_path)
+    began = time.process_time()
+    page = write(build(chosen, FACTS, made=MADE), tmp_path)
+    assert time.process_time() - began < 20
+    assert page.stat().st_size < 5e6

@@ -1,0 +1,188 @@
+import math
+
+import pandas as pd
+import pytest
+from report_data import FACTS, frames, grid_runs, membership, quick_runs, run_row, selection
+
+from bench.report.statistics import Interval, interval
+from bench.report.tables import (
+    answer,
+    cells_of,
+    collapse_began,
+    counted,
+    groups_of,
+    long_table,
+    number,
+    recommendations,
+    select,
+    ties_text,
+    wide_table,
+    with_interval,
+)
+
+NAN = math.nan
+
+
+def grouped(runs, **words):
+    chosen = selection(runs, **words)
+    return chosen, groups_of(cells_of(chosen), FACTS)
+
+
+def test_cells_are_what_differs_by_seed_only():
+    cells = cells_of(selection(quick_runs(("energy",), seeds=3, shuffles=(False,))))
+    methods = [cell for cell in cells if cell.kind == "method"]
+    assert [cell.label for cell in methods] == ["latent_diffusion", "kl_annealing", "proposed", "proposed + skip"]
+    assert all(sorted(cell.seeds.values()) == [0, 1, 2] and not cell.settings for cell in cells)
+    assert len(cells) == 4 + 5
+
+
+def test_settings_that_vary_make_cells_and_name_them():
+    runs = [run_row("proposed", seed=seed, N=N, note="same") for seed in (0, 1) for N in (100.0, 10.0)]
+    cells = cells_of(selection(runs))
+    assert [cell.name for cell in cells] == ["proposed (N = 10)", "proposed (N = 100)"]  # by value, not as text
+    assert [cell.ok for cell in cells] == [2, 2]
+
+
+def test_values_come_by_seed_with_what_is_derived_from_them():
+    chosen = selection(quick_runs(("energy",), seeds=2, shuffles=(False,)))
+    cell = next(cell for cell in cells_of(chosen) if cell.label == "proposed")
+    own, permuted = cell.values["nll_own"], cell.values["nll_permuted"]
+    assert cell.values["nll_gap"] == {seed: permuted[seed] - own[seed] for seed in (0, 1)}
+    run = next(run for run, seed in cell.seeds.items() if seed == 1)
+    curve = chosen.metrics[(chosen.metrics["run_id"] == run) & (chosen.metrics["metric"] == "dependency_global")]
+    assert cell.values["dependency_end"][1] == curve.set_index("index")["value"][12]
+    assert cell.series["nll_own"] == 500
+
+
+def test_only_the_newest_version_of_a_metric_and_the_mean_of_its_repeats():
+    runs, metrics, curves = frames([run_row("proposed")])
+    own = metrics[(metrics["metric"] == "mmd2")]
+    newer = pd.concat(
+        [own.assign(version=2, value=4.0, metric_seed=0), own.assign(version=2, value=6.0, metric_seed=1)]
+    )
+    chosen = select(runs, pd.concat([metrics, newer]), curves, None, selection([]).folder)
+    (cell,) = cells_of(chosen)
+    assert cell.values["mmd2"] == {0: 5.0}
+
+
+def test_a_sweep_shows_its_runs_only_and_says_what_is_pending():
+    runs = [run_row("proposed", seed=seed) for seed in range(3)]
+    sweep = membership(runs[:2])._replace(runs={runs[0]["run_id"]: "mine", "f" * 16: "mine"})
+    chosen = select(*frames(runs), sweep, selection([]).folder)
+    assert chosen.runs["label"].tolist() == ["mine"]
+    assert chosen.pending == 1
+    assert set(chosen.metrics["run_id"]) == {runs[0]["run_id"]}
+    assert "1 runs of this sweep have not finished yet." in answer([], chosen)[0].sentences
+
+
+def test_standings_are_found_per_table():
+    _, (group,) = grouped(quick_runs(("energy",), seeds=3, shuffles=(False,)))
+    assert group.best("sliced_wasserstein").label == "proposed + skip"
+    assert {c.label for c in group.references} == {
+        "floor_noise",
+        "floor_shift",
+        "constant_mean",
+        "gaussian_fit",
+        "time_shuffled",
+    }
+    assert group.floor("sliced_wasserstein").n == 3
+    assert group.n_of("sliced_wasserstein") == "500"
+    assert [c.metric for c in group.quality] == ["sliced_wasserstein", "wasserstein", "mmd2"]
+    assert ties_text(group, group.quality[0]).startswith("best mean: proposed + skip, 0.1")
+
+
+def test_verdicts_and_illusions_are_counted_over_seeds():
+    _, groups = grouped(quick_runs(("energy",), seeds=3))
+    ordered, shuffled = groups
+    of = {cell.label: cell for cell in ordered.cells}
+    assert counted(of["latent_diffusion"].verdicts) == "collapsed 3/3"
+    assert counted(of["proposed"].verdicts) == "alive 3/3"
+    assert counted(of["proposed"].illusions) == "-"  # ordered data
+    of = {cell.label: cell for cell in shuffled.cells}
+    assert counted(of["latent_diffusion"].illusions) == "yes 3/3"
+    assert counted(of["proposed + skip"].illusions) == "no 3/3"
+    assert counted(of["proposed"].illusions) == "-"  # a local dependency that the likelihood may have earned
+
+
+def test_failed_runs_count_and_give_no_numbers():
+    runs = [run_row("proposed", seed=0), run_row("proposed", seed=1, status="diverged")]
+    _, (group,) = grouped(runs)
+    (cell,) = group.cells
+    assert (cell.ok, len(cell.seeds)) == (1, 2)
+    assert set(cell.values["mmd2"]) == {0}
+    assert wide_table(group)["seeds"].tolist() == ["1/2"]
+
+
+def test_one_seed_is_never_resolved():
+    chosen, groups = grouped(quick_runs(("energy",), seeds=1, shuffles=(False,)))
+    said = answer(groups, chosen)
+    text = " ".join(sentence for about in said for sentence in about.sentences)
+    assert "fewer than two shared seeds" in text
+    assert "every other is worse" not in text
+    assert "One seed" in text
+    assert "±" not in text
+
+
+def test_recommendation_is_the_best_of_those_alive():
+    _, (group,) = grouped(grid_runs())
+    (line,) = recommendations(group)
+    assert "N = 50" in line
+    assert "of 24 settings whose latent is alive" in line
+
+
+def test_when_the_latent_fell_silent():
+    runs = [run_row("proposed", seed=seed) for seed in (0, 1)]
+    chosen = selection(runs)
+    rows = []
+    for run, gaps in zip(runs, ([0.0, 0.5, 0.5, 0.01, 0.0], [0.0, 0.0, 0.0, 0.0, 0.0]), strict=True):
+        for step, gap in enumerate(gaps):
+            for metric, value in (("nll_own", 1.0), ("nll_permuted", 1.0 + gap)):
+                row = {"run_id": run["run_id"], "metric": metric, "train_step": step}
+                rows.append({**row, "coordinate": "", "value": value})
+    history = pd.DataFrame(rows)
+    found = collapse_began(select_with(chosen, history), groups_of(cells_of(chosen), FACTS))
+    assert found == [
+        "energy · lstm, proposed: the latent never informed x at any check in 1 and fell silent for good at update 3 "
+        "in 1 of 2 runs."
+    ]
+
+
+def select_with(chosen, history):
+    import dataclasses
+
+    return dataclasses.replace(chosen, history=history)
+
+
+def test_long_table_holds_every_number_with_its_interval():
+    _, groups = grouped(quick_runs(("energy",), seeds=3, shuffles=(False,)))
+    table = long_table(groups)
+    row = table[(table["label"] == "proposed") & (table["metric"] == "mmd2")].iloc[0]
+    cell = next(cell for cell in groups[0].cells if cell.label == "proposed")
+    found = interval(list(cell.values["mmd2"].values()))
+    assert (row["mean"], row["low"], row["high"], row["seeds"]) == (found.mean, found.low, found.high, 3)
+    assert not table.duplicated(["dataset", "shuffle", "backbone", "label", "setting", "metric"]).any()
+
+
+@pytest.mark.parametrize(
+    ("value", "half", "text"),
+    [
+        (0.17234, 0.01512, "0.172"),
+        (5.8712, 0.4, "5.87"),
+        (41000.0, NAN, "41000"),
+        (0.0, NAN, "0"),
+        (-0.00213, NAN, "-0.00213"),
+        (1.41, 6e-16, "1.41"),
+        (2.5e9, NAN, "2.50e+09"),
+        (NAN, NAN, "-"),
+        (math.inf, NAN, "-"),
+    ],
+)
+def test_numbers_are_as_precise_as_they_deserve(value, half, text):
+    assert number(value, half) == text
+
+
+def test_intervals_read_as_they_are():
+    assert with_interval(interval([0.16, 0.18])) == "0.17 ± 0.13"
+    assert with_interval(interval([0.16])) == "0.160"
+    assert with_interval(Interval(0.5, 0.4, 0.9, 0.1, 12)) == "0.50 [0.40, 0.90]"
+    assert with_interval(interval([])) == "-"
