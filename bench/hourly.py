@@ -31,9 +31,9 @@ class HourlyMeans:
         np.add.at(self._count, place, np.uint16(1))
 
     def means(self) -> np.ndarray:
-        """(rows, C), NaN where nothing was measured."""
+        """(rows, C), NaN where nothing was measured; the end of adding, since the sums are divided in place."""
         with np.errstate(invalid="ignore"):
-            return self._sum / self._count
+            return np.divide(self._sum, self._count, out=self._sum)
 
 
 def within(values: np.ndarray, low: np.ndarray | float, high: np.ndarray | float) -> np.ndarray:

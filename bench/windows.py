@@ -81,19 +81,14 @@ def make_splits(recordings: Recordings, spec: DatasetSpec, seed: int) -> Splits:
                 f"expected at least one piece of a whole window (T = {window})"
             )
 
-    observed = np.concatenate(parts["train"])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a channel without any observed value is refused below
-        median = np.nanmedian(observed, axis=0)
-    if np.isnan(median).any():
-        empty = recordings.channels[int(np.flatnonzero(np.isnan(median))[0])]
-        raise InputError(f"{owner}: channel '{empty}' has no value in the training rows, expected some")
+    median = _medians(parts["train"], recordings.channels, owner)
     filled = {name: [_fill(piece, median) for piece in pieces] for name, pieces in parts.items()}
 
     rows = np.concatenate(filled["train"])
     mean, scale = rows.mean(axis=0), rows.std(axis=0)
     constant = (np.ptp(rows, axis=0) == 0) | (scale == 0)
     scale[constant] = 1.0
+    del rows, parts  # large where the data are
     for channel in np.flatnonzero(constant):
         warnings.warn(
             f"{owner}: channel '{recordings.channels[channel]}' is constant in the training rows; kept with scale 1",
@@ -166,6 +161,18 @@ def cut_windows(rows: np.ndarray, window: int, stride: int) -> np.ndarray:
         return np.empty((0, window, rows.shape[1]), dtype=rows.dtype)
     view = np.lib.stride_tricks.sliding_window_view(rows, window, axis=0)[::stride]
     return np.ascontiguousarray(view.transpose(0, 2, 1))
+
+
+def _medians(pieces: Sequence[np.ndarray], channels: Sequence[str], owner: str) -> np.ndarray:
+    """The median of the observed values of each channel, (C,). Raises InputError for a channel without any."""
+    medians = np.empty(len(channels))
+    for number, channel in enumerate(channels):
+        values = np.concatenate([piece[:, number] for piece in pieces])
+        values = values[~np.isnan(values)]
+        if not len(values):
+            raise InputError(f"{owner}: channel '{channel}' has no value in the training rows, expected some")
+        medians[number] = np.median(values, overwrite_input=True)
+    return medians
 
 
 def _fill(rows: np.ndarray, median: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ import rich.console
 import rich.progress
 
 from bench.contracts import Dataset, InputError, Recordings, Unavailable, nearest, option
-from bench.files import as_times, extract, places, read_text
+from bench.files import as_numbers, as_times, extract, places, read_text
 from bench.hourly import HourlyMeans, stay_recordings, within
 from bench.registry import register_dataset
 
@@ -130,16 +130,20 @@ class MIMIC(Dataset):
             hours = (batch["charttime"].to_numpy() - begin[stay]) / np.timedelta64(1, "h")
             means.add(stay, hours, number, _in_units(batch["valuenum"].to_numpy(), number, sources))
         measured = means.means()
+        owner = np.repeat(np.arange(len(stays), dtype=np.int32), means.lengths)
         columns: dict[str, np.ndarray] = {}
-        for number, source in enumerate(sources):
-            best = columns.get(source.channel)
-            column = measured[:, number]
-            columns[source.channel] = column if best is None else np.where(np.isnan(best), column, best)
-        rows = stays.loc[stays.index.repeat(stays["hours"]), ["subject", "stay"]].reset_index(drop=True)
-        rows["hour"] = rows.groupby("stay", sort=False).cumcount()
-        rows = rows.assign(**columns)
-        heard = rows["HR"].notna().groupby(rows["stay"]).transform("sum")
-        return rows.loc[heard >= self.window, ["subject", "stay", "hour", *self.channels]].reset_index(drop=True)
+        for source, column in zip(sources, measured.T, strict=True):
+            known = columns.setdefault(source.channel, column)
+            known[np.isnan(known)] = column[np.isnan(known)]
+        heard = np.bincount(owner, weights=~np.isnan(columns["HR"]), minlength=len(stays))
+        kept = (heard >= self.window)[owner]
+        first = np.cumsum(means.lengths) - means.lengths
+        table = {
+            "subject": stays["subject"].to_numpy()[owner[kept]],
+            "stay": stays["stay"].to_numpy()[owner[kept]],
+            "hour": np.flatnonzero(kept) - first[owner[kept]],
+        }
+        return pd.DataFrame({**table, **{name: columns[name][kept] for name in self.channels}})
 
 
 def _in_units(values: np.ndarray, number: np.ndarray, sources: Sequence[Source]) -> np.ndarray:
@@ -187,7 +191,8 @@ def _stays(path: Path, most: int) -> pd.DataFrame:
     stays = stays.dropna().reset_index(drop=True)
     for name in ("intime", "outtime"):
         stays[name] = as_times(stays[name], path)
-    stays["stay"] = stays["stay"].astype("int64")
+    for name in ("subject", "stay"):
+        stays[name] = as_numbers(stays[name], path).astype("int64")
     seconds = (stays["outtime"] - stays["intime"]).dt.total_seconds().to_numpy()
     hours = np.ceil(seconds / 3600).astype(np.int64)
     return stays.assign(hours=np.minimum(hours, most))[hours > 0].reset_index(drop=True)
