@@ -8,11 +8,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bench.contracts import Draws, Model, PerRun, Posterior, Step, option
+from bench.contracts import DiffusionConfig, Draws, InputError, Model, ModelConfig, PerRun, Posterior, Step, option
 from bench.method import Method
 from bench.parts.objectives import beside, negative_elbo
 from bench.parts.posteriors import GaussianPosterior
 from bench.registry import register_method
+
+LOWEST = -7.0  # of ln sigma, as for every Gaussian posterior here
 
 
 @register_method("delta_vae")
@@ -32,11 +34,17 @@ class DeltaVAE(Method):
 
     rate: PerRun = option(2.0, above=0)  # nats per series that the posterior always spends
 
+    def check(self, model: ModelConfig, diffusion: DiffusionConfig) -> None:
+        """The rate is one that sigma can commit."""
+        most = model.latent * (-1 - 2 * LOWEST) / 2
+        if self.rate > most:
+            raise InputError(f"{self.name}.rate = {self.rate:g}: expected at most {most:g} = 6.5 * model.latent")
+
     def posterior(self, model: Model, x: Tensor) -> Posterior:
         """N(mu, sigma^2) with sigma <= s."""
         mean, raw = model.encoder(x).chunk(2, dim=-1)
         bound = 0.5 * log_variance_at(beside(self.rate, mean) / mean.shape[-1])
-        return GaussianPosterior(mean, (bound - functional.softplus(raw)).clamp(min=-7))
+        return GaussianPosterior(mean, (bound - functional.softplus(raw)).clamp(min=LOWEST))
 
     def objective(self, model: Model, x: Tensor, step: Step, draws: Draws) -> dict[str, Tensor]:
         """The negative ELBO, in nats per series."""

@@ -1,6 +1,6 @@
 """What every method promises on every backbone; a plug-in's method is tested by the same file.
 
-    R = 3 runs, B = 5 series, T = 7 steps, C = 2 channels, D = 4 latent dimensions: all different.
+R = 3 runs, B = 5 series, T = 7 steps, C = 2 channels, D = 4 latent dimensions: all different.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ EVERY = pytest.mark.parametrize(("name", "backbone"), [(m, b) for b in BACKBONES
 def of(name: str) -> Method:
     """The method with its defaults, but for diffusion steps that assume L = 1000 and the longest inner loop."""
     fields = {field.name for field in dataclasses.fields(METHODS[name])}
-    return METHODS[name](**{key: value for key, value in {"N": 2, "M": 18, "encoder_updates": 10}.items() if key in fields})
+    small = {"N": 2, "M": 18, "encoder_updates": 10}
+    return METHODS[name](**{key: value for key, value in small.items() if key in fields})
 
 
 def build(name: str, backbone: str, keys=tuple(KEYS)) -> tuple[StackedModel, Method, torch.Tensor]:
@@ -118,11 +119,11 @@ def test_posterior_latents_decoder_and_its_single_run(name, backbone):
     model, method, x = build(name, backbone)
     model.eval()
     with torch.no_grad():
-        try:
-            q = method.posterior(model, x)
-        except Undefined as reason:
-            assert name in str(reason)
+        if not model.autoencoder():
+            with pytest.raises(Undefined, match=name):
+                method.posterior(model, x)
             return
+        q = method.posterior(model, x)
         z = q.rsample(Randomness(KEYS).draws("posterior"))
         assert q.mean.shape == z.shape == (R, B, D)
         assert q.rows(torch.zeros(R, 2, dtype=torch.int64)).mean.shape == (R, 2, D)

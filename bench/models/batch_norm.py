@@ -15,7 +15,8 @@ class BatchNorm(nn.Module):
     its batch. Source: Ioffe and Szegedy 2015, arXiv:1502.03167, algorithm 1; the scale is given, not learned.
     """
 
-    momentum, epsilon = 0.1, 1e-5
+    momentum = 0.1
+    epsilon = 1e-10  # so small that an encoder cannot leave the bound on its variance by giving small numbers
 
     def __init__(self, runs: int, width: int) -> None:
         super().__init__()

@@ -33,7 +33,7 @@ class Denoiser(nn.Module):
         """What each block adds at step i: (R, B) -> (R, B, blocks * hidden)."""
         powers = torch.arange(self.frequencies, device=i.device) / self.frequencies
         angles = (1000 / self.diffusion_steps) * i.unsqueeze(-1) * torch.exp(-math.log(1e4) * powers)
-        return self.step(torch.cat([angles.sin(), angles.cos()], dim=-1))
+        return self.step(torch.cat([angles.sin(), angles.cos()], dim=-1).to(self.step.weight.dtype))
 
     def table(self) -> Tensor:
         """`embed` of every step 0..L, (R, L + 1, blocks * hidden), for sampling loops."""

@@ -110,7 +110,7 @@ def check_step(method: str, option_name: str, value: PerRun) -> None:
 
 
 def auto_step(end: Literal["first", "last"], ratio: float, diffusion_steps: int) -> int:
-    """The last step with a signal-to-noise ratio alpha_bar / (1 - alpha_bar) of at least `ratio`, or the first below it.
+    """The last step with a signal-to-noise ratio alpha_bar / (1 - alpha_bar) above `ratio`, or the first below it.
 
     A Gaussian channel of that ratio passes ln(1 + ratio) / 2 nats per dimension.
 

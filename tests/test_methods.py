@@ -1,0 +1,518 @@
+"""Each method does what its name says: one test per idea, which fails where the idea is missing."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_splits
+from test_contract_methods import DIFFUSION, KEYS, MODEL, B, C, D, L, R, T, build, of, terms_of
+from torch.nn import functional
+
+from bench.contracts import DiffusionConfig, EvaluateConfig, InputError, ModelConfig, Step, TrainConfig
+from bench.method import stacked
+from bench.metrics.dependency import dependency_measures
+from bench.models.brenier import BrenierMap
+from bench.models.build import BACKBONES, StackedModel
+from bench.models.stacked import Flat, initialise
+from bench.parts.early_diffusion import AUTO_M, AUTO_N
+from bench.parts.objectives import free_bits, info_nce, likelihood_contrast, other_series
+from bench.parts.posteriors import DeterministicPosterior, GaussianPosterior, mutual_information
+from bench.randomness import Randomness
+from bench.registry import METHODS
+from bench.scores import Scope, draw_samples, score_run
+from bench.train import Lagging, train_stack
+
+BOTH = pytest.mark.parametrize("backbone", BACKBONES)
+
+
+def objective_of(method, model, x):
+    return stacked([method] * R).objective(model, x, Step(5, 10), Randomness(KEYS).draws("objective"))
+
+
+def draws(role="here"):
+    return Randomness(KEYS).draws(role)
+
+
+# ---------------------------------------------------------------- every objective
+
+
+@BOTH
+@pytest.mark.parametrize("name", METHODS)
+def test_gradients_agree_with_finite_differences(name, backbone):
+    model, method, x = build(name, backbone)
+    model, x = model.double(), x.double()
+    # past the straight-through step of vq the gradient is not that of the objective: its decoder alone
+    parts = {"vq": [model.get_submodule("decoder")] if name == "vq" else []}.get(name, model.autoencoder())
+    flat = Flat(parts or [model.denoiser])
+
+    def loss():
+        return sum(terms_of(model, method, x).values()).sum()
+
+    gradient = flat.gradient(loss())
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(3):
+        direction = torch.randn(flat.values.shape, generator=generator, dtype=torch.float64)
+        ends = []
+        for sign in (1, -1):
+            flat.values += sign * 1e-6 * direction
+            ends.append(loss().item())
+            flat.values -= sign * 1e-6 * direction
+        slope = (gradient * direction).sum().item()
+        assert abs(slope) > 1e-3
+        assert (ends[0] - ends[1]) / 2e-6 == pytest.approx(slope, rel=1e-4, abs=1e-4)
+
+
+# ---------------------------------------------------------------- what the decoder sees
+
+
+def test_variable_masking_hides_its_share_of_whole_steps():
+    x = torch.ones(2, 200, 21, 3)
+    method = stacked([METHODS["variable_masking"](masking_rate=rate) for rate in (0.3, 0.8)])
+    past = method.decoder_input(x, Randomness(KEYS[:2]).draws("mask"))
+    assert torch.equal(past.amin(dim=-1), past.amax(dim=-1))  # all channels of a step together
+    assert (past == 0).float().mean(dim=(1, 2, 3)).tolist() == pytest.approx([0.3, 0.8], abs=0.03)
+    assert METHODS["variable_masking"]().masking_rate == 0.3
+
+
+@BOTH
+def test_presets_only_set_options(backbone):
+    for preset, options in (
+        ("variable_masking", {"masking_rate": 0.3}),
+        ("skip_connections", {"latent_route": "every_step"}),
+    ):
+        model, _, x = build(preset, backbone)
+        vanilla = METHODS["latent_diffusion"](**options)
+        expected = StackedModel(R, (T, C), stacked([vanilla] * R), backbone, MODEL, DIFFUSION)
+        initialise(expected, Randomness(KEYS))
+        for term, value in objective_of(METHODS[preset](), model, x).items():
+            assert torch.equal(value, objective_of(vanilla, expected, x)[term])
+            assert (
+                not torch.equal(
+                    value, objective_of(METHODS["latent_diffusion"](), *build("latent_diffusion", backbone)[::2])[term]
+                )
+                or term == "kl"
+            )
+
+
+@BOTH
+def test_kl_free_is_proposed_without_its_penalty_with_skip_and_masking(backbone):
+    preset = METHODS["kl_free"](N=2)
+    same = METHODS["proposed"](N=2, M=18, collapse_penalty="none", latent_route="every_step", masking_rate=0.3)
+    model, _, x = build("kl_free", backbone)
+    assert torch.equal(objective_of(preset, model, x)["variational"], objective_of(same, model, x)["variational"])
+
+
+@BOTH
+def test_no_latent_ignores_the_latent(backbone):
+    model, method, x = build("no_latent", backbone)
+    with torch.no_grad():
+        z = method.posterior(model, x).rsample(draws())
+        past = x[:, :, :-1]
+        own = model.decoder(z, past).log_prob(x)
+        assert torch.equal(own, model.decoder(z.roll(1, dims=1), past).log_prob(x))
+        assert torch.equal(method.decoder_input(x, draws()), past)
+        found = dependency_measures(model.decoder.single(0), z[0], past[0])
+    assert (found.global_[:, 1:] == 0).all()  # h_1 depends on nothing: 0 / 0
+    assert found.unresolved == B
+
+
+@BOTH
+def test_feed_forward_ignores_the_past(backbone):
+    model, method, x = build("feed_forward", backbone)
+    with torch.no_grad():
+        z = method.posterior(model, x).mean
+        one, other = (model.decoder(z, past).log_prob(x) for past in (x[:, :, :-1], 9 * x[:, :, :-1]))
+        assert torch.equal(one, other)
+        assert not torch.equal(one, model.decoder(z + 1, x[:, :, :-1]).log_prob(x))
+        found = dependency_measures(model.decoder.single(0), z[0], x[0, :, :-1])
+        drawn = model.decoder.generate(z, draws())
+        expected = model.decoder(z, torch.zeros_like(x[:, :, :-1])).sample(draws())
+    torch.testing.assert_close(found.global_, torch.ones(B, T), rtol=0, atol=1e-2)
+    assert torch.equal(drawn, expected)
+
+
+@BOTH
+def test_inverse_lipschitz_keeps_latents_apart(backbone):
+    bounds = [0.5, 1.0, 3.0]
+    method = stacked([METHODS["inverse_lipschitz"](lipschitz=bound) for bound in bounds])
+    model = StackedModel(R, (T, C), method, backbone, MODEL, DIFFUSION)
+    initialise(model, Randomness(KEYS))
+    latent_map = model.decoder.latent_map
+    with torch.no_grad():
+        for weights in latent_map.parameters():
+            weights.mul_(5)  # far from where it began
+        z, other = draws("a").normal(2000, D), draws("b").normal(2000, D)
+        ratio = (latent_map(z) - latent_map(other)).norm(dim=-1) / (z - other).norm(dim=-1)
+        assert (ratio.amin(dim=-1) >= torch.tensor(bounds) * (1 - 1e-5)).all()
+        x = draws("x").normal(B, T, C)
+        z = z[:, :B]
+        through = model.decoder.inner.states(latent_map(z), x[:, :, :-1])
+        assert torch.equal(model.decoder.states(z, x[:, :, :-1]), through)
+        found = dependency_measures(model.decoder.single(1), z[1], x[1, :, :-1])
+    assert found.unresolved <= B  # and the measures go through the map
+
+
+def test_the_brenier_map_is_a_gradient():
+    latent_map = BrenierMap(1, 3, 6, 0.7)
+    initialise(latent_map, Randomness([("map", 0)]))
+    latent_map = latent_map.double()
+    jacobian = torch.func.jacrev(latent_map.single(0))(torch.tensor([[0.3, -1.0, 0.5]], dtype=torch.float64))[0, :, 0]
+    torch.testing.assert_close(jacobian, jacobian.T)
+    assert torch.linalg.eigvalsh(jacobian).min() > 0.7
+    assert not torch.allclose(jacobian, 0.7 * torch.eye(3, dtype=torch.float64), atol=1e-3)
+
+
+# ---------------------------------------------------------------- the KL and what stands in its place
+
+
+def test_free_bits_pass_no_gradient_below_the_floor():
+    mean = torch.tensor([[[0.1, 2.0]]], requires_grad=True)  # KL .005 and 2 nats
+    q = GaussianPosterior(mean, torch.zeros(1, 1, 2))
+    paid = free_bits(q, 0.25)
+    paid.sum().backward()
+    assert paid.item() == pytest.approx(0.25 + 2.0)
+    assert mean.grad.flatten().tolist() == pytest.approx([0.0, 2.0])
+    model, _, x = build("free_bits", "lstm")
+    huge = objective_of(METHODS["free_bits"](floor=50.0), model, x)["kl"]
+    assert huge.tolist() == pytest.approx([50.0 * D] * R)
+
+
+def test_beta_weighs_the_kl():
+    model, _, x = build("beta_vae", "lstm")
+    whole = objective_of(METHODS["latent_diffusion"](), model, x)
+    for beta in (0.0, 0.3, 1.0):
+        found = objective_of(METHODS["beta_vae"](beta=beta), model, x)
+        assert torch.equal(found["reconstruction"], whole["reconstruction"])
+        torch.testing.assert_close(found["kl"], beta * whole["kl"])
+
+
+def test_annealing_weights_at_given_steps():
+    linear = METHODS["kl_annealing"](warm_up=0.5)
+    assert [float(linear.weight(Step(k, 100))) for k in (0, 25, 50, 80)] == pytest.approx([0, 0.5, 1, 1])
+    cyclical = METHODS["kl_annealing"](schedule="cyclical")
+    assert [float(cyclical.weight(Step(k, 80))) for k in (0, 5, 10, 19, 20, 25, 70)] == pytest.approx(
+        [0, 0.5, 1, 1, 0, 0.5, 1]
+    )
+
+
+@pytest.mark.parametrize("scale", [0.0, 1.0, 100.0])
+def test_delta_vae_commits_its_rate(scale):
+    rates = [0.1, 2.0, 20.0]
+    method = stacked([METHODS["delta_vae"](rate=rate) for rate in rates])
+    model, _, x = build("delta_vae", "lstm")
+    with torch.no_grad():
+        for weights in model.encoder.output.parameters():
+            weights.mul_(scale)
+        model.encoder.output.bias[:, D:] -= 30 * (scale == 0)  # sigma at its bound, mean 0: the least it can spend
+        kl = method.posterior(model, x).kl().sum(dim=-1)
+    assert (kl >= torch.tensor(rates)[:, None] * (1 - 1e-4)).all()
+    if scale == 0:
+        torch.testing.assert_close(
+            kl.mean(dim=-1),
+            torch.tensor(rates) + 0.5 * model.encoder.output.bias[:, :D].square().sum(-1),
+            rtol=1e-3,
+            atol=1e-3,
+        )
+
+
+@pytest.mark.parametrize("scale", [1e-2, 1.0, 100.0])
+def test_bn_vae_bounds_the_mean_kl_from_below(scale):
+    gammas = [0.25, 0.5, 2.0]
+    method = stacked([METHODS["bn_vae"](gamma=gamma) for gamma in gammas])
+    model, _, x = build("bn_vae", "lstm")
+    x = draws("many").normal(200, T, C)
+    with torch.no_grad():
+        model.encoder.output.weight.mul_(scale)
+        for _ in range(300):  # until the running statistics are the data's
+            q = method.posterior(model, x)
+        bound = D * torch.tensor(gammas).square() / 2
+        kl = q.kl().sum(dim=-1).mean(dim=-1)
+        assert (kl >= bound * 0.999).all()
+        torch.testing.assert_close(q.mean.var(dim=1, correction=0).mean(-1), 2 * bound / D, rtol=1e-2, atol=0)
+        model.eval()
+        everyone, one = method.posterior(model, x).mean, method.posterior(model, x[:, :1]).mean
+    torch.testing.assert_close(everyone[:, :1], one, rtol=1e-4, atol=1e-4)  # no series' code depends on its batch
+    torch.testing.assert_close(everyone, q.mean, rtol=2e-2, atol=2e-2)  # the running statistics are the data's
+
+
+def test_info_vae_is_its_formula_with_both_signs():
+    model, _, x = build("info_vae", "lstm")
+    method = stacked(
+        [METHODS["info_vae"](alpha=alpha, lambda_=lam) for alpha, lam in ((0.0, 1000.0), (0.4, 3.0), (-1.0, 5.0))]
+    )
+    with torch.no_grad():
+        found = method.objective(model, x, Step(5, 10), draws("objective"))
+        stream = draws("objective")
+        q = method.posterior(model, x)
+        z = q.rsample(stream)
+        method.decoder_input(x, stream)
+        prior = stream.normal(B, D)
+    for run, (alpha, lam) in enumerate(((0.0, 1000.0), (0.4, 3.0), (-1.0, 5.0))):
+        a, b = z[run].double().numpy(), prior[run].double().numpy()
+
+        def kernel(one, two):
+            return np.exp(-((one[:, None] - two[None]) ** 2).sum(-1) / D)
+
+        apart = ~np.eye(B, dtype=bool)
+        mmd = kernel(a, a)[apart].mean() + kernel(b, b)[apart].mean() - 2 * kernel(a, b).mean()
+        kl = q.kl()[run].sum(-1).mean().item()
+        assert found["mmd"][run].item() == pytest.approx((alpha + lam - 1) * mmd, rel=1e-4)
+        assert found["kl"][run].item() == pytest.approx((1 - alpha) * kl, rel=1e-5)
+    with pytest.raises(InputError, match=r"info_vae.lambda_ = 0.5: expected at least 1 - alpha = 1"):
+        METHODS["info_vae"](lambda_=0.5).check(ModelConfig(), DiffusionConfig())
+
+
+def test_mutual_information_pays_for_information_and_no_more_than_ln_b():
+    assert info_nce(torch.zeros(1, B, B)).item() == pytest.approx(0, abs=1e-6)  # knows nothing
+    assert info_nce(100 * torch.eye(B)[None]).item() == pytest.approx(math.log(B), abs=1e-5)  # knows all
+    model, _, x = build("mutual_information", "lstm")
+    plain, paid = (objective_of(METHODS["mutual_information"](alpha=alpha), model, x) for alpha in (0.0, 2.0))
+    assert plain["information"].abs().max() == 0
+    flat = Flat([model.get_submodule("critic")])
+    before = paid["information"].sum()
+    flat.values -= 0.05 * flat.gradient(before)
+    assert objective_of(METHODS["mutual_information"](alpha=2.0), model, x)["information"].sum() < before
+    spread, same = torch.eye(B)[None] * 20, torch.zeros(1, B, B)
+    q_of = [GaussianPosterior(mean, torch.zeros(1, B, B)) for mean in (spread, same)]
+    informed, collapsed = (mutual_information(q, Randomness(KEYS[:1]).draws("q")).item() for q in q_of)
+    assert informed == pytest.approx(math.log(B), abs=1e-3)
+    assert collapsed == pytest.approx(0, abs=1e-4)
+
+
+def test_vq_decodes_codes_and_passes_the_gradient_straight_through():
+    model, method, x = build("vq", "lstm")
+    book = model.get_submodule("codebook")
+    codes = method.posterior(model, x).mean
+    sampled = method.latents(model, 9, draws("latents"))
+    groups = METHODS["vq"]().groups
+    for values in (codes, sampled):
+        parts = values.detach().unflatten(-1, (groups, -1))
+        distance = (parts.unsqueeze(3) - book.codes.detach().unsqueeze(1)).abs().sum(-1).amin(-1)
+        assert distance.max() == 0
+    v = DeterministicPosterior.normalised(model.encoder(x)).mean
+    index = book.nearest(v)
+    nearest = ((v.unflatten(-1, (groups, 1, -1)) - book.codes.unsqueeze(1)) ** 2).sum(-1).amin(-1)
+    chosen = ((v - book.look_up(index)) ** 2).unflatten(-1, (groups, -1)).sum(-1)
+    torch.testing.assert_close(chosen, nearest)
+
+    of_terms = {}
+    for term, value in terms_of(model, method, x).items():
+        parts = (model.encoder.output.weight, book.codes)
+        of_terms[term] = [
+            g is not None and bool(g.abs().sum() > 0)
+            for g in torch.autograd.grad(value.sum(), parts, retain_graph=True, allow_unused=True)
+        ]
+    assert of_terms == {"reconstruction": [True, False], "codebook": [False, True], "commitment": [True, False]}
+
+
+# ---------------------------------------------------------------- lagging inference
+
+
+def lagging_of(updates=30):
+    method = stacked([METHODS["lagging_inference"](encoder_updates=updates)] * R)
+    model = StackedModel(R, (T, C), method, "lstm", MODEL, DIFFUSION)
+    randomness = Randomness(KEYS)
+    initialise(model, randomness)
+    flat = Flat(model.autoencoder())
+    return Lagging(flat, model, method, stacked([TrainConfig()] * R), randomness), model, flat
+
+
+def test_lagging_inference_moves_only_the_encoder_in_its_inner_loop():
+    lagging, model, flat = lagging_of()
+    before, width = flat.values.clone(), sum(weights[0].numel() for weights in model.encoder.parameters())
+    calls = []
+
+    def terms(step, order, stream):
+        calls.append(step)
+        return {
+            "loss": sum(
+                (weights - 1).square().sum(dim=tuple(range(1, weights.ndim)))
+                for part in model.autoencoder()
+                for weights in part.parameters()
+            )
+        }
+
+    lagging.catch_up(7, terms, torch.tensor([True, True, False]))
+    moved = flat.values != before
+    assert moved[:2, :width].any(dim=-1).all()
+    assert not moved[:, width:].any()  # the decoder waits
+    assert not moved[2].any()  # and so does a run that is not active
+    assert calls == [7] * 30  # the loss fell all the time: every update that is allowed
+
+
+def test_the_inner_loop_stops_per_run_when_its_loss_stops_falling():
+    lagging, model, flat = lagging_of(100)
+    seen = []
+
+    def terms(step, order, stream):
+        count = len(seen)
+        seen.append(flat.values.clone())
+        weights = model.encoder.output.bias.sum(dim=-1)
+        return {"loss": weights * 1e-3 + torch.tensor([0.0, -1.0, -1.0]) * min(count, 45)}
+
+    lagging.catch_up(0, terms, torch.ones(R, dtype=torch.bool))
+    last_move = [
+        max(k for k in range(1, len(seen)) if not torch.equal(seen[k][run], seen[k - 1][run])) for run in range(R)
+    ]
+    assert last_move[0] <= 100
+    assert len(seen) <= 100
+    lagging2, _, _ = lagging_of(100)
+    calls = []
+
+    def rising(step, order, stream):
+        calls.append(step)
+        return {"loss": model.encoder.output.bias.sum(dim=-1) * 0 + len(calls)}
+
+    lagging2.catch_up(0, rising, torch.ones(R, dtype=torch.bool))
+    assert len(calls) == 2 * Lagging.BLOCK
+
+
+def test_lagging_ends_for_good_when_the_mutual_information_does_not_rise():
+    lagging, model, _ = lagging_of()
+    x = draws("validation").normal(30, T, C)
+    lagging.check(x)
+    assert lagging.running.all()
+    with torch.no_grad():
+        model.encoder.output.weight[0].zero_()  # run 0 collapses
+        model.encoder.output.weight[1, :D].mul_(20)  # run 1 says more
+        model.encoder.output.weight[2, :D].mul_(20)
+    lagging.check(x)
+    assert lagging.running.tolist() == [False, True, True]
+    calls = []
+    lagging.catch_up(0, lambda *given: calls.append(1), torch.tensor([True, False, False]))
+    assert calls == []
+
+
+def test_a_lagging_run_does_not_notice_its_neighbours():
+    config = TrainConfig(steps=30, batch_size=8)
+    method = METHODS["lagging_inference"](encoder_updates=20)
+
+    def train(seeds):
+        n = len(seeds)
+        splits, keys = [make_splits(seed=seed) for seed in seeds], [("tiny", seed) for seed in seeds]
+        return train_stack([method] * n, splits, keys, "lstm", MODEL, [config] * n, [DIFFUSION] * n).model
+
+    together = train([0, 1, 2])
+    for run in range(3):
+        alone = train([run]).state_of(0)
+        for name, value in together.state_of(run).items():
+            if not name.startswith("denoiser"):
+                assert torch.equal(value, alone[name]), name
+
+
+# ---------------------------------------------------------------- early diffusion
+
+
+def test_penalties_of_other_series_are_their_formulas():
+    model, _, x = build("proposed", "lstm")
+    method = METHODS["proposed"](N=0, M=18)  # N = 0: z^i is v itself
+    with torch.no_grad():
+        stream = draws("objective")
+        v = stacked([method] * R).posterior(model, x).mean
+        past = x[:, :, :-1]
+        own = model.decoder(v, past).log_prob(x)
+        plain = objective_of(replace(method, collapse_penalty="none"), model, x)
+        torch.testing.assert_close(plain["variational"], -own.mean(dim=-1))
+        (
+            stream.uniform(B, T - 1, 1),
+            stream.steps(0, 0, B),
+            stream.normal(B, D),
+            stream.steps(18, L, B),
+            stream.normal(B, D),
+        )
+        other = other_series(B, stream)
+        assert (other != torch.arange(B)).all()
+        assert torch.equal(other.sort(dim=-1).values, torch.arange(B).expand(R, B))
+        theirs = torch.stack([model.decoder(v, past).log_prob(x)[run] * 0 for run in range(R)])
+        moved = torch.stack([v[run, other[run]] for run in range(R)])
+        theirs = model.decoder(moved, past).log_prob(x)
+        expected = {
+            "permuted": (theirs - model.marginal_log_prob(x)).relu().mean(dim=-1),
+            "contrast": (T * functional.softplus((theirs - own) / T)).mean(dim=-1),
+        }
+        for form, value in expected.items():
+            found = objective_of(replace(method, collapse_penalty=form), model, x)
+            torch.testing.assert_close(found["collapse_penalty"], value)
+            free = METHODS["kl_free"](N=0, collapse_penalty=form, masking_rate=0)
+            assert (objective_of(free, model, x)["collapse_penalty"] >= 0).all()
+
+
+def test_the_contrast_ends_where_the_own_latent_is_clearly_better():
+    own, other = torch.tensor([[10.0, 10.0]]), torch.tensor([[10.0, -1000.0]])
+    assert likelihood_contrast(own, other, 7).item() == pytest.approx(7 * math.log(2) / 2)
+
+
+def test_auto_steps_have_their_signal_to_noise_ratio_for_every_number_of_steps():
+    for steps in (50, 100, 1000):
+        config = DiffusionConfig(L=steps)
+        method = METHODS["proposed"](N="auto", M="auto").resolved(config)
+        alpha_bar = build_schedule(config)
+        ratio = alpha_bar[1:] / (1 - alpha_bar[1:])  # ratio[i - 1] is that of step i
+        assert ratio[method.N - 1] >= AUTO_N > ratio[method.N]
+        assert ratio[method.M - 1] <= AUTO_M < ratio[method.M - 2]
+        METHODS["proposed"](N="auto", M="auto").check(ModelConfig(), config)
+    assert METHODS["kl_free"](N="auto").resolved(DiffusionConfig()).N == 51  # the paper's choice by hand is 50
+
+
+def build_schedule(config):
+    return StackedModel(1, (T, C), stacked([of("proposed")]), "lstm", MODEL, config).alpha_bar.double()
+
+
+def test_latent_norm_none_leaves_the_encoder_its_scale():
+    model, _, x = build("proposed", "lstm")
+    layer, none = (
+        stacked([METHODS["proposed"](latent_norm=norm)] * R).posterior(model, x).mean for norm in ("layer", "none")
+    )
+    torch.testing.assert_close(layer.square().sum(-1), torch.full((R, B), float(D)), rtol=0.1, atol=0)
+    torch.testing.assert_close(none, model.encoder(x))
+    METHODS["proposed"](latent_norm="none").check(ModelConfig(latent=1), DiffusionConfig())
+    with pytest.raises(InputError, match=r"model.latent = 1: proposed normalises v"):
+        METHODS["proposed"]().check(ModelConfig(latent=1), DiffusionConfig())
+
+
+def test_the_kl_ablation_of_proposed_has_the_vanilla_posterior():
+    method = METHODS["proposed"](N=2, M=18, kl=True)
+    model = StackedModel(R, (T, C), stacked([method] * R), "lstm", MODEL, DIFFUSION)
+    vanilla, _, x = build("latent_diffusion", "lstm")
+    initialise(model, Randomness(KEYS))
+    model.fit_marginal(list(x))
+    expected = objective_of(METHODS["latent_diffusion"](), vanilla, x)["kl"]
+    assert torch.equal(objective_of(method, model, x)["kl"], expected)
+
+
+# ---------------------------------------------------------------- diffusion in data space
+
+
+def test_data_diffusion_has_no_latent_and_says_so_in_every_row():
+    splits, scope = make_splits(), Scope("tiny", 0)
+    config = EvaluateConfig(n_samples=8)
+    trained = train_stack(
+        [of("data_diffusion")], [splits], [("tiny", 0)], "lstm", MODEL, [TrainConfig(steps=5)], [DIFFUSION]
+    )
+    assert {row[2] for row in trained.curves.rows} == {"denoiser"}
+    assert max(row[1] for row in trained.curves.rows) == 5 + DIFFUSION.steps  # the budget of both stages
+    samples = draw_samples(trained.model, trained.method, splits, config, scope)
+    assert samples.shape == (8, T, C)
+    rows = score_run(trained.model, trained.method, splits, samples, config, scope)
+    states = {row["metric"]: (row["status"], row["reason"]) for row in rows}
+    for metric in ("kl", "active_units", "nll_own", "nll_permuted", "dependency_global", "dependency_unresolved"):
+        assert states[metric] == ("undefined", "data_diffusion has no latent")
+    assert states["sliced_wasserstein"][0] == "ok"
+    assert not [row for row in rows if row["status"] == "failed"]
+
+
+def test_the_series_denoiser_sees_every_step_and_has_about_as_many_weights():
+    latent, data = (
+        StackedModel(1, (24, 6), stacked([METHODS[name]()]), "lstm", ModelConfig(), DiffusionConfig()).denoiser
+        for name in ("latent_diffusion", "data_diffusion")
+    )
+    sizes = [sum(weights.numel() for weights in network.parameters()) for network in (latent, data)]
+    assert 0.5 < sizes[1] / sizes[0] < 2
+    initialise(data, Randomness([("d", 0)]))
+    x = torch.zeros(1, 1, 24 * 6, requires_grad=True)
+    (slope,) = torch.autograd.grad(data(x, torch.tensor([[3]])).sum(), x)
+    assert (slope != 0).all()
