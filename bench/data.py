@@ -189,7 +189,7 @@ def _last(pieces: Sequence[np.ndarray]) -> np.datetime64:
 
 
 def draw(splits: Splits, spec: DatasetSpec, folder: Path) -> Path:
-    """Six test windows, each channel a line, in train-scaled units, as NAME.png."""
+    """Six test windows, the first eight channels as lines, in train-scaled units, as NAME.png."""
     from matplotlib.figure import Figure
 
     chosen = np.linspace(0, len(splits.test) - 1, 6).astype(int)
@@ -198,7 +198,7 @@ def draw(splits: Splits, spec: DatasetSpec, folder: Path) -> Path:
     for axis, index in zip(axes.flat, chosen, strict=True):
         lines = axis.plot(np.arange(1, splits.window + 1), splits.test[index][:, :8], linewidth=1)
         axis.set_title(f"test window {index + 1}", fontsize=8)
-    figure.legend(lines, splits.channels[:8], loc="outside lower center", ncols=4, fontsize=7, frameon=False)
+    figure.legend(lines, splits.channels[:8], loc="outside upper center", ncols=8, fontsize=7, frameon=False)
     figure.supxlabel("t", fontsize=8)
     figure.supylabel("train-scaled", fontsize=8)
     path = folder / f"{spec.name}.png"

@@ -131,6 +131,6 @@ def test_the_real_file(tmp_path, monkeypatch):
     assert len(orders) == 25_900
     assert orders["cancelled"].sum() == raw.InvoiceNo[raw.InvoiceNo.str.startswith("C")].nunique()
     assert len(load(data, view="hours")) == 2_938
-    begun = time.perf_counter()
+    begun = time.process_time()
     assert load_splits(DatasetSpec("retail"), 0, data).train.shape[1:] == (24, 6)
-    assert time.perf_counter() - begun < 5
+    assert time.process_time() - begun < 5
