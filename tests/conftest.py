@@ -12,8 +12,20 @@ import pytest
 import torch
 
 from bench.contracts import Splits
+from bench.registry import load_plugin
 
 torch.set_num_threads(1)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--plugin my_method.py`: the contract suite runs on it as on the shipped ones."""
+    parser.addoption("--plugin", action="append", default=[], metavar="FILE.py", help="a method, data set or metric")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Plug-ins are registered before the tests are collected."""
+    for path in config.getoption("--plugin"):
+        load_plugin(path)
 
 
 def make_splits(n: int = 40, window: int = 7, channels: int = 2, seed: int = 0) -> Splits:
