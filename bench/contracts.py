@@ -127,7 +127,7 @@ def check_options(value: Any, owner: str) -> None:
 
     Raises InputError, for example "train.steps = 0: expected a whole number >= 1".
     """
-    hints = _hints(type(value))
+    hints = _hints(type(value))  # type: ignore[arg-type]
     for item in dataclasses.fields(value):
         given, limits = getattr(value, item.name), item.metadata
         good = _matches(given, hints[item.name])

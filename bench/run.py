@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import signal
 import sys
 from argparse import Namespace
 from collections import Counter
@@ -24,37 +23,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Exit 0: every run is ok, diverged or skipped with a reason. 1: some are not. 2: bad input. 130: Ctrl-C."""
     given = _parser().parse_args(arguments)
     retry = _statuses(given.retry)
-    jobs, stack = parse_count(given.jobs, "--jobs"), parse_count(given.stack, "--stack")
-    per_device = parse_count(given.slots_per_device, "--slots-per-device")
+    jobs, per_device = parse_count(given.jobs, "--jobs"), parse_count(given.slots_per_device, "--slots-per-device")
     seconds = None if given.time_limit is None else parse_duration(given.time_limit, "--time-limit")
     memory = None if given.memory_limit is None else parse_size(given.memory_limit, "--memory-limit")
     if given.max_retries < 0:
         raise InputError(f"--max-retries {given.max_retries}: expected a whole number >= 0")
     devices = parse_devices(given.device)
-    data = command.data_dir(given.data)
-    load_entry_points()
-    for plugin in given.plugin:
-        load_plugin(plugin)
-
-    from bench.stacks import make_stacks
-    from bench.store import Store
-    from bench.sweep import Selection, parse_seeds, read_sweep
-
-    seeds = () if given.seeds is None else parse_seeds(given.seeds)
-    chosen = (tuple(given.method), tuple(given.dataset), tuple(given.backbone), seeds, tuple(given.set))
-    selection = Selection(*chosen)
-    sweep = read_sweep(given.grid, selection, data)
+    size = stack_size(given.stack, devices)
+    sweep = read_selected(given)
     for note in sweep.notes:
         sys.stderr.write(f"note: {note}\n")
 
     from bench.runner import Limits, to_do
+    from bench.stacks import make_stacks
+    from bench.store import Store
 
     store = Store(given.results)
     done = store.done() if store.path.exists() else {}
     left = to_do(sweep.runs, done, retry, given.max_retries)
     attempts = {run.run_id: attempt for run, attempt in left}
-    size = stack or (1 if devices[0].kind == "cpu" else 8)
     stacks = make_stacks((run for run, _ in left), size)
+    if given.explain is not None:
+        from bench.explain import explain
+
+        command.write("\n".join(explain(given.explain, sweep.runs, store.results()[0], attempts, given.results)))
+        return 0
     if given.dry_run:
         _list(sweep.runs, done, attempts, len(stacks))
         return 0
@@ -62,13 +55,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     store.prepare()
     labels = {run.run_id: run.label for run in sweep.runs}
     line = shlex.join(["python", "-m", "bench.run", *(sys.argv[1:] if arguments is None else arguments)])
-    store.write_membership(sweep.name, labels, sweep.description, line, merge=selection.narrows)
+    narrowed = bool(given.method or given.dataset or given.backbone or given.seeds)
+    store.write_membership(sweep.name, labels, sweep.description, line, merge=narrowed)
     interrupted = 0
     if stacks:
         pairs = [(stack, max(attempts[run_id] for run_id in stack.run_ids)) for stack in stacks]
         limits = Limits(given.max_retries, seconds, memory)
         slots = make_slots(devices, jobs, per_device)[: len(stacks)]
-        interrupted = _work(given, store, data, slots, limits, pairs, before=len(sweep.runs) - len(left))
+        interrupted = _work(given, store, slots, limits, pairs, before=len(sweep.runs) - len(left))
     statuses = {run_id: done.status for run_id, done in store.done().items()}
     if not given.quiet:
         _summary(sweep.runs, store, statuses)
@@ -79,10 +73,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(any(statuses.get(run.run_id, "killed") in BAD for run in sweep.runs))
 
 
-def _parser() -> command.Parser:
-    parser = command.parser("run", "Do the runs of a sweep that are not done yet, and write what was measured.")
+def add_selection(parser: command.Parser, positional: bool = False) -> None:
+    """The flags that say which runs, on what, and where their results are."""
     add = parser.add_argument
-    add("--grid", default="quick", metavar="SWEEP", help="a sweep file, or the name of a shipped sweep (quick)")
+    what = "a sweep file, or the name of a shipped sweep (quick)"
+    if positional:
+        add("grid", nargs="?", default="quick", metavar="SWEEP", help=what)
+    else:
+        add("--grid", default="quick", metavar="SWEEP", help=what)
     add("--method", action="append", default=[], metavar="NAME", help="only this method or label (repeatable)")
     add("--dataset", action="append", default=[], metavar="NAME", help="these data sets instead (repeatable)")
     add("--backbone", action="append", default=[], metavar="NAME", help="these backbones instead (repeatable)")
@@ -91,16 +89,42 @@ def _parser() -> command.Parser:
     add("--jobs", default="auto", metavar="N|auto", help="workers at once (auto: one per core, or per GPU)")
     add("--stack", default="auto", metavar="K|auto", help="runs that train as one (auto: 1 on a CPU, 8 on a GPU)")
     add("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda or cuda:0,cuda:1")
-    add("--slots-per-device", default="auto", metavar="N|auto", help="workers per GPU (auto: 1)")
     add("--results", default="results", metavar="DIR", help="where tables are kept (results)")
     add("--data", metavar="DIR", help="where real data are (or the variable BENCH_DATA)")
     add("--plugin", action="append", default=[], metavar="FILE", help="a Python file with methods of your own")
+
+
+def read_selected(given: Namespace) -> Any:
+    """The `bench.sweep.Sweep` that the flags of `add_selection` ask for. Raises InputError."""
+    data = command.data_dir(given.data)
+    load_entry_points()
+    for plugin in given.plugin:
+        load_plugin(plugin)
+
+    from bench.sweep import Selection, parse_seeds, read_sweep
+
+    seeds = () if given.seeds is None else parse_seeds(given.seeds)
+    chosen = (tuple(given.method), tuple(given.dataset), tuple(given.backbone), seeds, tuple(given.set))
+    return read_sweep(given.grid, Selection(*chosen), data)
+
+
+def stack_size(text: str, devices: Sequence[Device]) -> int:
+    """--stack as a number: `auto` is 1 on a CPU, where stacking gains nothing, and 8 on a GPU."""
+    return parse_count(text, "--stack") or (1 if devices[0].kind == "cpu" else 8)
+
+
+def _parser() -> command.Parser:
+    parser = command.parser("run", "Do the runs of a sweep that are not done yet, and write what was measured.")
+    add_selection(parser)
+    add = parser.add_argument
+    add("--slots-per-device", default="auto", metavar="N|auto", help="workers per GPU (auto: 1)")
     add("--retry", default="", metavar="LIST", help=f"do these again: any of {','.join(RETRIED)}")
     add("--max-retries", type=int, default=2, metavar="N", help="repetitions after a crash or lack of memory (2)")
     add("--time-limit", metavar="TIME", help="per run, such as 90s, 10m or 2h")
     add("--memory-limit", metavar="SIZE", help="per worker, such as 4G")
     add("--keep", choices=("all", "samples", "none"), default="all", help="weights and samples, samples, nothing")
     add("--dry-run", action="store_true", help="list the runs, done and to do, and stop")
+    add("--explain", metavar="RUN", help="why this run (the beginning of its run_id) counts as done or not, and stop")
     add("--quiet", action="store_true", help="say only what went wrong")
     return parser
 
@@ -116,7 +140,6 @@ def _statuses(text: str) -> list[str]:
 def _work(
     given: Namespace,
     store: Any,
-    data: Path | None,
     slots: Sequence[Device],
     limits: Any,
     pairs: Sequence[Any],
@@ -124,13 +147,13 @@ def _work(
 ) -> int:
     """Do the stacks; the signal that stopped it, or 0."""
     from bench.job import JobSettings
-    from bench.runner import Bar, Lines, Silent, Supervisor
+    from bench.runner import Bar, Lines, LocalWorker, Silent, Supervisor
 
     plugins = tuple(str(Path(plugin).resolve()) for plugin in given.plugin)
-    settings = JobSettings(store.path.resolve(), data, slots[0].kind, given.keep, plugins)
+    settings = JobSettings(store.path.resolve(), command.data_dir(given.data), slots[0].kind, given.keep, plugins)
     progress = Silent() if given.quiet else Bar() if sys.stderr.isatty() else Lines()
-    report = Supervisor(store, settings, slots, limits, progress).run(pairs, before)
-    return 0 if report.interrupted == 0 else int(report.interrupted or signal.SIGINT)
+    report = Supervisor(store, settings, [LocalWorker(slot) for slot in slots], limits, progress).run(pairs, before)
+    return report.interrupted
 
 
 # ---------------------------------------------------------------- what is printed

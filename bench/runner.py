@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 import traceback
+from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -79,12 +80,6 @@ class Limits:
     memory: int | None = None  # bytes per worker, resident
 
 
-class Settings(Protocol):
-    """What the supervisor must know about the settings that it hands to a job."""
-
-    device: str
-
-
 # ---------------------------------------------------------------- inside a worker
 
 
@@ -127,13 +122,42 @@ def work(job: str, stack: Stack, settings: Any, attempt: int) -> list[Outcome]:
 # ---------------------------------------------------------------- a worker, from outside
 
 
-class Worker:
-    """One slot: a single-worker executor that is replaced when it breaks."""
+class WorkerDied(Exception):
+    """A worker is gone, with how if that is known."""
+
+
+class Worker(ABC):
+    """Does one stack at a time, in a process that may die."""
+
+    task: Task | None = None
+    future: Future[list[Outcome]] | None = None
+
+    @abstractmethod
+    def submit(self, task: Task, settings: Any, job: str) -> None:
+        """Begin a stack: sets `task` and `future`, which raises WorkerDied (or loky's like) where the process died."""
+
+    @abstractmethod
+    def seconds(self) -> float:
+        """How long it has been at its stack, start-up left out."""
+
+    @abstractmethod
+    def memory(self) -> int:
+        """Resident bytes; 0 where that is not known."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Kill the process, if there is one; the next submit finds another."""
+
+    def clear(self) -> None:
+        """Ready for the next stack."""
+        self.task = self.future = None
+
+
+class LocalWorker(Worker):
+    """A process of this machine: a single-worker executor that is replaced when it breaks."""
 
     def __init__(self, device: Device) -> None:
         self.device = device
-        self.task: Task | None = None
-        self.future: Future[list[Outcome]] | None = None
         self._executor: Any = None
         self._pid = 0
         self._submitted = self._started = 0.0
@@ -158,11 +182,18 @@ class Worker:
 
     def submit(self, task: Task, settings: Any, job: str) -> None:
         """Begin a stack."""
+        from joblib.externals.loky.process_executor import BrokenProcessPool
+
+        self.task, self._submitted = task, time.monotonic()
+        call = (work, job, task.stack, dataclasses.replace(settings, device=self.device.kind), task.attempt)
         if self._executor is None:
             self._start(job)
-        self.task, self._submitted = task, time.monotonic()
-        own = dataclasses.replace(settings, device=self.device.kind)
-        self.future = self._executor.submit(work, job, task.stack, own, task.attempt)
+        try:
+            self.future = self._executor.submit(*call)
+        except BrokenProcessPool:  # it died while it was idle, which costs nobody a try
+            self.stop()
+            self._start(job)
+            self.future = self._executor.submit(*call)
 
     def seconds(self) -> float:
         """How long it has been at its stack, start-up left out."""
@@ -177,10 +208,6 @@ class Worker:
         except (OSError, IndexError, ValueError):
             return 0
         return pages * os.sysconf("SC_PAGE_SIZE")
-
-    def clear(self) -> None:
-        """Ready for the next stack."""
-        self.task = self.future = None
 
     def stop(self) -> None:
         """Kill the process, if there is one; the next submit starts another."""
@@ -292,7 +319,7 @@ class Supervisor:
         self,
         store: Store,
         settings: Any,
-        slots: Sequence[Device],
+        workers: Sequence[Worker],
         limits: Limits | None = None,
         progress: Progress | None = None,
         job: str = JOB,
@@ -300,7 +327,7 @@ class Supervisor:
         self.store, self.settings, self.limits = store, settings, limits or Limits()
         self.progress = progress or Silent()
         self._job = job
-        self._workers = [Worker(device) for device in slots]
+        self._workers = workers
         self._waiting: deque[Task] = deque()
         self._owner = lease_owner()
         self._report = Report()
@@ -443,7 +470,7 @@ class Supervisor:
 
         try:
             outcomes = future.result()
-        except BrokenProcessPool as error:
+        except (BrokenProcessPool, WorkerDied) as error:
             worker.stop()
             self._lost(task, "killed", f"its worker died{_how(error)}")
         except InputError:

@@ -437,11 +437,6 @@ class Selection:
     seeds: tuple[int, ...] = ()
     settings: tuple[str, ...] = ()  # KEY=VALUE
 
-    @property
-    def narrows(self) -> bool:
-        """Whether it asks for a part of the sweep only."""
-        return bool(self.methods or self.datasets or self.backbones or self.seeds)
-
 
 @dataclass(frozen=True)
 class _Variant:

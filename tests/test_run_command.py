@@ -13,6 +13,7 @@ import pytest
 
 from bench import command
 from bench.list import main as list_main
+from bench.plan import main as plan_main
 from bench.run import main
 from bench.store import load_curves, load_memberships, load_results
 
@@ -68,7 +69,32 @@ def test_a_sweep_from_the_command_line(tiny: Path, tmp_path: Path, capsys: pytes
     assert membership.command == f"python -m bench.run {shlex.join(words)}"
 
     assert exit_code(*words, "--dry-run") == 0
-    assert "8 runs: 8 done, 0 to do in 0 stacks" in capsys.readouterr().out
+    listed = capsys.readouterr().out
+    assert "8 runs: 8 done, 0 to do in 0 stacks" in listed
+    done_id = next(line.split()[0] for line in listed.splitlines() if "none N=2" in line)
+    assert exit_code(*words, "--explain", done_id) == 0
+    assert capsys.readouterr().out.startswith(f"{done_id} is done: attempt 1 ended ok at ")
+    changed = (*words, "--set", "train.steps=3")
+    assert exit_code(*changed, "--explain", done_id[:9]) == 0
+    assert f"{done_id} is in {tmp_path / 'r'} but the sweep does not ask for it" in capsys.readouterr().out
+    assert exit_code(*changed, "--dry-run") == 0
+    new_id = next(line.split()[0] for line in capsys.readouterr().out.splitlines() if "none N=2" in line)
+    assert exit_code(*changed, "--explain", new_id) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith(f"{new_id} is to do: nothing in ")
+    assert said[1].startswith(f"the nearest run in the results is {done_id}; it differs in 1 of ")
+    assert said[2:] == ["  train.steps: 3 (asked for), 2 (there)"]
+    assert exit_code(*words, "--explain", "nonsense") == 2
+    assert "--explain nonsense: no such run" in capsys.readouterr().err
+
+    plan = (str(tiny), "--results", str(tmp_path / "r"), "--device", "cpu", "--jobs", "2")
+    assert plan_main([*plan, "--set", "train.steps=4000"]) == 0
+    planned = capsys.readouterr().out
+    assert "tiny: 8 runs, 5 done, 3 to do" in planned
+    assert "3 stacks on 2 workers (cpu)" in planned
+    assert "from 3 finished runs; past predictions were typically wrong by a factor of" in planned
+    assert plan_main([*plan]) == 0
+    assert capsys.readouterr().out == "tiny: 8 runs, 8 done, 0 to do\n"
     assert exit_code(*words, "--quiet") == 0
     assert capsys.readouterr().out == ""
     assert set(load_results(tmp_path / "r")[0].attempt) == {1}

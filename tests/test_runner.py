@@ -20,7 +20,7 @@ from fake_job import JOB, Settings, fake_run
 from bench.contracts import InputError
 from bench.devices import Device, make_slots, parse_count, parse_devices, parse_duration, parse_size
 from bench.registry import METHODS
-from bench.runner import Limits, Report, Silent, Supervisor, clock, to_do
+from bench.runner import Limits, LocalWorker, Report, Silent, Supervisor, clock, to_do
 from bench.stacks import Stack, make_stacks
 from bench.store import Done, Store, lease_owner, load_results
 from bench.sweep import Run
@@ -37,7 +37,8 @@ def supervise(results: Path, stacks: Sequence[Sequence[Run]], limits: Limits | N
     store = Store(results)
     store.prepare()
     pairs = [(Stack(tuple(runs)), 1) for runs in stacks]
-    return Supervisor(store, Settings(results), [Device("cpu")] * slots, limits, Silent(), JOB).run(pairs)
+    workers = [LocalWorker(Device("cpu")) for _ in range(slots)]
+    return Supervisor(store, Settings(results), workers, limits, Silent(), JOB).run(pairs)
 
 
 def journal(results: Path, run: Run) -> list[str]:
