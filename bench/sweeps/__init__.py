@@ -1,0 +1,1 @@
+"""Shipped sweeps: `python -m bench.run --grid NAME`."""
