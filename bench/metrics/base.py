@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -49,7 +49,9 @@ class SampleMetric(Metric):
     """A measure of generated windows against real ones; both (n, T, C), as many of each."""
 
     needs: ClassVar[Literal["samples", "latent"]] = "samples"
-    sees: ClassVar[tuple[str, ...]] = ()  # the corruptions of `bench.metrics.validate` it claims to rank
+    sees: ClassVar[
+        Mapping[str, tuple[str, ...]]
+    ] = {}  # per score, the corruptions of `bench.metrics.validate` it ranks
 
     def measure(self, evaluation: SampleEvaluation) -> list[Measurement]:
         """Refuse what is not finite or not comparable with a reason, and compare the rest."""

@@ -120,7 +120,7 @@ class C2ST(SampleMetric):
     unit = "probability"
     direction = "lower"
     source = "Lopez-Paz and Oquab 2017, arXiv:1610.06545"
-    sees = ("noise", "blur", "mean_only", "channel_permutation")
+    sees = dict.fromkeys(outputs, ("noise", "blur", "mean_only", "time_warping", "channel_permutation"))
 
     def compare(self, evaluation: SampleEvaluation) -> list[Measurement]:
         """Two values at n, each the mean over repeats."""

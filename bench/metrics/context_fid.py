@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -110,7 +111,7 @@ class ContextFID(SampleMetric):
     unit = "squared standard deviations"
     direction = "lower"
     source = "Jeha et al. 2022, ICLR (PSA-GAN); Yue et al. 2022, arXiv:2106.10466"
-    sees = ("mode_dropping", "channel_permutation", "mean_only")
+    sees: ClassVar = {"context_fid": ("mean_only", "mode_dropping", "time_warping", "channel_permutation")}
     fast = False
 
     def compare(self, evaluation: SampleEvaluation) -> list[Measurement]:

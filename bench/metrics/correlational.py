@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -41,7 +42,7 @@ class Correlational(SampleMetric):
     unit = "correlation"
     direction = "lower"
     source = "Liao et al. 2020, arXiv:2006.05421"
-    sees = ("noise", "channel_permutation")
+    sees: ClassVar = {"correlational": ("noise", "channel_permutation")}
 
     def compare(self, evaluation: SampleEvaluation) -> list[Measurement]:
         """One value, and one per lag."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -66,7 +67,7 @@ class Discriminative(SampleMetric):
     unit = "probability"
     direction = "lower"
     source = "Yoon et al. 2019, NeurIPS (TimeGAN)"
-    sees = ("noise", "blur", "mean_only")
+    sees: ClassVar = {"discriminative": ("noise", "blur", "mean_only")}
     fast = False
 
     def compare(self, evaluation: SampleEvaluation) -> list[Measurement]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from scipy.spatial.distance import cdist
@@ -35,7 +36,12 @@ class Manifold(SampleMetric):
     unit = "share"
     direction = "higher"
     source = "Kynkaanniemi et al. 2019, arXiv:1904.06991; Naeem et al. 2020, arXiv:2002.09797"
-    sees = ("noise", "mode_dropping")
+    sees: ClassVar = {
+        "precision": ("noise", "time_warping"),
+        "recall": ("blur", "mean_only", "mode_dropping", "time_warping"),
+        "density": ("noise", "time_warping"),
+        "coverage": ("noise", "mode_dropping", "time_warping"),
+    }
 
     def compare(self, evaluation: SampleEvaluation) -> list[Measurement]:
         """Four values at n."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -41,7 +42,7 @@ class Marginal(SampleMetric):
     unit = "share"
     direction = "lower"
     source = "Ang et al. 2023, arXiv:2309.03755; Liao et al. 2020, arXiv:2006.05421"
-    sees = ("noise", "mean_only")
+    sees: ClassVar = {"marginal": ("noise", "mean_only")}
 
     def compare(self, evaluation: SampleEvaluation) -> list[Measurement]:
         """One value at n."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from scipy.spatial.distance import cdist, pdist
@@ -32,7 +33,7 @@ class MMD2(SampleMetric):
     unit = "none"
     direction = "lower"
     source = "Gretton et al. 2012, JMLR 13:723-773, eq. 3"
-    sees = ("mode_dropping", "channel_permutation")
+    sees: ClassVar = {"mmd2": ("mean_only", "mode_dropping", "time_warping", "channel_permutation")}
 
     def compare(self, evaluation: SampleEvaluation) -> list[Measurement]:
         """One value at n."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -74,7 +75,7 @@ class Predictive(SampleMetric):
     unit = "train standard deviations"
     direction = "lower"
     source = "Yoon et al. 2019, NeurIPS (TimeGAN)"
-    sees = ("channel_permutation",)
+    sees: ClassVar = {"predictive": ("channel_permutation",)}
     fast = False
 
     def compare(self, evaluation: SampleEvaluation) -> list[Measurement]:

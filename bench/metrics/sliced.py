@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -32,7 +33,9 @@ class SlicedWasserstein(SampleMetric):
     unit = "train standard deviations"
     direction = "lower"
     source = "Rabin et al. 2011; Bonneel et al. 2015"
-    sees = ("noise", "mode_dropping", "channel_permutation")
+    sees: ClassVar = {
+        "sliced_wasserstein": ("noise", "mean_only", "mode_dropping", "time_warping", "channel_permutation")
+    }
 
     def compare(self, evaluation: SampleEvaluation) -> list[Measurement]:
         """One value at n."""

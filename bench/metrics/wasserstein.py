@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -30,7 +31,7 @@ class Wasserstein(SampleMetric):
     unit = "train standard deviations per window"
     direction = "lower"
     source = "Kantorovich 1942; POT, Flamary et al. 2021"
-    sees = ("noise", "channel_permutation")
+    sees: ClassVar = {"wasserstein": ("noise", "mode_dropping", "time_warping", "channel_permutation")}
 
     def compare(self, evaluation: SampleEvaluation) -> list[Measurement]:
         """One value at n."""

@@ -1,0 +1,210 @@
+"""Does each measure see what it claims to see? `python -m bench.metrics.validate`.
+
+Real windows are corrupted more and more, and every sample metric compares them with other real windows. A metric must
+get worse with every step of a corruption that it claims to see (`sees` in its class); what it is blind to, and what it
+even rewards, is printed. Metrics that claim nothing (the literature's variants) are left
+out. Exit 1 where a claim does not hold.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from bench import command
+from bench.contracts import InputError, Metric, SampleEvaluation
+from bench.metrics.base import SampleMetric
+from bench.registry import load_entry_points, load_plugin
+from bench.scores import Scope, choose
+from bench.sweep import dataset_spec
+from bench.windows import load_splits
+
+STRENGTHS = (0.0, 0.1, 0.2, 0.4, 0.8)
+
+Corruption = Callable[[np.ndarray, float, np.random.Generator], np.ndarray]
+"""(windows (n, T, C), strength from 0 = untouched to 1, rng) -> corrupted windows of the same shape."""
+
+
+def noise(x: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
+    """White noise of standard deviation `strength` is added."""
+    return x + strength * rng.standard_normal(x.shape)
+
+
+def blur(x: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
+    """A share `strength` of every value is replaced by the mean over it and two steps on either side."""
+    padded = np.pad(x, ((0, 0), (2, 2), (0, 0)), mode="edge")
+    smooth = np.mean([padded[:, k : k + x.shape[1]] for k in range(5)], axis=0)
+    return (1 - strength) * x + strength * smooth
+
+
+def mean_only(x: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
+    """Every window is moved towards the mean window by the share `strength`."""
+    return (1 - strength) * x + strength * x.mean(axis=0)
+
+
+def mode_dropping(x: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
+    """The share `strength` of the windows, the highest along the first principal component, is lost; others repeat."""
+    flat = (x - x.mean(axis=0)).reshape(len(x), -1)
+    order = np.argsort(flat @ np.linalg.svd(flat, full_matrices=False)[2][0])
+    kept = np.sort(order[: max(1, round((1 - strength) * len(x)))])
+    return x[np.resize(rng.permutation(kept), len(x))] if strength else x
+
+
+def time_warping(x: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
+    """Time runs slower first and faster later: t -> t^(1 + strength) on [0, 1], linear in between."""
+    steps = x.shape[1]
+    at = np.linspace(0, 1, steps) ** (1 + strength) * (steps - 1)
+    low = np.minimum(at.astype(int), steps - 2)
+    share = (at - low)[None, :, None]
+    return (1 - share) * x[:, low] + share * x[:, low + 1]
+
+
+def channel_permutation(x: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
+    """The channels change places by one in the share `strength` of the windows."""
+    hit = rng.permutation(len(x)) < round(strength * len(x))
+    return np.where(hit[:, None, None], np.roll(x, 1, axis=2), x)
+
+
+CORRUPTIONS: Mapping[str, Corruption] = {
+    function.__name__: function
+    for function in (noise, blur, mean_only, mode_dropping, time_warping, channel_permutation)
+}
+
+
+class Finding(NamedTuple):
+    """How one number answers one corruption."""
+
+    metric: str
+    version: int
+    corruption: str
+    claimed: bool
+    verdict: str
+    values: list[float]  # mean over repeats, per strength
+    noise: float  # standard deviation over repeats of the difference to untouched windows
+
+
+def verdict(rises: np.ndarray) -> tuple[str, float]:
+    """What curves (repeats, strengths) of a lower-is-better number say, and the noise of a difference.
+
+    rewards: clearly better than the untouched windows at some strength. sees: clearly worse at the end, and at no step
+    clearly better than at the step before. uneven: worse at the end, but better at some step. blind: none of these.
+    Clearly: by 3 standard errors over repeats, which are paired; the variance is pooled over strengths.
+    """
+    change, step = rises[:, 1:] - rises[:, :1], np.diff(rises, axis=1)
+    noise = math.sqrt(float(change.var(axis=0, ddof=1).mean()))
+    clear = 3 * noise / math.sqrt(len(rises)) + 1e-9 * max(1.0, float(np.abs(rises).max()))
+    if (change.mean(axis=0) < -clear).any():
+        found = "rewards"
+    elif change[:, -1].mean() <= clear:
+        found = "blind"
+    else:
+        found = "uneven" if (step.mean(axis=0) < -clear).any() else "sees"
+    return found, noise
+
+
+def pools(train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Two sets of real windows that share no rows but at borders: alternate runs of 4 T windows in time's order."""
+    side = np.arange(len(train)) // (4 * train.shape[1]) % 2
+    if len(train) < 8 * train.shape[1]:  # too short for runs
+        side = np.arange(len(train)) * 2 // len(train)
+    return train[side == 0], train[side == 1]
+
+
+def validate(
+    train: np.ndarray, metrics: Sequence[Metric], n: int, repeats: int, scope: Callable[[int], Scope]
+) -> list[Finding]:
+    """Findings for every score and corruption: of windows (N, T, C), n are compared with n others in each repeat."""
+    first, second = pools(train)
+    n = min(n, len(first), len(second))
+    scores = {name: metric for metric in metrics if isinstance(metric, SampleMetric) for name in metric.sees}
+    curves: dict[tuple[str, str], np.ndarray] = {}
+    for repeat in range(repeats):
+        rng = scope(repeat).numpy("validation windows")
+        reference, samples = (pool[np.sort(rng.choice(len(pool), n, replace=False))] for pool in (first, second))
+        untouched: dict[str, float] = {}
+        for corruption, corrupt in CORRUPTIONS.items():
+            for place, strength in enumerate(STRENGTHS):
+                found = untouched
+                if strength or not untouched:
+                    corrupted = corrupt(samples, strength, scope(repeat).numpy(corruption)).astype(np.float32)
+                    evaluation = SampleEvaluation(reference, corrupted, train, scope(repeat).numpy)
+                    rows = [row for metric in set(scores.values()) for row in metric.measure(evaluation)]
+                    found = {row.name: row.value for row in rows if row.name in scores and row.status == "ok"}
+                    untouched = untouched or found
+                for name, value in found.items():
+                    values = curves.setdefault((name, corruption), np.full((repeats, len(STRENGTHS)), np.nan))
+                    values[repeat, place] = value
+    findings = []
+    for (name, corruption), values in curves.items():
+        metric = scores[name]
+        if np.isnan(values).any():  # undefined or failed somewhere
+            continue
+        word, error = verdict(-values if metric.direction == "higher" else values)
+        mean = [float(value) for value in values.mean(axis=0)]
+        claimed = corruption in metric.sees[name]
+        findings.append(Finding(name, metric.version, corruption, claimed, word, mean, error))
+    return findings
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """A line per metric and corruption; exit 1 where a claimed corruption is not seen."""
+    parser = command.parser("metrics.validate", "Check every sample metric on graded corruptions of real windows.")
+    parser.add_argument("--dataset", default="regimes", help="a registered data set, or csv:FILE (default: regimes)")
+    parser.add_argument("--data", metavar="DIR", help="where data files are (default: BENCH_DATA)")
+    parser.add_argument("--metrics", nargs="+", default=["fast"], help="fast, all, or names (default: fast)")
+    parser.add_argument("--n", type=int, default=500, help="windows on either side (default: 500)")
+    parser.add_argument("--repeats", type=int, default=3, help="draws of windows and metric seeds (default: 3)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", metavar="FILE.csv", help="write the values too")
+    parser.add_argument("--plugin", action="append", default=[], metavar="FILE", help="a Python file of your own")
+    given = parser.parse_args(arguments)
+    for name, least in (("n", 10), ("repeats", 2)):
+        if getattr(given, name) < least:
+            raise InputError(f"--{name} {getattr(given, name)}: expected a whole number >= {least}")
+    load_entry_points()
+    for plugin in given.plugin:
+        load_plugin(plugin)
+    words = given.metrics[0] if len(given.metrics) == 1 else given.metrics
+    name, colon, path = given.dataset.partition(":")
+    spec = dataset_spec({"name": name, **({"path": path} if colon else {})}, f"--dataset {given.dataset}")
+    splits = load_splits(spec, given.seed, command.data_dir(given.data))
+    metrics = choose(words, "samples")
+    findings = validate(splits.train, metrics, given.n, given.repeats, lambda r: Scope(spec.key, given.seed, r))
+    failed = [finding for finding in findings if finding.claimed and finding.verdict != "sees"]
+    command.write_table(
+        [
+            (
+                f"{finding.metric}@{finding.version}",
+                finding.corruption,
+                finding.verdict + (" (CLAIM FAILS)" if finding in failed else " (claimed)" if finding.claimed else ""),
+                "  ".join(f"{value:.4g}" for value in finding.values),
+            )
+            for finding in sorted(findings)
+        ],
+        ("metric", "corruption", "verdict", f"values at strength {', '.join(f'{s:g}' for s in STRENGTHS)}"),
+    )
+    if given.out:
+        _write_csv(Path(given.out), findings)
+    command.write(f"\n{sum(f.claimed for f in findings) - len(failed)} claims hold, {len(failed)} fail")
+    return int(bool(failed))
+
+
+def _write_csv(path: Path, findings: Sequence[Finding]) -> None:
+    rows = [
+        {**finding._asdict(), "values": value, "strength": strength}
+        for finding in findings
+        for value, strength in zip(finding.values, STRENGTHS, strict=True)
+    ]
+    try:
+        pd.DataFrame(rows).rename(columns={"values": "value"}).to_csv(path, index=False)
+    except OSError as error:
+        raise InputError(f"--out {path}: cannot be written: {error.strerror}") from error
+
+
+if __name__ == "__main__":
+    command.run_command(main)
