@@ -315,3 +315,18 @@ def test_context_fid_sees_the_context_and_keeps_its_encoder() -> None:
     assert values[1] < 0.2 * values[2]
     assert values[3] == values[0]
     assert trained_encoder(np.float32(train)) is trained_encoder(np.float32(train))
+
+
+def test_tsgbench_marginal_is_numpys_density_histogram() -> None:
+    x, y = np.float32(gaussian(0, 90, 3, 2)), np.float32(gaussian(1, 90, 3, 2) * 1.5)
+    low, high = x.min(axis=(0, 1)), x.max(axis=(0, 1))
+    u, v = (x - low) / (high - low), (y - low) / (high - low)
+    gaps = []
+    for t in range(3):
+        for c in range(2):
+            edges = np.linspace(u[:, t, c].min(), u[:, t, c].max(), 51)
+            masses = [np.histogram(w[:, t, c], edges)[0] / 90 for w in (u, v)]
+            gaps.append(np.abs(masses[0] - masses[1]) / (edges[1] - edges[0]))
+    assert measure("marginal.tsgbench", x, y)["marginal.tsgbench"].value == pytest.approx(np.mean(gaps), rel=0.02)
+    far, farther = (measure("marginal.tsgbench", x, y + k)["marginal.tsgbench"].value for k in (50, 5000))
+    assert far == farther  # the flaw that `marginal` does not have
