@@ -1,0 +1,95 @@
+"""Has my model collapsed? `python -m bench.diagnose --data mine.csv` answers on one page.
+
+Trains vanilla latent diffusion and two mitigations at a small size on a user's own file (the
+shipped sweep "diagnose"), says what it saw, and renders the report with the figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench import run
+from bench.command import parser, run_command, write, write_table
+from bench.contracts import InputError
+from bench.report.__main__ import main as render
+from bench.report.cards import metric_facts
+from bench.report.tables import Cell, Group, answer, cells_of, groups_of, load, number
+
+KINDS = {".csv": "csv", ".gz": "csv", ".parquet": "parquet", ".npz": "npz"}
+SWEEP, VANILLA = "diagnose", "latent_diffusion"
+
+
+def dataset_of(path: Path, window: int | None) -> str:
+    """The --dataset word of a file, by its ending. Raises InputError."""
+    if path.suffix not in KINDS:
+        raise InputError(f"--data {path}: expected a file that ends with {', '.join(KINDS)}")
+    if not path.is_file():
+        raise InputError(f"--data {path}: no such file")
+    options = f", window: {window}" if window else ""
+    return f"{{name: {KINDS[path.suffix]}, path: {str(path)!r}{options}}}"
+
+
+def mean(cell: Cell, metric: str) -> str:
+    """A mean over seeds as text."""
+    values = cell.values.get(metric)
+    return number(cell.interval(metric).mean) if values else "-"
+
+
+def one_page(group: Group) -> list[str]:
+    """Does it collapse, and what helps: sentences that the verdicts allow."""
+    by_label = {cell.label: cell for cell in group.cells}
+
+    def always(label: str, word: str) -> bool:
+        cell = by_label.get(label)
+        return cell is not None and set(cell.verdicts) == {word}
+
+    if always(VANILLA, "collapsed"):
+        lines = ["Vanilla latent diffusion collapses on these data: its decoder ignores the latent."]
+    elif always(VANILLA, "alive"):
+        lines = ["Vanilla latent diffusion keeps its latent on these data; no mitigation is needed for that."]
+    else:
+        seen = ", ".join(f"{word} ({count})" for word, count in by_label[VANILLA].verdicts.items()) or "not measured"
+        lines = [f"Vanilla latent diffusion is neither clearly collapsed nor clearly alive here: {seen}."]
+    helping = [label for label in by_label if label != VANILLA and always(label, "alive")]
+    lines.append(f"Alive in every seed: {', '.join(helping)}." if helping else "No mitigation is alive in every seed.")
+    return lines
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """The verb. Returns the exit status of the sweep."""
+    arguments = parser("diagnose", "Does latent diffusion collapse on your file, and which mitigation helps?")
+    arguments.add_argument("--data", required=True, type=Path, metavar="FILE", help="a .csv, .parquet or .npz file")
+    arguments.add_argument("--window", type=int, metavar="T", help="time steps per series (default: the data set's)")
+    arguments.add_argument("--backbone", default="lstm", help="lstm (default) or transformer")
+    arguments.add_argument("--seeds", default="0:2", help="0:2 (default), or 1,2,7")
+    arguments.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as of bench.run")
+    arguments.add_argument("--jobs", default="auto", help="workers at once (default: auto)")
+    arguments.add_argument("--results", default="results/diagnose", metavar="DIR", help="(default: results/diagnose)")
+    given = arguments.parse_args(words)
+    sweep = ["--grid", SWEEP, "--dataset", dataset_of(given.data, given.window), "--backbone", given.backbone]
+    sweep += ["--seeds", given.seeds, "--jobs", given.jobs, "--results", given.results]
+    status = run.main([*sweep, *(word for setting in given.set for word in ("--set", setting))])
+    if status not in (0, 1):
+        return status
+    selection = load(Path(given.results), SWEEP)
+    groups = groups_of(cells_of(selection), metric_facts())
+    chosen = [group for group in groups if str(given.data) in group.dataset and group.backbone == given.backbone]
+    for group in chosen:
+        write()
+        rows = [
+            [cell.name, ", ".join(f"{word} {count}" for word, count in cell.verdicts.items()) or "-"]
+            + [mean(cell, metric) for metric in ("nll_own", "nll_permuted", "sliced_wasserstein", "c2st_auc")]
+            for cell in [*group.cells, *group.references]
+        ]
+        write_table(rows, [str(given.data), "verdict", "NLL own", "NLL permuted", "sliced W", "classifier AUC"])
+        for line in one_page(group):
+            write(line)
+    for about in answer(chosen, selection):
+        write(f"{about.about}: {' '.join(about.sentences)}")
+    render(["--results", given.results, "--sweep", SWEEP])
+    return status
+
+
+if __name__ == "__main__":
+    run_command(main)
