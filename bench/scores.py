@@ -56,7 +56,7 @@ def choose(metrics: str | Sequence[str], needs: str | None = None) -> list[Metri
     """
     registered = [METRICS[name]() for name in METRICS]
     if metrics == "all":
-        chosen = registered
+        chosen = [metric for metric in registered if "." not in metric.name]  # the literature's variants are named
     elif metrics == "fast":
         chosen = [metric for metric in registered if metric.fast]
     else:

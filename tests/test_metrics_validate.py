@@ -11,7 +11,8 @@ import pytest
 
 from bench.contracts import InputError
 from bench.metrics.base import SampleMetric
-from bench.metrics.validate import CORRUPTIONS, STRENGTHS, main, pools, verdict
+from bench.metrics.validate import CORRUPTIONS, STRENGTHS, main, verdict
+from bench.references import halves
 from bench.registry import METRICS
 
 
@@ -62,12 +63,13 @@ def test_verdicts(curve: list[float], expected: str) -> None:
     assert verdict(np.array([curve, curve], dtype=float))[0] == expected
 
 
-def test_pools_share_no_window() -> None:
+def test_halves_share_no_window() -> None:
     x = np.arange(500)[:, None, None] + np.zeros((1, 4, 1))
-    first, second = pools(x)
+    first, second = halves(x)
     assert len(first) + len(second) == 500
     assert not set(first[:, 0, 0]) & set(second[:, 0, 0])
-    assert {len(part) for part in pools(x[:20])} == {10}
+    assert (np.diff(first[:, 0, 0]) != 1).sum() == 6  # seven runs of forty
+    assert {len(part) for part in halves(x[:30])} == {15}
 
 
 def test_every_claim_names_an_output_and_a_corruption() -> None:

@@ -19,6 +19,7 @@ import pandas as pd
 from bench import command
 from bench.contracts import InputError, Metric, SampleEvaluation
 from bench.metrics.base import SampleMetric
+from bench.references import halves
 from bench.registry import load_entry_points, load_plugin
 from bench.scores import Scope, choose
 from bench.sweep import dataset_spec
@@ -107,19 +108,11 @@ def verdict(rises: np.ndarray) -> tuple[str, float]:
     return found, noise
 
 
-def pools(train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Two sets of real windows that share no rows but at borders: alternate runs of 4 T windows in time's order."""
-    side = np.arange(len(train)) // (4 * train.shape[1]) % 2
-    if len(train) < 8 * train.shape[1]:  # too short for runs
-        side = np.arange(len(train)) * 2 // len(train)
-    return train[side == 0], train[side == 1]
-
-
 def validate(
     train: np.ndarray, metrics: Sequence[Metric], n: int, repeats: int, scope: Callable[[int], Scope]
 ) -> list[Finding]:
     """Findings for every score and corruption: of windows (N, T, C), n are compared with n others in each repeat."""
-    first, second = pools(train)
+    first, second = halves(train)
     n = min(n, len(first), len(second))
     scores = {name: metric for metric in metrics if isinstance(metric, SampleMetric) for name in metric.sees}
     curves: dict[tuple[str, str], np.ndarray] = {}
