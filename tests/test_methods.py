@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import replace
 
@@ -46,7 +47,7 @@ def test_gradients_agree_with_finite_differences(name, backbone):
     model, method, x = build(name, backbone)
     model, x = model.double(), x.double()
     # past the straight-through step of vq the gradient is not that of the objective: its decoder alone
-    parts = {"vq": [model.get_submodule("decoder")] if name == "vq" else []}.get(name, model.autoencoder())
+    parts = [model.get_submodule("decoder")] if name == "vq" else model.autoencoder()
     flat = Flat(parts or [model.denoiser])
 
     def loss():
@@ -79,23 +80,19 @@ def test_variable_masking_hides_its_share_of_whole_steps():
 
 
 @BOTH
-def test_presets_only_set_options(backbone):
-    for preset, options in (
-        ("variable_masking", {"masking_rate": 0.3}),
-        ("skip_connections", {"latent_route": "every_step"}),
-    ):
-        model, _, x = build(preset, backbone)
-        vanilla = METHODS["latent_diffusion"](**options)
+@pytest.mark.parametrize(
+    ("preset", "options"),
+    [("variable_masking", {"masking_rate": 0.3}), ("skip_connections", {"latent_route": "every_step"})],
+)
+def test_presets_only_set_options(preset, options, backbone):
+    model, _, x = build(preset, backbone)
+    found = objective_of(METHODS[preset](), model, x)
+    for vanilla, same in ((METHODS["latent_diffusion"](**options), True), (METHODS["latent_diffusion"](), False)):
         expected = StackedModel(R, (T, C), stacked([vanilla] * R), backbone, MODEL, DIFFUSION)
         initialise(expected, Randomness(KEYS))
-        for term, value in objective_of(METHODS[preset](), model, x).items():
-            assert torch.equal(value, objective_of(vanilla, expected, x)[term])
-            assert (
-                not torch.equal(
-                    value, objective_of(METHODS["latent_diffusion"](), *build("latent_diffusion", backbone)[::2])[term]
-                )
-                or term == "kl"
-            )
+        terms = objective_of(vanilla, expected, x)
+        assert torch.equal(found["reconstruction"], terms["reconstruction"]) == same
+        assert torch.equal(found["kl"], terms["kl"])
 
 
 @BOTH
@@ -346,29 +343,18 @@ def test_lagging_inference_moves_only_the_encoder_in_its_inner_loop():
 
 def test_the_inner_loop_stops_per_run_when_its_loss_stops_falling():
     lagging, model, flat = lagging_of(100)
-    seen = []
+    before_update = []
 
     def terms(step, order, stream):
-        count = len(seen)
-        seen.append(flat.values.clone())
+        count = len(before_update)
+        before_update.append(flat.values.clone())
         weights = model.encoder.output.bias.sum(dim=-1)
-        return {"loss": weights * 1e-3 + torch.tensor([0.0, -1.0, -1.0]) * min(count, 45)}
+        return {"loss": weights - weights.detach() + torch.tensor([-count, count, -min(count, 25)])}
 
     lagging.catch_up(0, terms, torch.ones(R, dtype=torch.bool))
-    last_move = [
-        max(k for k in range(1, len(seen)) if not torch.equal(seen[k][run], seen[k - 1][run])) for run in range(R)
-    ]
-    assert last_move[0] <= 100
-    assert len(seen) <= 100
-    lagging2, _, _ = lagging_of(100)
-    calls = []
-
-    def rising(step, order, stream):
-        calls.append(step)
-        return {"loss": model.encoder.output.bias.sum(dim=-1) * 0 + len(calls)}
-
-    lagging2.catch_up(0, rising, torch.ones(R, dtype=torch.bool))
-    assert len(calls) == 2 * Lagging.BLOCK
+    moves = [[not torch.equal(*pair) for pair in itertools.pairwise(run)] for run in zip(*before_update, strict=True)]
+    assert [sum(run) for run in moves] == [99, 20, 50]  # falls for ever (100, the last unseen), never, until update 25
+    assert all(run == sorted(run, reverse=True) for run in moves)  # who has stopped stays
 
 
 def test_lagging_ends_for_good_when_the_mutual_information_does_not_rise():
@@ -407,27 +393,28 @@ def test_a_lagging_run_does_not_notice_its_neighbours():
 # ---------------------------------------------------------------- early diffusion
 
 
-def test_penalties_of_other_series_are_their_formulas():
+@pytest.mark.parametrize("name", ["proposed", "kl_free"])
+def test_penalties_of_other_series_are_their_formulas(name):
     model, _, x = build("proposed", "lstm")
-    method = METHODS["proposed"](N=0, M=18)  # N = 0: z^i is v itself
+    model.marginal_sigma.fill_(10)  # F so low that the relu is open
+    shared = {"N": 0, "latent_route": "first", "masking_rate": 0.0}  # N = 0: z^i is v itself
+    method = METHODS[name](**shared, **({"M": 18} if name == "proposed" else {}))
+    past = x[:, :, :-1]
     with torch.no_grad():
-        stream = draws("objective")
         v = stacked([method] * R).posterior(model, x).mean
-        past = x[:, :, :-1]
         own = model.decoder(v, past).log_prob(x)
         plain = objective_of(replace(method, collapse_penalty="none"), model, x)
         torch.testing.assert_close(plain["variational"], -own.mean(dim=-1))
-        (
-            stream.uniform(B, T - 1, 1),
-            stream.steps(0, 0, B),
-            stream.normal(B, D),
-            stream.steps(18, L, B),
-            stream.normal(B, D),
-        )
+        stream = draws("objective")
+        stream.uniform(B, T - 1, 1)  # the mask
+        stream.steps(0, 0, B)  # i
+        stream.normal(B, D)
+        if name == "proposed":  # draws k and its noise whatever the penalty is
+            stream.steps(18, L, B)
+            stream.normal(B, D)
         other = other_series(B, stream)
         assert (other != torch.arange(B)).all()
         assert torch.equal(other.sort(dim=-1).values, torch.arange(B).expand(R, B))
-        theirs = torch.stack([model.decoder(v, past).log_prob(x)[run] * 0 for run in range(R)])
         moved = torch.stack([v[run, other[run]] for run in range(R)])
         theirs = model.decoder(moved, past).log_prob(x)
         expected = {
@@ -435,10 +422,9 @@ def test_penalties_of_other_series_are_their_formulas():
             "contrast": (T * functional.softplus((theirs - own) / T)).mean(dim=-1),
         }
         for form, value in expected.items():
+            assert (value > 0).all()
             found = objective_of(replace(method, collapse_penalty=form), model, x)
             torch.testing.assert_close(found["collapse_penalty"], value)
-            free = METHODS["kl_free"](N=0, collapse_penalty=form, masking_rate=0)
-            assert (objective_of(free, model, x)["collapse_penalty"] >= 0).all()
 
 
 def test_the_contrast_ends_where_the_own_latent_is_clearly_better():
