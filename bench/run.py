@@ -28,13 +28,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     memory = None if given.memory_limit is None else parse_size(given.memory_limit, "--memory-limit")
     if given.max_retries < 0:
         raise InputError(f"--max-retries {given.max_retries}: expected a whole number >= 0")
-    devices = parse_devices(given.device)
+    devices = parse_devices(given.device) if given.cluster is None else _elsewhere(given.device)
     size = stack_size(given.stack, devices)
     sweep = read_selected(given)
     for note in sweep.notes:
         sys.stderr.write(f"note: {note}\n")
 
-    from bench.runner import Limits, to_do
+    from bench.runner import Limits, LocalWorker, Supervisor, to_do
     from bench.stacks import make_stacks
     from bench.store import Store
 
@@ -61,8 +61,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if stacks:
         pairs = [(stack, max(attempts[run_id] for run_id in stack.run_ids)) for stack in stacks]
         limits = Limits(given.max_retries, seconds, memory)
-        slots = make_slots(devices, jobs, per_device)[: len(stacks)]
-        interrupted = _work(given, store, slots, limits, pairs, before=len(sweep.runs) - len(left))
+        cluster = _connect(given, devices[0])
+        try:
+            if cluster:
+                workers = cluster.workers(jobs, store)
+            else:
+                workers = [LocalWorker(slot) for slot in make_slots(devices, jobs, per_device)]
+            settings = _settings(given, store, devices[0])
+            before = len(sweep.runs) - len(left)
+            supervisor = Supervisor(store, settings, workers[: len(stacks)], limits, _progress(given))
+            interrupted = supervisor.run(pairs, before).interrupted
+        finally:
+            if cluster:
+                cluster.close()
     statuses = {run_id: done.status for run_id, done in store.done().items()}
     if not given.quiet:
         _summary(sweep.runs, store, statuses)
@@ -118,6 +129,8 @@ def _parser() -> command.Parser:
     add_selection(parser)
     add = parser.add_argument
     add("--slots-per-device", default="auto", metavar="N|auto", help="workers per GPU (auto: 1)")
+    add("--cluster", metavar="ADDRESS", help="a dask scheduler: tcp://HOST:8786, or local:4 to start one here")
+    add("--no-shared-fs", action="store_true", help="the cluster's workers do not see --results: send results back")
     add("--retry", default="", metavar="LIST", help=f"do these again: any of {','.join(RETRIED)}")
     add("--max-retries", type=int, default=2, metavar="N", help="repetitions after a crash or lack of memory (2)")
     add("--time-limit", metavar="TIME", help="per run, such as 90s, 10m or 2h")
@@ -137,23 +150,33 @@ def _statuses(text: str) -> list[str]:
     return words
 
 
-def _work(
-    given: Namespace,
-    store: Any,
-    slots: Sequence[Device],
-    limits: Any,
-    pairs: Sequence[Any],
-    before: int,
-) -> int:
-    """Do the stacks; the signal that stopped it, or 0."""
+def _settings(given: Namespace, store: Any, device: Device) -> Any:
     from bench.job import JobSettings
-    from bench.runner import Bar, Lines, LocalWorker, Silent, Supervisor
 
     plugins = tuple(str(Path(plugin).resolve()) for plugin in given.plugin)
-    settings = JobSettings(store.path.resolve(), command.data_dir(given.data), slots[0].kind, given.keep, plugins)
-    progress = Silent() if given.quiet else Bar() if sys.stderr.isatty() else Lines()
-    report = Supervisor(store, settings, [LocalWorker(slot) for slot in slots], limits, progress).run(pairs, before)
-    return report.interrupted
+    return JobSettings(store.path.resolve(), command.data_dir(given.data), device.kind, given.keep, plugins)
+
+
+def _progress(given: Namespace) -> Any:
+    from bench.runner import Bar, Lines, Silent
+
+    return Silent() if given.quiet else Bar() if sys.stderr.isatty() else Lines()
+
+
+def _elsewhere(text: str) -> list[Device]:
+    """--device with --cluster: a kind, because the devices are the cluster's."""
+    if text not in ("auto", "cpu", "cuda"):
+        raise InputError(f"--device {text}: expected cpu or cuda with --cluster")
+    return [Device("cuda" if text == "cuda" else "cpu")]
+
+
+def _connect(given: Namespace, device: Device) -> Any:
+    """The cluster of --cluster, or None."""
+    if given.cluster is None:
+        return None
+    from bench.cluster import Cluster
+
+    return Cluster(given.cluster, device.kind, shared=not given.no_shared_fs)
 
 
 # ---------------------------------------------------------------- what is printed

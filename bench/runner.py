@@ -148,6 +148,10 @@ class Worker(ABC):
     def stop(self) -> None:
         """Kill the process, if there is one; the next submit finds another."""
 
+    def look(self) -> None:
+        """Called a few times per second while it is at a stack."""
+        return
+
     def clear(self) -> None:
         """Ready for the next stack."""
         self.task = self.future = None
@@ -331,6 +335,7 @@ class Supervisor:
         self._waiting: deque[Task] = deque()
         self._owner = lease_owner()
         self._report = Report()
+        self._held: set[str] = set()  # runs whose leases are ours
         self._signals = 0
         self._began = time.monotonic()
         self._renewed = self._look_again = 0.0
@@ -362,9 +367,8 @@ class Supervisor:
                     self._keep_house()
         finally:
             for worker in self._workers:
-                if worker.task:
-                    self.store.release(worker.task.stack.run_ids)
                 worker.stop()
+            self._release(tuple(self._held))
             self.progress.close()
         return self._report
 
@@ -403,9 +407,7 @@ class Supervisor:
         now = time.monotonic()
         if now - self._renewed > LEASE_SECONDS / 6:
             self._renewed = now
-            for worker in self._busy:
-                if worker.task:
-                    self.store.renew(worker.task.stack.run_ids)
+            self.store.renew(self._held)
         if self._parts > COMPACT_AT:
             self._parts = 0
             self.store.compact()
@@ -423,12 +425,17 @@ class Supervisor:
             if not self.store.claim(task.stack.run_ids, self._owner):
                 refused.append(task)
                 continue
+            self._held.update(task.stack.run_ids)
             task = self._still_to_do(task)
             if task.stack.runs:
                 idle.pop().submit(task, self.settings, self._job)
         self._waiting.extendleft(reversed(refused))
         if refused and not self._busy:
             self._look_again = time.monotonic() + 5 * _TICK
+
+    def _release(self, run_ids: Sequence[str]) -> None:
+        self.store.release(run_ids)
+        self._held.difference_update(run_ids)
 
     def _still_to_do(self, task: Task) -> Task:
         """Without the runs that another supervisor finished before the lease was ours."""
@@ -437,7 +444,7 @@ class Supervisor:
         gone = [run.run_id for run in task.stack.runs if run not in left]
         if not gone:
             return task
-        self.store.release(gone)
+        self._release(gone)
         self._report.elsewhere += len(gone)
         self._advance()
         return dataclasses.replace(task, stack=Stack(left))
@@ -450,6 +457,7 @@ class Supervisor:
 
     def _look_at(self, worker: Worker) -> None:
         """Take in what a worker finished, or stop it at its limits."""
+        worker.look()
         task, future = worker.task, worker.future
         assert task is not None
         assert future is not None
@@ -494,7 +502,7 @@ class Supervisor:
             self._again(task, smaller)
             outcomes = [outcome for outcome in outcomes if outcome[0] not in short]
         self._count(task, outcomes)
-        self.store.release(task.stack.run_ids)
+        self._release(task.stack.run_ids)
 
     def _lost(self, task: Task, status: str, reason: str, trace: str = "") -> None:
         """A stack ended without its part: try its runs again one by one, or write the rows that it could not."""
@@ -512,7 +520,7 @@ class Supervisor:
         else:
             self._write_rows(task, status, reason, trace)
             self._count(task, [(run.run_id, status, reason) for run in task.stack.runs])
-        self.store.release(task.stack.run_ids)
+        self._release(task.stack.run_ids)
 
     def _again(self, task: Task, stacks: Iterable[Stack]) -> None:
         self._waiting.extendleft(Task(stack, task.attempt + 1, task.tries + 1) for stack in stacks)

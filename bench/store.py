@@ -301,6 +301,12 @@ class Store:
         rows = [{**row, "attempt": done[row["run_id"]].attempt, "added": True} for row in metrics]
         _write(self.path / "metrics" / f"{name}.parquet", _table(rows, _METRICS), {})
 
+    def take_in(self, files: Mapping[str, bytes]) -> None:
+        """Files that a job wrote on a machine without this folder (path below it -> content): the runs last."""
+        for name in sorted(files, key=lambda name: name.startswith("runs/")):
+            with replacing(self.path / name) as temporary:
+                temporary.write_bytes(files[name])
+
     # ---- reading
 
     def _parts(self) -> tuple[dict[str, Path], set[str]]:

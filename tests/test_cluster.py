@@ -1,0 +1,139 @@
+"""The same supervisor on a dask cluster (needs the extra `cluster`; skipped without it)."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import fake_job
+import pytest
+from fake_job import JOB, Settings, fake_run
+
+from bench.cluster import Cluster
+from bench.contracts import InputError
+from bench.registry import METHODS
+from bench.runner import Limits, Report, Silent, Supervisor
+from bench.stacks import Stack
+from bench.store import Store, load_results
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # dask's own
+
+
+@pytest.fixture(autouse=True)
+def _registered() -> Iterator[None]:
+    fake_job.register()
+    yield
+    METHODS._classes.pop("fake", None)
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    pytest.importorskip("distributed", reason="dask.distributed is not installed (extra `cluster`)")
+    here = Path(__file__).parent
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(here), str(here.parent)]))  # for the workers
+    made = Cluster("local:2")
+    yield made
+    made.close()
+
+
+def supervise(
+    cluster: Cluster, results: Path, acts: dict[str, int], limits: Limits | None = None, **more: Any
+) -> Report:
+    store = Store(results)
+    store.prepare()
+    runs = [fake_run(act, seed=seed) for act, count in acts.items() for seed in range(count)]
+    supervisor = Supervisor(store, Settings(results, **more), cluster.workers(None, store, JOB), limits, Silent(), JOB)
+    return supervisor.run([(Stack((run,)), 1) for run in runs])
+
+
+def after_two_runs(results: Path, act: Callable[[], None]) -> None:
+    while len(list((results / "runs").glob("[!.]*.parquet"))) < 2:
+        time.sleep(0.05)
+    act()
+
+
+def test_every_end_is_a_row(cluster: Cluster, tmp_path: Path) -> None:
+    report = supervise(cluster, tmp_path, {"ok": 4, "raise": 1, "exit once": 1}, Limits(max_retries=1))
+    runs, metrics = load_results(tmp_path)
+    assert report.counts == {"ok": 5, "failed": 1}
+    assert runs.groupby("label").status.unique().map(list).to_dict() == {
+        "ok": ["ok"],
+        "raise": ["failed"],
+        "exit once": ["ok"],
+    }
+    assert len(metrics) == 5
+
+
+def test_a_time_limit_holds(cluster: Cluster, tmp_path: Path) -> None:
+    report = supervise(cluster, tmp_path, {"loop": 1, "ok": 3}, Limits(seconds=5))
+    assert report.counts == {"ok": 3, "timeout": 1}
+
+
+def test_results_come_back_without_a_shared_folder(cluster: Cluster, tmp_path: Path) -> None:
+    cluster.shared = False
+    assert supervise(cluster, tmp_path / "here", {"ok": 3}).counts == {"ok": 3}
+    runs, metrics = load_results(tmp_path / "here")
+    assert len(runs) == len(metrics) == 3
+
+
+ELSEWHERE = """
+import sys, time
+from distributed import LocalCluster
+if __name__ == "__main__":
+    cluster = LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None)
+    print(cluster.scheduler_address, flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_lost_scheduler_is_one_line_and_the_rest_can_be_resumed(tmp_path: Path) -> None:
+    pytest.importorskip("distributed", reason="dask.distributed is not installed (extra `cluster`)")
+    script = tmp_path / "elsewhere.py"
+    script.write_text(ELSEWHERE)
+    here = Path(__file__).parent
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(here), str(here.parent)])}
+    pipe, null = subprocess.PIPE, subprocess.DEVNULL
+    with subprocess.Popen(
+        [sys.executable, str(script)], stdout=pipe, stderr=null, env=environment, start_new_session=True, text=True
+    ) as other:
+        assert other.stdout is not None
+        found = Cluster(other.stdout.readline().strip())
+        thread = threading.Thread(target=after_two_runs, args=(tmp_path, lambda: os.killpg(other.pid, signal.SIGKILL)))
+        thread.start()
+        with pytest.raises(InputError, match="the scheduler is gone; finished runs are safe"):
+            supervise(found, tmp_path, {"ok": 40}, seconds=0.3)
+        thread.join()
+        found.close()
+    assert 2 <= len(Store(tmp_path).done()) < 40
+    assert not list((tmp_path / "leases").iterdir())
+
+
+def test_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("distributed", reason="dask.distributed is not installed (extra `cluster`)")
+    for address in ("nonsense", "local:0", "local:x", "tcp://host", "8786"):
+        with pytest.raises(InputError, match=r"--cluster .*: expected tcp://HOST:PORT, or local:N"):
+            Cluster(address)
+    monkeypatch.setattr("bench.cluster._ANSWER_SECONDS", 1)
+    with pytest.raises(InputError, match=r"--cluster tcp://127.0.0.1:9: no scheduler answers there"):
+        Cluster("tcp://127.0.0.1:9")
+
+
+def test_without_dask_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(InputError, match=r"--cluster needs dask.distributed: pip install '\.\[cluster\]'"):
+        Cluster("local:1")
+
+
+def test_a_worker_killed_from_outside_costs_no_run(cluster: Cluster, tmp_path: Path) -> None:
+    victim = next(iter(cluster.client.run(os.getpid).values()))
+    thread = threading.Thread(target=after_two_runs, args=(tmp_path, lambda: os.kill(victim, signal.SIGKILL)))
+    thread.start()
+    assert supervise(cluster, tmp_path, {"ok": 10}, seconds=0.3).counts == {"ok": 10}
+    thread.join()
