@@ -14,7 +14,7 @@ from bench.contracts import DatasetSpec, DiffusionConfig, EvaluateConfig, ModelC
 from bench.devices import Device
 from bench.method import Method
 from bench.registry import METHODS, register_method
-from bench.runner import Lines, Supervisor, to_do
+from bench.runner import Lines, LocalWorker, Supervisor, to_do
 from bench.stacks import Stack, make_stacks
 from bench.store import Store
 from bench.sweep import Run
@@ -102,16 +102,17 @@ def run_stack(stack: Stack, settings: Settings, attempt: int) -> list[tuple[str,
 
 
 def main() -> None:
-    """A supervisor to be killed: results folder, runs, seconds per run."""
+    """A supervisor to be killed: results folder, runs, seconds per run, workers."""
     register()
     results, count, seconds = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
     store = Store(results)
     store.prepare()
     left = to_do([fake_run("ok", seed=seed) for seed in range(count)], store.done(), max_retries=1000)
-    stacks = [(stack, left[0][1]) for stack in make_stacks([run for run, _ in left], 1)]
-    report = Supervisor(store, Settings(results, seconds=seconds), [Device("cpu")] * 2, progress=Lines(0), job=JOB).run(
-        stacks
-    )
+    attempts = {run.run_id: attempt for run, attempt in left}
+    stacks = [(stack, attempts[stack.run_ids[0]]) for stack in make_stacks([run for run, _ in left], 1)]
+    workers = [LocalWorker(Device("cpu")) for _ in range(int(sys.argv[4]))]
+    settings = Settings(results, seconds=seconds)
+    report = Supervisor(store, settings, workers, progress=Lines(0), job=JOB).run(stacks)
     sys.exit(128 + report.interrupted if report.interrupted else 0)
 
 

@@ -15,7 +15,7 @@ from bench import command
 from bench.list import main as list_main
 from bench.plan import main as plan_main
 from bench.run import main
-from bench.store import load_curves, load_memberships, load_results
+from bench.store import Store, load_curves, load_memberships, load_results
 
 ROOT = Path(__file__).parent.parent
 
@@ -188,6 +188,42 @@ def test_a_plugin_that_does_not_import(tiny: Path, tmp_path: Path, capsys: pytes
         errors = capsys.readouterr().err
         assert errors.startswith(f"error: --plugin {bad}: does not import: {said}")
         assert errors.count("\n") == 1
+
+
+def test_results_of_a_newer_version_are_refused(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path / "r")
+    store.prepare()
+    with monkeypatch.context() as patch:
+        patch.setattr("bench.store.SCHEMA_VERSION", 99)
+        store.write_part("p", [{"run_id": "a", "attempt": 1, "status": "ok"}])
+    for extra in ([], ["--dry-run"], ["--explain", "a"]):
+        assert exit_code("--grid", str(tiny), "--results", str(tmp_path / "r"), *extra) == 2
+        errors = capsys.readouterr().err
+        assert "written by a newer version of this benchmark (schema 99" in errors
+        assert errors.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (["a,b", *["1,x"] * 90], "column 'b' is 'x', expected a number"),
+        (["a,b", *["1,"] * 90], "column 'b' is empty, expected a number"),
+        (["a,b", *["1,2"] * 9], "expected at least one window of 24"),
+        ([], "own.csv"),
+    ],
+)
+def test_a_table_that_cannot_be_used(
+    rows: list[str], message: str, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = tmp_path / "own.csv"
+    own.write_text("\n".join(rows))
+    assert exit_code("--grid", str(tiny), "--dataset", f"csv:{own}", "--results", str(tmp_path / "r")) == 2
+    errors = capsys.readouterr().err
+    assert errors.startswith(f"error: {own}")
+    assert message in errors
+    assert errors.count("\n") == 1
 
 
 def called(words: list[str], cwd: Path = ROOT, environment: Any = None) -> subprocess.CompletedProcess[str]:
