@@ -413,7 +413,7 @@ def test_a_thousand_runs_render_in_time(tmp_path):
 
     runs = [
         run_row(label, dataset, seed, shuffle)
-        for label in [*(f"method {k}" for k in range(10)), *REFERENCES][:10]
+        for label in [f"method {k}" for k in range(10)]
         for dataset in ("energy", "regimes", "sines", "ar1", "retail")
         for shuffle in (False, True)
         for seed in range(10)

@@ -208,9 +208,11 @@ def detailed(report: Report) -> list[Cell]:
     return chosen
 
 
-def run_rows(report: Report) -> dict[str, dict[str, Any]]:
-    """Rows of the runs table by run_id."""
-    return {str(row["run_id"]): {str(k): v for k, v in row.items()} for row in report.selection.runs.to_dict("records")}
+def run_rows(report: Report, cells: Sequence[Cell]) -> dict[str, dict[Any, Any]]:
+    """The rows of the runs table of some cells, by run_id."""
+    wanted = {run for cell in cells for run in cell.seeds}
+    runs = report.selection.runs
+    return {str(row["run_id"]): row for row in runs[runs["run_id"].isin(wanted)].to_dict("records")}
 
 
 def settings_of(row: Mapping[str, Any]) -> str:
@@ -373,7 +375,7 @@ def _words(report: Report) -> dict[str, Any]:
         "selection": report.selection,
         "cells": cells,
         "has_details": {cell.id for cell in cells},
-        "rows": run_rows(report),
+        "rows": run_rows(report, cells),
         "failed": failures(report).to_dict("records"),
         "unmeasured": unmeasured(report),
         "environment": environment(report),

@@ -49,6 +49,13 @@ def _quantile(n: int, confidence: float) -> float:
 
 
 @cache
+def _reach(confidence: float) -> np.ndarray:
+    """t_{n-1} / sqrt(n) at n = 2 .. MOST_SEEDS: half an interval in standard deviations, falling with n."""
+    n = np.arange(2, MOST_SEEDS + 1)
+    return stats.t.ppf(0.5 + confidence / 2, n - 1) / np.sqrt(n)
+
+
+@cache
 def _resamples(n: int) -> np.ndarray:
     """How often each of n repeats appears in each resample, as shares, (RESAMPLES, n); the same on every call."""
     from bench.randomness import numpy_generator  # here: it imports torch, and few reports have ten seeds
@@ -69,7 +76,9 @@ def _bootstrap(values: np.ndarray, confidence: float) -> tuple[float, float] | N
     good = errors > 1e-9 * np.abs(centred).max()
     if good.mean() < 0.99:
         return None
-    low, high = np.quantile(means[good] / errors[good], [0.5 - confidence / 2, 0.5 + confidence / 2])
+    ratios = np.sort(means[good] / errors[good])
+    places = np.asarray([0.5 - confidence / 2, 0.5 + confidence / 2]) * (len(ratios) - 1)
+    low, high = np.interp(places, np.arange(len(ratios)), ratios)  # as np.quantile, in a fifth of its time
     error = values.std(ddof=1) / math.sqrt(n)
     return float(values.mean() - high * error), float(values.mean() - low * error)
 
@@ -103,10 +112,10 @@ def more_seeds(found: Interval, confidence: float = 0.95) -> int | None:
     """
     if found.n < 2 or found.mean == 0:
         return None
-    for n in range(max(2, found.n), MOST_SEEDS + 1):
-        if _quantile(n, confidence) * found.sd / math.sqrt(n) < abs(found.mean):
-            return max(n - found.n, 1)
-    return None
+    if found.sd == 0:
+        return 1
+    enough = int(np.searchsorted(-_reach(confidence), -abs(found.mean) / found.sd, side="right")) + 2
+    return max(enough - found.n, 1) if enough <= MOST_SEEDS else None
 
 
 @dataclass(frozen=True)

@@ -138,6 +138,7 @@ class Cell:
     illusions: Counter[str] = field(default_factory=Counter)
     values: dict[str, dict[int, float]] = field(default_factory=dict)  # metric -> seed -> value
     series: dict[str, int] = field(default_factory=dict)  # metric -> n, the fewest over seeds
+    _intervals: dict[str, Interval] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def variant(self) -> str:
@@ -156,7 +157,9 @@ class Cell:
 
     def interval(self, metric: str) -> Interval:
         """Mean and interval over the seeds that finished."""
-        return interval(list(self.values.get(metric, {}).values()))
+        if metric not in self._intervals:  # a page asks for each several times
+            self._intervals[metric] = interval(list(self.values.get(metric, {}).values()))
+        return self._intervals[metric]
 
 
 def plain(value: Any) -> str:
@@ -222,8 +225,10 @@ def cells_of(selection: Selection) -> list[Cell]:
     for label, same in runs.groupby("label", sort=False):
         varying[str(label)] = [name for name in hyper if same[name].astype(object).map(plain).nunique() > 1]
 
+    fixed = ["run_id", "dataset", "shuffle", "backbone", "label", "method", "kind", "seed", "status"]
+    wanted = {*fixed, *COSTS, *(name for names in varying.values() for name in names)}
     members: dict[tuple[Any, ...], list[dict[Any, Any]]] = {}
-    for row in runs.to_dict("records"):
+    for row in runs[[name for name in runs.columns if name in wanted]].to_dict("records"):
         place = (str(row["dataset"]), bool(row["shuffle"]), str(row["backbone"] or ""), str(row["label"]))
         members.setdefault((*place, *(plain(row[name]) for name in varying[place[3]])), []).append(row)
 
