@@ -7,7 +7,7 @@ m_{t,0} is the global dependency, m_{t,t-1} the first-order local one (integrate
 projected on the change of the state). Source: Li et al., arXiv:2405.14021; Sundararajan et al. 2017, arXiv:1703.01365.
 
 The integral over s is adaptive, per series: a trained decoder has sharp transitions that fixed nodes miss. An interval
-[a, b] gets 5 Gauss-Legendre nodes and is halved until two errors are below tolerance * (b - a):
+[a, b] gets 5 Gauss-Legendre nodes and is halved until two errors are below tolerance * max(b - a, 1/4):
 
 - completeness, ||h(b) - h(a) - int_a^b dh/ds ds|| / ||h_t - h~_t||, a vector in H dimensions, not met by accident;
 - roughness, from the Legendre coefficients of the two integrands themselves, because two sharp features may cancel
@@ -39,6 +39,7 @@ Sweep: TypeAlias = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tens
 
 NODES = 5
 MAX_DEPTH = 14  # the shortest interval is 6e-5 long
+SHARE = 1 / 4  # of the tolerance, what a short interval may use up at least; the sum is checked at the end
 MAX_WIDTH = 64  # open intervals per series and level; beyond that the integrand is noise, and halving it is no help
 ROWS = 64  # series integrated together
 INTERVALS = 256  # intervals evaluated at once, NODES rows each
@@ -215,7 +216,7 @@ def _integrate(decoder: Decoder, slopes: Slopes, z: Tensor, x_prev: Tensor, tole
             residual = high - low - torch.cat(totals)
         else:  # only the residual's component along the change is known
             residual = (torch.linalg.vecdot(high - low, w[row]) - parts[0])[..., None] * change[row]
-        budget = tolerance * length + rounding[row]
+        budget = tolerance * max(length, SHARE) + rounding[row]
         large = (residual.norm(dim=-1) / norm[row] > budget) | (rough > budget)
         split = (large & defined[row]).any(dim=-1) if depth < MAX_DEPTH else torch.zeros_like(row, dtype=torch.bool)
         split &= (torch.bincount(row[split], minlength=len(z)) <= MAX_WIDTH)[row]
