@@ -16,6 +16,7 @@ from bench.devices import Device, make_slots, parse_count, parse_devices, parse_
 from bench.registry import load_entry_points, load_plugin
 
 BAD = ("failed", "oom", "timeout", "killed")
+SUMMARY_ROWS = 40  # per data set; all of them are in the report
 RETRIED = ("diverged", *BAD, "skipped")
 
 
@@ -233,7 +234,7 @@ def _summary(runs: Sequence[Any], store: Any, statuses: Mapping[str, str]) -> No
     for run in runs:
         cells.setdefault((_place(run), _title(run, names)), []).append(run.run_id)
     for place in dict.fromkeys(place for place, _ in cells):
-        rows = []
+        rows: list[tuple[str, ...]] = []
         for (where, title), run_ids in cells.items():
             if where == place:
                 counts = Counter(statuses.get(run_id, "to do") for run_id in run_ids)
@@ -241,6 +242,8 @@ def _summary(runs: Sequence[Any], store: Any, statuses: Mapping[str, str]) -> No
                 means = [pd.Series(run_ids).map(values).mean() for values in (sliced, latent)]
                 rows.append((title, *("-" if pd.isna(mean) else f"{mean:.3f}" for mean in means), state))
         command.write()
+        if len(rows) > SUMMARY_ROWS:
+            rows = [*rows[:SUMMARY_ROWS], (f"and {len(rows) - SUMMARY_ROWS} more, see the report", "", "", "")]
         command.write_table(rows, (place, "sliced Wasserstein", "m_T,0", "runs"))
 
 
