@@ -51,7 +51,7 @@ const link = table.querySelector("td.number a"); seen.link = link.getAttribute("
 setTimeout(() => {
   const target = document.querySelector(seen.link), details = target.parentElement;
   seen.opened = details.open; seen.focused = document.activeElement === target;
-  seen.command = details.querySelector("td:last-child code").textContent;
+  seen.command = details.querySelector("td.command code").textContent;
   seen.fetched = performance.getEntriesByType("resource").map((entry) => entry.name);
   seen.wider = document.documentElement.scrollWidth > document.documentElement.clientWidth;
   const out = document.createElement("pre"); out.id = "seen"; out.textContent = JSON.stringify(seen);
