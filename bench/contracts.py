@@ -187,6 +187,8 @@ class EvaluateConfig:
 
     n_samples: int = option(1000, at_least=2)
     metrics: str | list[str] = "fast"
+    metric_seeds: int = option(1, at_least=1)  # evaluations of a run's samples, each with its own draws
+    during_training: int = option(10, at_least=0)  # how often the cheap collapse measures are taken on the way
     dependency_tolerance: float = option(1e-2, above=0)
     dependency_series: int = option(500, at_least=1)  # the paper's n; sharp decoders cost about 50 ms per series
 

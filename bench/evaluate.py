@@ -37,7 +37,7 @@ Row = dict[str, Any]
 
 def missing_metrics(run_id: str, wanted: Sequence[Metric], metrics: pd.DataFrame) -> list[Metric]:
     """Those of `wanted` of which the run lacks some output at this version."""
-    mine = metrics[metrics.run_id == run_id]
+    mine = metrics[(metrics.run_id == run_id) & (metrics.train_step < 0)]
     have = set(zip(mine.metric, mine.version, strict=True))
     return [metric for metric in wanted if any((name, metric.version) not in have for name in metric.outputs)]
 

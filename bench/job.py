@@ -13,13 +13,13 @@ import numpy as np
 import torch
 
 from bench.contracts import Splits, Unavailable
-from bench.kept import keep_run
+from bench.kept import keep_run, save_series
 from bench.memory import peak_bytes, reset_peak
 from bench.method import stacked
 from bench.models.build import StackedModel
 from bench.provenance import provenance
 from bench.registry import DATASETS, load_entry_points, load_plugin
-from bench.scores import Scope, draw_samples, score_reference, score_run
+from bench.scores import Scope, draw_samples, score_during_training, score_reference, score_run
 from bench.stacks import Stack
 from bench.store import Store
 from bench.sweep import Run
@@ -40,6 +40,7 @@ class JobSettings:
     device: str = "cpu"
     keep: Literal["all", "samples", "none"] = "all"
     plugins: tuple[str, ...] = ()
+    save_samples: bool = False
 
 
 @dataclass
@@ -97,6 +98,14 @@ def _work(part: Part, settings: JobSettings, device: torch.device) -> None:
         for run, windows in zip(runs, splits, strict=True):
             _reference(part, run, windows)
         return
+    scopes = [Scope(run.dataset.key, run.seed) for run in runs]
+
+    def watch(model: StackedModel, step: int) -> None:
+        for index, (run, windows, scope) in enumerate(zip(runs, splits, scopes, strict=True)):
+            method, single = stacked([run.build_method()], device), single_run(model, index, run, windows, device)
+            rows = score_during_training(single, method, windows, run.evaluate, scope, step)
+            part.metrics += [{"run_id": run.run_id, **row} for row in rows]
+
     trained = train_stack(
         [run.build_method() for run in runs],
         splits,
@@ -106,6 +115,8 @@ def _work(part: Part, settings: JobSettings, device: torch.device) -> None:
         [run.train for run in runs],
         [run.diffusion for run in runs],
         device,
+        watch,
+        runs[0].evaluate.during_training,
     )
     for index, (run, windows) in enumerate(zip(runs, splits, strict=True)):
         _finish(part, settings, trained, index, run, windows, device)
@@ -161,6 +172,7 @@ def _finish(
     rows = score_run(model, method, splits, samples, run.evaluate, scope)
     part.metrics += [{"run_id": run.run_id, **row} for row in rows]
     columns["sample_seconds"], columns["evaluate_seconds"] = sampled - began, time.perf_counter() - sampled
+    columns["evaluate_seconds"] += trained.watching_seconds / size
     _keep(settings, run, splits, model, samples)
     part.finish(run, "ok", peak_memory_bytes=peak_bytes(device), **columns)
 
@@ -175,6 +187,8 @@ def single_run(model: StackedModel, index: int, run: Run, splits: Splits, device
 
 
 def _keep(settings: JobSettings, run: Run, splits: Splits, model: StackedModel, samples: np.ndarray) -> None:
+    if settings.save_samples:  # asked for by name, so for restricted data as well
+        save_series(settings.results, run, splits, samples)
     if settings.keep == "none" or DATASETS[run.dataset.name].restricted:
         return
     keep_run(settings.results, run, splits, model.state_of(0) if settings.keep == "all" else None, samples)

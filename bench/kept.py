@@ -1,7 +1,8 @@
 """What is kept of a finished run beside its rows: weights, scaler, samples, configuration.
 
 results/models/RUN_ID/ holds `weights.safetensors`, `samples.safetensors` (`samples` and a few
-`real` windows, train-scaled, with the scaler `mean` and `scale`) and `run.json`.
+`real` windows, train-scaled, with the scaler `mean` and `scale`) and `run.json`. With `--save-samples`,
+results/samples/RUN_ID.parquet holds the samples in units.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load_file as load_arrays
@@ -23,6 +26,7 @@ from torch import Tensor
 from bench.contracts import InputError, Splits
 from bench.method import Method, stacked
 from bench.models.build import StackedModel
+from bench.store import replacing
 from bench.sweep import Run
 
 REAL_WINDOWS = 100  # kept beside the samples, for pictures
@@ -48,6 +52,27 @@ def keep_run(
         save_arrays({k: np.ascontiguousarray(v) for k, v in arrays.items()}, temporary / "samples.safetensors")
     shutil.rmtree(final, ignore_errors=True)
     os.replace(temporary, final)
+
+
+def save_series(results: Path, run: Run, splits: Splits, samples: np.ndarray) -> Path:
+    """The samples in the data set's units as results/samples/RUN_ID.parquet, one row per series and time step.
+
+    samples (n, T, C) train-scaled. Columns: series, t (1..T), then the channels; a channel's unit
+    is in its field's metadata under `unit`.
+    """
+    n, steps, _ = samples.shape
+    values = (samples.astype(np.float64) * splits.scale + splits.mean).reshape(n * steps, -1)
+    columns = [pa.array(np.repeat(np.arange(n), steps)), pa.array(np.tile(np.arange(1, steps + 1), n))]
+    fields = [pa.field("series", pa.int64()), pa.field("t", pa.int64())]
+    for name, unit, column in zip(splits.channels, splits.units, values.T, strict=True):
+        columns.append(pa.array(column))
+        fields.append(pa.field(name, pa.float64(), metadata={"unit": unit}))
+    facts = {"run_id": run.run_id, "dataset": run.dataset.key, "label": run.label, "seed": str(run.seed)}
+    path = results / "samples" / f"{run.run_id}.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        pq.write_table(pa.table(columns, schema=pa.schema(fields, metadata=facts)), temporary)
+    return path
 
 
 def load_run(results: Path, run_id: str) -> Run:

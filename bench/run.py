@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 from argparse import Namespace
@@ -23,6 +24,50 @@ RETRIED = ("diverged", *BAD, "skipped")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit 0: every run is ok, diverged or skipped with a reason. 1: some are not. 2: bad input. 130: Ctrl-C."""
     given = _parser().parse_args(arguments)
+    line = shlex.join(["python", "-m", "bench.run", *(sys.argv[1:] if arguments is None else arguments)])
+    if not given.until_resolved:
+        return _run(given, line)
+    if given.max_seeds is None or given.max_seeds < 1:
+        raise InputError(f"--max-seeds {given.max_seeds}: expected a whole number >= 1 with --until-resolved")
+    return _run_until_resolved(given, line)
+
+
+def _run_until_resolved(given: Namespace, line: str) -> int:
+    """One more seed at a time, on those data sets only where the best method is not told from the others."""
+    from bench.report.cards import metric_facts
+    from bench.report.tables import cells_of, groups_of, load
+
+    sweep = read_selected(given)
+    specs = {(run.dataset.key, run.dataset.shuffle): run.dataset for run in sweep.runs}
+    seed = max(run.seed for run in sweep.runs) + 1
+    count = len({run.seed for run in sweep.runs})
+    status = _run(given, line)
+    while status in (0, 1) and count < given.max_seeds and not given.dry_run:
+        groups = groups_of(cells_of(load(Path(given.results), sweep.name)), metric_facts())
+        unclear = [group for group in groups if any(place.place == "tie" for place in _places(group))]
+        if not unclear:
+            command.write(f"resolved with {count} seeds")
+            return status
+        wanted = list(dict.fromkeys(specs[group.dataset, group.shuffle] for group in unclear))
+        command.write(f"not resolved: {', '.join(spec.key for spec in wanted)}: one more seed ({seed})")
+        given.dataset, given.seeds = [_as_word(spec) for spec in wanted], f"{seed}:{seed + 1}"
+        status = max(status, _run(given, line))
+        seed, count = seed + 1, count + 1
+    return status
+
+
+def _places(group: Any) -> Iterable[Any]:
+    """Standings in the first quality column: what the ranking of a report is about."""
+    column = next(iter(group.quality), None)
+    return group.standings[column.metric].values() if column else ()
+
+
+def _as_word(spec: Any) -> str:
+    """A data set as --dataset takes it."""
+    return json.dumps({"name": spec.name, "shuffle": spec.shuffle, **dict(spec.options)})
+
+
+def _run(given: Namespace, line: str) -> int:
     retry = _statuses(given.retry)
     jobs, per_device = parse_count(given.jobs, "--jobs"), parse_count(given.slots_per_device, "--slots-per-device")
     seconds = None if given.time_limit is None else parse_duration(given.time_limit, "--time-limit")
@@ -55,10 +100,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     store.prepare()
     labels = {run.run_id: run.label for run in sweep.runs}
-    line = shlex.join(["python", "-m", "bench.run", *(sys.argv[1:] if arguments is None else arguments)])
     narrowed = bool(given.method or given.dataset or given.backbone or given.seeds)
     store.write_membership(sweep.name, labels, sweep.description, line, merge=narrowed)
     interrupted = 0
+    if not stacks and not given.quiet:
+        command.write(f"nothing to do: all {len(sweep.runs)} runs are done")
     if stacks:
         pairs = [(stack, max(attempts[run_id] for run_id in stack.run_ids)) for stack in stacks]
         limits = Limits(given.max_retries, seconds, memory)
@@ -137,6 +183,9 @@ def _parser() -> command.Parser:
     add("--time-limit", metavar="TIME", help="per run, such as 90s, 10m or 2h")
     add("--memory-limit", metavar="SIZE", help="per worker, such as 4G")
     add("--keep", choices=("all", "samples", "none"), default="all", help="weights and samples, samples, nothing")
+    add("--save-samples", action="store_true", help="write generated series in units to DIR/samples/RUN_ID.parquet")
+    add("--until-resolved", action="store_true", help="add seeds where the best method is not told from the others")
+    add("--max-seeds", type=int, metavar="S", help="... but no more than S per data set")
     add("--dry-run", action="store_true", help="list the runs, done and to do, and stop")
     add("--explain", metavar="RUN", help="why this run (the beginning of its run_id) counts as done or not, and stop")
     add("--quiet", action="store_true", help="say only what went wrong")
@@ -155,7 +204,9 @@ def _settings(given: Namespace, store: Any, device: Device) -> Any:
     from bench.job import JobSettings
 
     plugins = tuple(str(Path(plugin).resolve()) for plugin in given.plugin)
-    return JobSettings(store.path.resolve(), command.data_dir(given.data), device.kind, given.keep, plugins)
+    return JobSettings(
+        store.path.resolve(), command.data_dir(given.data), device.kind, given.keep, plugins, given.save_samples
+    )
 
 
 def _progress(given: Namespace) -> Any:

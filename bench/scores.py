@@ -27,6 +27,9 @@ from bench.randomness import Randomness, Stream, numpy_generator
 from bench.references import REFERENCES, evaluation_size, reference_windows
 from bench.registry import METRICS
 
+DURING_TRAINING = ("nll", "kl", "active_units", "probe")
+SERIES_DURING_TRAINING = 250  # so many that ten looks cost a few percent of training
+
 
 @dataclass(frozen=True)
 class Scope:
@@ -45,8 +48,13 @@ class Scope:
         return Randomness([(self.dataset, self.seed)], device).draws(f"metric {self.metric_seed} {role}")
 
     def reference(self) -> np.random.Generator:
-        """Chooses the test windows and draws the references: not the metric seed's."""
-        return numpy_generator(self.dataset, self.seed, "reference windows")
+        """Chooses the test windows (where there are more than are measured) and draws the references."""
+        again = f" {self.metric_seed}" if self.metric_seed else ""
+        return numpy_generator(self.dataset, self.seed, f"reference windows{again}")
+
+    def repeats(self, config: EvaluateConfig) -> list[Scope]:
+        """This scope under every metric seed: what the measures' own noise is told from the model seed's by."""
+        return [dataclasses.replace(self, metric_seed=k) for k in range(config.metric_seeds)]
 
 
 def choose(metrics: str | Sequence[str], needs: str | None = None) -> list[Metric]:
@@ -81,8 +89,8 @@ def _measure(metric: Metric, evaluation: SampleEvaluation | LatentEvaluation) ->
         return [Measurement(name, float("nan"), status="failed", reason=reason) for name in metric.outputs]
 
 
-def _rows(metric: Metric, found: Sequence[Measurement], scope: Scope) -> list[dict[str, Any]]:
-    shared = {"version": metric.version, "split": "test", "train_step": -1, "metric_seed": scope.metric_seed}
+def _rows(metric: Metric, found: Sequence[Measurement], scope: Scope, train_step: int = -1) -> list[dict[str, Any]]:
+    shared = {"version": metric.version, "split": "test", "train_step": train_step, "metric_seed": scope.metric_seed}
     rows = []
     for item in found:
         values = dataclasses.asdict(item)
@@ -102,9 +110,11 @@ def score_reference(
     name: str, splits: Splits, config: EvaluateConfig, scope: Scope, metrics: str | Sequence[str] | None = None
 ) -> list[dict[str, Any]]:
     """Metric rows of one of `bench.references`; `metrics` in place of the configuration's."""
-    n = evaluation_size(splits, config.n_samples)
-    reference, samples = REFERENCES[name](splits, n, scope.reference())
-    return score_samples(reference, samples, splits.train, choose(metrics or config.metrics, "samples"), scope)
+    n, rows = evaluation_size(splits, config.n_samples), []
+    for again in scope.repeats(config):
+        reference, samples = REFERENCES[name](splits, n, again.reference())
+        rows += score_samples(reference, samples, splits.train, choose(metrics or config.metrics, "samples"), again)
+    return rows
 
 
 @torch.no_grad()
@@ -128,13 +138,41 @@ def score_run(
 ) -> list[dict[str, Any]]:
     """Metric rows of one trained run (R = 1) and its samples; `metrics` in place of the configuration's."""
     reference = reference_windows(splits, len(samples), scope.reference())
+    chosen = choose(metrics or config.metrics)
+    evaluation = _latent(model, method, reference, splits.train, config, scope)
     rows = []
-    device = model.alpha_bar.device
-    series, train = (torch.from_numpy(windows).to(device) for windows in (reference, splits.train))
-    latent = LatentEvaluation(model, method, series, lambda role: scope.draws(role, device), config, train)
-    for metric in choose(metrics or config.metrics):
-        if metric.needs == "samples":
-            rows += score_samples(reference, samples, splits.train, [metric], scope)
-        else:
-            rows += _rows(metric, _measure(metric, latent), scope)
+    for metric in chosen:
+        if metric.needs == "latent":
+            rows += _rows(metric, _measure(metric, evaluation), scope)
+    of_samples = [metric for metric in chosen if metric.needs == "samples"]
+    for again in scope.repeats(config):
+        reference = reference_windows(splits, len(samples), again.reference())
+        rows += score_samples(reference, samples, splits.train, of_samples, again)
     return rows
+
+
+def score_during_training(
+    model: StackedModel, method: Method, splits: Splits, config: EvaluateConfig, scope: Scope, step: int
+) -> list[dict[str, Any]]:
+    """Rows of the cheap collapse measures of a run (R = 1) after `step` updates of the autoencoder."""
+    reference = reference_windows(splits, evaluation_size(splits, SERIES_DURING_TRAINING), scope.reference())
+    evaluation = _latent(model, method, reference, splits.train[:SERIES_DURING_TRAINING], config, scope)
+    return [
+        row
+        for metric in choose(DURING_TRAINING)
+        for row in _rows(metric, _measure(metric, evaluation), scope, step)
+        if row["coordinate"] == ""
+    ]
+
+
+def _latent(
+    model: StackedModel,
+    method: Method,
+    series: np.ndarray,
+    train: np.ndarray,
+    config: EvaluateConfig,
+    scope: Scope,
+) -> LatentEvaluation:
+    device = model.alpha_bar.device
+    x, others = (torch.from_numpy(windows).to(device) for windows in (series, train))
+    return LatentEvaluation(model, method, x, lambda role: scope.draws(role, device), config, others)

@@ -120,8 +120,8 @@ class Run:
         return hashlib.sha256("\n".join([_canonical(own), *blocks]).encode()).hexdigest()[:16]
 
     def build_method(self) -> Any:
-        """The method with its hyper-parameters, ready to train."""
-        return METHODS[self.method](**dict(self.hyper))
+        """The method with its hyper-parameters, every one of them a number that training can use."""
+        return METHODS[self.method](**dict(self.hyper)).resolved(self.diffusion)
 
     def to_config(self) -> str:
         """The whole run as JSON; `from_config` reads it back."""

@@ -55,6 +55,7 @@ class Trained:
     curves: Curves
     autoencoder_seconds: float
     denoiser_seconds: float
+    watching_seconds: float = 0.0
 
 
 class Windows:
@@ -128,8 +129,14 @@ def train_stack(
     train: Sequence[TrainConfig],
     diffusion: Sequence[DiffusionConfig],
     device: torch.device | str = "cpu",
+    watch: Callable[[StackedModel, int], None] | None = None,
+    looks: int = 0,
 ) -> Trained:
-    """Train R runs together; keys are (data set key, seed), the other sequences hold one item per run."""
+    """Train R runs together; keys are (data set key, seed), the other sequences hold one item per run.
+
+    `watch(model, step)` is called at `looks` steps, evenly over the autoencoder stage, and may not
+    change the model.
+    """
     device, runs = torch.device(device), len(methods)
     resolved = [method.resolved(config) for method, config in zip(methods, diffusion, strict=True)]
     method, budget, schedule = stacked(resolved, device), stacked(train, device), stacked(diffusion, device)
@@ -139,12 +146,14 @@ def train_stack(
     windows = Windows([part.train for part in splits], device)
     model.fit_marginal(windows.parts)
 
-    curves, guard = Curves(runs), Guard(runs)
+    curves, guard, watched = Curves(runs), Guard(runs), None
     began = time.perf_counter()
     denoiser_steps = schedule.steps
     if model.autoencoder():
         model.train()
-        _train_autoencoder(model, method, windows, _validation(splits, randomness), budget, randomness, guard, curves)
+        validation = _validation(splits, randomness)
+        watched = Watch(model, watch, budget.steps, looks) if watch is not None else None
+        _train_autoencoder(model, method, windows, validation, budget, randomness, guard, curves, watched)
         model.eval()
         # A joint objective has moved the denoiser train.steps times already: equal updates for every method.
         denoiser_steps -= budget.steps if method.denoises_jointly else 0
@@ -152,7 +161,9 @@ def train_stack(
         denoiser_steps += budget.steps
     middle = time.perf_counter()
     _train_denoiser(model, method, windows, schedule, denoiser_steps, randomness, guard, curves)
-    return Trained(model, method, guard.reasons, curves, middle - began, time.perf_counter() - middle)
+    ended = time.perf_counter()
+    watching = watched.seconds if watched is not None else 0.0
+    return Trained(model, method, guard.reasons, curves, middle - began - watching, ended - middle, watching)
 
 
 def _validation(splits: Sequence[Splits], randomness: Randomness) -> Tensor:
@@ -162,6 +173,22 @@ def _validation(splits: Sequence[Splits], randomness: Randomness) -> Tensor:
     last = randomness.draws("validation series").uniform(max(len(part.validation) for part in splits))
     chosen = [order[: len(part.validation)].argsort()[:n] for order, part in zip(last, splits, strict=True)]
     return windows.at(torch.stack(chosen))
+
+
+class Watch:
+    """Somebody who looks at the model on the way, and how long that took."""
+
+    def __init__(self, model: StackedModel, watch: Callable[[StackedModel, int], None], steps: int, looks: int) -> None:
+        self._model, self._watch = model, watch
+        self._steps = {round(steps * (look + 1) / looks) for look in range(looks)}
+        self.seconds = 0.0
+
+    def after(self, step: int) -> None:
+        """Called after every update."""
+        if step in self._steps:
+            began = time.perf_counter()
+            self._watch(self._model, step)
+            self.seconds += time.perf_counter() - began
 
 
 class Lagging:
@@ -219,6 +246,7 @@ def _updates(
     guard: Guard,
     curves: Curves,
     check: Callable[[int], None] | None = None,
+    watched: Watch | None = None,
 ) -> None:
     """The loop itself: terms, backward, clip and update row by row; curves and checks on the way."""
     device = optimiser.flat.values.device
@@ -245,6 +273,8 @@ def _updates(
             if check is not None:
                 check(step + 1)
             active = torch.tensor(guard.active, device=device)
+        if watched is not None:
+            watched.after(step + 1)
 
 
 def _train_autoencoder(
@@ -256,6 +286,7 @@ def _train_autoencoder(
     randomness: Randomness,
     guard: Guard,
     curves: Curves,
+    watched: Watch | None,
 ) -> None:
     order, draws = randomness.draws("batches"), randomness.draws("objective")
     parts = [*model.autoencoder(), *([model.denoiser] if method.denoises_jointly else [])]
@@ -287,7 +318,7 @@ def _train_autoencoder(
         best[better] = own[better]
         kept[better] = flat.values[better]
 
-    _updates(terms_at, optimiser, budget.steps, "autoencoder", guard, curves, check)
+    _updates(terms_at, optimiser, budget.steps, "autoencoder", guard, curves, check, watched)
     if budget.select == "best_validation":
         flat.values.copy_(kept)
 

@@ -20,7 +20,7 @@ seeds: 2
 model: {hidden: 8, latent: 4}
 train: {steps: 4, batch_size: 8}
 diffusion: {L: 20, steps: 4, batch_size: 8, hidden: 8}
-evaluate: {n_samples: 10, metrics: [mmd2, nll]}
+evaluate: {n_samples: 10, metrics: [mmd2, nll], during_training: 0}
 """
 
 

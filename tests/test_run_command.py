@@ -9,9 +9,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from bench import command
+from bench.contracts import InputError
 from bench.list import main as list_main
 from bench.plan import main as plan_main
 from bench.run import main
@@ -285,3 +287,37 @@ def test_run_all_says_what_it_expects(words: list[str], code: int, message: str)
     found = called([str(ROOT / "run_all.sh"), *words])
     assert found.returncode == code
     assert message in found.stdout + found.stderr
+
+
+def test_seeds_are_added_only_where_the_ranks_are_unclear(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sweep = tmp_path / "small.yaml"
+    sweep.write_text(
+        "name: small\n"
+        "datasets: [{name: ar1, series: 60}]\n"
+        "methods: [latent_diffusion, kl_annealing]\n"
+        "seeds: 2\n"
+        "model: {hidden: 8, latent: 4}\n"
+        "train: {steps: 4, batch_size: 8}\n"
+        "diffusion: {L: 20, steps: 4, batch_size: 8, hidden: 8}\n"
+        "evaluate: {n_samples: 12, metrics: [sliced_wasserstein], during_training: 0}\n"
+    )
+    words = ["--grid", str(sweep), "--results", str(tmp_path / "r"), "--jobs", "1", "--save-samples"]
+    assert main([*words, "--until-resolved", "--max-seeds", "3"]) == 0
+    runs, _ = load_results(tmp_path / "r")
+    assert sorted(runs[runs.kind == "method"].seed) in ([0, 0, 1, 1], [0, 0, 1, 1, 2, 2])
+    printed = capsys.readouterr().out
+    assert ("one more seed (2)" in printed) == (runs.seed.max() == 2)
+    assert "resolved" in printed
+    # --save-samples: series in units, one row per series and time step
+    saved = sorted((tmp_path / "r" / "samples").iterdir())
+    assert len(saved) == (runs.kind == "method").sum()
+    table = pd.read_parquet(saved[0])
+    assert list(table.columns) == ["series", "t", "x1", "x2", "x3", "x4", "x5"]
+    assert len(table) == 12 * 24
+    assert main(words) == 0
+    assert "nothing to do" in capsys.readouterr().out
+
+
+def test_until_resolved_needs_an_end(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--max-seeds None: expected a whole number"):
+        main(["--grid", "smoke", "--results", str(tmp_path), "--until-resolved"])

@@ -32,7 +32,7 @@ seeds: 1
 model: {hidden: 8, latent: 4}
 train: {steps: 4, batch_size: 8}
 diffusion: {L: 20, steps: 4, batch_size: 8, hidden: 8}
-evaluate: {n_samples: 10, metrics: [mmd2, nll, kl, dependency]}
+evaluate: {n_samples: 12, metrics: [mmd2, nll, kl, dependency]}
 """
 
 
@@ -57,13 +57,17 @@ def test_a_job_writes_rows_curves_and_kept_files(results):
     assert mine.n_parameters > 1000
     assert mine.peak_memory_bytes > 1e7
     assert mine.train_seconds > 0
-    found = metrics[metrics.run_id == mine.run_id]
+    found = metrics[(metrics.run_id == mine.run_id) & (metrics.train_step == -1)]
     assert (found[found.metric == "dependency_global"]["index"] == np.arange(1, 25)).all()
     assert found[found.metric == "kl"].status.tolist() == ["undefined"]
-    assert found[(found.metric == "nll_own")].n.tolist() == [10]
+    assert found[(found.metric == "nll_own")].n.tolist() == [12]
     assert set(load_curves(results).stage) == {"autoencoder", "denoiser"}
+    on_the_way = metrics[(metrics.run_id == mine.run_id) & (metrics.train_step >= 0)]
+    assert sorted(set(on_the_way.train_step)) == [1, 2, 3, 4]  # ten looks at four steps
+    last = on_the_way[(on_the_way.metric == "nll_own") & (on_the_way.train_step == 4)].value.iloc[0]
+    assert last == found[found.metric == "nll_own"].value.iloc[0]  # of the same series after the last update
     kept = load_samples(results, mine.run_id)
-    assert kept["samples"].shape == (10, 24, 6)
+    assert kept["samples"].shape == (12, 24, 6)
     assert kept["real"].shape[1:] == (24, 6)
 
 
@@ -81,7 +85,8 @@ def test_metrics_are_added_to_kept_runs_once_and_agree(results, capsys):
     wanted = choose(["nll", "mmd2"])
     run = evaluate.load_run(results, run_id)
     again = {row["metric"]: row["value"] for row in evaluate._evaluate_one(results, run, None, wanted)}
-    known = before[(before.run_id == run_id) & before.metric.isin(list(again))].set_index("metric").value
+    ended = before[(before.run_id == run_id) & (before.train_step == -1)]
+    known = ended[ended.metric.isin(list(again))].set_index("metric").value
     for name, value in again.items():
         assert value == pytest.approx(known[name], rel=1e-6)
 
@@ -144,10 +149,18 @@ def test_an_unknown_metric_is_named():
 
 def test_the_metric_seed_moves_only_what_the_metric_draws():
     splits = make_splits(n=200)
-    config = EvaluateConfig(n_samples=20, metrics=["sliced_wasserstein", "mmd2"])
-    one, two = (score_reference("floor_shift", splits, config, Scope("tiny", 0, seed)) for seed in (0, 1))
+    reference, samples, metrics = splits.test[:20], splits.train[:20], choose(["sliced_wasserstein", "mmd2"])
+    one, two = (score_samples(reference, samples, splits.train, metrics, Scope("tiny", 0, seed)) for seed in (0, 1))
     assert one[0]["value"] != two[0]["value"]  # other projections
     assert one[1]["value"] == two[1]["value"]  # MMD draws nothing
+
+
+def test_metric_seeds_are_rows_of_their_own():
+    splits = make_splits(n=200)
+    config = EvaluateConfig(n_samples=20, metrics=["sliced_wasserstein"], metric_seeds=3)
+    rows = score_reference("floor_shift", splits, config, Scope("tiny", 0))
+    assert [row["metric_seed"] for row in rows] == [0, 1, 2]
+    assert len({row["value"] for row in rows}) == 3
 
 
 def test_samples_of_any_model_are_scored_beside_the_floors(tmp_path, capsys):

@@ -99,7 +99,7 @@ class EarlyDiffusion(Method):
 
 def steps_of(value: PerRun, last: int) -> Tensor:
     """A diffusion step given as a step or as a share of L = last, int64."""
-    value = torch.as_tensor(value, dtype=torch.float64)
+    value = value.double() if isinstance(value, Tensor) else torch.tensor(float(value), dtype=torch.float64)
     return torch.where((value > 0) & (value < 1), (value * last).round(), value).long()
 
 
