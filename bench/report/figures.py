@@ -45,6 +45,7 @@ MARKERS = [
 ]  # eleven: with eight colours, 88 pairs before one recurs
 LINES = ["-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 1))]
 MOST_LINES = 8
+MOST_NUMBERS = 80  # printed into one heat map; a larger one shows its colours only
 UNRESOLVED = 0.05  # share of series above which a point is drawn hollow
 
 Bars = Literal["seeds", "series"]
@@ -592,6 +593,7 @@ def _heat_maps(
 
     rows = sorted({float(cell.settings[pair[0]]) for cell in cells})
     columns = sorted({float(cell.settings[pair[1]]) for cell in cells})
+    small = len(rows) * len(columns) <= MOST_NUMBERS
 
     def make(figure: Figure) -> None:
         axes = figure.subplots(1, len(metrics), squeeze=False)[0]
@@ -613,9 +615,9 @@ def _heat_maps(
                         Rectangle((at[1], at[0]), 1, 1, fill=False, edgecolor="#d55e00", linewidth=3, zorder=5)
                     )
             seaborn.heatmap(
-                pd.DataFrame(table, [plain(v) for v in rows], [plain(v) for v in columns]), ax=ax, annot=text, fmt="",
-                cmap="cividis_r" if direction == "lower" else "cividis", cbar=False, linewidths=0.5,
-                annot_kws={"fontsize": 8.5},
+                pd.DataFrame(table, [plain(v) for v in rows], [plain(v) for v in columns]), ax=ax, fmt="",
+                annot=text if small else False, annot_kws={"fontsize": 8.5}, linewidths=0.5 if small else 0,
+                cmap="cividis_r" if direction == "lower" else "cividis", cbar=False,
             )  # fmt: skip
             ax.grid(False)
             ax.set_title(f"{title} ({direction} is better)", fontsize=9)
@@ -626,7 +628,7 @@ def _heat_maps(
     average = "Averaged over the other settings. " if others else ""
     return draw(
         make,
-        (2.9 * len(metrics) + 0.3, 0.55 * len(rows) + 1.3),
+        (2.9 * len(metrics) + 0.3, min(0.55 * len(rows), 6.0) + 1.3),
         slug(f"grid {pair[0]} {pair[1]} {label} {group.name}"),
         "grids",
         f"{label} over {pair[0]} and {pair[1]}: {group.name}",
