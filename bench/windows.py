@@ -9,6 +9,7 @@ cut inside a piece, so no row is ever in two parts, whatever the strides are.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import warnings
 from collections.abc import Iterable, Sequence
@@ -31,14 +32,14 @@ WINDOWS_PER_BLOCK = 4  # and a block is at least this many windows long while th
 def open_dataset(spec: DatasetSpec) -> Dataset:
     """The data set a spec names, its options checked. Raises InputError for an unknown name or option."""
     cls = DATASETS[spec.name]
-    options = dict(spec.options)
+    options, known = dict(spec.options), [field.name for field in dataclasses.fields(cls)]
     for name in options:
-        if name not in cls.__dataclass_fields__:
-            raise InputError(f"{spec.name}.{name}: unknown option, {nearest(name, cls.__dataclass_fields__)}")
+        if name not in known:
+            raise InputError(f"{spec.name}.{name}: unknown option, {nearest(name, known)}")
     try:
         dataset = cls(**options)
     except TypeError as error:  # an option without a default that was not given
-        needed = [f.name for f in cls.__dataclass_fields__.values() if f.init and f.name not in options]
+        needed = [name for name in known if name not in options]
         raise InputError(f"{spec.name}: expected the options {', '.join(needed)} ({error})") from None
     check_options(dataset, spec.name)
     return dataset

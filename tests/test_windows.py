@@ -196,6 +196,9 @@ def test_unusable_recordings(series, split, message):
 def test_unknown_options_are_refused_by_name():
     with pytest.raises(InputError, match=r"regimes\.windw: unknown option, did you mean 'window'"):
         open_dataset(DatasetSpec("regimes", (("windw", 3),)))
+    with pytest.raises(InputError, match=r"regimes\.licence: unknown option, ") as caught:  # of the class, no option
+        open_dataset(DatasetSpec("regimes", (("licence", "mine"),)))
+    assert "licence" not in str(caught.value).partition("known: ")[2]
     with pytest.raises(InputError, match=r"regimes\.window = 0: expected a whole number >= 2"):
         open_dataset(DatasetSpec("regimes", (("window", 0),)))
     with pytest.raises(InputError, match=r"unknown data set 'regime'.*did you mean 'regimes'"):
