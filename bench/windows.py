@@ -152,6 +152,8 @@ def _grouped(series: Sequence[np.ndarray], entities: Sequence[str]) -> list[list
 def _blocks(series: Sequence[np.ndarray], window: int) -> Iterable[list[np.ndarray]]:
     total = sum(len(rows) for rows in series)
     length = min(max(WINDOWS_PER_BLOCK * window, total // BLOCKS), total // len(PARTS))
+    if len(series) < len(PARTS):  # so that there is a block for every part, the longest series gives the ones missing
+        length = min(length, max(map(len, series)) // (len(PARTS) - len(series) + 1))
     for rows in series:
         yield np.array_split(rows, max(1, len(rows) // max(length, 1)))
 

@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bench.contracts import DatasetSpec, InputError, Recordings
@@ -36,6 +36,7 @@ def row_numbers(splits, part):
 
 
 @settings(deadline=None, max_examples=60)
+@example(lengths=[30, 30], window=4, stride=1, split="blocks", seed=0)  # two series, three parts
 @given(
     lengths=st.lists(st.integers(30, 200), min_size=1, max_size=12),
     window=st.integers(2, 9),
