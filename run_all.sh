@@ -68,7 +68,7 @@ if ! grep -qsxF "$extra $wanted" "$stamp" && ! grep -qsxF "[dev] $wanted" "$stam
 fi
 
 if [ "$mode" = test ]; then
-    exec python -m pytest
+    exec python -m pytest -n auto --maxprocesses 4
 fi
 
 status=0

@@ -72,7 +72,7 @@ def recorded(path: Path) -> str:
 
 
 def _download(url: str, folder: Path, known: str) -> Path:
-    import pooch  # type: ignore[import-untyped]  # only a download needs it
+    import pooch  # only a download needs it
     from requests.exceptions import RequestException
 
     pooch.get_logger().setLevel(logging.WARNING)
