@@ -367,6 +367,8 @@ def dataset_spec(given: Mapping[str, Any], place: str) -> DatasetSpec:
     built = _build(DATASETS[name], options, place, name)
     defaults = {item.name: plain(item.default) for item in dataclasses.fields(built)}
     kept = {key: plain(value) for key, value in options.items() if repr(plain(value)) != repr(defaults[key])}
+    if kept.get("path"):
+        kept["path"] = str(Path(kept["path"]))  # ./own.csv is own.csv: one data set, one split
     return DatasetSpec(name, tuple(sorted(kept.items())), shuffle)
 
 

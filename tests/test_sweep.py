@@ -127,6 +127,10 @@ def test_a_csv_file_is_a_data_set(tmp_path: Path) -> None:
     (first, *_) = sweep(tmp_path, f"datasets: ['csv:{path}']\nmethods: [latent_diffusion]").runs
     (second, *_) = sweep(tmp_path, f"datasets: [{{name: csv, path: {path}}}]\nmethods: [latent_diffusion]").runs
     assert first.dataset == second.dataset == DatasetSpec("csv", (("path", str(path)),))
+    detour = f"{tmp_path}/./own.csv"
+    (third, *others) = sweep(tmp_path, f"datasets: ['csv:{detour}', 'csv:{path}']\nmethods: [latent_diffusion]").runs
+    assert {run.dataset for run in (third, *others)} == {first.dataset}
+    assert third.run_id == first.run_id
 
 
 @pytest.mark.parametrize("name", shipped_sweeps())
