@@ -1,12 +1,13 @@
 """What is kept of a finished run beside its rows: weights, scaler, samples, configuration.
 
 results/models/RUN_ID/ holds `weights.safetensors`, `samples.safetensors` (`samples` and a few
-`real` windows, train-scaled, with the scaler `mean` and `scale`) and `run.json`. With `--save-samples`,
-results/samples/RUN_ID.parquet holds the samples in units.
+`real` windows, train-scaled, with the scaler `mean` and `scale`; in its metadata the names of the `channels` and their
+`units`, as JSON) and `run.json`. With `--save-samples`, results/samples/RUN_ID.parquet holds the samples in units.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -49,7 +50,8 @@ def keep_run(
         save_tensors(weights, temporary / "weights.safetensors")
     if samples is not None:
         arrays = {"samples": samples, "real": splits.test[:REAL_WINDOWS], "mean": splits.mean, "scale": splits.scale}
-        save_arrays({k: np.ascontiguousarray(v) for k, v in arrays.items()}, temporary / "samples.safetensors")
+        words = {"channels": json.dumps(splits.channels), "units": json.dumps(splits.units)}
+        save_arrays({k: np.ascontiguousarray(v) for k, v in arrays.items()}, temporary / "samples.safetensors", words)
     shutil.rmtree(final, ignore_errors=True)
     os.replace(temporary, final)
 

@@ -1,5 +1,6 @@
 import ast
 import csv
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -267,6 +268,15 @@ def test_samples_page(tmp_path):
         "Principal components: energy · lstm",
         "Marginals and autocorrelation: energy · lstm",
     ]
+    assert "channel 2" in report.pictures_of("samples")[0].svg
+    arrays |= {"mean": np.array([500.0, 0.0]), "scale": np.array([10.0, 1.0])}
+    words = {"channels": json.dumps(["Appliances", "x_2"]), "units": json.dumps(["Wh", ""])}
+    save_file(arrays, folder / "samples.safetensors", words)
+    report, _ = rendered(runs, tmp_path, pictures=False)
+    series, _, marginals = (picture.svg for picture in report.pictures_of("samples"))
+    for svg in (series, marginals):
+        assert "Appliances (Wh)" in svg
+        assert ">500<" in svg  # a tick in units
     (tmp_path / "models" / runs[0]["run_id"] / "samples.safetensors").write_bytes(b"cut short")
     report, _ = rendered(runs, tmp_path, pictures=False)
     assert "latent_diffusion" not in report.pictures_of("samples")[0].svg

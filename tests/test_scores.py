@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import make_splits
+from safetensors import safe_open
 
 from bench import evaluate
 from bench.contracts import EvaluateConfig, InputError, Measurement, Metric
@@ -69,6 +71,9 @@ def test_a_job_writes_rows_curves_and_kept_files(results):
     kept = load_samples(results, mine.run_id)
     assert kept["samples"].shape == (12, 24, 6)
     assert kept["real"].shape[1:] == (24, 6)
+    with safe_open(results / "models" / mine.run_id / "samples.safetensors", framework="np") as file:
+        words = {key: json.loads(value) for key, value in file.metadata().items()}
+    assert words == {"channels": [f"x{c}" for c in range(1, 7)], "units": [""] * 6}
 
 
 def test_metrics_are_added_to_kept_runs_once_and_agree(results, capsys):

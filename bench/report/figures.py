@@ -13,7 +13,7 @@ import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import matplotlib
 import numpy as np
@@ -712,40 +712,59 @@ def critical_difference(test: RankTest, metric: str) -> Picture:
     )
 
 
+class Channel(NamedTuple):
+    """One channel of a data set, and the way from its train-scaled values to its unit."""
+
+    name: str
+    unit: str = ""
+    mean: float = 0.0
+    scale: float = 1.0
+
+    def of(self, x: np.ndarray) -> np.ndarray:
+        """Train-scaled values in this channel's unit."""
+        return x * self.scale + self.mean
+
+    def title(self, width: int) -> str:
+        """The name, cut to a width, and the whole unit."""
+        return shorten(self.name, width) + (f" ({self.unit})" if self.unit else "")
+
+
 def samples(
     group: Group,
     windows: Mapping[str, np.ndarray],
     real: np.ndarray,
-    channels: Sequence[str],
+    channels: Sequence[Channel],
     styles: Styles,
     seed: int,
 ) -> list[Picture]:
     """Generated beside real windows: some series, principal components, marginals, autocorrelation.
 
-    windows: label -> (n, T, C), real (n, T, C), all train-scaled; channels names the C channels.
+    windows: label -> (n, T, C), real (n, T, C), all train-scaled; the C channels.
     """
     cells = {cell.label: cell for cell in group.cells}
     n_channels = min(real.shape[2], 3)
     few = list(windows)[:5]
     where = {"dataset": group.dataset, "backbone": group.backbone}
-    source = f"Seed {seed}; values in train-scaled units."
+    source = f"Seed {seed}."
 
     def series(figure: Figure) -> None:
         axes = figure.subplots(n_channels, 1 + len(few), squeeze=False, sharex=True, sharey="row")
         for c in range(n_channels):
-            low, high = np.quantile(real[:, :, c], [0.001, 0.999])
+            low, high = np.quantile(channels[c].of(real[:, :, c]), [0.001, 0.999])
             margin = 0.15 * (high - low) + 1e-6
             for ax, label in zip(axes[c], ["real", *few], strict=True):
                 x = real if label == "real" else windows[label]
                 colour = INK if label == "real" else styles[label]["color"]
                 for row in x[:6]:
-                    ax.plot(np.arange(1, len(row) + 1), row[:, c], color=colour, linewidth=0.9, alpha=0.75)
+                    ax.plot(
+                        np.arange(1, len(row) + 1), channels[c].of(row[:, c]), color=colour, linewidth=0.9, alpha=0.75
+                    )
                 ax.set_ylim(low - margin, high + margin)
                 if c == 0:
                     ax.set_title(shorten("real" if label == "real" else cells[label].label, 20), fontsize=9)
                 if c == n_channels - 1:
                     ax.set_xlabel("t (steps)")
-            axes[c][0].set_ylabel(shorten(channels[c], 16))
+            axes[c][0].set_ylabel(channels[c].title(16))
 
     def plane(figure: Figure) -> None:
         flat = real.reshape(len(real), -1)
@@ -772,15 +791,17 @@ def samples(
         axes = figure.subplots(1, n_channels + 1, squeeze=False)[0]
         lags = np.arange(min(real.shape[1], 25))
         for c in range(n_channels):
-            low, high = np.quantile(real[:, :, c], [0.002, 0.998]).tolist()
+            low, high = np.quantile(channels[c].of(real[:, :, c]), [0.002, 0.998]).tolist()
             edges = np.linspace(low, high, 41) if high > low else np.linspace(low - 1, high + 1, 41)
             centres = (edges[1:] + edges[:-1]) / 2
             for label in ["real", *few]:
                 x = real if label == "real" else windows[label]
-                heights = np.histogram(x[:, :, c], edges)[0] / max(x[:, :, c].size, 1) / (edges[1] - edges[0])
+                heights = (
+                    np.histogram(channels[c].of(x[:, :, c]), edges)[0] / max(x[:, :, c].size, 1) / (edges[1] - edges[0])
+                )
                 style = {"color": INK, "linewidth": 2.0} if label == "real" else {**styles[label], "marker": ""}
                 axes[c].plot(centres, heights, **style, label=shorten(label))
-            axes[c].set_xlabel(shorten(channels[c], 22))
+            axes[c].set_xlabel(channels[c].title(22))
             axes[c].set_ylabel("density" if c == 0 else "")
         for label in ["real", *few]:
             style = {"color": INK, "linewidth": 2.0} if label == "real" else {**styles[label], "marker": ""}
@@ -800,7 +821,8 @@ def samples(
         picture(series, (wide, 1.4 * n_channels + 0.6), "samples", "Real and generated windows",
                 f"Six windows each, on the same axes; {n_channels} of {real.shape[2]} channels."),
         picture(plane, (2.1 * len(few) + 0.7, 2.5), "components", "Principal components",
-                f"The first two components of the real windows (share of variance); up to 300 of n = {len(real)}."),
+                "The first two components of the real windows, train-scaled, with their shares of the variance; "
+                f"up to 300 of n = {len(real)}."),
         picture(overlays, (2.5 * (n_channels + 1) + 0.4, 2.9), "marginals", "Marginals and autocorrelation",
                 f"Over all steps of n = {len(real)} windows; the autocorrelation is the mean over channels."),
     ]  # fmt: skip

@@ -9,18 +9,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
+from safetensors import SafetensorError, safe_open
 
 from bench.report import figures, tables
 from bench.report.cards import Card
-from bench.report.figures import Bars, Picture, Styles, all_pictures, critical_difference, shown
+from bench.report.figures import Bars, Channel, Picture, Styles, all_pictures, critical_difference, shown
 from bench.report.statistics import RankTest, Standing, rank_test
 from bench.report.tables import Answer, Cell, Column, Group, MetricFacts, Selection, number, plain
 from bench.store import replacing
@@ -125,26 +124,40 @@ def sample_pictures(selection: Selection, groups: Sequence[Group]) -> list[Pictu
         seeds = sorted({seed for cell in group.cells for seed in cell.seeds.values()})
         for seed in seeds[:1]:
             windows: dict[str, np.ndarray] = {}
-            real = None
+            last: Kept | None = None
             for cell in shown(group):
                 run = next((run for run, its in cell.seeds.items() if its == seed), "")
                 kept = _read_samples(selection.folder / "models" / run / "samples.safetensors")
                 if kept is None:
                     continue
-                windows[cell.label] = kept["samples"]
-                real = kept["real"]
-            if real is not None and real.ndim == 3 and len(real) > 1:
-                names = [f"channel {c + 1}" for c in range(real.shape[2])]
-                pictures += figures.samples(group, windows, real, names, styles, seed)
+                windows[cell.label], last = kept.samples, kept
+            if last is not None and len(last.real) > 1:
+                pictures += figures.samples(group, windows, last.real, last.channels, styles, seed)
     return pictures
 
 
-def _read_samples(path: Path) -> dict[str, np.ndarray] | None:
+class Kept(NamedTuple):
+    """A run's samples and real windows (n, T, C), train-scaled."""
+
+    samples: np.ndarray
+    real: np.ndarray
+    channels: list[Channel]
+
+
+def _read_samples(path: Path) -> Kept | None:
     try:
-        kept = load_file(path)
-    except (OSError, SafetensorError, ValueError):
+        with safe_open(path, framework="np") as file:
+            words = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
+        real = arrays["real"]
+        n = real.shape[2]
+        names = json.loads(words.get("channels", "[]")) or [f"channel {c + 1}" for c in range(n)]
+        units = json.loads(words.get("units", "[]")) or [""] * n
+        mean, scale = (arrays.get(name, np.full(n, value)) for name, value in (("mean", 0.0), ("scale", 1.0)))
+        channels = [Channel(*facts) for facts in zip(names, units, mean.tolist(), scale.tolist(), strict=True)]
+        return Kept(arrays["samples"], real, channels)
+    except (OSError, SafetensorError, ValueError, LookupError):
         return None
-    return kept if {"samples", "real"} <= kept.keys() else None
 
 
 # ---------------------------------------------------------------- the page
