@@ -67,11 +67,16 @@ def option(
     at_most: float | None = None,
     below: float | None = None,
     whole: bool = False,
+    later: bool = False,
 ) -> Any:
-    """A dataclass field with a legal range, checked by `check_options`. `whole` asks for an integer value."""
+    """A dataclass field with a legal range, checked by `check_options`. `whole` asks for an integer value.
+
+    `later` marks what was added after the first release: at its default it is no part of a run's
+    identity, so that older runs keep theirs.
+    """
     limits = {"at_least": at_least, "above": above, "at_most": at_most, "below": below}
     metadata = {name: limit for name, limit in limits.items() if limit is not None}
-    return field(default=default, metadata={**metadata, "whole": whole})
+    return field(default=default, metadata={**metadata, "whole": whole, "later": later})
 
 
 def _matches(value: Any, hint: Any) -> bool:
@@ -168,17 +173,20 @@ class TrainConfig:
     learning_rate: PerRun = option(2e-3, above=0)
     clip_norm: float = option(1.0, above=0)  # the gradient's norm, per run
     select: Literal["last", "best_validation"] = "last"
+    precision: Literal["float32", "tf32", "bf16"] = option("float32", later=True)  # of the products in training
 
 
 @dataclass(frozen=True)
 class DiffusionConfig:
-    """The noise schedule, and the denoiser stage on the frozen encoder."""
+    """The noise schedule, the denoiser stage on the frozen encoder, and how the reverse diffusion is run."""
 
     L: int = option(1000, at_least=2)
     steps: int = option(3000, at_least=1)
     batch_size: int = option(256, at_least=2)
     hidden: int = option(128, at_least=1)
     learning_rate: PerRun = option(1e-3, above=0)
+    sampler: Literal["ddpm", "ddim"] = option("ddpm", later=True)  # ddim: no noise on the way (eta = 0)
+    sampling_steps: int = option(0, at_least=0, later=True)  # evenly spaced among the L; 0 is all of them
 
 
 @dataclass(frozen=True)
@@ -368,6 +376,8 @@ class Model(Protocol):
     runs: int
     latent: int  # D
     alpha_bar: Tensor  # (L + 1,), alpha_bar[0] = 1
+    sampler: str  # ddpm or ddim
+    sampling_steps: int  # of the L; 0 is all of them
 
     @property
     def encoder(self) -> Callable[[Tensor], Tensor]:

@@ -67,7 +67,9 @@ _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
 @functools.lru_cache(maxsize=4096)
 def _block_json(config: Any) -> str:
-    return _canonical(_fields(config))
+    """A block's part of a run's identity: a `later` field at its default is left out (see `bench.contracts.option`)."""
+    later = {item.name: plain(item.default) for item in dataclasses.fields(config) if item.metadata.get("later")}
+    return _canonical({name: value for name, value in _fields(config).items() if later.get(name, ...) != value})
 
 
 @dataclass(frozen=True)

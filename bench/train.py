@@ -20,6 +20,7 @@ from bench.method import Method, stacked
 from bench.models.build import StackedModel
 from bench.models.stacked import Flat, RowAdam, initialise
 from bench.parts.posteriors import GaussianPosterior, concatenate, mutual_information
+from bench.precision import check_precision, forward, products
 from bench.randomness import Randomness
 
 CHECKS = 20  # of the own NLL on validation series, evenly over the autoencoder stage
@@ -135,9 +136,10 @@ def train_stack(
     """Train R runs together; keys are (data set key, seed), the other sequences hold one item per run.
 
     `watch(model, step)` is called at `looks` steps, evenly over the autoencoder stage, and may not
-    change the model.
+    change the model. Raises Unavailable where the device has no products of `train.precision`.
     """
-    device, runs = torch.device(device), len(methods)
+    device, runs, precision = torch.device(device), len(methods), train[0].precision
+    check_precision(precision, device)
     resolved = [method.resolved(config) for method, config in zip(methods, diffusion, strict=True)]
     method, budget, schedule = stacked(resolved, device), stacked(train, device), stacked(diffusion, device)
     randomness = Randomness(keys, device)
@@ -153,14 +155,16 @@ def train_stack(
         model.train()
         validation = _validation(splits, randomness)
         watched = Watch(model, watch, budget.steps, looks) if watch is not None else None
-        _train_autoencoder(model, method, windows, validation, budget, randomness, guard, curves, watched)
+        with products(precision):
+            _train_autoencoder(model, method, windows, validation, budget, randomness, guard, curves, watched)
         model.eval()
         # A joint objective has moved the denoiser train.steps times already: equal updates for every method.
         denoiser_steps -= budget.steps if method.denoises_jointly else 0
     else:  # diffusion in data space: its one network gets the updates of both stages
         denoiser_steps += budget.steps
     middle = time.perf_counter()
-    _train_denoiser(model, method, windows, schedule, denoiser_steps, randomness, guard, curves)
+    with products(precision):
+        _train_denoiser(model, method, windows, schedule, denoiser_steps, precision, randomness, guard, curves)
     ended = time.perf_counter()
     watching = watched.seconds if watched is not None else 0.0
     return Trained(model, method, guard.reasons, curves, middle - began - watching, ended - middle, watching)
@@ -299,7 +303,8 @@ def _train_autoencoder(
 
     def terms_from(step: int, order: Draws, draws: Draws) -> dict[str, Tensor]:
         x = windows.at(order.steps(0, windows.last, budget.batch_size))
-        terms = method.objective(model, x, Step(step, budget.steps), draws)
+        with forward(budget.precision, windows.last.device):
+            terms = method.objective(model, x, Step(step, budget.steps), draws)
         return {name: value / values for name, value in terms.items()}
 
     def terms_at(step: int) -> dict[str, Tensor]:
@@ -329,6 +334,7 @@ def _train_denoiser(
     windows: Windows,
     schedule: DiffusionConfig,
     steps: int,
+    precision: str,
     randomness: Randomness,
     guard: Guard,
     curves: Curves,
@@ -341,7 +347,9 @@ def _train_denoiser(
 
     def terms_at(step: int) -> dict[str, Tensor]:
         rows = order.steps(0, windows.last, schedule.batch_size)
-        return {"denoising": method.denoising(model, latents.rows(rows), draws) / model.latent}
+        with forward(precision, windows.last.device):
+            loss = method.denoising(model, latents.rows(rows), draws)
+        return {"denoising": loss / model.latent}
 
     _updates(terms_at, optimiser, steps, "denoiser", guard, curves)
 

@@ -67,6 +67,8 @@ class StackedModel(nn.Module):
         for name, network in method.networks(standard, facts).items():
             self.add_module(name, network)
         self.latent = self.denoiser.latent
+        self.sampler: str = diffusion.sampler
+        self.sampling_steps = diffusion.sampling_steps
         self.alpha_bar: Tensor
         self.register_buffer("alpha_bar", linear_schedule(diffusion.L), persistent=False)
         self.marginal_mean: Tensor

@@ -37,7 +37,8 @@ def _native(u: Tensor, layers: Sequence[Weights]) -> Tensor:
             flat += [weight_ih.unbind()[run], weight_hh.unbind()[run], b, torch.zeros_like(b)]
         zeros = u.new_zeros(len(layers), u.shape[1], layers[0][1].shape[-1])
         train = torch.is_grad_enabled()
-        outputs.append(torch._VF.lstm(inputs, (zeros, zeros), flat, True, len(layers), 0.0, train, False, True)[0])
+        h = torch._VF.lstm(inputs, (zeros, zeros), flat, True, len(layers), 0.0, train, False, True)[0]
+        outputs.append(h.to(u.dtype))
     return per_run(outputs)
 
 

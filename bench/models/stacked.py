@@ -44,14 +44,17 @@ def per_run(parts: list[Tensor]) -> Tensor:
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """y_r = x_r W_r^T + b_r: x (R, ..., in), weight (R, out, in), bias (R, out) -> (R, ..., out)."""
+    """y_r = x_r W_r^T + b_r: x (R, ..., in), weight (R, out, in), bias (R, out) -> (R, ..., out).
+
+    Under autocast only the product is rounded: y has the type of x.
+    """
     if x.device.type == "cpu":
         biases = [None] * len(weight) if bias is None else bias.unbind()
         rows = zip(x.unbind(), weight.unbind(), biases, strict=True)
-        return per_run([functional.linear(*row) for row in rows])
+        return per_run([functional.linear(*row).to(x.dtype) for row in rows])
     flat = x.reshape(len(x), -1, x.shape[-1])
     product = flat @ weight.mT if bias is None else torch.baddbmm(bias[:, None], flat, weight.mT)
-    return product.reshape(*x.shape[:-1], -1)
+    return product.reshape(*x.shape[:-1], -1).to(x.dtype)
 
 
 class Linear(nn.Module):

@@ -1,4 +1,4 @@
-"""The forward and the reverse diffusion of the latent (Ho et al. 2020, arXiv:2006.11239).
+"""The forward and the reverse diffusion of the latent (Ho et al. 2020, arXiv:2006.11239; Song et al. 2021).
 
 Shapes: R runs, B series, D latent dimensions; i in 0..L is the diffusion step.
 """
@@ -38,25 +38,56 @@ def denoising_loss(model: Model, z: Tensor, draws: Draws) -> Tensor:
     return (noise - model.denoiser(diffuse(z, i, model.alpha_bar, noise), i)).square().sum(dim=-1)
 
 
+def sampling_grid(diffusion_steps: int, sampling_steps: int) -> list[int]:
+    """The steps that a sampling loop visits, from L down to 0, evenly spaced; 0 (or more than L) is all of them.
+
+    >>> sampling_grid(10, 4), len(sampling_grid(1000, 0))
+    ([10, 8, 5, 2, 0], 1001)
+    """
+    count = min(sampling_steps or diffusion_steps, diffusion_steps)
+    return [round(diffusion_steps * k / count) for k in range(count, -1, -1)]
+
+
+def _coefficients(sampler: str, here: Tensor, there: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """b, sqrt(alpha) and sd of a step between two values of alpha_bar; see `reverse_diffusion`."""
+    alpha = here / there
+    if sampler == "ddim":
+        return (1 - here).sqrt() - (alpha * (1 - there)).sqrt(), alpha.sqrt(), torch.zeros_like(alpha)
+    return (1 - alpha) / (1 - here).sqrt(), alpha.sqrt(), ((1 - there) / (1 - here) * (1 - alpha)).sqrt()
+
+
 @torch.no_grad()
 def reverse_diffusion(model: Model, n: int, draws: Draws, stop: PerRun | None = None) -> Tensor:
     """Draw z^L ~ N(0, I) and step back to z^stop: (R, n, D).
 
-    Each step is Ho et al. 2020, algorithm 2, with the posterior variance
-    (1 - alpha_bar_{i-1}) / (1 - alpha_bar_i) beta_i. `stop` (R, n) holds a step for every series;
-    None means 0. The embedding of the step is computed once for all steps, not in the loop.
+    A step from i to j < i, with alpha = alpha_bar_i / alpha_bar_j and eps = eps_theta(z^i, i):
+
+        z^j = (z^i - b eps) / sqrt(alpha) + sd noise
+        ddpm  b = (1 - alpha) / sqrt(1 - alpha_bar_i),  sd^2 = (1 - alpha_bar_j) / (1 - alpha_bar_i) (1 - alpha)
+        ddim  b = sqrt(1 - alpha_bar_i) - sqrt(alpha (1 - alpha_bar_j)),  sd = 0
+
+    `model.sampler` and `model.sampling_steps` choose the form and the steps. `stop` (R, n) holds a
+    step for every series, None means 0; a stop between two steps of the grid is reached by a shorter
+    step from the one before it. The embedding of the step is computed once for all steps, not in the loop.
+
+    Source: Ho et al. 2020, algorithm 2, with the posterior variance; Song et al. 2021, arXiv:2010.02502, eq. 12 and
+    16 with eta = 1 (for j = i - 1 the same) and eta = 0.
     """
-    alpha_bar, last = model.alpha_bar, len(model.alpha_bar) - 1
-    alpha = alpha_bar[1:] / alpha_bar[:-1]
-    variance = (1 - alpha_bar[:-1]) / (1 - alpha_bar[1:]) * (1 - alpha)
+    alpha_bar, grid = model.alpha_bar, sampling_grid(len(model.alpha_bar) - 1, model.sampling_steps)
+    coefficients = _coefficients(model.sampler, alpha_bar[grid[:-1]], alpha_bar[grid[1:]])
     table = model.denoiser.table()
     z = draws.normal(n, model.latent)
-    stopped = z
-    first_stop = 0 if stop is None else int(stop.max())
-    for i in range(last, 0, -1):
-        if stop is not None and i <= first_stop:
-            stopped = torch.where((stop == i).unsqueeze(-1), z, stopped)
+    noise, stopped = torch.zeros_like(z), z
+    first_stop = -1 if stop is None else int(stop.max())
+    for i, j, b, root, sd in zip(grid[:-1], grid[1:], *coefficients, strict=True):
         predicted = model.denoiser.with_step(z, table[:, i : i + 1])
-        z = (z - (1 - alpha[i - 1]) / (1 - alpha_bar[i]).sqrt() * predicted) / alpha[i - 1].sqrt()
-        z = z + variance[i - 1].sqrt() * draws.normal(n, model.latent)
-    return z if stop is None else torch.where((stop == 0).unsqueeze(-1), z, stopped)
+        if model.sampler == "ddpm":
+            noise = draws.normal(n, model.latent)
+        before, z = z, (z - b * predicted) / root + sd * noise
+        if stop is not None and j <= first_stop:
+            own = z
+            if i - j > 1:
+                shorter = _coefficients(model.sampler, alpha_bar[i], alpha_bar[stop.clamp(j, i)].unsqueeze(-1))
+                own = (before - shorter[0] * predicted) / shorter[1] + shorter[2] * noise
+            stopped = torch.where(((j <= stop) & (stop < i)).unsqueeze(-1), own, stopped)
+    return z if stop is None else stopped
