@@ -202,6 +202,37 @@ def test_mutual_information_of_nothing_of_everything_and_of_a_point() -> None:
     assert measure("mutual_information", evaluation(level))["mutual_information"].status == "undefined"
 
 
+@dataclass(frozen=True)
+class TwoHumps:
+    """A posterior that is no Gaussian: z = mean +- 1 with equal chances, each hump of deviation 1, (R, B, D)."""
+
+    mean: Tensor
+
+    def rsample(self, draws: Any) -> Tensor:
+        shape = self.mean.shape[1:]
+        return self.mean + (2 * draws.steps(0, 1, *shape) - 1) + draws.normal(*shape)
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        humps = torch.stack([-0.5 * (z - self.mean + way).square() for way in (-1, 1)])
+        return (humps.logsumexp(0) - math.log(2) - 0.5 * math.log(2 * math.pi)).sum(-1)
+
+    def kl(self) -> None:
+        return None
+
+    def rows(self, index: Tensor) -> TwoHumps:
+        return TwoHumps(self.mean[:, index[0]])
+
+
+def test_a_posterior_of_ones_own_is_measured_by_its_density() -> None:
+    at = evaluation(lambda x: TwoHumps(0 * x.mean(dim=2)), n=60)  # the same for every series: nothing is told
+    assert measure("mutual_information", at)["mutual_information"].value == pytest.approx(0, abs=1e-5)
+    told = measure("mutual_information", evaluation(lambda x: TwoHumps(100 * x.mean(dim=2)), n=60))
+    assert told["mutual_information"].value == pytest.approx(math.log(60), rel=0.05)
+    wide = evaluation(lambda x: TwoHumps(x.mean(dim=2)), n=30)
+    truth = -log_evidence(wide.series).mean() / (T * C)
+    assert truth < measure("nll_importance", wide)["nll_importance"].value < truth + 0.1
+
+
 def log_evidence(x: Tensor) -> np.ndarray:
     covariance = np.ones((T, T)) + SIGMA**2 * np.eye(T)
     return multivariate_normal(np.zeros(T), covariance).logpdf(np.moveaxis(x.double().numpy(), 2, 1)).sum(axis=1)

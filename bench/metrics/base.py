@@ -12,8 +12,6 @@ import torch
 from torch import Tensor
 
 from bench.contracts import LatentEvaluation, Measurement, Metric, Posterior, SampleEvaluation
-from bench.parts.likelihoods import LOG_TWO_PI
-from bench.parts.posteriors import GaussianPosterior
 
 CHUNK = 256  # series evaluated at once; fixed, so that a stream of draws means the same numbers everywhere
 MAX_TRAIN = 2048  # training series that a measure looks at
@@ -101,10 +99,3 @@ def training_series(evaluation: LatentEvaluation) -> Tensor | None:
     if evaluation.train is None:
         return None
     return evaluation.train[:: -(-len(evaluation.train) // MAX_TRAIN)]
-
-
-def log_density(q: Posterior, z: Tensor) -> Tensor | None:
-    """ln q(z_j | x) per dimension, (R, B, D), in nats; None where q is no density that is known here."""
-    if not isinstance(q, GaussianPosterior):
-        return None
-    return -0.5 * (((z - q.mean) / q.log_sigma.exp()).square() + LOG_TWO_PI) - q.log_sigma

@@ -8,19 +8,23 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.contracts import LatentEvaluation, Measurement
+from bench.contracts import LatentEvaluation, Measurement, Posterior
 from bench.metrics.base import LatentMetric, posteriors, spread, training_series, undefined
-from bench.parts.likelihoods import LOG_TWO_PI
-from bench.parts.posteriors import GaussianPosterior, concatenate
+from bench.parts.posteriors import Density, concatenate
 from bench.registry import register_metric
 
+TOGETHER = 64  # latents at once, against all M posteriors
 
-def pairwise_log_density(q: GaussianPosterior, z: Tensor) -> Tensor:
-    """ln q(z_a | x_b) in nats for every pair, (M, M), float64; q and z of R = 1 and M series."""
-    mean, log_sigma, z = q.mean[0].double(), q.log_sigma[0].double(), z[0].double()
-    precision = (-2 * log_sigma).exp()
-    constant = (precision * mean.square() + 2 * log_sigma + LOG_TWO_PI).sum(-1)
-    return -0.5 * (z.square() @ precision.T - 2 * z @ (precision * mean).T + constant)
+
+def pairwise_log_density(q: Posterior, z: Tensor) -> Tensor:
+    """ln q(z_a | x_b) in nats for every pair, (M, M), float64; q (with a density) and z of R = 1 and M series."""
+    m = z.shape[1]
+    every, rows = torch.arange(m, device=z.device), []
+    for some in z.split(TOGETHER, dim=1):
+        against = q.rows(every.repeat(some.shape[1])[None])
+        assert isinstance(against, Density)
+        rows.append(against.log_prob(some.repeat_interleave(m, dim=1)).view(-1, m))
+    return torch.cat(rows).double()
 
 
 @register_metric("mutual_information")
@@ -33,7 +37,8 @@ class MutualInformation(LatentMetric):
     The estimate cannot exceed ln M, which stands beside it as `mutual_information_bound`: a value close to it says
     "at least this much".
     Shapes: training series (M, T, C). Unit: nats. sd is over series.
-    Errors: undefined where q is no Gaussian: of a deterministic encoder with a continuous code it is infinite.
+    Errors: undefined where q has no density (`log_prob`): of a deterministic encoder with a continuous code it is
+    infinite.
     Source: Hoffman and Johnson 2016 (ELBO surgery); Dieng et al. 2019, arXiv:1807.04863.
     Blind to: whether the decoder listens to z.
     """
@@ -51,8 +56,8 @@ class MutualInformation(LatentMetric):
         if series is None:
             return undefined(self.outputs, "no training series at hand")
         q = concatenate([part for _, part in posteriors(evaluation, series)])
-        if not isinstance(q, GaussianPosterior):
-            return undefined(self.outputs, "the posterior is no Gaussian density", len(series))
+        if not isinstance(q, Density):
+            return undefined(self.outputs, "the posterior is no density", len(series))
         pairs = pairwise_log_density(q, q.rsample(evaluation.draws("mutual information")))
         bound = math.log(len(series))
         gained = pairs.diagonal() - (pairs.logsumexp(dim=-1) - bound)

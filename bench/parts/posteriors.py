@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -16,6 +16,15 @@ from bench.contracts import Draws, Posterior
 from bench.parts.likelihoods import LOG_TWO_PI
 
 P = TypeVar("P", bound=Posterior)
+
+
+@runtime_checkable
+class Density(Protocol):
+    """A posterior whose density can be written down: what mutual information and importance weighting need."""
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """ln q(z | x) in nats per series: z (R, B, D) -> (R, B)."""
+        ...
 
 
 def take_rows(values: Tensor, index: Tensor) -> Tensor:
@@ -50,6 +59,17 @@ class GaussianPosterior:
         """
         return 0.5 * (self.mean.square() + (2 * self.log_sigma).exp() - 1) - self.log_sigma
 
+    def log_prob(self, z: Tensor) -> Tensor:
+        """ln q(z | x) in nats per series: z (R, B, D) -> (R, B).
+
+        >>> import torch
+        >>> q = GaussianPosterior(torch.zeros(1, 1, 2), torch.zeros(1, 1, 2))
+        >>> round(float(q.log_prob(torch.zeros(1, 1, 2)).exp()) * 2 * math.pi, 5)  # the height of a standard normal
+        1.0
+        """
+        each = -0.5 * (((z - self.mean) / self.log_sigma.exp()).square() + LOG_TWO_PI) - self.log_sigma
+        return each.sum(dim=-1)
+
     def rows(self, index: Tensor) -> GaussianPosterior:
         """The posterior of some of the series; index (R, b)."""
         return GaussianPosterior(take_rows(self.mean, index), take_rows(self.log_sigma, index))
@@ -57,7 +77,7 @@ class GaussianPosterior:
 
 @dataclass(frozen=True)
 class DeterministicPosterior:
-    """A single point v = f_enc(x), (R, B, D); it has no density, so no KL."""
+    """A single point v = f_enc(x), (R, B, D); it has no density, so no KL and no `log_prob`."""
 
     mean: Tensor
 
