@@ -454,6 +454,7 @@ class SampleEvaluation:
     samples: np.ndarray  # (n, T, C), as many as `reference`
     train: np.ndarray  # (N, T, C), for metrics that fit something on real data
     rng: Callable[[str], np.random.Generator]  # a seeded generator per role, the same for every method
+    cache: Path | None = None  # where a metric may keep what it fits on `train`; none for restricted data
 
 
 @dataclass(frozen=True)

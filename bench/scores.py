@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,11 +22,12 @@ from bench.contracts import (
     Undefined,
     nearest,
 )
+from bench.files import places
 from bench.method import Method
 from bench.models.build import StackedModel
 from bench.randomness import Randomness, Stream, numpy_generator
 from bench.references import REFERENCES, evaluation_size, reference_windows
-from bench.registry import METRICS
+from bench.registry import DATASETS, METRICS
 
 DURING_TRAINING = ("nll", "kl", "active_units", "probe")
 SERIES_DURING_TRAINING = 250  # so many that ten looks cost a few percent of training
@@ -51,6 +53,12 @@ class Scope:
         """Chooses the test windows (where there are more than are measured) and draws the references."""
         again = f" {self.metric_seed}" if self.metric_seed else ""
         return numpy_generator(self.dataset, self.seed, f"reference windows{again}")
+
+    @property
+    def cache(self) -> Path | None:
+        """Where metrics may keep what they fit on the training windows; None for restricted data."""
+        name = self.dataset.partition(",")[0]
+        return places(None)[-1] / "metrics" if name in DATASETS and not DATASETS[name].restricted else None
 
     def repeats(self, config: EvaluateConfig) -> list[Scope]:
         """This scope under every metric seed: what the measures' own noise is told from the model seed's by."""
@@ -102,7 +110,7 @@ def score_samples(
     reference: np.ndarray, samples: np.ndarray, train: np.ndarray, metrics: Sequence[Metric], scope: Scope
 ) -> list[dict[str, Any]]:
     """Metric rows for generated windows beside as many real ones, all (n, T, C) in train-scaled units."""
-    evaluation = SampleEvaluation(reference, samples, train, scope.numpy)
+    evaluation = SampleEvaluation(reference, samples, train, scope.numpy, scope.cache)
     return [row for metric in metrics for row in _rows(metric, _measure(metric, evaluation), scope)]
 
 

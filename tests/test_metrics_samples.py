@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,11 +16,13 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
 from bench.contracts import Measurement, SampleEvaluation
+from bench.metrics import context_fid
 from bench.metrics.c2st import auc, folds
 from bench.metrics.context_fid import frechet, trained_encoder
 from bench.metrics.networks import Recurrent
 from bench.randomness import numpy_generator
 from bench.registry import METRICS
+from bench.scores import Scope
 
 SAMPLE_METRICS = [name for name in METRICS if METRICS[name].needs == "samples"]
 FAST_SAMPLE_METRICS = [name for name in SAMPLE_METRICS if METRICS[name].fast]
@@ -315,6 +319,27 @@ def test_context_fid_sees_the_context_and_keeps_its_encoder() -> None:
     assert values[1] < 0.2 * values[2]
     assert values[3] == values[0]
     assert trained_encoder(np.float32(train)) is trained_encoder(np.float32(train))
+
+
+def test_the_encoder_is_trained_once_per_set_of_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    windows = np.float32(walk(5, 80, 1))
+    encoder = trained_encoder(windows, tmp_path)
+    (file,) = tmp_path.iterdir()
+    assert hashlib.sha256(windows.tobytes()).hexdigest() in file.name
+    known = encoder.state_dict()
+    fits = []
+    monkeypatch.setattr(context_fid, "train", lambda *_: fits.append(1))
+    monkeypatch.setattr(context_fid, "_ENCODERS", {})
+    again = trained_encoder(windows, tmp_path).state_dict()
+    assert all(torch.equal(again[name], known[name]) for name in known)
+    assert not fits
+    file.write_bytes(b"cut short")
+    monkeypatch.setattr(context_fid, "_ENCODERS", {})
+    trained_encoder(windows, tmp_path)
+    assert len(fits) == 1
+    assert file.stat().st_size > 1000  # mended
+    assert Scope("ar1,series=60", 0).cache is not None
+    assert Scope("wards", 0).cache is None  # weights fitted on restricted data are not kept
 
 
 def test_tsgbench_marginal_is_numpys_density_histogram() -> None:

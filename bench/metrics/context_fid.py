@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -37,18 +42,47 @@ class Encoder(nn.Module):
         return self.output(torch.cat([h.mean(dim=2), h.amax(dim=2)], dim=1))
 
 
-def trained_encoder(windows: np.ndarray) -> Encoder:
+def trained_encoder(windows: np.ndarray, cache: Path | None = None) -> Encoder:
     """An encoder that recognises a window from a masked piece of it, fitted on real windows alone.
 
     Two views of a window (pieces of one random length, a fifth of the values masked) must be nearer to each other than
     to views of other windows (InfoNCE). Everything random is seeded by the windows' hash: the same windows give the
-    same encoder, in every run.
+    same encoder, in every run. It is kept under that hash in memory, and in the folder `cache` where there is one.
     """
     key = hashlib.sha256(np.ascontiguousarray(windows).tobytes()).hexdigest()
-    if key in _ENCODERS:
-        return _ENCODERS[key]
-    rng = numpy_generator(key, 0, "context_fid")
-    encoder, x = Encoder(rng, windows.shape[2]), torch.tensor(windows, dtype=torch.float32)
+    if key not in _ENCODERS:
+        rng = numpy_generator(key, 0, "context_fid")
+        encoder = Encoder(rng, windows.shape[2])
+        file = cache and cache / f"context_fid-{ContextFID.version}-{key}.safetensors"
+        if not (file and _load(encoder, file)):
+            _fit(encoder, windows, rng)
+            if file:
+                _save(encoder, file)
+        _ENCODERS[key] = encoder
+    return _ENCODERS[key]
+
+
+_ENCODERS: dict[str, Encoder] = {}
+
+
+def _load(encoder: Encoder, file: Path) -> bool:
+    try:
+        encoder.load_state_dict(load_file(file))
+    except (OSError, SafetensorError, RuntimeError):  # none, or damaged: made again
+        return False
+    return True
+
+
+def _save(encoder: Encoder, file: Path) -> None:
+    part = file.with_suffix(f".{os.getpid()}.part")
+    with contextlib.suppress(OSError, SafetensorError):  # a folder that cannot be written costs time only
+        file.parent.mkdir(parents=True, exist_ok=True)
+        save_file(encoder.state_dict(), part)
+        os.replace(part, file)  # whole or not at all, also with several processes
+
+
+def _fit(encoder: Encoder, windows: np.ndarray, rng: np.random.Generator) -> None:
+    x = torch.tensor(windows, dtype=torch.float32)
     steps, size = x.shape[1], min(BATCH, len(x))
 
     def loss() -> Tensor:
@@ -62,11 +96,6 @@ def trained_encoder(windows: np.ndarray) -> Encoder:
         return functional.cross_entropy(views[0] @ views[1].T / TEMPERATURE, torch.arange(size))
 
     train(encoder, loss, STEPS, LEARNING_RATE)
-    _ENCODERS[key] = encoder
-    return encoder
-
-
-_ENCODERS: dict[str, Encoder] = {}
 
 
 def frechet(x: np.ndarray, y: np.ndarray) -> float:
@@ -97,7 +126,8 @@ class ContextFID(SampleMetric):
         d = |m_x - m_y|^2 + tr( S_x + S_y - 2 (S_x S_y)^(1/2) )
 
     The representations (32 numbers per window, in standard deviations over the training windows) come from a
-    convolutional encoder trained by contrast on the training windows, once for a set of windows.
+    convolutional encoder trained by contrast on the training windows, once for a set of windows; it is kept in the
+    user's cache folder under the windows' hash, but for restricted data.
     Shapes: windows (n, T, C). Unit: squared standard deviations of the representation. Errors: undefined below 2
     windows; failed when a covariance is not positive.
     Source: Jeha et al. 2022, ICLR (PSA-GAN); the encoder's task follows Yue et al. 2022 (TS2Vec, arXiv:2106.10466).
@@ -119,7 +149,7 @@ class ContextFID(SampleMetric):
         n = len(evaluation.reference)
         if n < 2:
             return undefined(self.outputs, "needs 2 windows", n)
-        encoder = trained_encoder(evaluation.train)
+        encoder = trained_encoder(evaluation.train, evaluation.cache)
         with torch.no_grad():
             real, generated, train_windows = (
                 encoder(torch.tensor(windows, dtype=torch.float32)).double().numpy()
