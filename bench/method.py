@@ -15,6 +15,7 @@ Shapes: R runs, B series, T time steps, C channels, D latent dimensions.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import typing
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -114,11 +115,12 @@ class Method(ABC):
         return model.decoder.generate(self.latents(model, n, draws), draws)
 
 
-def per_run_fields(cls: type) -> list[str]:
+@functools.cache
+def per_run_fields(cls: type) -> tuple[str, ...]:
     """Names of a dataclass's fields that may differ inside a stack (annotated PerRun)."""
     hints = typing.get_type_hints(cls, include_extras=True)
     own = {name for name, hint in hints.items() if PerRun in (hint, *typing.get_args(hint))}
-    return [field.name for field in dataclasses.fields(cls) if field.name in own]
+    return tuple(field.name for field in dataclasses.fields(cls) if field.name in own)
 
 
 def stacked(items: Sequence[T], device: torch.device | str = "cpu") -> T:
@@ -132,5 +134,5 @@ def stacked(items: Sequence[T], device: torch.device | str = "cpu") -> T:
         for name in fields
     }
     if any(dataclasses.replace(item, **{name: getattr(first, name) for name in fields}) != first for item in items):  # type: ignore[type-var]
-        raise ValueError(f"runs of one stack differ in more than {fields}")
+        raise ValueError(f"runs of one stack differ in more than {list(fields)}")
     return dataclasses.replace(first, **together)  # type: ignore[type-var]

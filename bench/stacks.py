@@ -8,10 +8,10 @@ changes a shape or the program is part of the key. Reference runs train nothing;
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 from bench.method import per_run_fields
@@ -25,7 +25,7 @@ class Stack:
 
     runs: tuple[Run, ...]
 
-    @cached_property
+    @functools.cached_property
     def stack_id(self) -> str:
         """A name that depends on the runs and on nothing else."""
         return hashlib.sha256(" ".join(run.run_id for run in self.runs).encode()).hexdigest()[:16]
@@ -36,6 +36,7 @@ class Stack:
         return tuple(run.run_id for run in self.runs)
 
 
+@functools.lru_cache(maxsize=4096)
 def _shared(config: Any) -> tuple[tuple[str, Any], ...]:
     """A block's values without those that may differ inside a stack."""
     own = per_run_fields(type(config))

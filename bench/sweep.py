@@ -584,6 +584,7 @@ def _variants(
             axes.append([(block, name, value) for value in choices])
     own = {item.name for item in dataclasses.fields(cls)}
     fixed = [("method", name, value) for name, value in settings.get("method", {}).items() if name in own]
+    built: dict[str, Any] = {}  # the blocks so far: thousands of variants share a few
     for combination in itertools.product(*axes):
         given: dict[str, dict[str, Any]] = {}
         for block, name, value in (*combination, *fixed):
@@ -591,8 +592,10 @@ def _variants(
         configs = {name: blocks[name] for name in _TRAINING_BLOCKS}
         for name in _TRAINING_BLOCKS:
             if name in given:
-                changed = {**_fields(blocks[name]), **given[name]}
-                configs[name] = _build(_BLOCKS[name], changed, place, f"{label}: {name}")
+                if (key := f"{name} {given[name]}") not in built:
+                    changed = {**_fields(blocks[name]), **given[name]}
+                    built[key] = _build(_BLOCKS[name], changed, place, f"{label}: {name}")
+                configs[name] = built[key]
         method = _build(cls, given.get("method", {}), place, label)
         try:
             method.check(configs["model"], configs["diffusion"])

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bench.contracts import DiffusionConfig, Draws, InputError, Model, ModelConfig, PerRun, Posterior, Step, option
 from bench.parts.diffusion import denoising_loss, diffuse
-from bench.parts.early_diffusion import AUTO_M, EarlyDiffusion, auto_step, check_step, steps_of
+from bench.parts.early_diffusion import AUTO_M, EarlyDiffusion, auto_step, check_step, step_of, steps_of
 from bench.parts.objectives import beside, kl_to_prior
 from bench.parts.posteriors import GaussianPosterior
 from bench.registry import register_method
@@ -60,7 +60,7 @@ class Proposed(EarlyDiffusion):
         super().check(model, diffusion)
         first = self.resolved(diffusion).M
         check_step(self.name, "M", first)
-        if not 1 <= steps_of(first, diffusion.L) <= diffusion.L:
+        if not 1 <= step_of(first, diffusion.L) <= diffusion.L:
             raise InputError(f"{self.name}.M = {self.M:g}: expected 1 <= M <= L = {diffusion.L}")
 
     def resolved(self, diffusion: DiffusionConfig) -> Proposed:

@@ -47,7 +47,7 @@ class EarlyDiffusion(Method):
         """0 <= N, gamma N <= L, whole steps, and more than one latent dimension under layer norm."""
         resolved = self.resolved(diffusion)
         check_step(resolved.name, "N", resolved.N)
-        reach = int(self.gamma * steps_of(resolved.N, diffusion.L))
+        reach = int(self.gamma * step_of(resolved.N, diffusion.L))
         if reach > diffusion.L:
             raise InputError(f"{self.name}.N = {self.N}: gamma * N is {reach}: expected at most L = {diffusion.L}")
         if self.latent_norm == "layer" and model.latent == 1:
@@ -99,8 +99,15 @@ class EarlyDiffusion(Method):
 
 def steps_of(value: PerRun, last: int) -> Tensor:
     """A diffusion step given as a step or as a share of L = last, int64."""
-    value = value.double() if isinstance(value, Tensor) else torch.tensor(float(value), dtype=torch.float64)
+    if not isinstance(value, Tensor):
+        return torch.tensor(step_of(value, last))
+    value = value.double()
     return torch.where((value > 0) & (value < 1), (value * last).round(), value).long()
+
+
+def step_of(value: float, last: int) -> int:
+    """The same of one number, without a tensor: a grid checks tens of thousands."""
+    return round(value * last) if 0 < value < 1 else int(value)
 
 
 def check_step(method: str, option_name: str, value: PerRun) -> None:
