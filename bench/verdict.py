@@ -1,7 +1,15 @@
 """Does the latent live? One word per run, from its likelihoods and its dependency measures.
 
-Pure: numbers in, a word out. The thresholds are provisional until they are calibrated on data
-whose latent information is known.
+Pure: numbers in, a word out. The thresholds were set on `dialled_latent`, whose latent information
+is an option, and on what no latent can do: `python -m bench.run --grid synthetic` reproduces the
+numbers. A vanilla model's gap there grows with the information (0, 0, .04, .15, .30, .58 nats per
+value at 0, .1, .25, .5, .75, .9; 2 seeds), its m_{T,0} stays under .08.
+
+What the words do not say: that the data have a latent. They say that the decoder uses z. A method
+that does not price the latent (no KL) writes the noise of a series into z and uses it there, even
+on `ar1` and on `dialled_latent` at 0, where nothing is latent; its own NLL then falls below the
+entropy of the data, which no model of the past alone can do. By the chain rule a perfect
+autoregressive decoder needs no latent for any data, so no likelihood can tell the two apart.
 """
 
 from __future__ import annotations
