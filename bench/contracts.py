@@ -232,6 +232,13 @@ class Recordings:
     entities: Sequence[str] = ()  # whose each series is: series of one entity share a part (none: each its own)
     times: Sequence[np.ndarray] = ()  # for the card only: when each row was, (rows,) datetime64 per series
 
+    @classmethod
+    def simulated(cls, x: np.ndarray) -> Recordings:
+        """Independent series of exactly one window each, channels x1..xC without a unit: x (n, T, C)."""
+        _, steps, channels = x.shape
+        names = tuple(f"x{c + 1}" for c in range(channels))
+        return cls(list(x), names, ("",) * channels, steps, steps, steps, "entity")
+
 
 @dataclass(frozen=True)
 class Splits:

@@ -34,12 +34,4 @@ class AR1(Dataset):
         x = rng.standard_normal((self.series, self.window, self.channels))
         for t in range(1, self.window):
             x[:, t] = 0.8 * x[:, t - 1] + 0.6 * x[:, t]
-        return Recordings(
-            series=list(x),
-            channels=tuple(f"x{c + 1}" for c in range(self.channels)),
-            units=("",) * self.channels,
-            window=self.window,
-            train_stride=self.window,
-            test_stride=self.window,
-            split="entity",
-        )
+        return Recordings.simulated(x)

@@ -50,12 +50,4 @@ class DialledLatent(Dataset):
             u[:, t] = 0.8 * u[:, t - 1] + 0.6 * u[:, t]
         told = np.einsum("tcd,nd->ntc", self.directions(), z)
         x = np.sqrt(self.information) * told + np.sqrt(1 - self.information) * u
-        return Recordings(
-            series=list(x),
-            channels=tuple(f"x{c + 1}" for c in range(self.channels)),
-            units=("",) * self.channels,
-            window=self.window,
-            train_stride=self.window,
-            test_stride=self.window,
-            split="entity",
-        )
+        return Recordings.simulated(x)

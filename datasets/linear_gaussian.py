@@ -50,15 +50,7 @@ class LinearGaussian(Dataset):
         for t in range(1, self.window):
             u[:, t] += 0.5 * u[:, t - 1]
         x = np.einsum("tcd,nd->ntc", weights, z) + offset + u
-        return Recordings(
-            series=list(x),
-            channels=tuple(f"x{c + 1}" for c in range(self.channels)),
-            units=("",) * self.channels,
-            window=self.window,
-            train_stride=self.window,
-            test_stride=self.window,
-            split="entity",
-        )
+        return Recordings.simulated(x)
 
     def log_likelihood(
         self, x: np.ndarray, mean: np.ndarray | float = 0.0, scale: np.ndarray | float = 1.0

@@ -46,12 +46,4 @@ class Regimes(Dataset):
         amplitude = rng.uniform(0.6, 1.4, size=(n, 1, 1))
         level = 0.3 * rng.standard_normal((n, 1, self.channels))
         x = amplitude * shape + level + 0.3 * rng.standard_normal(size)
-        return Recordings(
-            series=list(x),
-            channels=tuple(f"x{c + 1}" for c in range(self.channels)),
-            units=("",) * self.channels,
-            window=self.window,
-            train_stride=self.window,
-            test_stride=self.window,
-            split="entity",
-        )
+        return Recordings.simulated(x)

@@ -44,12 +44,4 @@ class Sines(Dataset):
         for step in range(1, self.window):
             noise[:, step] += 0.5 * noise[:, step - 1]
         x = level + amplitude * np.sqrt(2) * np.sin(2 * np.pi * frequency * t / self.window + phase) + noise
-        return Recordings(
-            series=list(x),
-            channels=tuple(f"x{c + 1}" for c in range(channels)),
-            units=("",) * channels,
-            window=self.window,
-            train_stride=self.window,
-            test_stride=self.window,
-            split="entity",
-        )
+        return Recordings.simulated(x)
