@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from report_data import FACTS, REFERENCES, frames, grid_runs, membership, quick_runs, run_row, selection
 from safetensors.numpy import save_file
@@ -14,6 +15,7 @@ import bench.report.page
 from bench.contracts import InputError
 from bench.report import __main__ as report_command
 from bench.report import figures
+from bench.report.cards import cards_of
 from bench.report.page import build, latex, markdown, tex, write
 from bench.report.tables import cells_of, groups_of, select
 from bench.store import Store
@@ -251,6 +253,24 @@ def test_missing_metrics(tmp_path):
     empty = select(frame, metrics[:0], curves[:0], membership(runs), tmp_path)
     page = Page(write(build(empty, FACTS, made=MADE), tmp_path).read_text(encoding="utf-8"))
     assert "Latent not measured: proposed" in page.words
+
+
+def test_data_cards_and_the_noise_of_metrics(tmp_path, no_pictures):
+    runs = [run_row("proposed", dataset=name) for name in ("energy", "mimic")]
+    frame, metrics, curves = frames(runs)
+    again = metrics.assign(metric_seed=1, value=metrics["value"] + 0.1)
+    chosen = select(frame, pd.concat([metrics, again]), curves, membership(runs), tmp_path)
+    page = Page(write(build(chosen, FACTS, cards_of(chosen), made=MADE), tmp_path).read_text(encoding="utf-8"))
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    for words in (page.words, text):
+        assert "CC BY 4.0 (L. M. Candanedo, 2017)" in words
+        assert "https://archive.ics.uci.edu" in words
+        assert "PhysioNet Credentialed Health Data License" in words
+        assert "only summaries are shown" in words
+        assert "metric sd 0.0707" in words
+    chosen = select(frame, metrics, curves, membership(runs), tmp_path)
+    write(build(chosen, FACTS, made=MADE), tmp_path)
+    assert "metric sd" not in (tmp_path / "report.md").read_text(encoding="utf-8").lower()
 
 
 def test_samples_page(tmp_path):

@@ -63,6 +63,24 @@ def test_only_the_newest_version_of_a_metric_and_the_mean_of_its_repeats():
     chosen = select(runs, pd.concat([metrics, newer]), curves, None, selection([]).folder)
     (cell,) = cells_of(chosen)
     assert cell.values["mmd2"] == {0: 5.0}
+    assert cell.noise == {"mmd2": pytest.approx(math.sqrt(2))}  # of 4 and 6, the same run measured twice
+
+
+def test_the_noise_of_a_metric_stands_beside_the_interval_over_seeds():
+    runs = [run_row("proposed", seed=seed) for seed in range(2)] + [run_row("latent_diffusion", seed=0)]
+    once, metrics, curves = frames(runs)
+    again = metrics[(metrics["metric"] == "mmd2")].assign(metric_seed=1)
+    shift = again["run_id"].map({run["run_id"]: 0.2 * (1 + run["seed"]) for run in runs})
+    again["value"] += shift
+    cells = cells_of(select(once, pd.concat([metrics, again[shift > 0.3]]), curves, None, selection([]).folder))
+    groups = groups_of(cells, FACTS)
+    noise = {cell.label: cell.noise for cell in cells}
+    assert noise["proposed"] == {"mmd2": pytest.approx(0.4 / math.sqrt(2))}  # of the run that was measured twice
+    assert noise["latent_diffusion"] == {}
+    table = long_table(groups).set_index(["label", "metric"])["sd_over_metric_seeds"]
+    assert table["proposed", "mmd2"] == pytest.approx(0.4 / math.sqrt(2))
+    assert math.isnan(table["proposed", "wasserstein"])
+    assert wide_table(groups[0])["MMD², sd over metric seeds"].tolist()[:2] == ["0.283", "-"]
 
 
 def test_a_sweep_shows_its_runs_only_and_says_what_is_pending():

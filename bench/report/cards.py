@@ -10,6 +10,8 @@ from bench.contracts import InputError
 from bench.registry import DATASETS, METHODS, METRICS
 from bench.report.tables import MetricFacts, Selection
 
+RESTRICTED = "yes: neither windows nor samples nor weights are kept or drawn, only summaries are shown"
+
 
 class Card(NamedTuple):
     """One thing, as its author describes it."""
@@ -54,9 +56,10 @@ def cards_of(selection: Selection) -> list[Card]:
         version = runs.loc[runs["method"] == name, "method_version"].max()
         cards.append(Card("method", name, {"version": str(version)}, _text(method) if method else absent))
     for name, dataset in _chosen(DATASETS, [str(key).split(",")[0] for key in runs["dataset"]]).items():
-        facts = (
-            {"source": dataset.source, "licence": dataset.licence, "version": str(dataset.version)} if dataset else {}
-        )
+        facts = {}
+        if dataset:
+            facts = {"source": dataset.source, "licence and credit": dataset.licence, "version": str(dataset.version)}
+            facts["restricted"] = RESTRICTED if dataset.restricted else "no"
         cards.append(Card("data set", name, facts, _text(dataset) if dataset else absent))
     measured = selection.metrics.groupby("metric")["version"].max().to_dict()
     owners = {output: name for name in METRICS for output in METRICS[name].outputs}

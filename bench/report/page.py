@@ -64,6 +64,11 @@ class Report:
         """The report in a few sentences."""
         return tables.answer(self.groups, self.selection)
 
+    @property
+    def repeated(self) -> bool:
+        """Whether runs were measured under several metric seeds."""
+        return any(cell.noise for cell in self.cells)
+
     def pictures_of(self, section: str) -> list[Picture]:
         """Pictures of one section of the page."""
         return [picture for picture in self.pictures if picture.section == section]
@@ -185,6 +190,7 @@ class Entry:
     sort: str
     place: str
     note: str
+    noise: str = ""  # the metric's own: sd over metric seeds, where there are several
 
 
 def entry(group: Group, cell: Cell, column: Column) -> Entry:
@@ -194,7 +200,8 @@ def entry(group: Group, cell: Cell, column: Column) -> Entry:
         return Entry("-", "", "none", "")
     standing = group.standings.get(column.metric, {}).get(cell.id, Standing("none"))
     notes = {"best": "best mean", "tie": "not distinguishable from the best"}
-    return Entry(tables.with_interval(found), f"{found.mean:.9g}", standing.place, notes.get(standing.place, ""))
+    noise = number(cell.noise[column.metric]) if column.metric in cell.noise else ""
+    return Entry(tables.with_interval(found), f"{found.mean:.9g}", standing.place, notes.get(standing.place, ""), noise)
 
 
 def listed(group: Group) -> list[Cell]:

@@ -138,6 +138,7 @@ class Cell:
     illusions: Counter[str] = field(default_factory=Counter)
     values: dict[str, dict[int, float]] = field(default_factory=dict)  # metric -> seed -> value
     series: dict[str, int] = field(default_factory=dict)  # metric -> n, the fewest over seeds
+    noise: dict[str, float] = field(default_factory=dict)  # metric -> its own sd: over metric seeds, within a run
     _intervals: dict[str, Interval] = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -193,6 +194,19 @@ def per_run(selection: Selection) -> pd.DataFrame:
     return table
 
 
+def _metric_noise(selection: Selection) -> dict[str, dict[str, float]]:
+    """The variance of a metric over metric seeds (the same run, measured again), by run; of runs with several."""
+    metrics = selection.metrics
+    if not len(metrics) or metrics["metric_seed"].max() < 1:
+        return {}
+    again = metrics[(metrics["coordinate"] == "") & metrics["value"].notna()]
+    variance = again.groupby(["run_id", "metric"])["value"].var().dropna().reset_index()
+    found: dict[str, dict[str, float]] = {}
+    for run, metric, value in variance.itertuples(index=False):
+        found.setdefault(str(run), {})[str(metric)] = float(value)
+    return found
+
+
 def _illusions(selection: Selection, numbers: Mapping[str, Mapping[str, float]]) -> dict[str, str]:
     shuffled = set(selection.runs.loc[selection.runs["shuffle"].astype(bool), "run_id"])
     metrics = selection.metrics
@@ -217,7 +231,7 @@ def cells_of(selection: Selection) -> list[Cell]:
         str(run): dict(zip(scalars.columns, row, strict=True))
         for run, row in zip(scalars.index, scalars.to_numpy().tolist(), strict=True)
     }
-    illusions = _illusions(selection, numbers)
+    illusions, noise = _illusions(selection, numbers), _metric_noise(selection)
     ends = selection.metrics[selection.metrics["coordinate"] == ""]
     series = {(run, metric): int(n) for run, metric, n in zip(ends["run_id"], ends["metric"], ends["n"], strict=True)}
     varying: dict[str, list[str]] = {}
@@ -263,6 +277,8 @@ def cells_of(selection: Selection) -> list[Cell]:
                 own, permuted, end = (mine.get(k, math.nan) for k in ("nll_own", "nll_permuted", "dependency_end"))
                 cell.verdicts[verdict(own, permuted, end)] += 1
                 cell.illusions[illusions.get(run, "-")] += 1
+        if again := [noise[run] for run in cell.seeds if run in noise]:
+            cell.noise.update({str(name): math.sqrt(value) for name, value in pd.DataFrame(again).mean().items()})
         cells.append(cell)
 
     rank = {label: place for place, label in enumerate(dict.fromkeys(runs["label"].astype(str)))}
@@ -568,6 +584,7 @@ def long_table(groups: Iterable[Group]) -> pd.DataFrame:
                         "high": found.high,
                         "sd": found.sd,
                         "seeds": found.n,
+                        "sd_over_metric_seeds": cell.noise.get(metric, math.nan),
                         "series": cell.series.get(metric, 0),
                         "place": standing.place,
                         "more_seeds": standing.more,
@@ -586,6 +603,8 @@ def wide_table(group: Group) -> pd.DataFrame:
         row["seeds"] = f"{cell.ok}/{sum(cell.status.values())}"
         for column in group.columns:
             row[column.title] = with_interval(cell.interval(column.metric)) if column.metric in cell.values else "-"
+            if any(column.metric in other.noise for other in group.cells):
+                row[f"{column.title}, sd over metric seeds"] = number(cell.noise.get(column.metric, math.nan))
         row["verdict"], row["dependency illusion"] = counted(cell.verdicts), counted(cell.illusions)
         rows.append(row)
     return pd.DataFrame(rows)
