@@ -34,7 +34,7 @@ class Correlational(SampleMetric):
     `correlational` is lag 0; `correlational_lagged` has lags 1, 2, 3. sd is over pairs; n is the number of windows.
     Shapes: windows (n, T, C). Unit: correlation, 0 .. 2. Errors: undefined for one channel.
     Source: Liao et al. 2020, arXiv:2006.05421. Ours: divided by the number of pairs, not by a constant 10; lags.
-    Blind to: everything but second moments.
+    Blind to: everything but second moments, and samples that shrink towards their mean window.
     """
 
     version = 1

@@ -25,6 +25,7 @@ class SlicedWasserstein(SampleMetric):
     Shapes: windows (n, T, C), flattened. Unit: standard deviations of the training data.
     Source: Rabin et al. 2011; Bonneel et al. 2015. Ours: the 1-Wasserstein, averaged, not the 2-Wasserstein's root
     mean square. The directions depend on data set and seed only, so that methods are compared along the same ones.
+    Blind to: little blur, and time warping of windows that hardly move within T (`energy`).
     Blind to: what shows only in few directions of many (high-frequency noise in one channel).
     """
 
@@ -33,9 +34,7 @@ class SlicedWasserstein(SampleMetric):
     unit = "train standard deviations"
     direction = "lower"
     source = "Rabin et al. 2011; Bonneel et al. 2015"
-    sees: ClassVar = {
-        "sliced_wasserstein": ("noise", "mean_only", "mode_dropping", "time_warping", "channel_permutation")
-    }
+    sees: ClassVar = {"sliced_wasserstein": ("noise", "mean_only", "mode_dropping", "channel_permutation")}
 
     def compare(self, evaluation: SampleEvaluation) -> list[Measurement]:
         """One value at n."""

@@ -3,7 +3,9 @@
 Real windows are corrupted more and more, and every sample metric compares them with other real windows. A metric must
 get worse with every step of a corruption that it claims to see (`sees` in its class); what it is blind to, and what it
 even rewards, is printed. Metrics that claim nothing (the literature's variants) are left
-out. Exit 1 where a claim does not hold.
+out. Exit 1 where a claim does not hold. The table that reports print was made with
+
+    python -m bench.metrics.validate --dataset regimes energy --n 300 --out bench/metrics/validation.csv
 """
 
 from __future__ import annotations
@@ -11,13 +13,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from bench import command
-from bench.contracts import InputError, Metric, SampleEvaluation
+from bench.contracts import DatasetSpec, InputError, Metric, SampleEvaluation
 from bench.metrics.base import SampleMetric
 from bench.references import halves
 from bench.registry import load_entry_points, load_plugin
@@ -147,7 +149,9 @@ def validate(
 def main(arguments: Sequence[str] | None = None) -> int:
     """A line per metric and corruption; exit 1 where a claimed corruption is not seen."""
     parser = command.parser("metrics.validate", "Check every sample metric on graded corruptions of real windows.")
-    parser.add_argument("--dataset", default="regimes", help="a registered data set, or csv:FILE (default: regimes)")
+    parser.add_argument(
+        "--dataset", nargs="+", default=["regimes"], metavar="NAME", help="data sets, or csv:FILE (default: regimes)"
+    )
     parser.add_argument("--data", metavar="DIR", help="where data files are (default: BENCH_DATA)")
     parser.add_argument("--metrics", nargs="+", default=["fast"], help="fast, all, or names (default: fast)")
     parser.add_argument("--n", type=int, default=500, help="windows on either side (default: 500)")
@@ -163,11 +167,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for plugin in given.plugin:
         load_plugin(plugin)
     words = given.metrics[0] if len(given.metrics) == 1 else given.metrics
-    name, colon, path = given.dataset.partition(":")
-    spec = dataset_spec({"name": name, **({"path": path} if colon else {})}, f"--dataset {given.dataset}")
-    splits = load_splits(spec, given.seed, command.data_dir(given.data))
-    metrics = choose(words, "samples")
-    findings = validate(splits.train, metrics, given.n, given.repeats, lambda r: Scope(spec.key, given.seed, r))
+    metrics, found, failed = choose(words, "samples"), [], 0
+    specs = [_spec(word) for word in given.dataset]
+    for spec in specs:
+        splits = load_splits(spec, given.seed, command.data_dir(given.data))
+        scopes = [Scope(spec.key, given.seed, repeat) for repeat in range(given.repeats)]
+        findings = validate(splits.train, metrics, given.n, given.repeats, scopes.__getitem__)
+        command.write(f"{spec.key}, n = {min(given.n, len(splits.train) // 2)}")
+        failed += _print(findings)
+        found += [{"dataset": spec.key, "n": given.n, **_row(finding)} for finding in sorted(findings)]
+    if given.out:
+        _write_csv(Path(given.out), found)
+    return int(bool(failed))
+
+
+def _spec(word: str) -> DatasetSpec:
+    name, colon, path = word.partition(":")
+    return dataset_spec({"name": name, **({"path": path} if colon else {})}, f"--dataset {word}")
+
+
+def _print(findings: Sequence[Finding]) -> int:
+    """A line per finding; returns how many claims fail."""
     failed = [finding for finding in findings if finding.claimed and finding.verdict != "sees"]
     command.write_table(
         [
@@ -181,20 +201,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ],
         ("metric", "corruption", "verdict", f"values at strength {', '.join(f'{s:g}' for s in STRENGTHS)}"),
     )
-    if given.out:
-        _write_csv(Path(given.out), findings)
-    command.write(f"\n{sum(f.claimed for f in findings) - len(failed)} claims hold, {len(failed)} fail")
-    return int(bool(failed))
+    command.write(f"\n{sum(f.claimed for f in findings) - len(failed)} claims hold, {len(failed)} fail\n")
+    return len(failed)
 
 
-def _write_csv(path: Path, findings: Sequence[Finding]) -> None:
-    rows = [
-        {**finding._asdict(), "values": value, "strength": strength}
-        for finding in findings
-        for value, strength in zip(finding.values, STRENGTHS, strict=True)
-    ]
+def _row(finding: Finding) -> dict[str, Any]:
+    """A finding as a row of the table, the value at each strength in a column of its own."""
+    facts = finding._asdict()
+    values = zip(STRENGTHS, facts.pop("values"), strict=True)
+    return {**facts, **{f"at {strength:g}": value for strength, value in values}}
+
+
+def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     try:
-        pd.DataFrame(rows).rename(columns={"values": "value"}).to_csv(path, index=False)
+        pd.DataFrame(rows).to_csv(path, index=False, float_format="%.4g")
     except OSError as error:
         raise InputError(f"--out {path}: cannot be written: {error.strerror}") from error
 

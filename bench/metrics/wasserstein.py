@@ -22,8 +22,9 @@ class Wasserstein(SampleMetric):
     Shapes: windows (n, T, C), flattened to T * C values; Euclidean ground cost.
     Unit: standard deviations of the training data, over a whole window (grows with sqrt(T * C)).
     Source: Kantorovich 1942; the exact solver of POT (Flamary et al. 2021).
-    Blind to: blur. Its expectation between two finite draws of one law is above zero, and an
-    under-dispersed sample can lie below that floor: read it beside the floors and `constant_mean`.
+    Blind to: blur, and time warping of windows that hardly move within T (`energy`). Its expectation between two
+    finite draws of one law is above zero, and an under-dispersed sample can lie below that floor: read it beside the
+    floors and `constant_mean`.
     """
 
     version = 1
@@ -31,7 +32,7 @@ class Wasserstein(SampleMetric):
     unit = "train standard deviations per window"
     direction = "lower"
     source = "Kantorovich 1942; POT, Flamary et al. 2021"
-    sees: ClassVar = {"wasserstein": ("noise", "mode_dropping", "time_warping", "channel_permutation")}
+    sees: ClassVar = {"wasserstein": ("noise", "mode_dropping", "channel_permutation")}
 
     def compare(self, evaluation: SampleEvaluation) -> list[Measurement]:
         """One value at n."""

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Mapping
+from importlib import resources
 from typing import Any, NamedTuple
+
+import pandas as pd
 
 from bench.contracts import InputError
 from bench.registry import DATASETS, METHODS, METRICS
@@ -31,6 +34,34 @@ def metric_facts() -> dict[str, MetricFacts]:
         for output in metric.outputs:
             found[output] = MetricFacts(unit, metric.direction, metric.needs)
     return found
+
+
+class Validation(NamedTuple):
+    """What `python -m bench.metrics.validate` found of the measures of a report, as a table."""
+
+    n: int
+    datasets: str
+    corruptions: list[str]
+    rows: list[tuple[str, list[str]]]  # metric@version, a verdict per corruption
+
+
+def validation_of(selection: Selection) -> Validation | None:
+    """The shipped table, for the measures that this report shows; None where it has none of them at their version."""
+    with (resources.files("bench.metrics") / "validation.csv").open(encoding="utf-8") as file:
+        table = pd.read_csv(file)
+    measured = set(zip(selection.metrics["metric"], selection.metrics["version"], strict=True))
+    table = table[[key in measured for key in zip(table["metric"], table["version"], strict=True)]]
+    if table.empty:
+        return None
+    corruptions = list(dict.fromkeys(table["corruption"]))
+    words: dict[str, dict[str, list[str]]] = {}
+    for row in table.itertuples():
+        cells = words.setdefault(f"{row.metric}@{row.version}", {name: [] for name in corruptions})
+        cells[str(row.corruption)].append(f"{row.verdict}{'*' if row.claimed else ''}")
+    rows = [
+        (name, [" / ".join(dict.fromkeys(found)) or "-" for found in cells.values()]) for name, cells in words.items()
+    ]
+    return Validation(int(table["n"].max()), " / ".join(dict.fromkeys(table["dataset"])), corruptions, rows)
 
 
 def _text(thing: Any) -> str:

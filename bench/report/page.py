@@ -18,7 +18,7 @@ from markupsafe import Markup
 from safetensors import SafetensorError, safe_open
 
 from bench.report import figures, tables
-from bench.report.cards import Card
+from bench.report.cards import Card, validation_of
 from bench.report.figures import Bars, Channel, Picture, Styles, all_pictures, critical_difference, shown
 from bench.report.statistics import RankTest, Standing, rank_test
 from bench.report.tables import Answer, Cell, Column, Group, MetricFacts, Selection, number, plain
@@ -44,6 +44,7 @@ SECTIONS = [
     ("runs", "Runs"),
     ("cards", "Methods, data and metrics"),
     ("environment", "Environment"),
+    ("appendix", "Appendix: what the measures see"),
 ]
 
 
@@ -399,6 +400,7 @@ def _words(report: Report) -> dict[str, Any]:
         "failed": failures(report).to_dict("records"),
         "unmeasured": unmeasured(report),
         "environment": environment(report),
+        "validation": validation_of(report.selection),
         "notes": {
             "grids": [line for group in report.groups for line in tables.recommendations(group)],
             "over-training": tables.collapse_began(report.selection, report.groups),
