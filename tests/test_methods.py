@@ -18,7 +18,9 @@ from bench.method import stacked
 from bench.metrics.dependency import dependency_measures
 from bench.models.brenier import BrenierMap
 from bench.models.build import BACKBONES, StackedModel
+from bench.models.denoiser import SeriesDenoiser
 from bench.models.stacked import Flat, initialise
+from bench.parts.diffusion import diffuse, linear_schedule
 from bench.parts.early_diffusion import AUTO_M, AUTO_N
 from bench.parts.objectives import free_bits, info_nce, likelihood_contrast, other_series
 from bench.parts.posteriors import DeterministicPosterior, GaussianPosterior, mutual_information
@@ -502,3 +504,15 @@ def test_the_series_denoiser_sees_every_step_and_has_about_as_many_weights():
     x = torch.zeros(1, 1, 24 * 6, requires_grad=True)
     (slope,) = torch.autograd.grad(data(x, torch.tensor([[3]])).sum(), x)
     assert (slope != 0).all()
+
+
+def test_the_series_denoiser_denoises_more_channels_than_its_width():
+    window, channels = 8, 30  # a patch holds 120 values, the network is 4 wide
+    data = SeriesDenoiser(1, window, channels, 8, L)
+    initialise(data, Randomness([("d", 0)]))
+    alpha_bar = linear_schedule(L)
+    noise = Randomness([("d", 0)]).draws("noise").normal(500, window * channels)
+    i = torch.full((1, 500), L)
+    with torch.no_grad():
+        left = noise - data(diffuse(torch.zeros_like(noise), i, alpha_bar, noise), i)
+    assert left.square().mean() < 0.3  # untrained; the network's own output at random weights

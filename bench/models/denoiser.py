@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bench.models.stacked import Linear
+from bench.parts.diffusion import linear_schedule
 
 
 class Denoiser(nn.Module):
@@ -58,6 +59,11 @@ class SeriesDenoiser(Denoiser):
     x (R, B, T * C), i (R, B) in 1..L -> (R, B, T * C), so a "latent" here is a flattened series. A
     patch and its two neighbours at distance 1, 2, 1 are mixed by three residual layers of width
     `hidden` / 2: about as many weights as the MLP for latents. T is padded with zeros to whole patches.
+
+        eps_theta = sqrt(1 - alpha_bar_i) x^i + network(x^i, i)
+
+    The first term is the best guess for data of variance 1. Without it the directions that do not pass a patch's
+    narrow embedding would never be denoised, and sampling multiplies those by 1 / sqrt(alpha_bar_L).
     """
 
     patch = 4
@@ -68,9 +74,16 @@ class SeriesDenoiser(Denoiser):
         super().__init__(runs, self.patch * channels, width, diffusion_steps)
         self.hidden = nn.ModuleList(Linear(runs, 3 * width, width) for _ in self.dilations)
         self.latent, self.window, self.channels = window * channels, window, channels
+        self.guess: Tensor
+        self.register_buffer("guess", (1 - linear_schedule(diffusion_steps)).sqrt(), persistent=False)
+
+    def embed(self, i: Tensor) -> Tensor:
+        """What each block adds at step i, and the weight of the guess: (R, B) -> (R, B, blocks * hidden + 1)."""
+        return torch.cat([super().embed(i), self.guess[i].unsqueeze(-1)], dim=-1)
 
     def with_step(self, z: Tensor, embedded: Tensor) -> Tensor:
         """The noise in x^i, given `embed(i)` as (R, B, ...) or (R, 1, ...)."""
+        embedded, guess = embedded[..., :-1], embedded[..., -1:]
         x = z.unflatten(-1, (self.window, self.channels))
         x = functional.pad(x, (0, 0, 0, -self.window % self.patch))
         h = self.input(x.flatten(-2).unflatten(-1, (-1, self.patch * self.channels)))  # (R, B, patches, width)
@@ -78,4 +91,4 @@ class SeriesDenoiser(Denoiser):
             a = functional.pad(functional.silu(h + step.unsqueeze(2)), (0, 0, gap, gap))
             n = h.shape[2]
             h = h + layer(torch.cat([a[:, :, :n], a[:, :, gap : gap + n], a[:, :, 2 * gap :]], dim=-1))
-        return self.output(functional.silu(h)).flatten(-2)[..., : self.latent]
+        return guess * z + self.output(functional.silu(h)).flatten(-2)[..., : self.latent]
