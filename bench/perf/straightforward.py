@@ -1,0 +1,142 @@
+"""Vanilla latent diffusion as one would write it first: nn.LSTM, torch.optim.Adam, a plain sampling loop, captum.
+
+The model, the draws, the initial weights and the updates are those of `latent_diffusion` on the LSTM backbone, so that
+the results agree within rounding; only the way of computing them is not ours.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from bench.contracts import DiffusionConfig, ModelConfig, Splits, TrainConfig
+from bench.models.build import StackedModel
+from bench.models.denoiser import Denoiser
+from bench.models.lstm import LSTMDecoder, LSTMEncoder
+from bench.parts.likelihoods import gaussian_log_prob
+from bench.perf.denoiser import PlainDenoiser
+from bench.perf.dependency import by_captum
+from bench.perf.lstm import native_of
+from bench.randomness import Randomness
+
+
+class Found(NamedTuple):
+    """What a run ends with."""
+
+    loss: float  # of the last autoencoder update, nats per value
+    samples: np.ndarray  # (n, T, C)
+    dependency: Tensor  # m_{t,0}, m_{t,t-1}, sum_j m_{t,j}, each (series, T)
+
+
+class Straightforward(nn.Module):
+    """One run's networks, from the initial weights of ours."""
+
+    def __init__(self, source: StackedModel, config: ModelConfig) -> None:
+        super().__init__()
+        encoder, decoder, denoiser = source.encoder, source.decoder, source.denoiser
+        assert isinstance(encoder, LSTMEncoder)
+        assert isinstance(decoder, LSTMDecoder)
+        assert isinstance(denoiser, Denoiser)
+        self.encoder, self.decoder = native_of(encoder.lstm), native_of(decoder.lstm)
+        self.posterior, self.mean = PlainDenoiser.copied(encoder.output), PlainDenoiser.copied(decoder.head.mean)
+        self.raw_sigma = nn.Parameter(decoder.head.raw_sigma.detach()[0].clone())
+        self.denoiser = PlainDenoiser(denoiser)
+        for network in (self.encoder, self.decoder):
+            network.bias_hh_l0.requires_grad_(False)  # redundant; trained, it would double the other's learning rate
+        self.alpha_bar, self.sigma_min, self.latent = source.alpha_bar, config.sigma_min, config.latent
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log sigma of q(z | x)."""
+        mean, log_sigma = self.posterior(self.encoder(x)[0][:, -1]).chunk(2, dim=-1)
+        return mean, log_sigma.clamp(-7, 7)
+
+    def states(self, z: Tensor, past: Tensor) -> Tensor:
+        """h (B, T, H)."""
+        first = torch.cat([torch.zeros_like(past[:, :1]), z[:, None]], dim=-1)
+        rest = torch.cat([past, past.new_zeros(*past.shape[:2], z.shape[-1])], dim=-1)
+        return self.decoder(torch.cat([first, rest], dim=1))[0]
+
+    def sigma(self) -> Tensor:
+        """(C,)"""
+        return self.sigma_min + functional.softplus(self.raw_sigma)
+
+    def loss(self, x: Tensor, noise: Tensor) -> Tensor:
+        """The negative ELBO in nats per value."""
+        mean, log_sigma = self.encode(x)
+        log_p = gaussian_log_prob(x, self.mean(self.states(mean + log_sigma.exp() * noise, x[:, :-1])), self.sigma())
+        kl = 0.5 * (mean.square() + (2 * log_sigma).exp() - 1) - log_sigma
+        return (kl.mean(dim=0).sum() - log_p.mean()) / x[0].numel()
+
+    @torch.no_grad()
+    def sample(self, n: int, window: int, randomness: Randomness) -> Tensor:
+        """The reverse diffusion, then x_t from its own past, (n, T, C)."""
+        draws = randomness.draws("metric 0 samples")
+        z = draws.normal(n, self.latent)[0]
+        for i in range(len(self.alpha_bar) - 1, 0, -1):
+            here, there = self.alpha_bar[i], self.alpha_bar[i - 1]
+            alpha = here / there
+            z = (z - (1 - alpha) / (1 - here).sqrt() * self.denoiser(z, torch.full((n,), i))) / alpha.sqrt()
+            z = z + ((1 - there) / (1 - here) * (1 - alpha)).sqrt() * draws.normal(n, self.latent)[0]
+        x, state = z.new_zeros(n, self.raw_sigma.numel()), None
+        series = []
+        for t in range(window):
+            u = torch.cat([x, z if t == 0 else torch.zeros_like(z)], dim=-1)
+            h, state = self.decoder(u[:, None], state)
+            x = self.mean(h[:, 0]) + self.sigma() * draws.normal(n, 1, x.shape[-1])[0][:, 0]
+            series.append(x)
+        return torch.stack(series, dim=1)
+
+
+def run(
+    source: StackedModel,
+    splits: Splits,
+    config: ModelConfig,
+    train: TrainConfig,
+    diffusion: DiffusionConfig,
+    key: tuple[str, int],
+    n: int,
+    series: Tensor,
+    z: Tensor | None = None,
+    nodes: int = 8,
+) -> Found:
+    """Train both stages, sample, and attribute with captum; `z` replaces the own latents of `series` (B, T, C)."""
+    model, randomness = Straightforward(source, config), Randomness([key])
+    x, last = torch.from_numpy(splits.train), len(splits.train) - 1
+    named = model.named_parameters()
+    trained = [value for name, value in named if value.requires_grad and not name.startswith("denoiser")]
+    adam = torch.optim.Adam(trained, lr=train.learning_rate)
+    order, draws = randomness.draws("batches"), randomness.draws("objective")
+    loss = torch.zeros(())
+    for _ in range(train.steps):
+        batch = x[order.steps(0, last, train.batch_size)[0]]
+        noise = draws.normal(len(batch), config.latent)[0]
+        draws.uniform(len(batch), splits.window - 1, 1)  # the mask of the past, all ones
+        adam.zero_grad()
+        loss = model.loss(batch, noise)
+        loss.backward()
+        nn.utils.clip_grad_norm_(trained, train.clip_norm)
+        adam.step()
+    with torch.no_grad():
+        mean, log_sigma = model.encode(x)
+    adam = torch.optim.Adam(model.denoiser.parameters(), lr=diffusion.learning_rate)
+    order, draws = randomness.draws("denoiser batches"), randomness.draws("denoiser")
+    for _ in range(diffusion.steps):
+        rows = order.steps(0, last, diffusion.batch_size)[0]
+        latents = mean[rows] + log_sigma[rows].exp() * draws.normal(len(rows), config.latent)[0]
+        i, noise = draws.steps(1, diffusion.L, len(rows))[0], draws.normal(len(rows), config.latent)[0]
+        kept = model.alpha_bar[i][:, None]
+        adam.zero_grad()
+        predicted = model.denoiser(kept.sqrt() * latents + (1 - kept).sqrt() * noise, i)
+        ((noise - predicted).square().sum(dim=-1).mean() / config.latent).backward()
+        nn.utils.clip_grad_norm_(model.denoiser.parameters(), 1.0)
+        adam.step()
+    samples = model.sample(n, splits.window, randomness).numpy()
+    if z is None:
+        with torch.no_grad():
+            mean, log_sigma = model.encode(series)
+        z = mean + log_sigma.exp() * randomness.draws("metric 0 posterior").normal(len(series), config.latent)[0]
+    return Found(float(loss.detach()), samples, by_captum(model.states, z, series[:, :-1], nodes))

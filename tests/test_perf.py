@@ -1,0 +1,192 @@
+"""Every part of `bench.perf` runs and gives finite ratios; fast paths are the plain ones; samplers and precision."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+
+import pytest
+import torch
+from conftest import make_splits
+
+from bench.contracts import DiffusionConfig, ModelConfig, TrainConfig, Unavailable
+from bench.method import stacked
+from bench.models.build import StackedModel
+from bench.models.stacked import initialise
+from bench.parts.diffusion import reverse_diffusion, sampling_grid
+from bench.perf import __main__ as perf
+from bench.perf import denoiser, dependency, sampling, sweep_overhead, whole_run
+from bench.precision import check_precision, products
+from bench.randomness import Randomness
+from bench.registry import METHODS
+from bench.sweep import read_sweep
+from bench.train import train_stack
+
+KEYS = [("perf", 0), ("perf", 1)]
+DIFFUSION = DiffusionConfig(L=20, steps=6, batch_size=8, hidden=8)
+
+
+class Doubles:
+    """The stream of a role in float64."""
+
+    def __init__(self) -> None:
+        self._stream = Randomness(KEYS).draws("s")
+
+    def normal(self, *shape: int) -> torch.Tensor:
+        return self._stream.normal(*shape).double()
+
+
+def model_of(diffusion: DiffusionConfig = DIFFUSION, dtype: torch.dtype = torch.float64) -> StackedModel:
+    method = stacked([METHODS["latent_diffusion"]()] * 2)
+    model = StackedModel(2, (5, 2), method, "lstm", ModelConfig(hidden=8, latent=4), diffusion)
+    initialise(model, Randomness(KEYS))
+    return model.to(dtype).eval()
+
+
+@pytest.mark.parametrize("part", [name for name in perf.PARTS if name != "sweep_overhead"])
+def test_a_part_runs_and_its_ratios_are_finite(part: str) -> None:
+    pytest.importorskip("captum")
+    lines = list(perf.PARTS[part]("tiny"))
+    assert lines
+    assert all(math.isfinite(line.ratio) and line.ratio > 0 for line in lines)
+    assert all(line.what in str(line) for line in lines)
+
+
+@pytest.mark.slow
+def test_the_overhead_of_a_sweep_is_measured() -> None:
+    (line,) = sweep_overhead.measure("tiny")
+    assert 0 < line.ratio < 10
+
+
+def test_an_unknown_part_is_refused() -> None:
+    with pytest.raises(perf.InputError, match="unknown part 'lst'"):
+        perf.main(["lst"])
+
+
+# ---------------------------------------------------------------- fast paths are the plain ones
+
+
+def test_the_sampling_loop_is_the_plain_one() -> None:
+    model = model_of()
+    ours = reverse_diffusion(model, 7, Doubles())
+    plain = sampling.plain_reverse_diffusion(model, 7, Doubles())
+    torch.testing.assert_close(ours, plain, rtol=1e-10, atol=1e-12)
+
+
+def test_a_stack_of_denoisers_trains_like_torchs_modules_one_by_one() -> None:
+    ours = denoiser.Ours(3, 8)
+    plain, batches = denoiser.Plain(ours.single), denoiser.batches_of(3, 5, 16)
+    before = ours.flat.values.clone()
+    ours.train(batches)
+    plain.train(batches)
+    assert (ours.flat.values - before).abs().max() > 1e-3
+    assert denoiser.difference(ours, plain) < 1e-6
+
+
+def test_dependency_measures_are_captums() -> None:
+    pytest.importorskip("captum")
+    decoder = dependency.fresh_decoder(6, 4)
+    draws = Randomness([("perf", 0)]).draws("inputs")
+    z, past = draws.normal(3, dependency.LATENT)[0], draws.normal(3, 5, dependency.CHANNELS)[0]
+    theirs = dependency.by_captum(dependency.native(decoder), z, past, 32)
+    ours = dependency.dependency_measures(decoder, z, past, 1e-4)
+    for k in range(2):
+        torch.testing.assert_close(ours[k], theirs[k], rtol=0, atol=2e-4)
+
+
+def test_the_straightforward_run_has_our_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("captum")
+    line = next(iter(whole_run.measure("tiny")))
+    apart = [float(word.split()[-1]) for word in line.note.replace("at most", "").split(",")]
+    assert max(apart) < 1e-3
+
+
+# ---------------------------------------------------------------- samplers
+
+
+def ddim_by_hand(model: StackedModel, n: int, grid: list[int]) -> torch.Tensor:
+    """Song et al. 2021, eq. 12 at sigma = 0, in its own words: predicted z^0, and the direction to z^i."""
+    z = Doubles().normal(n, model.latent)
+    with torch.no_grad():
+        for i, j in itertools.pairwise(grid):
+            noise = model.denoiser(z, torch.full((2, n), i))
+            clean = (z - (1 - model.alpha_bar[i]).sqrt() * noise) / model.alpha_bar[i].sqrt()
+            z = model.alpha_bar[j].sqrt() * clean + (1 - model.alpha_bar[j]).sqrt() * noise
+    return z
+
+
+@pytest.mark.parametrize("steps", [0, 1, 7, 20, 50])
+def test_ddim_is_its_equation(steps: int) -> None:
+    model = model_of(dataclasses.replace(DIFFUSION, sampler="ddim", sampling_steps=steps))
+    grid = sampling_grid(20, steps)
+    assert (grid[0], grid[-1], len(grid)) == (20, 0, min(steps or 20, 20) + 1)
+    found = reverse_diffusion(model, 5, Doubles())
+    torch.testing.assert_close(found, ddim_by_hand(model, 5, grid), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("sampler", ["ddpm", "ddim"])
+@pytest.mark.parametrize("steps", [0, 6])
+def test_a_stop_is_reached_whether_it_is_on_the_grid_or_not(sampler: str, steps: int) -> None:
+    model = model_of(dataclasses.replace(DIFFUSION, sampler=sampler, sampling_steps=steps))
+    whole = reverse_diffusion(model, 21, Doubles())
+    stop = torch.arange(21).expand(2, -1)
+    found = reverse_diffusion(model, 21, Doubles(), stop)
+    start = Doubles().normal(21, 4)
+    assert torch.equal(found[:, 0], whole[:, 0])
+    assert torch.equal(found[:, 20], start[:, 20])
+    assert not torch.isclose(found[:, 1:20], whole[:, 1:20]).any(dim=-1).all()
+    if sampler == "ddim":  # the last step before the stop is a step of DDIM to the stop itself
+        grid = [i for i in sampling_grid(20, steps) if i > 5] + [5]
+        torch.testing.assert_close(found[:, 5], ddim_by_hand(model, 21, grid)[:, 5], rtol=1e-6, atol=1e-6)
+
+
+def test_new_options_are_part_of_a_runs_identity_and_their_defaults_are_not() -> None:
+    run = next(run for run in read_sweep("smoke").runs if run.kind == "method")
+    others = {
+        dataclasses.replace(run, diffusion=dataclasses.replace(run.diffusion, sampler="ddim")).run_id,
+        dataclasses.replace(run, diffusion=dataclasses.replace(run.diffusion, sampling_steps=5)).run_id,
+        dataclasses.replace(run, train=dataclasses.replace(run.train, precision="bf16")).run_id,
+    }
+    assert len(others | {run.run_id}) == 4
+    again = dataclasses.replace(run, train=dataclasses.replace(run.train, precision="float32"))
+    assert again.run_id == run.run_id
+
+
+# ---------------------------------------------------------------- precision
+
+
+def train(precision: str, backbone: str = "lstm") -> StackedModel:
+    config = TrainConfig(steps=8, batch_size=8, precision=precision)
+    return train_stack(
+        [METHODS["proposed"](N=2, M=18)],
+        [make_splits()],
+        [("tiny", 0)],
+        backbone,
+        ModelConfig(hidden=8, latent=4),
+        [config],
+        [DIFFUSION],
+    ).model
+
+
+@pytest.mark.parametrize("backbone", ["lstm", "transformer"])
+def test_bf16_trains_nearly_the_same_weights_in_float32(backbone: str) -> None:
+    exact, rounded = (train(precision, backbone).state_of(0) for precision in ("float32", "bf16"))
+    apart = [float((exact[name] - rounded[name]).abs().max()) for name in exact]
+    assert all(value.dtype == torch.float32 for value in rounded.values())
+    assert 0 < max(apart) < 0.05
+
+
+def test_tf32_on_a_cpu_is_unavailable_and_says_why() -> None:
+    with pytest.raises(Unavailable, match=r"train.precision = tf32: needs a CUDA device .* float32 or bf16 on cpu"):
+        train("tf32")
+    check_precision("bf16", torch.device("cpu"))
+
+
+def test_the_precision_of_products_is_put_back() -> None:
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    with products("tf32"):
+        assert torch.get_float32_matmul_precision() == "high"
+    with products("float32"):
+        assert not torch.backends.cudnn.allow_tf32
+    assert (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32) == before
