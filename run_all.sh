@@ -4,10 +4,11 @@ set -euo pipefail
 
 usage() {
     cat <<'TEXT'
-usage: ./run_all.sh [--sweep NAME|FILE] [--data DIR] [--results DIR] [--smoke] [--test]
+usage: ./run_all.sh [--sweep NAME|FILE] [--data DIR] [--results DIR] [--fetch] [--smoke] [--test]
   --sweep NAME|FILE  a shipped sweep or a file of your own (quick)
   --data DIR         where real data are (or the variable BENCH_DATA)
   --results DIR      where results are kept (results)
+  --fetch            first download the open data sets that the sweep names and that are not here
   --smoke            tiny sizes: does everything work here? (results/smoke unless --results is given)
   --test             run the test suite instead
 TEXT
@@ -15,7 +16,7 @@ TEXT
 
 fail() { echo "error: $*" >&2; exit 2; }
 
-sweep=quick results="" mode=run
+sweep=quick results="" mode=run fetch=""
 while [ $# -gt 0 ]; do
     case "$1" in
         --sweep | --data | --results)
@@ -26,6 +27,7 @@ while [ $# -gt 0 ]; do
                 --results) results=$2 ;;
             esac
             shift 2 ;;
+        --fetch) fetch=yes; shift ;;
         --smoke) sweep=smoke; results=${results:-results/smoke}; shift ;;
         --test) mode=test; shift ;;
         -h | --help) usage; exit 0 ;;
@@ -71,6 +73,7 @@ if [ "$mode" = test ]; then
     exec python -m pytest -n auto --maxprocesses 4
 fi
 
+[ -z "$fetch" ] || python -m bench.data fetch --sweep "$sweep"
 status=0
 python -m bench.run --grid "$sweep" --results "$results" || status=$?
 case $status in 0 | 1) ;; *) exit $status ;; esac  # 1: some runs failed; the report says which

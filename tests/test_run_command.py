@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -287,6 +288,28 @@ def test_run_all_says_what_it_expects(words: list[str], code: int, message: str)
     found = called([str(ROOT / "run_all.sh"), *words])
     assert found.returncode == code
     assert message in found.stdout + found.stderr
+
+
+def test_run_all_fetches_only_when_asked(tmp_path: Path) -> None:
+    here = tmp_path / "here"  # the script alone, with a python that only notes what it is asked
+    here.mkdir()
+    for name in ("run_all.sh", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, here / name)
+    (here / "venv" / "bin").mkdir(parents=True)
+    stub = here / "venv" / "bin" / "python"
+    stub.write_text(f'#!/bin/sh\necho "$@" >> {shlex.quote(str(tmp_path / "asked"))}\n')
+    stub.chmod(0o755)
+    place = {**os.environ, "VIRTUAL_ENV": str(here / "venv"), "PATH": f"{stub.parent}{os.pathsep}{os.environ['PATH']}"}
+    place.pop("BENCH_DATA", None)
+    for words, fetched in (([], []), (["--fetch", "--sweep", "core"], ["-m bench.data fetch --sweep core"])):
+        (tmp_path / "asked").unlink(missing_ok=True)
+        assert called(["bash", str(here / "run_all.sh"), *words], cwd=here, environment=place).returncode == 0
+        asked = (tmp_path / "asked").read_text().splitlines()
+        assert [line for line in asked if "fetch" in line] == fetched
+        sweep = words[-1] if words else "quick"
+        assert [line for line in asked if "pip" not in line][len(fetched)] == (
+            f"-m bench.run --grid {sweep} --results results"
+        )
 
 
 def test_seeds_are_added_only_where_the_ranks_are_unclear(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
