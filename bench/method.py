@@ -128,7 +128,7 @@ def stacked(items: Sequence[T], device: torch.device | str = "cpu") -> T:
 
     Raises ValueError where a field that is not PerRun differs: such runs cannot share a stack.
     """
-    first, fields = items[0], per_run_fields(type(items[0]))
+    first, fields = items[0], per_run_fields(type(items[0]))  # type: ignore[arg-type]
     together = {
         name: torch.tensor([float(getattr(item, name)) for item in items], dtype=torch.float32, device=device)
         for name in fields

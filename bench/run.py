@@ -116,7 +116,9 @@ def _run(given: Namespace, line: str) -> int:
                 workers = [LocalWorker(slot) for slot in make_slots(devices, jobs, per_device)]
             settings = _settings(given, store, devices[0])
             before = len(sweep.runs) - len(left)
-            supervisor = Supervisor(store, settings, workers[: len(stacks)], limits, _progress(given))
+            supervisor = Supervisor(
+                store, settings, workers[: len(stacks)], limits, _progress(given, store, sweep.runs)
+            )
             interrupted = supervisor.run(pairs, before).interrupted
         finally:
             if cluster:
@@ -209,10 +211,20 @@ def _settings(given: Namespace, store: Any, device: Device) -> Any:
     )
 
 
-def _progress(given: Namespace) -> Any:
-    from bench.runner import Bar, Lines, Silent
+def _progress(given: Namespace, store: Any, runs: Sequence[Any]) -> Any:
+    from bench.runner import Lines, Silent
 
-    return Silent() if given.quiet else Bar() if sys.stderr.isatty() else Lines()
+    if given.quiet:
+        return Silent()
+    if not sys.stderr.isatty():
+        return Lines()
+    from bench.live import Screen, Title
+
+    names = varying(runs)
+    return Screen(
+        store,
+        {run.run_id: Title(_place(run), _title(run, names), run.seed, run.kind == "method") for run in runs},
+    )
 
 
 def _elsewhere(text: str) -> list[Device]:

@@ -231,6 +231,14 @@ class Progress(Protocol):
         """So many runs are done; `left` seconds are expected to remain."""
         ...
 
+    def working(self, stacks: Sequence[tuple[Stack, float]]) -> None:
+        """What the workers are at, and for how many seconds."""
+        ...
+
+    def finished(self, part: str, outcomes: Sequence[Outcome]) -> None:
+        """Runs ended; the store has their numbers in `part`, if there are any."""
+        ...
+
     def say(self, text: str) -> None:
         """One line that stays."""
         ...
@@ -244,6 +252,12 @@ class Silent:
     """--quiet: only what went wrong, on standard error."""
 
     def advance(self, done: int, total: int, left: float | None) -> None:
+        """Nothing."""
+
+    def working(self, stacks: Sequence[tuple[Stack, float]]) -> None:
+        """Nothing."""
+
+    def finished(self, part: str, outcomes: Sequence[Outcome]) -> None:
         """Nothing."""
 
     def say(self, text: str) -> None:
@@ -267,33 +281,6 @@ class Lines(Silent):
             self._last = now, done
             sys.stderr.write(f"{done}/{total} runs{'' if left is None else f', about {clock(left)} left'}\n")
             sys.stderr.flush()
-
-
-class Bar:
-    """For a terminal."""
-
-    def __init__(self) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
-        from rich.progress import Progress as RichProgress
-
-        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("runs {task.description}"))
-        self._bar = RichProgress(*columns, console=Console(stderr=True))
-        self._task = self._bar.add_task("", total=None)
-        self._bar.start()
-
-    def advance(self, done: int, total: int, left: float | None) -> None:
-        """done / total, time left."""
-        text = "" if left is None else f"about {clock(left)} left"
-        self._bar.update(self._task, completed=done, total=total, description=text)
-
-    def say(self, text: str) -> None:
-        """A line above the bar."""
-        self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-    def close(self) -> None:
-        """Leave the bar as it is."""
-        self._bar.stop()
 
 
 def clock(seconds: float) -> str:
@@ -364,6 +351,7 @@ class Supervisor:
                     self._wait()
                     for worker in self._busy:
                         self._look_at(worker)
+                    self.progress.working([(w.task.stack, w.seconds()) for w in self._workers if w.task])
                     self._keep_house()
         finally:
             for worker in self._workers:
@@ -529,13 +517,14 @@ class Supervisor:
         shared = {"attempt": task.attempt, "status": status, "reason": reason, "traceback": trace}
         shared |= {"device": self.settings.device, "stack_size": len(task.stack.runs), **provenance()}
         rows = [{**run.columns(), **shared} for run in task.stack.runs]
-        self.store.write_part(f"{task.stack.stack_id}-{task.attempt}", rows)
+        self.store.write_part(_part(task), rows)
         self._parts += 1
 
     # ---- counting
 
     def _count(self, task: Task, outcomes: Iterable[Outcome]) -> None:
-        runs = {run.run_id: run for run in task.stack.runs}
+        runs, outcomes = {run.run_id: run for run in task.stack.runs}, list(outcomes)
+        self.progress.finished(_part(task), outcomes)
         for run_id, status, reason in outcomes:
             self._report.counts[status] += 1
             run = runs[run_id]
@@ -549,6 +538,11 @@ class Supervisor:
         left = self._total - self._before - here
         each = (time.monotonic() - self._began) / finished if finished else 0.0
         self.progress.advance(self._before + here, self._total, each * left if finished and left else None)
+
+
+def _part(task: Task) -> str:
+    """The name of a stack's part in the store."""
+    return f"{task.stack.stack_id}-{task.attempt}"
 
 
 def _how(error: BaseException) -> str:

@@ -39,7 +39,7 @@ class Stack:
 @functools.lru_cache(maxsize=4096)
 def _shared(config: Any) -> tuple[tuple[str, Any], ...]:
     """A block's values without those that may differ inside a stack."""
-    own = per_run_fields(type(config))
+    own = per_run_fields(type(config))  # type: ignore[arg-type]
     return tuple((f.name, getattr(config, f.name)) for f in dataclasses.fields(config) if f.name not in own)
 
 
@@ -47,7 +47,7 @@ def stack_key(run: Run) -> Hashable:
     """Runs with equal keys may share a stack."""
     if run.kind == "reference":
         return run.kind, run.dataset, run.seed, run.evaluate
-    own = per_run_fields(METHODS[run.method])
+    own = per_run_fields(METHODS[run.method])  # type: ignore[arg-type]
     hyper = tuple((name, value) for name, value in run.hyper if name not in own)
     blocks = (run.model, _shared(run.train), _shared(run.diffusion), run.evaluate)
     return run.kind, run.method, hyper, run.dataset, run.backbone, bool(run.data_sha256), blocks

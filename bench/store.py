@@ -411,6 +411,14 @@ class Store:
         metrics = self._tables("metrics", keep=lambda table: _of_latest(table, runs))
         return runs.to_pandas(), _newest(_frame(metrics, _METRICS))
 
+    def numbers_of(self, part: str) -> pd.DataFrame:
+        """The metrics of one part; none where it has no numbers, is compacted already or cannot be read."""
+        try:
+            table = _read(self.path / "metrics" / f"{part}.parquet", list(METRICS))
+        except (FileNotFoundError, _Corrupt):
+            table = _table([], METRICS)
+        return table.to_pandas()
+
     def curves(self) -> pd.DataFrame:
         """See `load_curves`."""
         attempts = self._tables("runs", ["run_id", "attempt"])
