@@ -56,6 +56,11 @@ def test_illusion(shuffled, level, sd, gain, word):
     assert dependency_illusion(shuffled, local, [sd] * 8, [100] * 8, 1.0, 1.0 + gain, LIMITS) == word
 
 
+def test_overlapping_test_windows_count_as_a_quarter():
+    words = [dependency_illusion(True, [0.3] * 8, [sd] * 8, [100] * 8, 1.0, 1.0, LIMITS) for sd in (0.7, 0.9, 1.4)]
+    assert words == ["yes", "no", "no"]  # 1.96 sd / sqrt(25) against .3; as 100 independent windows all were clear
+
+
 def test_illusion_skips_unresolved_steps():
     local = [1.0, 0.9, math.nan, 0.4, 0.4]
     assert dependency_illusion(True, local, [math.nan] * 3 + [0.5] * 2, [0] * 3 + [100] * 2, 1.0, 1.0, LIMITS) == "yes"
