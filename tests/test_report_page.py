@@ -305,13 +305,15 @@ def test_samples_page(tmp_path):
 
 
 def test_ranks_need_data_sets(tmp_path):
-    names = [f"set{k}" for k in range(5)]
+    names = [f"set{k}" for k in range(6)]
     report, page = rendered(quick_runs(names, seeds=1, shuffles=(False,)), tmp_path, pictures=False)
-    assert {test.n_datasets for _, test in report.ranks} == {5}
-    assert "Ranks by sliced W. over 5 data sets" in page.words
-    report, page = rendered(quick_runs(names[:4], seeds=1, shuffles=(False,)), tmp_path, pictures=False)
+    assert {test.n_datasets for _, test in report.ranks} == {6}
+    assert "Ranks by sliced W. over 6 data sets" in page.words
+    assert "too few for a critical-difference diagram" not in page.words
+    report, page = rendered(quick_runs(names[:5], seeds=1, shuffles=(False,)), tmp_path, pictures=False)
     assert report.pictures_of("comparison") == []
     assert "Friedman" in page.words
+    assert "Fewer than 6 data sets: too few for a critical-difference diagram" in page.words
     report, page = rendered(quick_runs(names[:2], seeds=1, shuffles=(False,)), tmp_path, pictures=False)
     assert report.ranks == []
 

@@ -28,7 +28,7 @@ from bench.verdict import THRESHOLDS
 MOST_ROWS = 200  # of one table on the page; the CSV files have them all
 MOST_RUNS = 3000  # whose details stand on the page
 MOST_FAILURES = 300
-CD_DATASETS = 5  # a critical-difference diagram over fewer says nothing
+CD_DATASETS = 6  # a critical-difference diagram over fewer says nothing
 
 MANIFEST = ".files"
 
@@ -346,7 +346,7 @@ def _environment() -> Environment:
     jinja.globals.update(
         sections=SECTIONS, limits=asdict(THRESHOLDS), entry=entry, listed=listed, settings_of=settings_of,
         ties_text=tables.ties_text, replay_command=replay_command, costs=tuple(tables.COSTS), slug=figures.slug,
-        most_failures=MOST_FAILURES,
+        most_failures=MOST_FAILURES, cd_datasets=CD_DATASETS,
     )  # fmt: skip
     return jinja
 
