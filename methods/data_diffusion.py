@@ -27,6 +27,7 @@ class DataDiffusion(Method):
     stages together. Measures of a latent are undefined here.
     """
 
+    version = 2  # 1 had no linear guess in its denoiser, and its samples could explode
     latent_route: Literal["none"] = "none"
     masking_rate: Literal[0] = 0  # there is no decoder whose past could be masked
 
