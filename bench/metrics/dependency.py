@@ -42,7 +42,7 @@ MAX_DEPTH = 14  # the shortest interval is 6e-5 long
 SHARE = 1 / 4  # of the tolerance, what a short interval may use up at least; the sum is checked at the end
 MAX_WIDTH = 64  # open intervals per series and level; beyond that the integrand is noise, and halving it is no help
 ROWS = 64  # series integrated together
-INTERVALS = 256  # intervals evaluated at once, NODES rows each
+INTERVALS = 64  # intervals evaluated at once, NODES rows each: what a core's cache holds
 
 
 class DependencyMeasures(NamedTuple):

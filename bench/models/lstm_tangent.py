@@ -65,15 +65,17 @@ def lstm_tangent_sweep(
     for t in range(1 + len(from_x)):
         of_z = from_z if t == 0 or every_step else nothing
         of_x = from_x[t - 1] if t > 0 else nothing
-        both = of_x + of_z
-        gates = torch.stack([torch.addcmul(bias, scale, both), both, of_z, of_x if t > 0 else of_z])
+        gates = z.new_empty(4, *from_z.shape)
+        both = torch.add(of_x, of_z, out=gates[1])
+        torch.addcmul(bias, scale, both, out=gates[0])
+        gates[2], gates[3] = of_z, of_x if t > 0 else of_z
         for layer, (weight_ih, weight_hh, bias_of_layer) in enumerate(layers):
             h, c = states[layer]
             if layer > 0:
                 gates = states[layer - 1][0] @ weight_ih.T  # of this t already
                 gates[0] += bias_of_layer
-            gates[:3] += (h[:3].flatten(0, 1) @ weight_hh.T).unflatten(0, (3, len(z)))
-            c = torch.cat([c[:3], torch.zeros_like(c[3:])])  # the local tangent has no past
+            gates[:3].flatten(0, 1).addmm_(h[:3].flatten(0, 1), weight_hh.T)  # a view: no temporary
+            c[3] = 0  # the local tangent has no past
             states[layer] = _cell(gates, c)
         tops.append(states[-1][0])
     value, total, global_, local = torch.stack(tops, dim=2).unbind()
