@@ -47,7 +47,7 @@ class EarlyDiffusion(Method):
         """0 <= N, gamma N <= L, whole steps, and more than one latent dimension under layer norm."""
         resolved = self.resolved(diffusion)
         check_step(resolved.name, "N", resolved.N)
-        reach = int(self.gamma * step_of(resolved.N, diffusion.L))
+        reach = int(self.gamma * step_of(float(resolved.N), diffusion.L))
         if reach > diffusion.L:
             raise InputError(f"{self.name}.N = {self.N}: gamma * N is {reach}: expected at most L = {diffusion.L}")
         if self.latent_norm == "layer" and model.latent == 1:
