@@ -9,6 +9,9 @@ from pathlib import Path
 
 from bench.contracts import InputError
 
+CONTEXT_BYTES = 2**29
+"""What a process takes of a GPU beside its tensors."""
+
 
 @dataclass(frozen=True)
 class Device:
@@ -74,6 +77,32 @@ def parse_count(text: str, flag: str) -> int | None:
     if not re.fullmatch(r"[0-9]{1,6}", text) or int(text) < 1:
         raise InputError(f"{flag} {text}: expected a whole number >= 1 or auto")
     return int(text)
+
+
+def memory_of(device: Device) -> int:
+    """Bytes that workers can have: all of a GPU's, or what is available on this machine; 0 where it does not say."""
+    if device.kind == "cuda":
+        import torch
+
+        return int(torch.cuda.get_device_properties(int(device.name.partition(":")[2])).total_memory)
+    try:
+        lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+        return int(lines["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):  # not Linux
+        return 0
+
+
+def slots_that_fit(devices: list[Device], need: float) -> int | None:
+    """Workers per device whose stacks take `need` bytes each, a fifth of the memory left free, at most one per core.
+
+    None where the need or the memory is not known.
+    """
+    there = min(memory_of(device) for device in devices) if need else 0
+    if not there:
+        return None
+    on_gpu = devices[0].kind == "cuda"
+    each = need + (CONTEXT_BYTES if on_gpu else 0)
+    return max(1, min(usable_cores() // len(devices), int(0.8 * there / each)))
 
 
 def make_slots(devices: list[Device], jobs: int | None, per_device: int | None = None) -> list[Device]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from bench import command
 from bench.contracts import InputError, nearest
-from bench.devices import Device, make_slots, parse_count, parse_devices, parse_duration, parse_size
+from bench.devices import Device, make_slots, parse_count, parse_devices, parse_duration, parse_size, slots_that_fit
 from bench.registry import load_entry_points, load_plugin
 
 BAD = ("failed", "oom", "timeout", "killed")
@@ -80,6 +80,7 @@ def _run(given: Namespace, line: str) -> int:
     for note in sweep.notes:
         sys.stderr.write(f"note: {note}\n")
 
+    from bench.past import Past
     from bench.runner import Limits, LocalWorker, Supervisor, to_do
     from bench.stacks import make_stacks
     from bench.store import Store
@@ -92,7 +93,7 @@ def _run(given: Namespace, line: str) -> int:
     if given.explain is not None:
         from bench.explain import explain
 
-        command.write("\n".join(explain(given.explain, sweep.runs, store.results()[0], attempts, given.results)))
+        command.write("\n".join(explain(given.explain, sweep.runs, store.runs(), attempts, given.results)))
         return 0
     if given.dry_run:
         _list(sweep.runs, done, attempts, len(stacks))
@@ -113,6 +114,8 @@ def _run(given: Namespace, line: str) -> int:
             if cluster:
                 workers = cluster.workers(jobs, store)
             else:
+                if jobs is None and per_device is None and done:
+                    per_device = slots_that_fit(devices, Past(store.runs(), devices[0].kind).memory(stacks))
                 workers = [LocalWorker(slot) for slot in make_slots(devices, jobs, per_device)]
             settings = _settings(given, store, devices[0])
             before = len(sweep.runs) - len(left)
@@ -177,7 +180,9 @@ def _parser() -> command.Parser:
     parser = command.parser("run", "Do the runs of a sweep that are not done yet, and write what was measured.")
     add_selection(parser)
     add = parser.add_argument
-    add("--slots-per-device", default="auto", metavar="N|auto", help="workers per GPU (auto: 1)")
+    slots = "workers per device (auto: as many as the memory of earlier runs like these allows, at most one per core; "
+    slots += "where there are none yet, 1 per GPU)"
+    add("--slots-per-device", default="auto", metavar="N|auto", help=slots)
     add("--cluster", metavar="ADDRESS", help="a dask scheduler: tcp://HOST:8786, or local:4 to start one here")
     add("--no-shared-fs", action="store_true", help="the cluster's workers do not see --results: send results back")
     add("--retry", default="", metavar="LIST", help=f"do these again: any of {','.join(RETRIED)}")

@@ -405,6 +405,10 @@ class Store:
             self._set_aside(name, str(error))
             return []
 
+    def runs(self) -> pd.DataFrame:
+        """The runs table alone: the latest attempt at each run."""
+        return _latest(_joined(self._tables("runs"), RUNS), self.path).to_pandas()
+
     def results(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """See `load_results`."""
         runs = _latest(_joined(self._tables("runs"), RUNS), self.path)
