@@ -119,3 +119,15 @@ def measure(scale: Scale) -> Iterator[Line]:
         note = f"{1000 * seconds:.3g} ms per series; unresolved {found_.unresolved}"
         what = f"trained `proposed` ({steps} steps), tolerance {tolerance:g}: series per s"
         yield Line(what, 1 / seconds, note=note)
+    states, z, past = native(decoder), z[:series], past[:series]
+    most = 8 if tiny else 256
+    nodes = enough_nodes(states, z, past, most)
+    found = in_turn(
+        partial(dependency_measures, decoder, z, past, ACCURACY),
+        partial(by_captum, states, z, past, nodes),
+        1,
+        warm=tiny,
+    )
+    left = float((by_captum(states, z, past, nodes)[2] - 1).abs().max())
+    note = f"captum: {nodes} nodes, completeness {left:.1g}"
+    yield Line(f"T = {window}, trained, seconds of {len(past)} series", found.ratio, found.ours, found.other, note=note)
