@@ -105,7 +105,7 @@ def steps_of(value: PerRun, last: int) -> Tensor:
     return torch.where((value > 0) & (value < 1), (value * last).round(), value).long()
 
 
-def step_of(value: float, last: int) -> int:
+def step_of(value: PerRun, last: int) -> int:
     """The same of one number, without a tensor: a grid checks tens of thousands."""
     return round(value * last) if 0 < value < 1 else int(value)
 

@@ -104,18 +104,24 @@ def _now() -> str:
 
 
 def _ranks(groups: Sequence[Group]) -> list[tuple[Column, RankTest]]:
-    """Friedman's test per quality column over ordered data sets; a method's best setting stands for it."""
+    """Friedman's test per quality column over ordered data sets; a method's best setting stands for it.
+
+    A block is a data set; where there are several backbones, what is ranked is a method on a backbone.
+    """
     found = []
+    several = len({group.backbone for group in groups}) > 1
     columns = {column.metric: column for group in groups for column in group.quality}
     for metric, column in columns.items():
         sign = 1.0 if column.direction == "lower" else -1.0
-        scores = {
-            f"{group.dataset} {group.backbone}": {
-                cell.label: sign * cell.interval(metric).mean for cell in shown(group) if cell.values.get(metric)
-            }
-            for group in groups
-            if not group.shuffle
-        }
+        scores: dict[str, dict[str, float]] = {}
+        for group in groups:
+            if group.shuffle:
+                continue
+            block = scores.setdefault(group.dataset, {})
+            for cell in shown(group):
+                if cell.values.get(metric):
+                    name = f"{cell.label} ({group.backbone})" if several else cell.label
+                    block[name] = sign * cell.interval(metric).mean
         test = rank_test(scores)
         if test is not None:
             found.append((column, test))
