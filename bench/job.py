@@ -127,6 +127,7 @@ def _shape(splits: Splits) -> Row:
         "n_train": len(splits.train),
         "n_test": len(splits.test),
         "window": splits.window,
+        "test_stride": splits.test_stride,
         "n_channels": len(splits.channels),
     }
 

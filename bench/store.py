@@ -49,7 +49,9 @@ RUNS: dict[str, pa.DataType] = {
     **dict.fromkeys(("status", "reason", "traceback", "device"), _TEXT),
     "stack_size": _INT,
     **dict.fromkeys(("train_seconds", "denoiser_seconds", "sample_seconds", "evaluate_seconds"), _FLOAT),
-    **dict.fromkeys(("peak_memory_bytes", "n_parameters", "n_train", "n_test", "window", "n_channels"), _INT),
+    **dict.fromkeys(
+        ("peak_memory_bytes", "n_parameters", "n_train", "n_test", "window", "test_stride", "n_channels"), _INT
+    ),
     **{"data_sha256": _TEXT, "git_commit": _TEXT, "git_dirty": _BOOL},
     **dict.fromkeys(("version_python", "version_torch", "version_numpy", "version_bench"), _TEXT),
     **dict.fromkeys(("training_version", "method_version", "schema_version"), _INT),

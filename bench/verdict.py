@@ -36,7 +36,6 @@ class Thresholds:
 
 
 THRESHOLDS = Thresholds()
-OVERLAP = 4  # test windows of real data begin every T // 4 rows, so a row is in 4 of them: n count as n / 4
 
 
 def verdict(nll_own: float, nll_permuted: float, dependency_end: float, limits: Thresholds = THRESHOLDS) -> Verdict:
@@ -64,11 +63,19 @@ def verdict(nll_own: float, nll_permuted: float, dependency_end: float, limits: 
     return "partial"
 
 
+def independent_series(n: float, window: int, test_stride: int) -> float:
+    """How many independent series n overlapping test windows of T = `window` steps count as: n min(1, stride / T).
+
+    A row is in T / stride windows; what blocks of that many windows say is independent.
+    """
+    return n * min(1.0, test_stride / window) if window > 0 and test_stride > 0 else n
+
+
 def dependency_illusion(
     shuffled: bool,
     local: Sequence[float],
     sd: Sequence[float],
-    n: Sequence[int],
+    n: Sequence[float],
     nll_own: float,
     nll_marginal: float,
     limits: Thresholds = THRESHOLDS,
@@ -76,16 +83,16 @@ def dependency_illusion(
     """Does the decoder lean on a past that says nothing?
 
     local, sd, n: m_{t,t-1} over series (mean, standard deviation, series) at t = 1..T of one run. With
-    m the mean over t >= 3 and e the mean over t >= 3 of sd / sqrt(n / 4) (test windows may overlap, with a row in
-    4 of them; and the steps of a series move together, so their errors are not divided by the number of steps), and
-    gain = nll_marginal - nll_own in nats per value:
+    m the mean over t >= 3 and e the mean over t >= 3 of sd / sqrt(n) (n counts independent series: see
+    `independent_series`; the steps of a series move together, so their errors are not divided by the number of
+    steps), and gain = nll_marginal - nll_own in nats per value:
 
         yes  shuffled data, m - 1.96 e > 0, m >= illusion_local, gain < illusion_gain
         no   shuffled data, m is not clearly above 0
         -    ordered data, a number is missing, or m is above 0 and the gain is too: the past of a shuffled
              series still tells its level, so that dependency may be earned
     """
-    later = [(m, s / math.sqrt(k / OVERLAP) if k > 0 else math.nan) for m, s, k in zip(local, sd, n, strict=True)][2:]
+    later = [(m, s / math.sqrt(k) if k > 0 else math.nan) for m, s, k in zip(local, sd, n, strict=True)][2:]
     later = [(m, e) for m, e in later if not math.isnan(m)]
     gain = nll_marginal - nll_own
     if not shuffled or not later or math.isnan(gain):

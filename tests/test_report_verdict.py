@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from bench.verdict import THRESHOLDS, Thresholds, dependency_illusion, verdict
+from bench.verdict import THRESHOLDS, Thresholds, dependency_illusion, independent_series, verdict
 
 LIMITS = Thresholds(
     gap_collapsed=0.1,
@@ -56,8 +56,12 @@ def test_illusion(shuffled, level, sd, gain, word):
     assert dependency_illusion(shuffled, local, [sd] * 8, [100] * 8, 1.0, 1.0 + gain, LIMITS) == word
 
 
-def test_overlapping_test_windows_count_as_a_quarter():
-    words = [dependency_illusion(True, [0.3] * 8, [sd] * 8, [100] * 8, 1.0, 1.0, LIMITS) for sd in (0.7, 0.9, 1.4)]
+def test_overlapping_test_windows_count_as_fewer_series():
+    assert independent_series(100, 24, 6) == 25
+    assert independent_series(100, 24, 1) == pytest.approx(100 / 24)
+    assert independent_series(100, 24, 24) == independent_series(100, 24, 48) == 100
+    assert independent_series(100, 0, 0) == 100  # rows of before the stride was kept
+    words = [dependency_illusion(True, [0.3] * 8, [sd] * 8, [25] * 8, 1.0, 1.0, LIMITS) for sd in (0.7, 0.9, 1.4)]
     assert words == ["yes", "no", "no"]  # 1.96 sd / sqrt(25) against .3; as 100 independent windows all were clear
 
 

@@ -19,7 +19,7 @@ import pandas as pd
 from bench.contracts import InputError, nearest
 from bench.report.statistics import Interval, Standing, interval, standings
 from bench.store import RUNS, Membership, load_curves, load_memberships, load_results
-from bench.verdict import THRESHOLDS, dependency_illusion, verdict
+from bench.verdict import THRESHOLDS, dependency_illusion, independent_series, verdict
 
 RUN_COLUMNS = frozenset(RUNS) - {"method"}
 """Columns of a run that are no hyper-parameter; `method` varies like one, should a label name two methods."""
@@ -212,12 +212,13 @@ def _illusions(selection: Selection, numbers: Mapping[str, Mapping[str, float]])
     metrics = selection.metrics
     local = metrics[(metrics["metric"] == "dependency_local") & metrics["run_id"].isin(shuffled)]
     found: dict[str, str] = {}
+    runs = selection.runs.reindex(columns=["run_id", "window", "test_stride"]).fillna({"window": 0, "test_stride": 0})
+    windows = {run: (int(window), int(stride)) for run, window, stride in runs.itertuples(index=False)}
     for key, rows in local.sort_values("index").groupby("run_id"):
         run = str(key)
         own, marginal = (numbers[run].get(name, math.nan) for name in ("nll_own", "nll_marginal"))
-        found[run] = dependency_illusion(
-            True, rows["value"].tolist(), rows["sd"].tolist(), rows["n"].tolist(), own, marginal
-        )
+        n = [independent_series(count, *windows[run]) for count in rows["n"]]
+        found[run] = dependency_illusion(True, rows["value"].tolist(), rows["sd"].tolist(), n, own, marginal)
     return found
 
 
