@@ -9,11 +9,13 @@ import pytest
 from bench import diagnose
 from bench.contracts import InputError
 
+SMALL = ("evaluate.n_samples=50", "evaluate.dependency_series=8", "evaluate.during_training=0")
+
 
 def test_a_users_file_gets_an_answer_and_a_report(tmp_path, capsys):
     rng = np.random.default_rng(0)
-    time = pd.date_range("2024-01-01", periods=1500, freq="h")
-    frame = pd.DataFrame({"time": time, "a": rng.normal(size=1500).cumsum() * 0.1, "b": rng.normal(size=1500)})
+    time = pd.date_range("2024-01-01", periods=600, freq="h")
+    frame = pd.DataFrame({"time": time, "a": rng.normal(size=600).cumsum() * 0.1, "b": rng.normal(size=600)})
     frame.to_csv(tmp_path / "mine.csv", index=False)
     words = [
         "--data",
@@ -25,7 +27,13 @@ def test_a_users_file_gets_an_answer_and_a_report(tmp_path, capsys):
         "--seeds",
         "0:1",
     ]
-    for setting in ("train.steps=4", "diffusion.steps=4", "model.hidden=8", "diffusion.hidden=8"):
+    for setting in (
+        "train.steps=4",
+        "diffusion.steps=4",
+        "model.hidden=8",
+        "diffusion.hidden=8",
+        *SMALL,
+    ):
         words += ["--set", setting]
     assert diagnose.main(words) == 0
     printed = capsys.readouterr().out
