@@ -83,19 +83,22 @@ class Limits:
 # ---------------------------------------------------------------- inside a worker
 
 
-def _initialise() -> None:
-    """Runs once in a new worker."""
+def _initialise(supervisor: int) -> None:
+    """Runs once in a new worker of the process `supervisor`."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's to handle
     with contextlib.suppress(OSError):  # where memory runs out, the kernel should take a worker, not the supervisor
         Path("/proc/self/oom_score_adj").write_text("500")
-    threading.Thread(target=_die_with, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_die_with, args=(supervisor,), daemon=True).start()
     import torch
 
     torch.set_num_threads(1)
 
 
 def _die_with(parent: int) -> None:
-    """A worker whose supervisor is gone must not live on: parts are written whole, so it may stop anywhere."""
+    """A worker whose supervisor is gone must not live on: parts are written whole, so it may stop anywhere.
+
+    The supervisor tells its own pid: it may have died before the worker could ask who its parent is.
+    """
     while os.getppid() == parent:
         time.sleep(_TICK)
     os._exit(1)
@@ -171,7 +174,8 @@ class LocalWorker(Worker):
 
         threads = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
         env = {**threads, "OMP_WAIT_POLICY": "passive", "CUDA_VISIBLE_DEVICES": self.device.visible}
-        self._executor = ProcessPoolExecutor(max_workers=1, timeout=None, initializer=_initialise, env=env)
+        mine = {"initializer": _initialise, "initargs": (os.getpid(),)}
+        self._executor = ProcessPoolExecutor(max_workers=1, timeout=None, env=env, **mine)
         self._pid, self._started = 0, 0.0
         # A new process inherits the blocked signal: Ctrl-C while it imports must not kill it.
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
