@@ -537,21 +537,21 @@ def collapse_began(selection: Selection, groups: Iterable[Group]) -> list[str]:
     )
     if not {"nll_own", "nll_permuted"} <= set(wide.columns):
         return []
-    gaps = {
-        str(run): rows.droplevel(0)
-        for run, rows in (wide["nll_permuted"] - wide["nll_own"]).dropna().groupby(level="run_id")
-    }
+    differences = (wide["nll_permuted"] - wide["nll_own"]).dropna()
+    gaps: dict[str, list[tuple[int, float]]] = {}  # run -> (update, gap), in the order of updates
+    for (run, step), gap in zip(differences.index, differences.tolist(), strict=True):
+        gaps.setdefault(str(run), []).append((int(step), gap))
     lines = []
     for group in groups:
         for cell in group.cells:
             mine = [gaps[run] for run in cell.seeds if run in gaps]
-            silent = [gap for gap in mine if gap.iloc[-1] < THRESHOLDS.gap_collapsed]
+            silent = [checks for checks in mine if checks[-1][1] < THRESHOLDS.gap_collapsed]
             if not silent:
                 continue
-            spoke = [gap[gap >= THRESHOLDS.gap_collapsed] for gap in silent]
-            at = sorted(
-                int(gap.index[gap.index > s.index[-1]][0]) for gap, s in zip(silent, spoke, strict=True) if len(s)
-            )
+            last = [
+                max((k for k, (_, gap) in enumerate(c) if gap >= THRESHOLDS.gap_collapsed), default=-1) for c in silent
+            ]
+            at = sorted(checks[k + 1][0] for checks, k in zip(silent, last, strict=True) if k >= 0)
             words = [f"never informed x at any check in {len(silent) - len(at)}"] if len(at) < len(silent) else []
             if at:
                 when = str(at[0]) if at[0] == at[-1] else f"{at[0]} to {at[-1]}"
@@ -598,13 +598,14 @@ def long_table(groups: Iterable[Group]) -> pd.DataFrame:
 
 def wide_table(group: Group) -> pd.DataFrame:
     """One comparison table as it is printed, floors and controls last."""
+    noisy = {metric for cell in group.cells for metric in cell.noise}
     rows = []
     for cell in group.cells + group.references:
         row = {"": "" if cell.kind == "method" else "reference", "method": cell.name}
         row["seeds"] = f"{cell.ok}/{sum(cell.status.values())}"
         for column in group.columns:
             row[column.title] = with_interval(cell.interval(column.metric)) if column.metric in cell.values else "-"
-            if any(column.metric in other.noise for other in group.cells):
+            if column.metric in noisy:
                 row[f"{column.title}, sd over metric seeds"] = number(cell.noise.get(column.metric, math.nan))
         row["verdict"], row["dependency illusion"] = counted(cell.verdicts), counted(cell.illusions)
         rows.append(row)
