@@ -254,7 +254,8 @@ def _connect(given: Namespace, device: Device) -> Any:
 def varying(runs: Iterable[Any]) -> dict[str, list[str]]:
     """Per label, the hyper-parameters that differ between its runs."""
     values: dict[str, dict[str, set[Any]]] = {}
-    for run in runs:
+    parts = ("label", "hyper", "model", "train", "diffusion")  # the seeds of a variant share these very objects
+    for run in {tuple(id(getattr(run, part)) for part in parts): run for run in runs}.values():
         fields = values.setdefault(run.label, {})
         for name, value in _settings_of(run).items():
             fields.setdefault(name, set()).add(value)
@@ -268,8 +269,13 @@ def _settings_of(run: Any) -> dict[str, Any]:
 
 
 def _title(run: Any, names: Mapping[str, list[str]]) -> str:
-    settings = _settings_of(run)
-    return " ".join([run.label, *(f"{name}={settings[name]}" for name in names[run.label])])
+    hyper = dict(run.hyper)
+
+    def value(name: str) -> Any:
+        block, dot, key = name.partition(".")
+        return getattr(getattr(run, block), key) if dot else hyper[name]
+
+    return " ".join([run.label, *(f"{name}={value(name)}" for name in names[run.label])])
 
 
 def _place(run: Any) -> str:
