@@ -2,6 +2,7 @@ import ast
 import csv
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from bench.contracts import InputError
 from bench.report import __main__ as report_command
 from bench.report import figures
 from bench.report.cards import cards_of
-from bench.report.page import build, latex, markdown, tex, write
+from bench.report.page import build, latex, markdown, replay_command, tex, write
 from bench.report.tables import cells_of, groups_of, select
 from bench.store import Store
 
@@ -439,6 +440,15 @@ def test_report_never_imports_torch():
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             assert not [name for name in names if name.split(".")[0] == "torch"], path.name
+
+
+def test_a_replay_has_the_plugins_and_data_of_its_sweep(tmp_path):
+    chosen = replace(
+        selection([run_row("mine")], tmp_path / "my results"),
+        command="python -m bench.run --grid mine.yaml --plugin own.py --jobs 2 --data 'a b'",
+    )
+    command = replay_command(build(chosen, FACTS, made=MADE), "abc")
+    assert command == f"python -m bench.replay abc --results '{tmp_path}/my results' --plugin own.py --data 'a b'"
 
 
 @pytest.mark.slow

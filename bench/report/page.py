@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -252,8 +254,13 @@ def settings_of(row: Mapping[str, Any]) -> str:
 
 
 def replay_command(report: Report, run: str) -> str:
-    """The command that runs one run again and compares."""
-    return f"python -m bench.replay {run} --results {report.selection.folder}"
+    """The command that runs one run again and compares, with the plug-ins and the data that the sweep was given."""
+    try:
+        given = shlex.split(report.selection.command)
+    except ValueError:  # no command line
+        given = []
+    flags = [word for pair in pairwise(given) if pair[0] in ("--plugin", "--data") for word in pair]
+    return shlex.join(["python", "-m", "bench.replay", run, "--results", str(report.selection.folder), *flags])
 
 
 def failures(report: Report) -> pd.DataFrame:
