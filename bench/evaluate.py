@@ -35,9 +35,9 @@ Row = dict[str, Any]
 # ---------------------------------------------------------------- kept runs
 
 
-def missing_metrics(run_id: str, wanted: Sequence[Metric], metrics: pd.DataFrame) -> list[Metric]:
-    """Those of `wanted` of which the run lacks some output at this version."""
-    mine = metrics[(metrics.run_id == run_id) & (metrics.train_step < 0)]
+def missing_metrics(run: Run, wanted: Sequence[Metric], metrics: pd.DataFrame) -> list[Metric]:
+    """Those of `wanted` of which the run lacks some output at this version, on the windows it is measured on."""
+    mine = metrics[(metrics.run_id == run.run_id) & (metrics.train_step < 0) & (metrics.split == run.evaluate.split)]
     have = set(zip(mine.metric, mine.version, strict=True))
     return [metric for metric in wanted if any((name, metric.version) not in have for name in metric.outputs)]
 
@@ -50,7 +50,7 @@ def evaluate_kept(results: Path, data: Path | None, wanted: Sequence[Metric]) ->
     count = 0
     for position, config in enumerate(finished.config, start=1):
         run = Run.from_config(config)
-        needed = missing_metrics(run.run_id, wanted, metrics)
+        needed = missing_metrics(run, wanted, metrics)
         if run.kind == "reference":
             needed = [metric for metric in needed if metric.needs == "samples"]
         if not needed:
@@ -71,7 +71,7 @@ def _evaluate_one(results: Path, run: Run, data: Path | None, needed: Sequence[M
     splits = load_splits(run.dataset, run.seed, data)
     if splits.sha256 != run.data_sha256:
         raise Unavailable("its windows are not those that it was trained on (the data file or its loader changed)")
-    scope = Scope(run.dataset.key, run.seed)
+    scope = Scope.of(run)
     names = [metric.name for metric in needed]
     if run.kind == "reference":
         return score_reference(run.method, splits, run.evaluate, scope, names)
@@ -83,7 +83,7 @@ def _evaluate_one(results: Path, run: Run, data: Path | None, needed: Sequence[M
     if kept is None or (loaded is None and any(metric.needs == "latent" for metric in needed)):
         raise Unavailable("its weights or samples were not kept")
     if loaded is None:
-        reference = reference_windows(splits, len(kept["samples"]), scope.reference())
+        reference = reference_windows(scope.measured(splits), len(kept["samples"]), scope.reference())
         return score_samples(reference, kept["samples"], splits.train, needed, scope)
     model, method = loaded
     return score_run(model, method, splits, kept["samples"], run.evaluate, scope, names)

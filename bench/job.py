@@ -98,7 +98,7 @@ def _work(part: Part, settings: JobSettings, device: torch.device) -> None:
         for run, windows in zip(runs, splits, strict=True):
             _reference(part, run, windows)
         return
-    scopes = [Scope(run.dataset.key, run.seed) for run in runs]
+    scopes = [Scope.of(run) for run in runs]
 
     def watch(model: StackedModel, step: int) -> None:
         for index, (run, windows, scope) in enumerate(zip(runs, splits, scopes, strict=True)):
@@ -134,7 +134,7 @@ def _shape(splits: Splits) -> Row:
 
 def _reference(part: Part, run: Run, splits: Splits) -> None:
     began = time.perf_counter()
-    rows = score_reference(run.method, splits, run.evaluate, Scope(run.dataset.key, run.seed))
+    rows = score_reference(run.method, splits, run.evaluate, Scope.of(run))
     part.metrics += [{"run_id": run.run_id, **row} for row in rows]
     part.finish(run, "ok", evaluate_seconds=time.perf_counter() - began, **_shape(splits))
 
@@ -165,7 +165,7 @@ def _finish(
     if trained.diverged[index]:
         part.finish(run, "diverged", trained.diverged[index], peak_memory_bytes=peak_bytes(device), **columns)
         return
-    scope = Scope(run.dataset.key, run.seed)
+    scope = Scope.of(run)
     method = stacked([run.build_method()], device)
     began = time.perf_counter()
     samples = draw_samples(model, method, splits, run.evaluate, scope)

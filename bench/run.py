@@ -144,6 +144,7 @@ def add_selection(parser: command.Parser, positional: bool = False) -> None:
         add("grid", nargs="?", default="quick", metavar="SWEEP", help=what)
     else:
         add("--grid", default="quick", metavar="SWEEP", help=what)
+    add("--reduced", action="store_true", help="the sweep's smaller form (the block `reduced` of its file)")
     add("--method", action="append", default=[], metavar="NAME", help="only this method or label (repeatable)")
     add("--dataset", action="append", default=[], metavar="NAME", help="these data sets instead (repeatable)")
     add("--backbone", action="append", default=[], metavar="NAME", help="these backbones instead (repeatable)")
@@ -167,7 +168,7 @@ def read_selected(given: Namespace) -> Any:
     from bench.sweep import Selection, parse_seeds, read_sweep
 
     seeds = () if given.seeds is None else parse_seeds(given.seeds)
-    chosen = (tuple(given.method), tuple(given.dataset), tuple(given.backbone), seeds, tuple(given.set))
+    chosen = (tuple(given.method), tuple(given.dataset), tuple(given.backbone), seeds, tuple(given.set), given.reduced)
     return read_sweep(given.grid, Selection(*chosen), data)
 
 

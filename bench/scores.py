@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ from bench.models.build import StackedModel
 from bench.randomness import Randomness, Stream, numpy_generator
 from bench.references import REFERENCES, evaluation_size, reference_windows
 from bench.registry import DATASETS, METRICS
+from bench.sweep import Run
 
 DURING_TRAINING = ("nll", "kl", "active_units", "probe")
 SERIES_DURING_TRAINING = 250  # so many that ten looks cost a few percent of training
@@ -35,11 +36,21 @@ SERIES_DURING_TRAINING = 250  # so many that ten looks cost a few percent of tra
 
 @dataclass(frozen=True)
 class Scope:
-    """Whose numbers these are: the seeds of everything that evaluation draws."""
+    """Whose numbers these are: the seeds of everything that evaluation draws, and the windows it looks at."""
 
     dataset: str
     seed: int
     metric_seed: int = 0
+    split: Literal["test", "validation"] = "test"
+
+    @classmethod
+    def of(cls, run: Run) -> Scope:
+        """Of a run as its sweep file has it."""
+        return cls(run.dataset.key, run.seed, split=run.evaluate.split)
+
+    def measured(self, splits: Splits) -> Splits:
+        """The windows with those of `split` in the place of the test windows."""
+        return splits if self.split == "test" else dataclasses.replace(splits, test=splits.validation)
 
     def numpy(self, role: str) -> np.random.Generator:
         """A numpy generator, the same for every method of a (data set, seed)."""
@@ -98,7 +109,8 @@ def _measure(metric: Metric, evaluation: SampleEvaluation | LatentEvaluation) ->
 
 
 def _rows(metric: Metric, found: Sequence[Measurement], scope: Scope, train_step: int = -1) -> list[dict[str, Any]]:
-    shared = {"version": metric.version, "split": "test", "train_step": train_step, "metric_seed": scope.metric_seed}
+    shared = {"version": metric.version, "split": scope.split, "train_step": train_step}
+    shared["metric_seed"] = scope.metric_seed
     rows = []
     for item in found:
         values = dataclasses.asdict(item)
@@ -118,6 +130,7 @@ def score_reference(
     name: str, splits: Splits, config: EvaluateConfig, scope: Scope, metrics: str | Sequence[str] | None = None
 ) -> list[dict[str, Any]]:
     """Metric rows of one of `bench.references`; `metrics` in place of the configuration's."""
+    splits = scope.measured(splits)
     n, rows = evaluation_size(splits, config.n_samples), []
     for again in scope.repeats(config):
         reference, samples = REFERENCES[name](splits, n, again.reference())
@@ -130,7 +143,7 @@ def draw_samples(
     model: StackedModel, method: Method, splits: Splits, config: EvaluateConfig, scope: Scope
 ) -> np.ndarray:
     """The samples that are measured: as many as reference windows, (n, T, C), train-scaled."""
-    n = evaluation_size(splits, config.n_samples)
+    n = evaluation_size(scope.measured(splits), config.n_samples)
     draws = scope.draws("samples", model.alpha_bar.device)
     return method.sample(model, n, draws)[0].cpu().numpy()
 
@@ -145,6 +158,7 @@ def score_run(
     metrics: str | Sequence[str] | None = None,
 ) -> list[dict[str, Any]]:
     """Metric rows of one trained run (R = 1) and its samples; `metrics` in place of the configuration's."""
+    splits = scope.measured(splits)
     reference = reference_windows(splits, len(samples), scope.reference())
     chosen = choose(metrics or config.metrics)
     evaluation = _latent(model, method, reference, splits.train, config, scope)
@@ -163,6 +177,7 @@ def score_during_training(
     model: StackedModel, method: Method, splits: Splits, config: EvaluateConfig, scope: Scope, step: int
 ) -> list[dict[str, Any]]:
     """Rows of the cheap collapse measures of a run (R = 1) after `step` updates of the autoencoder."""
+    splits = scope.measured(splits)
     reference = reference_windows(splits, evaluation_size(splits, SERIES_DURING_TRAINING), scope.reference())
     evaluation = _latent(model, method, reference, splits.train[:SERIES_DURING_TRAINING], config, scope)
     return [

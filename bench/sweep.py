@@ -268,15 +268,31 @@ class _DatasetEntry(BaseModel):
     shuffle: bool = False
 
 
+_Axes = dict[str, Annotated[list[Any], Field(min_length=1)]]
+
+
 class _MethodEntry(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
     name: str
     label: str | None = Field(default=None, min_length=1)
     set: dict[str, Any] = {}
-    grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}
+    grid: _Axes = {}
+    search: _Axes = {}  # what `bench.tune` draws from, beside `tune.space`; a sweep itself ignores it
 
 
-class _SweepFile(BaseModel):
+class _Tune(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    trials: int = Field(ge=2)  # of every method; the first is its setting in the file
+    metric: str = "sliced_wasserstein"  # measured on the validation windows
+    space: _Axes = {}  # searched for every method
+    seeds: Annotated[tuple[int, ...], BeforeValidator(_seeds)] = (0,)
+    train: dict[str, Any] = {}
+    diffusion: dict[str, Any] = {}
+
+
+class SweepFile(BaseModel):
+    """The structure of a sweep file; what its options may be is checked when its runs are made."""
+
     model_config = ConfigDict(extra="forbid", strict=True)
     name: str = Field(pattern=f"^{_NAME}$")
     description: str = ""
@@ -288,13 +304,15 @@ class _SweepFile(BaseModel):
     train: dict[str, Any] = {}
     diffusion: dict[str, Any] = {}
     evaluate: dict[str, Any] = {}
+    tune: _Tune | None = None
+    reduced: dict[str, Any] = {}  # keys of the file in a smaller form: what --reduced puts in their place
 
 
 def _complaint(error: Mapping[str, Any]) -> str:
     """One of pydantic's errors as "KEY: expected ..."."""
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error["loc"]).lstrip(".")
     if error["type"] == "extra_forbidden":
-        level = _SweepFile if len(error["loc"]) == 1 else _MethodEntry
+        level = SweepFile if len(error["loc"]) == 1 else _Tune if error["loc"][0] == "tune" else _MethodEntry
         return f"{key}: unknown key: {nearest(str(error['loc'][-1]), level.model_fields)}"
     if error["type"] == "missing":
         return f"{key}: expected this key, it is not there"
@@ -309,15 +327,32 @@ def _complaint(error: Mapping[str, Any]) -> str:
     return f"{key}: expected {wanted}, not {_short(error['input'])}"
 
 
-def _structure(value: Any, place: str, default_name: str) -> _SweepFile:
-    keys = ", ".join(_SweepFile.model_fields)
+def _reduced(value: Mapping[str, Any], place: str) -> dict[str, Any]:
+    """The file with its `reduced` block over it: a mapping key by key, anything else as a whole."""
+    smaller = value.get("reduced")
+    if not isinstance(smaller, dict) or not smaller:
+        raise InputError(f"{place}: reduced: expected a mapping of keys in their smaller form, for --reduced")
+    merged = {**value, "name": f"{value['name']}-reduced"}
+    for key, item in smaller.items():
+        old = merged.get(key)
+        merged[str(key)] = {**old, **item} if isinstance(old, dict) and isinstance(item, dict) else item
+    del merged["reduced"]
+    return merged
+
+
+def _structure(value: Any, place: str, default_name: str, reduced: bool = False) -> SweepFile:
+    keys = ", ".join(SweepFile.model_fields)
     if value is None:
         raise InputError(f"{place}: is empty: expected a mapping with the keys {keys}")
     if not isinstance(value, dict):
         raise InputError(f"{place}: expected a mapping with the keys {keys}, not {_short(value)}")
-    value = {str(key): item for key, item in value.items()}
+    value = {"name": default_name, **{str(key): item for key, item in value.items()}}
+    if reduced or "reduced" in value:
+        smaller = _reduced(value, place)  # checked even where it is not asked for
+        _structure(smaller, f"{place}: reduced", default_name)
+        value = smaller if reduced else value
     try:
-        return _SweepFile.model_validate({"name": default_name, **value})
+        return SweepFile.model_validate(value)
     except ValidationError as error:
         lines = [f"{place}: {_complaint(dict(item))}" for item in error.errors()]
         raise InputError("\n".join(dict.fromkeys(lines))) from error
@@ -440,6 +475,7 @@ class Selection:
     backbones: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
     settings: tuple[str, ...] = ()  # KEY=VALUE
+    reduced: bool = False  # the file's smaller form
 
 
 @dataclass(frozen=True)
@@ -459,18 +495,22 @@ def read_sweep(source: str | Path, selection: Selection | None = None, data: Pat
 
     The windows of every (data set, seed) are made once, because their hash is part of a run's identity.
     """
-    path = find_sweep(source)
+    path, selection = find_sweep(source), selection or Selection()
+    return _expand(read_file(path, selection.reduced), str(path), selection, data)
+
+
+def read_file(path: Path, reduced: bool = False) -> SweepFile:
+    """The structure of a sweep file, or of its reduced form. Raises InputError, one line per mistake."""
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: expected a text file in UTF-8, this is binary") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    parsed = _structure(parse_yaml(text, str(path)), str(path), path.stem)
-    return _expand(parsed, str(path), selection or Selection(), data)
+    return _structure(parse_yaml(text, str(path)), str(path), path.stem, reduced)
 
 
-def _expand(parsed: _SweepFile, place: str, selection: Selection, data: Path | None) -> Sweep:
+def _expand(parsed: SweepFile, place: str, selection: Selection, data: Path | None) -> Sweep:
     entries = _selected(parsed.methods, selection.methods, place)
     settings = _settings(selection.settings, [METHODS[entry.name] for entry in entries])
     given = {name: {**getattr(parsed, name), **settings.get(name, {})} for name in _BLOCKS}
@@ -536,7 +576,7 @@ def _given(entry: _DatasetEntry) -> dict[str, Any]:
     return {"name": entry.name, "shuffle": entry.shuffle, **(entry.model_extra or {})}
 
 
-def _specs(parsed: _SweepFile, replacing: Sequence[str], place: str) -> list[DatasetSpec]:
+def _specs(parsed: SweepFile, replacing: Sequence[str], place: str) -> list[DatasetSpec]:
     if not replacing:
         return list(dict.fromkeys(dataset_spec(_given(entry), place) for entry in parsed.datasets))
     specs = []

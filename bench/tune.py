@@ -1,0 +1,172 @@
+"""`python -m bench.tune`: choose hyper-parameters on validation windows, with as many trials for every method.
+
+Random search (Bergstra and Bengio 2012, JMLR 13) over the space that a sweep file declares: `tune.space` for every
+method, `search` of an entry for its own. The first trial is the entry as it stands, so that a change is only kept where
+it helps. A trial is judged by its mean rank over (data set, backbone, seed) in one metric on the validation windows;
+its test windows are never looked at. Trials are ordinary runs of a sweep of their own: they resume, and a failure
+is a row.
+"""
+
+from __future__ import annotations
+
+import itertools
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from bench import command, run
+from bench.contracts import InputError
+from bench.randomness import numpy_generator
+from bench.registry import METRICS
+from bench.store import load_memberships, load_results, replacing
+from bench.sweep import SweepFile, find_sweep, read_file
+
+Settings = dict[str, Any]
+
+
+def trials(entry: Mapping[str, Any], space: Mapping[str, Sequence[Any]], count: int) -> list[Settings]:
+    """At most `count` settings of a method: its own first, then distinct random points of the space.
+
+    Every method of a file draws from its own stream, so that adding one does not change the others.
+    """
+    own, axes = dict(entry.get("set", {})), {**space, **entry.get("search", {})}
+    points = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
+    name = entry.get("label") or entry["name"]
+    order = numpy_generator("tune", 0, f"trials of {name}").permutation(len(points))
+    found = [own, *({**own, **points[index]} for index in order)]
+    distinct = [setting for place, setting in enumerate(found) if setting not in found[:place]]
+    return distinct[:count]
+
+
+def trial_sweep(file: SweepFile, entries: Sequence[Mapping[str, Any]], place: str) -> Settings:
+    """The sweep file of all trials; the label of a trial is LABEL #NUMBER."""
+    tune = file.tune
+    if tune is None:
+        raise InputError(f"{place}: tune: expected a block with trials and a space, for bench.tune")
+    methods = []
+    for entry in entries:
+        label = entry.get("label") or entry["name"]
+        if entry.get("grid"):
+            raise InputError(f"{place}: {label}: expected no grid in a sweep that is tuned: use search")
+        found = trials(entry, tune.space, tune.trials)
+        if len(found) < tune.trials:
+            raise InputError(
+                f"{place}: {label}: its space has {len(found)} settings, its own included: expected at least "
+                f"tune.trials = {tune.trials}, the same number for every method"
+            )
+        methods += [
+            {"name": entry["name"], "label": f"{label} #{number}", "set": setting}
+            for number, setting in enumerate(found)
+        ]
+    return {
+        "name": f"{file.name}-trials",
+        "description": f"{tune.trials} trials per method, on validation windows",
+        "datasets": [entry.model_dump() for entry in file.datasets],
+        "methods": methods,
+        "backbones": file.backbones,
+        "seeds": list(tune.seeds),
+        "model": file.model,
+        "train": {**file.train, **tune.train},
+        "diffusion": {**file.diffusion, **tune.diffusion},
+        "evaluate": {**file.evaluate, "metrics": [tune.metric], "split": "validation", "during_training": 0},
+    }
+
+
+def ranks(runs: pd.DataFrame, metrics: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Per label and trial: mean rank, mean value and how many runs were ok, over (data set, backbone, seed).
+
+    runs: rows of the trials, their label "LABEL #NUMBER". A run that is not ok has the last rank.
+    """
+    at_end = metrics[(metrics.metric == metric) & (metrics.split == "validation") & (metrics.train_step < 0)]
+    table = runs.assign(value=runs.run_id.map(at_end[at_end.status == "ok"].groupby("run_id").value.mean()))
+    table[["label", "trial"]] = table.label.str.rsplit(" #", n=1, expand=True)
+    table["trial"] = table.trial.astype(int)
+    better = -table.value if _direction(metric) == "higher" else table.value
+    place = ["label", "dataset", "shuffle", "backbone", "seed"]
+    table["rank"] = better.groupby([table[name] for name in place]).rank(na_option="bottom")
+    grouped = table.groupby(["label", "trial"])
+    return grouped.agg(rank=("rank", "mean"), value=("value", "mean"), ok=("value", "count"))
+
+
+def _direction(metric: str) -> str:
+    return next((METRICS[name].direction for name in METRICS if metric in (name, *METRICS[name].outputs)), "lower")
+
+
+def tuned_sweep(file: SweepFile, chosen: Mapping[str, Settings]) -> Settings:
+    """The file with the chosen settings in place of its entries' own, and nothing left to search."""
+    kept = file.model_dump(exclude_defaults=True, exclude={"tune", "reduced"})
+    kept["seeds"] = list(file.seeds)
+    for entry in kept["methods"]:
+        entry.pop("search", None)
+        if setting := chosen[entry.get("label") or entry["name"]]:
+            entry["set"] = setting
+    return {**kept, "name": f"{file.name}-tuned"}
+
+
+def _write(path: Path, document: Settings, comment: str) -> None:
+    text = "".join(f"# {line}\n" for line in comment.splitlines())
+    with replacing(path) as temporary:
+        temporary.write_text(text + yaml.safe_dump(document, sort_keys=False, width=110), encoding="utf-8")
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """The verb. Returns the exit status of the trials."""
+    parser = command.parser("tune", "Choose hyper-parameters on validation windows, equally many trials per method.")
+    parser.add_argument("--grid", required=True, metavar="SWEEP", help="a sweep file with a block `tune`")
+    parser.add_argument("--reduced", action="store_true", help="tune the sweep's smaller form")
+    parser.add_argument("--results", default="results/tune", metavar="DIR", help="of the trials (results/tune)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="the tuned sweep (DIR/NAME-tuned.yaml)")
+    parser.add_argument("--data", metavar="DIR", help="where real data are (or the variable BENCH_DATA)")
+    parser.add_argument("--jobs", default="auto", metavar="N|auto", help="workers at once")
+    parser.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda or cuda:0,cuda:1")
+    given = parser.parse_args(words)
+    path = find_sweep(given.grid)
+    file = read_file(path, given.reduced)
+    entries = [entry.model_dump(exclude_defaults=True) for entry in file.methods]
+    document, results = trial_sweep(file, entries, str(path)), Path(given.results)
+    assert file.tune is not None
+    again = shlex.join(["python", "-m", "bench.tune", "--grid", str(given.grid)] + ["--reduced"] * given.reduced)
+    trial_file = results / f"{document['name']}.yaml"
+    _write(trial_file, document, f"Written by: {again}")
+    flags = ["--grid", str(trial_file), "--results", str(results), "--jobs", given.jobs, "--device", given.device]
+    flags += ["--keep", "none"] + (["--data", given.data] if given.data else [])
+    status = run.main(flags)
+    if status not in (0, 1):
+        return status
+
+    chosen = _choose(results, document, file.tune.metric)
+    out = given.out or results / f"{file.name}-tuned.yaml"
+    comment = f"Written by: {again}\n{file.tune.trials} trials per method on validation windows ({file.tune.metric})."
+    _write(out, tuned_sweep(file, chosen), comment)
+    command.write(f"\ntuned sweep: {out}")
+    return status
+
+
+def _choose(results: Path, document: Settings, metric: str) -> dict[str, Settings]:
+    """The best setting per label; prints all trials."""
+    runs, metrics = load_results(results)
+    labels = next(sweep.runs for sweep in load_memberships(results) if sweep.name == document["name"])
+    own = runs[runs.run_id.isin(labels) & (runs.kind == "method")]
+    table = ranks(own.assign(label=own.run_id.map(labels)), metrics, metric).reset_index()
+    table["best"] = table["rank"] == table.groupby("label")["rank"].transform("min")
+    table["best"] &= table.groupby(["label", "best"]).cumcount() == 0  # a tie goes to the earlier trial
+    settings = {entry["label"]: entry["set"] for entry in document["methods"]}
+    rows, chosen = [], {}
+    for row in table.to_dict("records"):
+        label, setting = row["label"], settings[f"{row['label']} #{row['trial']}"]
+        if row["best"]:
+            chosen[label] = setting
+        words = yaml.safe_dump(setting, default_flow_style=True, width=1000).strip()
+        numbers = [f"{row['rank']:.2f}", f"{row['value']:.4g}", str(int(row["ok"]))]
+        rows.append([label, str(row["trial"]), "*" if row["best"] else "", *numbers, words])
+    command.write()
+    command.write_table(rows, ["method", "trial", "", "mean rank", metric, "ok", "setting"])
+    return chosen
+
+
+if __name__ == "__main__":
+    command.run_command(main)
