@@ -479,7 +479,7 @@ class Selection:
 
 
 @dataclass(frozen=True)
-class _Variant:
+class Variant:
     """One row of the product over a method's grid."""
 
     label: str
@@ -508,6 +508,13 @@ def read_file(path: Path, reduced: bool = False) -> SweepFile:
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     return _structure(parse_yaml(text, str(path)), str(path), path.stem, reduced)
+
+
+def variants_of(file: SweepFile, entry: Mapping[str, Any], place: str) -> list[Variant]:
+    """What a method entry of a file asks for, resolved and checked. Raises InputError."""
+    blocks = {name: _build(block, getattr(file, name), place, name) for name, block in _BLOCKS.items()}
+    chosen = _selected([_MethodEntry.model_validate(entry)], (), place)
+    return [variant for entry in chosen for variant in _variants(entry, blocks, {}, place)]
 
 
 def _expand(parsed: SweepFile, place: str, selection: Selection, data: Path | None) -> Sweep:
@@ -546,7 +553,7 @@ def _expand(parsed: SweepFile, place: str, selection: Selection, data: Path | No
     return Sweep(parsed.name, parsed.description, tuple(runs.values()), tuple(dict.fromkeys(notes)))
 
 
-def _fields_of(variant: _Variant) -> dict[str, Any]:
+def _fields_of(variant: Variant) -> dict[str, Any]:
     return {item.name: getattr(variant, item.name) for item in dataclasses.fields(variant)}
 
 
@@ -606,7 +613,7 @@ def _settings(texts: Iterable[str], methods: Sequence[type]) -> dict[str, dict[s
 
 def _variants(
     entry: _MethodEntry, blocks: Mapping[str, Any], settings: Mapping[str, Mapping[str, Any]], place: str
-) -> Iterator[_Variant]:
+) -> Iterator[Variant]:
     """The product of an entry's grid over its `set`; the command line's --set wins over both."""
     cls = METHODS[entry.name]
     label = entry.label or entry.name
@@ -642,7 +649,7 @@ def _variants(
         except InputError as error:
             raise InputError(f"{here}: {error}") from error
         method = method.resolved(configs["diffusion"])
-        yield _Variant(label, entry.name, tuple(_fields(method).items()), **configs)
+        yield Variant(label, entry.name, tuple(_fields(method).items()), **configs)
 
 
 def _check_metrics(wanted: str | Sequence[str], place: str) -> None:

@@ -23,23 +23,30 @@ from bench.contracts import InputError
 from bench.randomness import numpy_generator
 from bench.registry import METRICS
 from bench.store import load_memberships, load_results, replacing
-from bench.sweep import SweepFile, find_sweep, read_file
+from bench.sweep import SweepFile, Variant, find_sweep, read_file, variants_of
 
 Settings = dict[str, Any]
 
 
-def trials(entry: Mapping[str, Any], space: Mapping[str, Sequence[Any]], count: int) -> list[Settings]:
-    """At most `count` settings of a method: its own first, then distinct random points of the space.
+def trials(file: SweepFile, entry: Mapping[str, Any], place: str) -> list[Settings]:
+    """At most `tune.trials` settings of a method: its own first, then random points of its space, all different.
 
     Every method of a file draws from its own stream, so that adding one does not change the others.
     """
-    own, axes = dict(entry.get("set", {})), {**space, **entry.get("search", {})}
+    assert file.tune is not None
+    own, axes = dict(entry.get("set", {})), {**file.tune.space, **entry.get("search", {})}
     points = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
-    name = entry.get("label") or entry["name"]
-    order = numpy_generator("tune", 0, f"trials of {name}").permutation(len(points))
-    found = [own, *({**own, **points[index]} for index in order)]
-    distinct = [setting for place, setting in enumerate(found) if setting not in found[:place]]
-    return distinct[:count]
+    order = numpy_generator("tune", 0, f"trials of {entry.get('label') or entry['name']}").permutation(len(points))
+    found: list[Settings] = []
+    seen: list[list[Variant]] = []
+    for setting in (own, *({**own, **points[index]} for index in order)):
+        variant = variants_of(file, {"name": entry["name"], "set": setting}, place)
+        if variant not in seen:  # a point that spells out a default is no new trial
+            seen.append(variant)
+            found.append(setting)
+        if len(found) == file.tune.trials:
+            break
+    return found
 
 
 def trial_sweep(file: SweepFile, entries: Sequence[Mapping[str, Any]], place: str) -> Settings:
@@ -52,7 +59,7 @@ def trial_sweep(file: SweepFile, entries: Sequence[Mapping[str, Any]], place: st
         label = entry.get("label") or entry["name"]
         if entry.get("grid"):
             raise InputError(f"{place}: {label}: expected no grid in a sweep that is tuned: use search")
-        found = trials(entry, tune.space, tune.trials)
+        found = trials(file, entry, place)
         if len(found) < tune.trials:
             raise InputError(
                 f"{place}: {label}: its space has {len(found)} settings, its own included: expected at least "

@@ -8,7 +8,7 @@ import yaml
 from bench.contracts import InputError
 from bench.scores import Scope
 from bench.store import load_results
-from bench.sweep import Selection, read_sweep
+from bench.sweep import Selection, read_file, read_sweep
 from bench.tune import main, ranks, trials
 
 SWEEP = """
@@ -34,13 +34,17 @@ def sweep(tmp_path):
     return path
 
 
-def test_the_first_trial_is_the_entry_itself_and_all_differ():
-    entry = {"name": "proposed", "set": {"N": 2}, "search": {"N": [1, 2, 3], "eta": [1]}}
-    found = trials(entry, {"gamma": [1, 2]}, 6)
-    assert found[0] == {"N": 2}
+def test_the_first_trial_is_the_entry_itself_and_all_differ(sweep):
+    file = read_file(sweep)
+    assert file.tune is not None
+    file.tune.space, file.tune.trials = {"gamma": [1, 2]}, 6
+    entry = {"name": "proposed", "set": {"N": 2, "M": 9}, "search": {"N": [1, 2, 3], "eta": [1]}}
+    found = trials(file, entry, "here")
+    assert found[0] == {"N": 2, "M": 9}
+    assert found == trials(file, entry, "here")
+    # gamma 2 and eta 1 are defaults: N 2 with them is the first trial again
+    assert {(trial["N"], trial.get("gamma", 2)) for trial in found} == {(n, g) for n in (1, 2, 3) for g in (1, 2)}
     assert len(found) == 6
-    assert all(a != b for place, a in enumerate(found) for b in found[:place])
-    assert found == trials(entry, {"gamma": [1, 2]}, 6)
 
 
 def test_ranks_are_means_over_places_and_a_failed_run_is_last():
