@@ -274,3 +274,49 @@ def test_information_falls_from_all_to_nothing_along_the_diffusion() -> None:
     probe = curve("diffusion_information", "diffusion_probe", at)
     assert probe[0] == pytest.approx(1, abs=1e-4)
     assert probe[100] == pytest.approx(0, abs=0.1)
+
+
+class RepeatingDecoder:
+    """x_t = z at every t: nothing is lost between a constant series and its latent."""
+
+    def generate(self, z: Tensor, draws: Any) -> Tensor:
+        return z[:, :, None].expand(-1, -1, T, -1)
+
+
+class RepeatingModel:
+    decoder = RepeatingDecoder()
+
+
+@dataclass(frozen=True)
+class Shifted(Answer):
+    """Its diffusion draws the levels of `from_`, moved by `by`."""
+
+    from_: Tensor | None = None
+    by: float = 0.0
+
+    def latents(self, model: Any, n: int, draws: Any) -> Tensor:
+        assert self.from_ is not None
+        return (self.from_.mean(dim=1) + self.by)[None, :n]
+
+
+def test_the_decoding_gap_tells_the_decoder_from_the_diffusion() -> None:
+    levels = Randomness([("levels", 0)]).draws("levels").normal(2 * N, C)[0]
+    series = levels[:, None].expand(-1, T, -1)
+    test, train = series[:N], series[N:]
+
+    def measured(by: float, train: Tensor | None = train) -> dict[str, Measurement]:
+        method = Shifted(level, from_=test, by=by)
+        draws = Randomness([("level", 0)]).draws
+        evaluation = LatentEvaluation(RepeatingModel(), method, test, draws, train=train)
+        return {item.name: item for item in METRICS["decoding_gap"]().measure(evaluation)}
+
+    exact, moved = measured(0.0), measured(2.0)
+    assert exact["sliced_from_diffusion"].value == 0  # the very test series
+    u = Randomness([("level", 0)]).draws("directions of the decoding gap").normal(T * C, 500)[0].double()
+    shift = 2 * (u / u.norm(dim=0)).sum(dim=0).abs().mean()  # W_1 of a shift is its length along each direction
+    assert moved["sliced_from_diffusion"].value == pytest.approx(float(shift), rel=1e-6)
+    floor = exact["sliced_from_posteriors"]
+    assert floor.value == moved["sliced_from_posteriors"].value  # whatever the diffusion does
+    assert 0 < floor.value < 0.2
+    assert floor.n == N
+    assert {item.status for item in measured(0.0, train[: N - 1]).values()} == {"undefined"}

@@ -14,6 +14,13 @@ from bench.registry import register_metric
 PROJECTIONS = 500
 
 
+def sliced_distance(x: np.ndarray, y: np.ndarray, directions: np.ndarray) -> float:
+    """The mean over directions of W_1 between projections: x, y (n, T, C), directions (T * C, K) of any length."""
+    x, y = (windows.reshape(len(windows), -1).astype(np.float64) for windows in (x, y))
+    u = directions / np.linalg.norm(directions, axis=0)
+    return float(np.abs(np.sort(x @ u, axis=0) - np.sort(y @ u, axis=0)).mean())
+
+
 @register_metric("sliced_wasserstein")
 @dataclass(frozen=True)
 class SlicedWasserstein(SampleMetric):
@@ -38,8 +45,7 @@ class SlicedWasserstein(SampleMetric):
 
     def compare(self, evaluation: SampleEvaluation) -> list[Measurement]:
         """One value at n."""
-        x, y = (w.reshape(len(w), -1).astype(np.float64) for w in (evaluation.reference, evaluation.samples))
-        u = evaluation.rng("projections").standard_normal((x.shape[1], PROJECTIONS))
-        u /= np.linalg.norm(u, axis=0)
-        gaps = np.abs(np.sort(x @ u, axis=0) - np.sort(y @ u, axis=0))
-        return [Measurement("sliced_wasserstein", float(gaps.mean()), n=len(x))]
+        reference = evaluation.reference
+        directions = evaluation.rng("projections").standard_normal((reference[0].size, PROJECTIONS))
+        distance = sliced_distance(reference, evaluation.samples, directions)
+        return [Measurement("sliced_wasserstein", distance, n=len(reference))]

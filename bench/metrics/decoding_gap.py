@@ -1,0 +1,56 @@
+"""Where the distance of samples comes from: the decoder, or the latents that it is given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bench.contracts import LatentEvaluation, Measurement
+from bench.metrics.base import LatentMetric, own_latents, training_series, undefined
+from bench.metrics.sliced import PROJECTIONS, sliced_distance
+from bench.registry import register_metric
+
+
+@register_metric("decoding_gap")
+@dataclass(frozen=True)
+class DecodingGap(LatentMetric):
+    """Sliced Wasserstein distance to test windows of series decoded from true posteriors, and from diffused latents.
+
+        sliced_from_posteriors   x ~ p(x | z), z ~ q(z | x') of training windows x'
+        sliced_from_diffusion    x ~ p(x | z), z from the reverse diffusion, as the method samples
+
+    The first is what a perfect diffusion model would leave to be gained: the decoder's own distance. The second minus
+    the first is the diffusion's share. Both are taken along the same directions at the same n; for the equation see
+    `sliced_wasserstein`, whose directions and draws are others.
+    Shapes: test windows (n, T, C). Unit: standard deviations of the training data.
+    Errors: undefined without a latent, and where fewer training series than test series are at hand.
+    Source: ours.
+    """
+
+    version = 1
+    outputs = ("sliced_from_posteriors", "sliced_from_diffusion")
+    unit = "train standard deviations"
+    direction = "lower"
+    source = "ours"
+    fast = False
+
+    @torch.no_grad()
+    def measure(self, evaluation: LatentEvaluation) -> list[Measurement]:
+        """Two values at n."""
+        model, method, series = evaluation.model, evaluation.method, evaluation.series
+        n, train = len(series), training_series(evaluation)
+        if train is None or len(train) < n:
+            return undefined(self.outputs, "fewer training series than test series", n)
+        directions = evaluation.draws("directions of the decoding gap").normal(series[0].numel(), PROJECTIONS)
+
+        def distance(name: str, z: Tensor) -> Measurement:
+            x = model.decoder.generate(z, evaluation.draws("decoding"))
+            arrays = (values.cpu().numpy() for values in (series, x[0], directions[0].double()))
+            return Measurement(name, sliced_distance(*arrays), n=n)
+
+        posterior = own_latents(evaluation, train)
+        chosen = evaluation.draws("training series to decode").permutation(len(train))[0, :n]
+        diffused = method.latents(model, n, evaluation.draws("diffused latents"))
+        return [distance(self.outputs[0], posterior[:, chosen]), distance(self.outputs[1], diffused)]
