@@ -17,7 +17,7 @@ from torch import Tensor
 from bench.contracts import LatentEvaluation, Measurement, Posterior
 from bench.metrics.nll import shifted
 from bench.parts.likelihoods import Gaussian, gaussian_log_prob
-from bench.parts.posteriors import DeterministicPosterior, GaussianPosterior
+from bench.parts.posteriors import DeterministicPosterior, GaussianPosterior, pairwise_log_density
 from bench.randomness import Randomness
 from bench.registry import DATASETS, METRICS
 
@@ -200,6 +200,20 @@ def test_mutual_information_of_nothing_of_everything_and_of_a_point() -> None:
     rows = measure("mutual_information", evaluation(sharp))
     assert rows["mutual_information"].value == pytest.approx(math.log(N), abs=1e-3)
     assert measure("mutual_information", evaluation(level))["mutual_information"].status == "undefined"
+
+
+@pytest.mark.parametrize("log_sigma", [0.0, -7.0])
+def test_pairs_of_a_stack_are_those_of_its_runs_and_do_not_cancel_where_q_is_sharp(log_sigma: float) -> None:
+    mean = torch.from_numpy(np.random.default_rng(0).standard_normal((2, 70, 3))).float()
+    q = GaussianPosterior(mean, torch.full_like(mean, log_sigma))
+    z = q.rsample(Randomness([("test", 0), ("test", 1)]).draws("z"))
+    pairs = pairwise_log_density(q, z)
+    sigma = math.exp(log_sigma)
+    for run in range(2):
+        centre, draw = mean[run].double().numpy(), z[run].double().numpy()
+        truth = norm.logpdf(draw[:, None], centre[None], sigma).sum(axis=-1)
+        np.testing.assert_allclose(np.diag(pairs[run].numpy()), np.diag(truth), atol=2e-3)
+        np.testing.assert_allclose(pairs[run].numpy(), truth, rtol=1e-3, atol=2e-3)
 
 
 @dataclass(frozen=True)
