@@ -195,7 +195,7 @@ class EvaluateConfig:
 
     n_samples: int = option(1000, at_least=2)
     metrics: str | list[str] = "fast"
-    metric_seeds: int = option(1, at_least=1)  # evaluations of a run's samples, each with its own draws
+    metric_seeds: int = option(1, at_least=1)  # evaluations of a run, each with its own windows and draws
     during_training: int = option(10, at_least=0)  # how often the cheap collapse measures are taken on the way
     dependency_tolerance: float = option(1e-2, above=0)
     dependency_series: int = option(500, at_least=1)  # the paper's n; sharp decoders cost about 50 ms per series
@@ -219,6 +219,10 @@ class DatasetSpec:
 # ---------------------------------------------------------------- data
 
 
+Truth: TypeAlias = Mapping[str, np.ndarray]
+"""What a simulator drew for each of n series, its latent: factor -> (n, k). Empty where no truth is known."""
+
+
 @dataclass(frozen=True)
 class Recordings:
     """What a data set hands over: values in their units, before any split or scaling."""
@@ -232,13 +236,17 @@ class Recordings:
     split: Literal["blocks", "time", "entity"]  # how rows are divided before any window is cut
     entities: Sequence[str] = ()  # whose each series is: series of one entity share a part (none: each its own)
     times: Sequence[np.ndarray] = ()  # for the card only: when each row was, (rows,) datetime64 per series
+    truth: Truth = field(default_factory=dict)  # of series of one window each; no part of the windows' hash
 
     @classmethod
-    def simulated(cls, x: np.ndarray) -> Recordings:
-        """Independent series of exactly one window each, channels x1..xC without a unit: x (n, T, C)."""
+    def simulated(cls, x: np.ndarray, **truth: np.ndarray) -> Recordings:
+        """Independent series of exactly one window each, channels x1..xC without a unit: x (n, T, C).
+
+        truth: factor -> (n, k), what was drawn for each series.
+        """
         _, steps, channels = x.shape
         names = tuple(f"x{c + 1}" for c in range(channels))
-        return cls(list(x), names, ("",) * channels, steps, steps, steps, "entity")
+        return cls(list(x), names, ("",) * channels, steps, steps, steps, "entity", truth=truth)
 
 
 @dataclass(frozen=True)
@@ -254,6 +262,9 @@ class Splits:
     units: tuple[str, ...]
     test_stride: int
     sha256: str  # of the windows: rows of each part, window, strides, shuffle, scaling
+    train_truth: Truth = field(default_factory=dict)  # a row per training window, and so on
+    validation_truth: Truth = field(default_factory=dict)
+    test_truth: Truth = field(default_factory=dict)
 
     @property
     def window(self) -> int:
@@ -475,6 +486,8 @@ class LatentEvaluation:
     draws: Callable[[str], Draws]  # a seeded stream per role, R = 1, the same for every method
     config: EvaluateConfig = EvaluateConfig()
     train: Tensor | None = None  # (N, T, C), training windows on the model's device, for metrics that fit something
+    truth: Truth = field(default_factory=dict)  # factor -> (n, k), what a simulator drew for `series`
+    train_truth: Truth = field(default_factory=dict)  # factor -> (N, k), the same for `train`
 
 
 @dataclass(frozen=True)

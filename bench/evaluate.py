@@ -7,6 +7,7 @@ series that any other model drew, beside the floors and controls of that data se
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import sys
 import zipfile
@@ -36,20 +37,31 @@ Row = dict[str, Any]
 
 
 def missing_metrics(run: Run, wanted: Sequence[Metric], metrics: pd.DataFrame) -> list[Metric]:
-    """Those of `wanted` of which the run lacks some output at this version, on the windows it is measured on."""
+    """Those of `wanted` of which the run lacks some output at this version, on its windows and metric seeds."""
     mine = metrics[(metrics.run_id == run.run_id) & (metrics.train_step < 0) & (metrics.split == run.evaluate.split)]
-    have = set(zip(mine.metric, mine.version, strict=True))
-    return [metric for metric in wanted if any((name, metric.version) not in have for name in metric.outputs)]
+    have, seeds = set(zip(mine.metric, mine.version, mine.metric_seed, strict=True)), range(run.evaluate.metric_seeds)
+    return [
+        metric
+        for metric in wanted
+        if any((name, metric.version, seed) not in have for name in metric.outputs for seed in seeds)
+    ]
 
 
-def evaluate_kept(results: Path, data: Path | None, wanted: Sequence[Metric]) -> tuple[int, list[str]]:
-    """Add what is missing to every finished run. Returns how many runs got something, and what could not be done."""
+def evaluate_kept(
+    results: Path, data: Path | None, wanted: Sequence[Metric], metric_seeds: int = 1
+) -> tuple[int, list[str]]:
+    """Add what is missing to every finished run. Returns how many runs got something, and what could not be done.
+
+    metric_seeds: evaluations of each run, where its sweep asked for fewer.
+    """
     store = Store(results)
     runs, metrics = store.results()
     finished, notes = runs[runs.status == "ok"], []
     count = 0
     for position, config in enumerate(finished.config, start=1):
         run = Run.from_config(config)
+        seeds = max(metric_seeds, run.evaluate.metric_seeds)
+        run = dataclasses.replace(run, evaluate=dataclasses.replace(run.evaluate, metric_seeds=seeds))
         needed = missing_metrics(run, wanted, metrics)
         if run.kind == "reference":
             needed = [metric for metric in needed if metric.needs == "samples"]
@@ -83,8 +95,11 @@ def _evaluate_one(results: Path, run: Run, data: Path | None, needed: Sequence[M
     if kept is None or (loaded is None and any(metric.needs == "latent" for metric in needed)):
         raise Unavailable("its weights or samples were not kept")
     if loaded is None:
-        reference = reference_windows(scope.measured(splits), len(kept["samples"]), scope.reference())
-        return score_samples(reference, kept["samples"], splits.train, needed, scope)
+        rows: list[Row] = []
+        for again in scope.repeats(run.evaluate):
+            reference = reference_windows(scope.measured(splits), len(kept["samples"]), again.reference())
+            rows += score_samples(reference, kept["samples"], splits.train, needed, again)
+        return rows
     model, method = loaded
     return score_run(model, method, splits, kept["samples"], run.evaluate, scope, names)
 
@@ -186,6 +201,8 @@ def main(words: Sequence[str] | None = None) -> int:
     arguments = parser("evaluate", "Add metrics to kept runs, or score samples of any model against a data set.")
     arguments.add_argument("--results", default="results", help="results folder of kept runs (default: results)")
     arguments.add_argument("--metrics", nargs="+", default=["fast"], metavar="NAME", help="fast, all, or names")
+    seeds = "repeat the measures of kept runs under so many seeds of their own (default: as the sweep asked)"
+    arguments.add_argument("--metric-seeds", type=int, default=1, metavar="K", help=seeds)
     arguments.add_argument("--data", help="folder of the real data files (also: BENCH_DATA)")
     arguments.add_argument("--plugin", action="append", default=[], metavar="FILE.py")
     arguments.add_argument(
@@ -205,7 +222,9 @@ def main(words: Sequence[str] | None = None) -> int:
     names = given.metrics[0] if given.metrics in (["fast"], ["all"]) else given.metrics
     data = data_dir(given.data)
     if given.samples is None:
-        return _main_kept(Path(given.results), data, choose(names))
+        if given.metric_seeds < 1:
+            raise InputError(f"--metric-seeds {given.metric_seeds}: expected a whole number >= 1")
+        return _main_kept(Path(given.results), data, choose(names), given.metric_seeds)
     if given.n < 2 or given.seed < 0:
         raise InputError(f"--n {given.n} --seed {given.seed}: expected n >= 2 and a seed >= 0")
     rows: list[Row] = []
@@ -228,10 +247,10 @@ def main(words: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _main_kept(results: Path, data: Path | None, wanted: Sequence[Metric]) -> int:
+def _main_kept(results: Path, data: Path | None, wanted: Sequence[Metric], metric_seeds: int) -> int:
     if not results.is_dir():
         raise InputError(f"--results {results}: no such folder")
-    count, notes = evaluate_kept(results, data, wanted)
+    count, notes = evaluate_kept(results, data, wanted, metric_seeds)
     for note in notes:
         write(f"not evaluated: {note}")
     write(f"{count} runs got new metrics in {results}")

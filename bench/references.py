@@ -22,9 +22,14 @@ def evaluation_size(splits: Splits, n_samples: int) -> int:
     return min(n_samples, len(splits.test))
 
 
+def reference_rows(splits: Splits, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Which n test windows every method of a (data set, seed) is compared with, in time's order, (n,)."""
+    return np.sort(rng.permutation(len(splits.test))[:n])
+
+
 def reference_windows(splits: Splits, n: int, rng: np.random.Generator) -> np.ndarray:
-    """The n test windows that every method of a (data set, seed) is compared with, in time's order, (n, T, C)."""
-    return splits.test[np.sort(rng.permutation(len(splits.test))[:n])]
+    """Those windows, (n, T, C)."""
+    return splits.test[reference_rows(splits, n, rng)]
 
 
 def halves(windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

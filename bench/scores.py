@@ -26,7 +26,7 @@ from bench.files import places
 from bench.method import Method
 from bench.models.build import StackedModel
 from bench.randomness import Randomness, Stream, numpy_generator
-from bench.references import REFERENCES, evaluation_size, reference_windows
+from bench.references import REFERENCES, evaluation_size, reference_rows, reference_windows
 from bench.registry import DATASETS, METRICS
 from bench.sweep import Run
 
@@ -50,7 +50,9 @@ class Scope:
 
     def measured(self, splits: Splits) -> Splits:
         """The windows with those of `split` in the place of the test windows."""
-        return splits if self.split == "test" else dataclasses.replace(splits, test=splits.validation)
+        if self.split == "test":
+            return splits
+        return dataclasses.replace(splits, test=splits.validation, test_truth=splits.validation_truth)
 
     def numpy(self, role: str) -> np.random.Generator:
         """A numpy generator, the same for every method of a (data set, seed)."""
@@ -159,15 +161,12 @@ def score_run(
 ) -> list[dict[str, Any]]:
     """Metric rows of one trained run (R = 1) and its samples; `metrics` in place of the configuration's."""
     splits = scope.measured(splits)
-    reference = reference_windows(splits, len(samples), scope.reference())
-    chosen = choose(metrics or config.metrics)
-    evaluation = _latent(model, method, reference, splits.train, config, scope)
+    of_latent, of_samples = (choose(metrics or config.metrics, needs) for needs in ("latent", "samples"))
     rows = []
-    for metric in chosen:
-        if metric.needs == "latent":
-            rows += _rows(metric, _measure(metric, evaluation), scope)
-    of_samples = [metric for metric in chosen if metric.needs == "samples"]
     for again in scope.repeats(config):
+        evaluation = _latent(model, method, splits, len(samples), len(splits.train), config, again)
+        for metric in of_latent:
+            rows += _rows(metric, _measure(metric, evaluation), again)
         reference = reference_windows(splits, len(samples), again.reference())
         rows += score_samples(reference, samples, splits.train, of_samples, again)
     return rows
@@ -178,8 +177,8 @@ def score_during_training(
 ) -> list[dict[str, Any]]:
     """Rows of the cheap collapse measures of a run (R = 1) after `step` updates of the autoencoder."""
     splits = scope.measured(splits)
-    reference = reference_windows(splits, evaluation_size(splits, SERIES_DURING_TRAINING), scope.reference())
-    evaluation = _latent(model, method, reference, splits.train[:SERIES_DURING_TRAINING], config, scope)
+    n = evaluation_size(splits, SERIES_DURING_TRAINING)
+    evaluation = _latent(model, method, splits, n, SERIES_DURING_TRAINING, config, scope)
     return [
         row
         for metric in choose(DURING_TRAINING)
@@ -191,11 +190,17 @@ def score_during_training(
 def _latent(
     model: StackedModel,
     method: Method,
-    series: np.ndarray,
-    train: np.ndarray,
+    splits: Splits,
+    n: int,
+    n_train: int,
     config: EvaluateConfig,
     scope: Scope,
 ) -> LatentEvaluation:
-    device = model.alpha_bar.device
-    x, others = (torch.from_numpy(windows).to(device) for windows in (series, train))
-    return LatentEvaluation(model, method, x, lambda role: scope.draws(role, device), config, others)
+    """The model beside n test windows and the first n_train training windows."""
+    device, rows = model.alpha_bar.device, reference_rows(splits, n, scope.reference())
+    x, others = (torch.from_numpy(windows).to(device) for windows in (splits.test[rows], splits.train[:n_train]))
+    truth = {factor: values[rows] for factor, values in splits.test_truth.items()}
+    train_truth = {factor: values[:n_train] for factor, values in splits.train_truth.items()}
+    return LatentEvaluation(
+        model, method, x, lambda role: scope.draws(role, device), config, others, truth, train_truth
+    )

@@ -12,14 +12,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bench.contracts import Dataset, DatasetSpec, InputError, Recordings, Splits, check_options, nearest
+from bench.contracts import Dataset, DatasetSpec, InputError, Recordings, Splits, Truth, check_options, nearest
 from bench.randomness import numpy_generator
 from bench.registry import DATASETS
 
@@ -72,8 +72,7 @@ def make_splits(recordings: Recordings, spec: DatasetSpec, seed: int) -> Splits:
     window, owner = recordings.window, spec.name
     series = [np.asarray(rows, dtype=np.float64) for rows in recordings.series]
     _check(series, recordings, owner)
-    rng = numpy_generator(spec.key, seed, "split")
-    parts = divide(series, recordings.split, window, rng, recordings.entities)
+    parts = divide(series, recordings.split, window, numpy_generator(spec.key, seed, "split"), recordings.entities)
     for name in PARTS:
         if not any(len(piece) >= window for piece in parts[name]):
             count = sum(len(piece) for piece in parts[name])
@@ -105,6 +104,7 @@ def make_splits(recordings: Recordings, spec: DatasetSpec, seed: int) -> Splits:
         if order is not None:
             steps = order.random(cut[name].shape[:2]).argsort(axis=1)  # one permutation per window
             cut[name] = np.take_along_axis(cut[name], steps[:, :, None], axis=1)
+    truth = _divided_truth(recordings, spec, seed)
     return Splits(
         **cut,
         mean=mean,
@@ -113,6 +113,9 @@ def make_splits(recordings: Recordings, spec: DatasetSpec, seed: int) -> Splits:
         units=recordings.units,
         test_stride=recordings.test_stride,
         sha256=_fingerprint([*cut.values(), mean, scale], (recordings.channels, strides, spec.shuffle)),
+        train_truth=truth["train"],
+        validation_truth=truth["validation"],
+        test_truth=truth["test"],
     )
 
 
@@ -140,6 +143,17 @@ def divide(
     chosen = {"validation": order[:n_validation], "test": order[n_validation : n_validation + n_test]}
     chosen["train"] = order[n_validation + n_test :]
     return {name: [rows for index in sorted(chosen[name]) for rows in whole[index]] for name in PARTS}
+
+
+def _divided_truth(recordings: Recordings, spec: DatasetSpec, seed: int) -> Mapping[str, Truth]:
+    """Each part's rows of the truth, in the order of its windows: divided as the series are, a series being one row."""
+    truth: dict[str, dict[str, np.ndarray]] = {name: {} for name in PARTS}
+    for factor, values in recordings.truth.items():
+        rng = numpy_generator(spec.key, seed, "split")
+        parts = divide(list(values[:, None]), recordings.split, 1, rng, recordings.entities)
+        for name in PARTS:
+            truth[name][factor] = np.concatenate(parts[name])
+    return truth
 
 
 def _grouped(series: Sequence[np.ndarray], entities: Sequence[str]) -> list[list[np.ndarray]]:
@@ -190,6 +204,8 @@ def _fill(rows: np.ndarray, median: np.ndarray) -> np.ndarray:
 
 def _check(series: Sequence[np.ndarray], recordings: Recordings, owner: str) -> None:
     channels = len(recordings.channels)
+    if recordings.truth and any(len(rows) != recordings.window for rows in series):
+        raise InputError(f"{owner}: truth is known of series of one window ({recordings.window} rows) each only")
     if not series:
         raise InputError(
             f"{owner}: holds no series, expected at least {len(PARTS)} windows of {recordings.window} rows"

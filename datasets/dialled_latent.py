@@ -50,4 +50,4 @@ class DialledLatent(Dataset):
             u[:, t] = 0.8 * u[:, t - 1] + 0.6 * u[:, t]
         told = np.einsum("tcd,nd->ntc", self.directions(), z)
         x = np.sqrt(self.information) * told + np.sqrt(1 - self.information) * u
-        return Recordings.simulated(x)
+        return Recordings.simulated(x, latent=z)

@@ -50,7 +50,7 @@ class LinearGaussian(Dataset):
         for t in range(1, self.window):
             u[:, t] += 0.5 * u[:, t - 1]
         x = np.einsum("tcd,nd->ntc", weights, z) + offset + u
-        return Recordings.simulated(x)
+        return Recordings.simulated(x, latent=z)
 
     def log_likelihood(
         self, x: np.ndarray, mean: np.ndarray | float = 0.0, scale: np.ndarray | float = 1.0

@@ -42,8 +42,10 @@ class Regimes(Dataset):
     def load(self, data_dir: Path | None, rng: np.random.Generator) -> Recordings:
         """A fresh draw of all series."""
         n, size = self.series, (self.series, self.window, self.channels)
-        shape = self.shapes()[rng.integers(self.prototypes, size=n)]
+        prototype = rng.integers(self.prototypes, size=n)
+        shape = self.shapes()[prototype]
         amplitude = rng.uniform(0.6, 1.4, size=(n, 1, 1))
         level = 0.3 * rng.standard_normal((n, 1, self.channels))
         x = amplitude * shape + level + 0.3 * rng.standard_normal(size)
-        return Recordings.simulated(x)
+        which = np.eye(self.prototypes)[prototype]
+        return Recordings.simulated(x, prototype=which, amplitude=amplitude[:, 0], level=level[:, 0])

@@ -44,4 +44,11 @@ class Sines(Dataset):
         for step in range(1, self.window):
             noise[:, step] += 0.5 * noise[:, step - 1]
         x = level + amplitude * np.sqrt(2) * np.sin(2 * np.pi * frequency * t / self.window + phase) + noise
-        return Recordings.simulated(x)
+        phase = phase[:, 0]
+        return Recordings.simulated(
+            x,
+            level=level[:, 0],
+            amplitude=amplitude[:, 0],
+            frequency=frequency[:, 0],
+            phase=np.hstack([np.sin(phase), np.cos(phase)]),
+        )

@@ -86,3 +86,45 @@ def test_dialled_latent_moves_information_at_fixed_marginals():
     assert explained[0] < explained[1] < explained[2]
     ar1 = draw("dialled_latent", series=8000, information=0.0)[1]
     np.testing.assert_allclose((ar1[:, 1:] * ar1[:, :-1]).mean(), 0.8, atol=0.01)
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_the_truth_stays_with_its_windows(shuffle):
+    options = (("information", 1.0), ("series", 60))  # no noise: the window is a function of what was drawn
+    splits = load_splits(DatasetSpec("dialled_latent", options, shuffle), 3)
+    directions = open_dataset(DatasetSpec("dialled_latent", options)).directions()
+    for windows, truth in ((splits.train, splits.train_truth), (splits.test, splits.test_truth)):
+        assert list(truth) == ["latent"]
+        told = np.einsum("tcd,nd->ntc", directions, truth["latent"])
+        told = (told - splits.mean) / splits.scale
+        if shuffle:  # time is permuted, the series' latent is not: the same values in another order
+            windows, told = np.sort(windows, axis=1), np.sort(told, axis=1)
+        np.testing.assert_allclose(windows, told, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "factors"),
+    [
+        ("regimes", {"prototype": 8, "amplitude": 1, "level": 6}),
+        ("sines", {"level": 6, "amplitude": 1, "frequency": 1, "phase": 12}),
+        ("linear_gaussian", {"latent": 4}),
+        ("dialled_latent", {"latent": 4}),
+        ("ar1", {}),
+    ],
+)
+def test_what_was_drawn_is_handed_over(name, factors):
+    splits = load_splits(DatasetSpec(name, (("series", 50),)), 0)
+    assert {factor: values.shape[1] for factor, values in splits.train_truth.items()} == factors
+    assert all(len(values) == len(splits.train) for values in splits.train_truth.values())
+    assert all(len(values) == len(splits.test) for values in splits.test_truth.values())
+
+
+def test_a_sine_is_made_of_its_truth():
+    splits = load_splits(DatasetSpec("sines", (("series", 60),)), 0)
+    truth, t = splits.test_truth, np.arange(1, 25)[None, :, None] / 24
+    sine, cosine = (part[:, None] for part in np.hsplit(truth["phase"], 2))
+    turn = 2 * np.pi * truth["frequency"][:, None] * t
+    wave = np.sin(turn) * cosine + np.cos(turn) * sine  # sin(turn + phase)
+    told = truth["level"][:, None] + truth["amplitude"][:, None] * np.sqrt(2) * wave
+    left = splits.test * splits.scale + splits.mean - told
+    np.testing.assert_allclose(left.std(), 0.3 / np.sqrt(0.75), rtol=0.1)

@@ -11,6 +11,7 @@ import pytest
 
 from bench.metrics.base import spread
 from bench.registry import METRICS
+from bench.scores import choose
 
 
 @pytest.mark.parametrize("name", METRICS)
@@ -33,10 +34,20 @@ def test_no_two_measures_write_the_same_number() -> None:
 
 def test_the_literatures_variants_are_named_after_their_source_and_never_fast() -> None:
     variants = [name for name in METRICS if "." in name]
-    assert set(variants) == {"discriminative.timegan", "predictive.timegan", "marginal.tsgbench"}
+    assert set(variants) == {
+        "discriminative.timegan",
+        "predictive.timegan",
+        "marginal.tsgbench",
+        "autocorrelation.tsgbench",
+        "correlational.diffusion_ts",
+    }
+    everything = {metric.name for metric in choose("all")}
     for name in variants:
         assert name.partition(".")[0] in METRICS
         assert not METRICS[name].fast
+        assert name not in everything
+        assert [metric.name for metric in choose([name])] == [name]
+    assert everything == set(METRICS) - set(variants)
 
 
 def test_spread_says_why_there_is_no_number() -> None:

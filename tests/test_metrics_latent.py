@@ -17,9 +17,9 @@ from torch import Tensor
 from bench.contracts import LatentEvaluation, Measurement, Posterior
 from bench.metrics.nll import shifted
 from bench.parts.likelihoods import Gaussian, gaussian_log_prob
-from bench.parts.posteriors import DeterministicPosterior, GaussianPosterior
+from bench.parts.posteriors import DeterministicPosterior, GaussianPosterior, pairwise_log_density
 from bench.randomness import Randomness
-from bench.registry import METRICS
+from bench.registry import DATASETS, METRICS
 
 N, T, C = 300, 4, 2
 SIGMA = 0.5
@@ -202,6 +202,20 @@ def test_mutual_information_of_nothing_of_everything_and_of_a_point() -> None:
     assert measure("mutual_information", evaluation(level))["mutual_information"].status == "undefined"
 
 
+@pytest.mark.parametrize("log_sigma", [0.0, -7.0])
+def test_pairs_of_a_stack_are_those_of_its_runs_and_do_not_cancel_where_q_is_sharp(log_sigma: float) -> None:
+    mean = torch.from_numpy(np.random.default_rng(0).standard_normal((2, 70, 3))).float()
+    q = GaussianPosterior(mean, torch.full_like(mean, log_sigma))
+    z = q.rsample(Randomness([("test", 0), ("test", 1)]).draws("z"))
+    pairs = pairwise_log_density(q, z)
+    sigma = math.exp(log_sigma)
+    for run in range(2):
+        centre, draw = mean[run].double().numpy(), z[run].double().numpy()
+        truth = norm.logpdf(draw[:, None], centre[None], sigma).sum(axis=-1)
+        np.testing.assert_allclose(np.diag(pairs[run].numpy()), np.diag(truth), atol=2e-3)
+        np.testing.assert_allclose(pairs[run].numpy(), truth, rtol=1e-3, atol=2e-3)
+
+
 @dataclass(frozen=True)
 class TwoHumps:
     """A posterior that is no Gaussian: z = mean +- 1 with equal chances, each hump of deviation 1, (R, B, D)."""
@@ -260,6 +274,44 @@ def test_probe_reads_what_the_latent_holds() -> None:
     row = measure("probe", evaluation(first_only))["probe_level"]
     assert row.value == pytest.approx(0.5, abs=0.05)
     assert row.sd == pytest.approx(math.sqrt(0.5), abs=0.05)
+
+
+def linear_gaussian(answer: Callable[[Tensor], Posterior], n: int = 1500) -> tuple[LatentEvaluation, np.ndarray]:
+    """Half of a draw of x = W s + noise for testing, half for fitting; and Var(s_k | x), exact, (4,)."""
+    dataset = DATASETS["linear_gaussian"](series=2 * n, window=6, channels=2)
+    recordings = dataset.load(None, np.random.default_rng(0))
+    x = torch.from_numpy(np.stack(recordings.series)).float()
+    s = recordings.truth["latent"]
+    weights, steps = dataset.loadings()[0].reshape(-1, 4), np.arange(6)
+    noise = np.kron(0.5 ** np.abs(steps[:, None] - steps) * 0.3**2 / 0.75, np.eye(2))
+    left = np.diag(np.linalg.inv(np.eye(4) + weights.T @ np.linalg.inv(noise) @ weights))
+    draws = Randomness([("test", 0)]).draws
+    at = LatentEvaluation(
+        LevelModel(), Answer(answer), x[:n], draws, train=x[n:], truth={"latent": s[:n]}, train_truth={"latent": s[n:]}
+    )
+    return at, left
+
+
+def test_the_truth_is_read_as_far_as_theory_allows() -> None:
+    """E[s | x] is linear in x here, so a code that keeps x is read with R^2 = 1 - Var(s | x) / Var(s)."""
+    at, left = linear_gaussian(lambda x: DeterministicPosterior(x.flatten(2)))
+    rows = measure("probe_truth", at)
+    assert rows["probe_truth"].value == pytest.approx(1 - left.mean(), abs=0.02)
+    assert rows["probe_truth_series"].value == pytest.approx(rows["probe_truth"].value, abs=1e-9)
+    assert rows["probe_truth"].n == 1500
+    found = METRICS["probe_truth"]().measure(at)
+    by_factor = {(row.coordinate, row.index): row.value for row in found if row.name == "probe_truth_by_factor"}
+    assert list(by_factor) == [("latent", k) for k in (1, 2, 3, 4)]
+    assert list(by_factor.values()) == pytest.approx(list(1 - left), abs=0.05)
+
+
+def test_a_latent_that_says_nothing_tells_no_truth_and_real_data_have_none() -> None:
+    rows = measure("probe_truth", linear_gaussian(prior)[0])
+    assert rows["probe_truth"].value == pytest.approx(0, abs=0.02)
+    assert rows["probe_truth_series"].value > 0.5
+    none = measure("probe_truth", evaluation(level))["probe_truth"]
+    assert (none.status, math.isnan(none.value)) == ("undefined", True)
+    assert "no simulator" in none.reason
 
 
 def test_information_falls_from_all_to_nothing_along_the_diffusion() -> None:

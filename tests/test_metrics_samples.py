@@ -347,11 +347,38 @@ def test_tsgbench_marginal_is_numpys_density_histogram() -> None:
     low, high = x.min(axis=(0, 1)), x.max(axis=(0, 1))
     u, v = (x - low) / (high - low), (y - low) / (high - low)
     gaps = []
-    for t in range(3):
+    for t in (1, 2):  # its code leaves the first step out
         for c in range(2):
             edges = np.linspace(u[:, t, c].min(), u[:, t, c].max(), 51)
             masses = [np.histogram(w[:, t, c], edges)[0] / 90 for w in (u, v)]
             gaps.append(np.abs(masses[0] - masses[1]) / (edges[1] - edges[0]))
-    assert measure("marginal.tsgbench", x, y)["marginal.tsgbench"].value == pytest.approx(np.mean(gaps), rel=0.02)
+    value = measure("marginal.tsgbench", x, y)["marginal.tsgbench"].value
+    assert value == pytest.approx(np.mean(gaps), rel=0.02)
+    changed = y.copy()
+    changed[:, 0] = 7
+    assert measure("marginal.tsgbench", x, changed)["marginal.tsgbench"].value == value
     far, farther = (measure("marginal.tsgbench", x, y + k)["marginal.tsgbench"].value for k in (50, 5000))
-    assert far == farther  # the flaw that `marginal` does not have
+    assert far == farther  # the flaws that `marginal` does not have
+    zeros = np.float32(np.maximum(x, 0))
+    assert measure("marginal.tsgbench", zeros, zeros)["marginal.tsgbench"].value > 0.1
+    assert measure("marginal", zeros, zeros)["marginal"].value == 0
+
+
+def test_tsgbench_autocorrelation_is_the_root_of_a_sum_over_lags() -> None:
+    x, y = np.float64(np.float32(gaussian(0, 40, 6, 2).cumsum(axis=1))), np.float64(np.float32(gaussian(1, 40, 6, 2)))
+
+    def correlation(w: np.ndarray, lag: int) -> np.ndarray:
+        w = w - w.mean(axis=(0, 1))
+        return (w[:, : 6 - lag] * w[:, lag:]).mean(axis=(0, 1)) / w.var(axis=(0, 1))
+
+    squares = sum((correlation(x, lag) - correlation(y, lag)) ** 2 for lag in range(6))
+    found = measure("autocorrelation.tsgbench", x, y)["autocorrelation.tsgbench"].value
+    assert found == pytest.approx(np.sqrt(squares).mean(), rel=1e-6)
+
+
+def test_diffusion_ts_correlational_is_a_tenth_of_the_sum_over_pairs() -> None:
+    x, y = gaussian(0, 50, 6, 4), gaussian(1, 50, 6, 4).cumsum(axis=2)
+    ours = measure("correlational", x, y)["correlational"].value
+    assert measure("correlational.diffusion_ts", x, y)["correlational.diffusion_ts"].value == pytest.approx(ours * 0.6)
+    one = measure("correlational.diffusion_ts", x[:, :, :1], y[:, :, :1])["correlational.diffusion_ts"]
+    assert one.status == "undefined"

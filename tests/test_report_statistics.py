@@ -133,3 +133,34 @@ def test_rank_test_is_friedmans_and_needs_three_of_each():
     assert found.critical_difference == pytest.approx(2.343 * math.sqrt(3 * 4 / (6 * 4)), rel=1e-3)
     assert rank_test({"d": {"a": 1.0, "b": 2.0, "c": 3.0}}) is None
     assert rank_test({f"d{i}": {"a": 1.0, "b": 2.0} for i in range(9)}) is None
+
+
+def test_pairs_agree_with_scipy_and_with_the_critical_difference():
+    rng = np.random.default_rng(1)
+    names = ["a", "b", "c", "d"]
+    table = rng.normal(size=(9, 4)) + np.array([3.0, 0.0, 1.0, 0.2])
+    found = rank_test({f"d{i}": dict(zip(names, row.tolist(), strict=True)) for i, row in enumerate(table)})
+    assert found is not None
+    assert len(found.nemenyi) == len(found.wilcoxon_holm) == 6
+    ranks, raw = found.mean_ranks, []
+    for (better, worse), p in found.nemenyi.items():
+        difference = ranks[worse] - ranks[better]
+        assert difference >= 0
+        assert (p < 0.05) == (difference > found.critical_difference)
+        q = difference / math.sqrt(4 * 5 / (6 * 9)) * math.sqrt(2)
+        assert p == pytest.approx(stats.studentized_range.sf(q, 4, np.inf))
+        x, y = table[:, names.index(better)], table[:, names.index(worse)]
+        raw.append(((better, worse), stats.wilcoxon(x, y, zero_method="zsplit").pvalue))
+    raw.sort(key=lambda pair: pair[1])
+    holm = np.maximum.accumulate([min(1.0, (6 - k) * p) for k, (_, p) in enumerate(raw)])
+    assert [found.wilcoxon_holm[pair] for pair, _ in raw] == pytest.approx(holm.tolist())
+    assert found.apart(found.wilcoxon_holm)
+    assert {worse for _, worse in found.apart(found.nemenyi)} == {"a"}
+
+
+def test_equal_methods_are_not_told_apart():
+    alike = {f"d{i}": {"a": 1.0 * i, "b": 1.0 * i, "c": 1.0 * i} for i in range(7)}
+    found = rank_test(alike)
+    assert found is not None
+    assert set(found.wilcoxon_holm.values()) == {1.0}
+    assert found.apart({("a", "b"): 0.001}) == []  # Friedman's test comes first

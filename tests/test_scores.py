@@ -21,6 +21,7 @@ from bench.kept import load_samples
 from bench.metrics.base import SampleMetric
 from bench.references import REFERENCES
 from bench.registry import METRICS
+from bench.report.tables import cells_of, load
 from bench.scores import Scope, choose, score_reference, score_samples
 from bench.stacks import make_stacks
 from bench.store import load_curves, load_results
@@ -94,6 +95,31 @@ def test_metrics_are_added_to_kept_runs_once_and_agree(results, capsys):
     known = ended[ended.metric.isin(list(again))].set_index("metric").value
     for name, value in again.items():
         assert value == pytest.approx(known[name], rel=1e-6)
+
+
+def test_latent_measures_have_a_noise_of_their_own(results, capsys):
+    """The same run measured again: other draws of z, another permutation, other test windows where there are more."""
+    words = ["--results", str(results), "--metrics", "nll", "mmd2", "--metric-seeds", "3"]
+    before = load_results(results)[1].query("metric == 'nll_own' and train_step == -1").set_index("run_id").value
+    assert evaluate.main(words) == 0
+    assert "7 runs got new metrics" in capsys.readouterr().out
+    after = load_results(results)[1].query("train_step == -1")
+    for run_id, rows in after[after.metric == "nll_permuted"].groupby("run_id"):
+        assert sorted(rows.metric_seed) == [0, 1, 2]
+        assert rows.value.nunique() == 3
+        own = after[(after.metric == "nll_own") & (after.run_id == run_id) & (after.metric_seed == 0)]
+        assert own.value.iloc[0] == pytest.approx(before[run_id], rel=1e-6)  # the first seed is what it was
+    assert set(after[after.metric == "mmd2"].groupby("run_id").size()) == {3}
+    selection = load(results)
+    cells = [cell for cell in cells_of(selection) if cell.kind == "method"]
+    assert cells
+    for cell in cells:
+        assert cell.noise["nll_gap"] > 0
+        assert "kl" not in cell.noise  # measured once only
+    evaluate.main(words)
+    assert "0 runs got new metrics" in capsys.readouterr().out
+    with pytest.raises(InputError, match="--metric-seeds 0: expected a whole number >= 1"):
+        evaluate.main(["--results", str(results), "--metric-seeds", "0"])
 
 
 @pytest.mark.parametrize("name", list(REFERENCES))

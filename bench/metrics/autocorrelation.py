@@ -12,6 +12,8 @@ from bench.metrics.base import SampleMetric, spread
 from bench.metrics.correlational import lagged_correlations
 from bench.registry import register_metric
 
+TSGBENCH_LAGS = 64
+
 
 @register_metric("autocorrelation")
 @dataclass(frozen=True)
@@ -43,3 +45,34 @@ class Autocorrelation(SampleMetric):
             real, generated = (np.diag(lagged_correlations(w, lag)) for w in (evaluation.reference, evaluation.samples))
             rows.append(spread("autocorrelation_by_lag", np.abs(real - generated), n, "lag", lag))
         return [spread("autocorrelation", np.array([row.value for row in rows]), n), *rows]
+
+
+@register_metric("autocorrelation.tsgbench")
+@dataclass(frozen=True)
+class TSGBenchAutocorrelation(SampleMetric):
+    """The autocorrelation difference as TSGBench's published code computes it, to compare with its tables.
+
+        mean over c of sqrt( sum over lag = 0 .. min(64, T) - 1 of ( corr_lag(x_c) - corr_lag(y_c) )^2 )
+
+    Moments are pooled over windows and t, as in ours; a sum over lags in place of a mean makes it grow with T.
+    sd is over channels.
+    Shapes: windows (n, T, C). Unit: correlation, summed in squares over lags.
+    Source: Ang et al. 2023, arXiv:2309.03755, published code, `stationary=True`. An older script beside it
+    (`eval/feature_distance_eval.py`) correlates every pair of steps instead: its numbers do not compare.
+    """
+
+    version = 1
+    outputs = ("autocorrelation.tsgbench",)
+    unit = "correlation"
+    direction = "lower"
+    source = "Ang et al. 2023, arXiv:2309.03755, published code (feature_based_measures.py)"
+    fast = False
+
+    def compare(self, evaluation: SampleEvaluation) -> list[Measurement]:
+        """One value at n."""
+        n, steps, _ = evaluation.reference.shape
+        real, generated = (
+            np.stack([np.diag(lagged_correlations(w, lag)) for lag in range(min(TSGBENCH_LAGS, steps))])
+            for w in (evaluation.reference, evaluation.samples)
+        )
+        return [spread("autocorrelation.tsgbench", np.sqrt(((real - generated) ** 2).sum(axis=0)), n)]

@@ -94,8 +94,11 @@ def own_latents(evaluation: LatentEvaluation, series: Tensor | None = None) -> T
     return torch.cat([q.rsample(draws) for _, q in posteriors(evaluation, series)], dim=1)
 
 
+def thinned(rows: Tensor) -> Tensor:
+    """At most 2,048 rows, evenly spaced because they may be in time's order."""
+    return rows[:: -(-len(rows) // MAX_TRAIN)]
+
+
 def training_series(evaluation: LatentEvaluation) -> Tensor | None:
-    """At most 2,048 training series, evenly spaced because they may be in time's order; None where none are known."""
-    if evaluation.train is None:
-        return None
-    return evaluation.train[:: -(-len(evaluation.train) // MAX_TRAIN)]
+    """The training series that a measure looks at, thinned; None where none are known."""
+    return None if evaluation.train is None else thinned(evaluation.train)

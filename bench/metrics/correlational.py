@@ -58,3 +58,32 @@ class Correlational(SampleMetric):
                 spread("correlational_lagged", gaps, n, "lag", lag) if lag else spread("correlational", gaps, n)
             )
         return rows
+
+
+@register_metric("correlational.diffusion_ts")
+@dataclass(frozen=True)
+class DiffusionTSCorrelational(SampleMetric):
+    """The correlational score as Diffusion-TS's published code computes it, to compare with its tables.
+
+        1/10 sum over pairs a < b of | corr(x_{t,a}, x_{t,b}) - corr(y_{t,a}, y_{t,b}) |
+
+    A sum over pairs divided by a constant, so it grows with the square of the number of channels.
+    Shapes: windows (n, T, C). Unit: correlation, summed over pairs, a tenth. Errors: undefined for one channel.
+    Source: Yuan and Qiao 2024, ICLR (arXiv:2403.01742), published code (after Liao et al. 2020).
+    """
+
+    version = 1
+    outputs = ("correlational.diffusion_ts",)
+    unit = "correlation"
+    direction = "lower"
+    source = "Yuan and Qiao 2024, arXiv:2403.01742, published code (Utils/cross_correlation.py)"
+    fast = False
+
+    def compare(self, evaluation: SampleEvaluation) -> list[Measurement]:
+        """One value at n."""
+        n, _, channels = evaluation.reference.shape
+        if channels < 2:
+            return undefined(self.outputs, "one channel has no pairs", n)
+        real, generated = (lagged_correlations(w, 0) for w in (evaluation.reference, evaluation.samples))
+        total = np.abs(real - generated)[np.triu_indices(channels, 1)].sum()
+        return [Measurement("correlational.diffusion_ts", float(total / 10), n=n)]

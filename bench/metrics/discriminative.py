@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from bench.contracts import Measurement, SampleEvaluation
 from bench.metrics.base import SampleMetric, spread, undefined
-from bench.metrics.networks import Recurrent, train, unit_scaled
+from bench.metrics.networks import Recurrent, trained_judges, unit_scaled
 from bench.registry import register_metric
 
 REPEATS, BATCH = 5, 128
@@ -31,20 +31,18 @@ def held_out_accuracy(
     """Accuracy of K GRUs' last states on the windows where `learns` (K, n) is false, trained where it is true, (K,)."""
     windows = torch.tensor(np.concatenate([real, generated]), dtype=torch.float32)
     n, k = len(real), len(learns)
-    network = Recurrent(rng, k, real.shape[2], hidden, 1)
     pools = [np.flatnonzero(row) for row in learns]
     size = min(BATCH, min(len(pool) for pool in pools))
     labels = torch.arange(2).repeat_interleave(size).expand(k, -1).float()
 
-    def loss() -> Tensor:
+    def loss(network: Recurrent) -> Tensor:
         rows = [np.concatenate([rng.choice(pool, size), n + rng.choice(pool, size)]) for pool in pools]
         logits = network(windows[torch.from_numpy(np.stack(rows))])[:, :, -1, 0]
         # a mean within each network and a sum over networks: their gradients stay their own
         return functional.binary_cross_entropy_with_logits(logits, labels, reduction="none").mean(dim=1).sum()
 
-    train(network, loss, steps, learning_rate)
-    with torch.no_grad():
-        found = network(windows.expand(k, -1, -1, -1))[:, :, -1, 0] > 0
+    judge = trained_judges(rng, k, (real.shape[2], hidden, 1), loss, steps, learning_rate)
+    found = judge(windows)[:, :, -1, 0] > 0
     right = found.numpy() == (np.arange(2 * n) >= n)
     return np.array([right[row][np.tile(~learns[row], 2)].mean() for row in range(k)])
 

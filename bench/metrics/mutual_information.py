@@ -6,25 +6,11 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
-from bench.contracts import LatentEvaluation, Measurement, Posterior
+from bench.contracts import LatentEvaluation, Measurement
 from bench.metrics.base import LatentMetric, posteriors, spread, training_series, undefined
-from bench.parts.posteriors import Density, concatenate
+from bench.parts.posteriors import Density, concatenate, pairwise_log_density
 from bench.registry import register_metric
-
-TOGETHER = 64  # latents at once, against all M posteriors
-
-
-def pairwise_log_density(q: Posterior, z: Tensor) -> Tensor:
-    """ln q(z_a | x_b) in nats for every pair, (M, M), float64; q (with a density) and z of R = 1 and M series."""
-    m = z.shape[1]
-    every, rows = torch.arange(m, device=z.device), []
-    for some in z.split(TOGETHER, dim=1):
-        against = q.rows(every.repeat(some.shape[1])[None])
-        assert isinstance(against, Density)
-        rows.append(against.log_prob(some.repeat_interleave(m, dim=1)).view(-1, m))
-    return torch.cat(rows).double()
 
 
 @register_metric("mutual_information")
@@ -58,7 +44,7 @@ class MutualInformation(LatentMetric):
         q = concatenate([part for _, part in posteriors(evaluation, series)])
         if not isinstance(q, Density):
             return undefined(self.outputs, "the posterior is no density", len(series))
-        pairs = pairwise_log_density(q, q.rsample(evaluation.draws("mutual information")))
+        pairs = pairwise_log_density(q, q.rsample(evaluation.draws("mutual information")))[0].double()
         bound = math.log(len(series))
         gained = pairs.diagonal() - (pairs.logsumexp(dim=-1) - bound)
         return [

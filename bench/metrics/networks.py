@@ -65,6 +65,28 @@ def train(network: nn.Module, loss: Callable[[], Tensor], steps: int, learning_r
         optimiser.step()
 
 
+def trained_judges(
+    rng: np.random.Generator,
+    k: int,
+    sizes: tuple[int, int, int],
+    loss: Callable[[Recurrent], Tensor],
+    steps: int,
+    learning_rate: float,
+) -> Callable[[Tensor], Tensor]:
+    """K fresh GRUs of sizes (inputs, hidden, outputs) once trained: (B, T, inputs) -> (K, B, T, outputs), no gradient.
+
+    loss: of all K on a batch that it draws itself; a sum over the K, so that their gradients stay their own.
+    """
+    network = Recurrent(rng, k, *sizes)
+    train(network, lambda: loss(network), steps, learning_rate)
+
+    @torch.no_grad()
+    def judge(x: Tensor) -> Tensor:
+        return network(x.expand(k, -1, -1, -1))
+
+    return judge
+
+
 def unit_scaled(train_windows: np.ndarray, *others: np.ndarray) -> list[np.ndarray]:
     """Windows with the range of the training windows, per channel, mapped to [0, 1]: the scale of TimeGAN's scores."""
     low, high = train_windows.min(axis=(0, 1)), train_windows.max(axis=(0, 1))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bench.contracts import Measurement, SampleEvaluation
 from bench.metrics.base import SampleMetric, spread, undefined
-from bench.metrics.networks import Recurrent, train, unit_scaled
+from bench.metrics.networks import Recurrent, trained_judges, unit_scaled
 from bench.registry import register_metric
 
 REPEATS, BATCH = 5, 128
@@ -32,21 +32,18 @@ def forecast_errors(
     squash: a sigmoid on the output, for targets in [0, 1].
     """
     inputs, targets = (torch.tensor(part, dtype=torch.float32) for part in windows)
-    network = Recurrent(rng, REPEATS, inputs.shape[2], hidden, targets.shape[2])
     size = min(BATCH, len(inputs))
 
-    def errors(x: Tensor, y: Tensor) -> Tensor:
-        found = network(x)
+    def errors(found: Tensor, y: Tensor) -> Tensor:
         return ((found.sigmoid() if squash else found) - y).abs().mean(dim=(1, 2, 3))
 
-    def loss() -> Tensor:
+    def loss(network: Recurrent) -> Tensor:
         rows = torch.from_numpy(rng.integers(len(inputs), size=(REPEATS, size)))
-        return errors(inputs[rows], targets[rows]).sum()
+        return errors(network(inputs[rows]), targets[rows]).sum()
 
-    train(network, loss, steps, learning_rate)
-    with torch.no_grad():
-        inputs, targets = (torch.tensor(part, dtype=torch.float32) for part in real)
-        return errors(inputs.expand(REPEATS, -1, -1, -1), targets).numpy()
+    judge = trained_judges(rng, REPEATS, (inputs.shape[2], hidden, targets.shape[2]), loss, steps, learning_rate)
+    seen, wanted = (torch.tensor(part, dtype=torch.float32) for part in real)
+    return errors(judge(seen), wanted).numpy()
 
 
 def next_values(windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

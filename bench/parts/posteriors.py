@@ -16,6 +16,7 @@ from bench.contracts import Draws, Posterior
 from bench.parts.likelihoods import LOG_TWO_PI
 
 P = TypeVar("P", bound=Posterior)
+TOGETHER = 64  # latents at once, against the posteriors of all series
 
 
 @runtime_checkable
@@ -99,11 +100,18 @@ class DeterministicPosterior:
         return DeterministicPosterior(take_rows(self.mean, index))
 
 
-def pairwise_log_density(q: GaussianPosterior, z: Tensor) -> Tensor:
-    """ln q(z_a | x_b) for every pair of a batch, in nats: z (R, B, D) -> (R, B, B)."""
-    precision = (-2 * q.log_sigma).exp()
-    constant = (precision * q.mean.square() + 2 * q.log_sigma + LOG_TWO_PI).sum(dim=-1)
-    return -0.5 * (z.square() @ precision.mT - 2 * z @ (precision * q.mean).mT + constant.unsqueeze(-2))
+def pairwise_log_density(q: Posterior, z: Tensor) -> Tensor:
+    """ln q(z_a | x_b) for every pair of a batch, in nats: q (with a density) of B series, z (R, B, D) -> (R, B, B).
+
+    Pair by pair, because (z - mean)^2 written out as a product of matrices cancels where the posterior is sharp.
+    """
+    runs, b = z.shape[:2]
+    every, rows = torch.arange(b, device=z.device), []
+    for some in z.split(TOGETHER, dim=1):
+        against = q.rows(every.repeat(some.shape[1]).expand(runs, -1))
+        assert isinstance(against, Density)
+        rows.append(against.log_prob(some.repeat_interleave(b, dim=1)).unflatten(1, (-1, b)))
+    return torch.cat(rows, dim=1)
 
 
 def mutual_information(q: GaussianPosterior, draws: Draws) -> Tensor:

@@ -181,16 +181,19 @@ def _missing(value: Any) -> bool:
 
 def per_run(selection: Selection) -> pd.DataFrame:
     """Scalars by run (rows run_id, columns metric), with the derived ones; repeats of a metric are averaged."""
-    metrics = selection.metrics
+    return _scalars(selection.metrics, ["run_id"]).reindex(selection.runs["run_id"].tolist())
+
+
+def _scalars(metrics: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """Means of the scalars (columns metric), with the derived ones, in rows that `by` names."""
     scalars = metrics[(metrics["coordinate"] == "") & metrics["value"].notna()]
-    table = scalars.pivot_table(index="run_id", columns="metric", values="value", aggfunc="mean")
-    table = table.reindex(selection.runs["run_id"].tolist())
+    table = scalars.pivot_table(index=by, columns="metric", values="value", aggfunc="mean")
     if {"nll_own", "nll_permuted"} <= set(table.columns):
         table["nll_gap"] = table["nll_permuted"] - table["nll_own"]
     curve = metrics[(metrics["metric"] == "dependency_global") & (metrics["coordinate"] == "t")]
     if len(curve):
         last = curve["index"] == curve.groupby("run_id")["index"].transform("max")
-        table["dependency_end"] = curve[last].groupby("run_id")["value"].mean()
+        table["dependency_end"] = curve[last].groupby(by)["value"].mean()
     return table
 
 
@@ -199,12 +202,11 @@ def _metric_noise(selection: Selection) -> dict[str, dict[str, float]]:
     metrics = selection.metrics
     if not len(metrics) or metrics["metric_seed"].max() < 1:
         return {}
-    again = metrics[(metrics["coordinate"] == "") & metrics["value"].notna()]
-    variance = again.groupby(["run_id", "metric"])["value"].var().dropna().reset_index()
-    found: dict[str, dict[str, float]] = {}
-    for run, metric, value in variance.itertuples(index=False):
-        found.setdefault(str(run), {})[str(metric)] = float(value)
-    return found
+    variance = _scalars(metrics, ["run_id", "metric_seed"]).groupby(level="run_id").var()
+    return {
+        str(run): {str(metric): float(value) for metric, value in row.dropna().items()}
+        for run, row in variance.iterrows()
+    }
 
 
 def _illusions(selection: Selection, numbers: Mapping[str, Mapping[str, float]]) -> dict[str, str]:
