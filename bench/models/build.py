@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.contracts import Decoder, DiffusionConfig, ModelConfig, Sizes
+from bench.contracts import Decoder, DiffusionConfig, ModelConfig, Sizes, Unavailable
 from bench.method import Method
 from bench.models.denoiser import Denoiser
 from bench.models.lstm import LSTMDecoder, LSTMEncoder
@@ -30,6 +30,7 @@ class StackedModel(nn.Module):
     Parameters are zero until `bench.models.stacked.initialise`.
     The marginal F of the training windows, of the decoder's family, is saved with the weights: a buffer
     `marginal_NAME` (R, ...) for every field of that family (see `bench.parts.likelihoods`).
+    Raises Unavailable for a backbone that the method does not serve.
     """
 
     encoder: nn.Module
@@ -46,6 +47,8 @@ class StackedModel(nn.Module):
         diffusion: DiffusionConfig,
     ) -> None:
         super().__init__()
+        if method.backbones and backbone not in method.backbones:
+            raise Unavailable(f"{method.name} serves the backbones {', '.join(method.backbones)}, not {backbone}")
         window, channels = shape
         make_encoder, make_decoder = BACKBONES[backbone]
         sizes = {"runs": runs, "channels": channels, "hidden": config.hidden, "layers": config.layers}
