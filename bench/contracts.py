@@ -160,8 +160,9 @@ class ModelConfig:
     hidden: int = option(64, at_least=1)
     latent: int = option(16, at_least=1)
     layers: int = option(1, at_least=1)
-    likelihood: Literal["gaussian", "mse"] = "gaussian"
+    likelihood: Literal["gaussian", "mse", "heteroscedastic", "correlated", "mixture"] = "gaussian"
     sigma_min: float = option(0.05, above=0)  # lower bound of a learned standard deviation, in train-scaled units
+    components: int = option(5, at_least=2, later=True)  # of the likelihood `mixture`
 
 
 @dataclass(frozen=True)
@@ -418,7 +419,7 @@ class Model(Protocol):
         ...
 
     def marginal_log_prob(self, x: Tensor) -> Tensor:
-        """F(x): ln of the per-time, per-channel Gaussian marginal of the training windows, nats per series, (R, B)."""
+        """F(x): ln of the training windows' marginal per time, of the decoder's family, in nats per series, (R, B)."""
         ...
 
 

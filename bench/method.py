@@ -56,6 +56,7 @@ class Method(ABC):
     masking_rate: PerRun = option(0.0, at_least=0, at_most=1)  # share of past steps hidden from the decoder in training
 
     name: ClassVar[str]
+    backbones: ClassVar[tuple[str, ...]] = ()  # that it serves; () is every one
     version: ClassVar[int] = 1  # raised when the same options give other numbers
     denoises_jointly: ClassVar[bool] = False  # the objective itself trains the denoiser
     encoder_updates: ClassVar[int] = 0  # at most, of the encoder alone before an update; see `bench.train.Lagging`

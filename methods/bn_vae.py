@@ -23,8 +23,8 @@ class BNVAE(Method):
         E_x KL >= sum_j (gamma^2 + b_j^2) / 2 >= D gamma^2 / 2
 
     Shapes: x (R, B, T, C), m the encoder's output (R, B, D); terms (R).
-    Source: Zhu et al. 2020, arXiv:2004.12585, sec. 3; gamma .5 is a value of theirs.
-    Ours: running statistics (a tenth of every batch) outside training.
+    Source: Zhu et al. 2020, arXiv:2004.12585, sec. 3: gamma is fixed, the shift b learned.
+    Ours: gamma .5; running statistics (a tenth of every batch) outside training.
     """
 
     gamma: PerRun = option(0.5, above=0)

@@ -28,8 +28,10 @@ class DeltaVAE(Method):
     in sigma on (0, 1), so it is at least its value at s: the sum over D dimensions is at least `rate`.
     Shapes: x (R, B, T, C); terms (R).
     Source: Razavi et al. 2019, arXiv:1901.03416, sec. 2 (a family with min KL >= delta).
-    Ours: published for a sequence of latents under an autoregressive prior; for one z under N(0, I) the bound is put on
-    sigma, ln sigma = ln s - softplus(output). 2 nats are as much as `bn_vae` commits at gamma .5 and D = 16.
+    Ours: published for a sequence of latents under an autoregressive prior, and for independent ones with a bound on
+    mu that depends on sigma, mu^2 >= 2 delta + 1 + ln sigma^2 - sigma^2 per dimension, which keeps mu away from 0. Here
+    one z under N(0, I) has the bound on sigma alone, ln sigma = ln s - softplus(output), and mu is free. 2 nats are as
+    much as `bn_vae` commits at gamma .5 and D = 16.
     """
 
     rate: PerRun = option(2.0, above=0)  # nats per series that the posterior always spends

@@ -21,7 +21,7 @@ class KLAnnealing(Method):
         L = E_q(z|x)[-ln p(x|z)] + w(step) KL(q(z|x) || N(0, I))
 
     Shapes: x (R, B, T, C); terms (R).
-    Source: Bowman et al. 2016, arXiv:1511.06349, sec. 3 (one rise); Fu et al. 2019, arXiv:1903.10145,
+    Source: Bowman et al. 2016, arXiv:1511.06349, sec. 3.1 (one rise); Fu et al. 2019, arXiv:1903.10145,
     eq. 6 and 7 (`cyclical`, 4 cycles, ratio .5).
     Ours: the single rise is linear over the first half of training.
     """

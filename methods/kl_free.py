@@ -8,7 +8,7 @@ from typing import Literal
 from torch import Tensor
 
 from bench.contracts import Draws, Model, PerRun, Step, option
-from bench.parts.early_diffusion import EarlyDiffusion
+from bench.early_diffusion import EarlyDiffusion
 from bench.registry import register_method
 
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from bench.contracts import DiffusionConfig, Draws, InputError, Model, ModelConfig, PerRun, Posterior, Step, option
+from bench.early_diffusion import AUTO_M, EarlyDiffusion, auto_step, check_step, step_of, steps_of
 from bench.parts.diffusion import denoising_loss, diffuse
-from bench.parts.early_diffusion import AUTO_M, EarlyDiffusion, auto_step, check_step, step_of, steps_of
 from bench.parts.objectives import beside, kl_to_prior
 from bench.parts.posteriors import GaussianPosterior
 from bench.registry import register_method

@@ -14,6 +14,7 @@ from test_contract_methods import DIFFUSION, KEYS, MODEL, B, C, D, L, R, T, buil
 from torch.nn import functional
 
 from bench.contracts import DiffusionConfig, EvaluateConfig, InputError, ModelConfig, Step, TrainConfig
+from bench.early_diffusion import AUTO_M, AUTO_N
 from bench.method import stacked
 from bench.metrics.dependency import dependency_measures
 from bench.models.brenier import BrenierMap
@@ -21,7 +22,6 @@ from bench.models.build import BACKBONES, StackedModel
 from bench.models.denoiser import SeriesDenoiser
 from bench.models.stacked import Flat, initialise
 from bench.parts.diffusion import diffuse, linear_schedule
-from bench.parts.early_diffusion import AUTO_M, AUTO_N
 from bench.parts.objectives import free_bits, info_nce, likelihood_contrast, other_series
 from bench.parts.posteriors import DeterministicPosterior, GaussianPosterior, mutual_information
 from bench.randomness import Randomness

@@ -20,7 +20,7 @@ from bench.job import JobSettings, run_stack
 from bench.kept import load_samples
 from bench.metrics.base import SampleMetric
 from bench.references import REFERENCES
-from bench.registry import METRICS
+from bench.registry import METHODS, METRICS
 from bench.report.tables import cells_of, load
 from bench.scores import Scope, choose, score_reference, score_samples
 from bench.stacks import make_stacks
@@ -48,6 +48,19 @@ def results(tmp_path_factory) -> Path:
     for stack in make_stacks(read_sweep(path).runs, 2):
         assert {status for _, status, _ in run_stack(stack, JobSettings(folder, None))} == {"ok"}
     return folder
+
+
+def test_a_backbone_that_a_method_does_not_serve_is_a_skipped_row(tmp_path, monkeypatch):
+    path = tmp_path / "tiny.yaml"
+    path.write_text(SWEEP + "backbones: [lstm, transformer]\n")
+    monkeypatch.setattr(METHODS["latent_diffusion"], "backbones", ("lstm",))
+    wanted = [run for run in read_sweep(path).runs if run.method == "latent_diffusion"]
+    for stack in make_stacks(wanted, 1):
+        run_stack(stack, JobSettings(tmp_path / "results", None))
+    runs, _ = load_results(tmp_path / "results")
+    found = {row.backbone: (row.status, row.reason) for row in runs.itertuples()}
+    assert found["lstm"] == ("ok", "")
+    assert found["transformer"] == ("skipped", "latent_diffusion serves the backbones lstm, not transformer")
 
 
 def test_a_job_writes_rows_curves_and_kept_files(results):

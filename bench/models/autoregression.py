@@ -64,7 +64,7 @@ class AutoregressiveDecoder(nn.Module, ABC):
     @torch.no_grad()
     def generate(self, z: Tensor, draws: Draws) -> Tensor:
         """Draw x_1, then each x_t from its own past: z (R, B, D) -> (R, B, T, C)."""
-        x = z.new_zeros(*z.shape[:2], self.head.mean.bias.shape[-1])
+        x = z.new_zeros(*z.shape[:2], self.head.channels)
         nothing = torch.zeros_like(z)
         step = self.network.stepper(z.shape[1], self.window)
         series = []

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from bench.contracts import Decoder, DiffusionConfig, ModelConfig, Sizes
+from bench.contracts import Decoder, DiffusionConfig, ModelConfig, Sizes, Unavailable
 from bench.method import Method
 from bench.models.denoiser import Denoiser
 from bench.models.lstm import LSTMDecoder, LSTMEncoder
 from bench.models.transformer import TransformerDecoder, TransformerEncoder
 from bench.models.wrapped import BlindDecoder
 from bench.parts.diffusion import linear_schedule
-from bench.parts.likelihoods import gaussian_log_prob
+from bench.parts.likelihoods import Marginal, tensors_of
 
 BACKBONES: Mapping[str, tuple[Callable[..., nn.Module], Callable[..., nn.Module]]] = {
     "lstm": (LSTMEncoder, LSTMDecoder),
@@ -27,8 +28,9 @@ class StackedModel(nn.Module):
     """See `bench.contracts.Model`. The method has the last word on which networks it holds.
 
     Parameters are zero until `bench.models.stacked.initialise`.
-    `marginal_mean` and `marginal_sigma` (R, T, C) hold the Gaussian marginal F of the training
-    windows; they are saved with the weights.
+    The marginal F of the training windows, of the decoder's family, is saved with the weights: a buffer
+    `marginal_NAME` (R, ...) for every field of that family (see `bench.parts.likelihoods`).
+    Raises Unavailable for a backbone that the method does not serve.
     """
 
     encoder: nn.Module
@@ -45,11 +47,12 @@ class StackedModel(nn.Module):
         diffusion: DiffusionConfig,
     ) -> None:
         super().__init__()
+        if method.backbones and backbone not in method.backbones:
+            raise Unavailable(f"{method.name} serves the backbones {', '.join(method.backbones)}, not {backbone}")
         window, channels = shape
         make_encoder, make_decoder = BACKBONES[backbone]
         sizes = {"runs": runs, "channels": channels, "hidden": config.hidden, "layers": config.layers}
         self.runs = runs
-        self.likelihood, self.sigma_min = config.likelihood, config.sigma_min
         decoder = make_decoder(
             **sizes,
             latent=config.latent,
@@ -57,7 +60,9 @@ class StackedModel(nn.Module):
             every_step=method.latent_route == "every_step",
             likelihood=config.likelihood,
             sigma_min=config.sigma_min,
+            components=config.components,
         )
+        self._marginal: Callable[[Tensor], Marginal] = decoder.head.marginal  # type: ignore[union-attr, assignment]
         standard = {
             "encoder": make_encoder(**sizes, outputs=method.encoder_width(config.latent)),
             "decoder": BlindDecoder(decoder, "latent") if method.latent_route == "none" else decoder,
@@ -71,21 +76,21 @@ class StackedModel(nn.Module):
         self.sampling_steps = diffusion.sampling_steps
         self.alpha_bar: Tensor
         self.register_buffer("alpha_bar", linear_schedule(diffusion.L), persistent=False)
-        self.marginal_mean: Tensor
-        self.register_buffer("marginal_mean", torch.zeros(runs, window, channels))
-        self.marginal_sigma: Tensor
-        self.register_buffer("marginal_sigma", torch.ones(runs, window, channels))
+        empty = self._marginal(torch.zeros(1, window, channels))
+        self._family, self._fields = type(empty), tuple(tensors_of(empty))
+        for name, value in tensors_of(empty).items():
+            self.register_buffer(f"marginal_{name}", value.repeat(runs, *(1,) * value.ndim))
 
     def fit_marginal(self, windows: Sequence[Tensor]) -> None:
-        """F from each run's training windows (n, T, C); sigma as the decoder's: bounded below, or 1 (`mse`)."""
-        self.marginal_mean.copy_(torch.stack([x.mean(dim=0) for x in windows]))
-        if self.likelihood == "gaussian":
-            sigma = torch.stack([x.std(dim=0, correction=0) for x in windows])
-            self.marginal_sigma.copy_(sigma.clamp(min=self.sigma_min))
+        """F from each run's training windows (n, T, C), with the decoder's `sigma_min`."""
+        for run, x in enumerate(windows):
+            for name, value in tensors_of(self._marginal(x)).items():
+                self.get_buffer(f"marginal_{name}")[run].copy_(value)
 
     def marginal_log_prob(self, x: Tensor) -> Tensor:
         """F(x) in nats per series: (R, B, T, C) -> (R, B)."""
-        return gaussian_log_prob(x, self.marginal_mean[:, None], self.marginal_sigma[:, None])
+        fields: dict[str, Any] = {name: self.get_buffer(f"marginal_{name}")[:, None] for name in self._fields}
+        return self._family(**fields).log_prob(x)
 
     def autoencoder(self) -> list[nn.Module]:
         """What the first stage trains: every network but the denoiser, the encoder first."""

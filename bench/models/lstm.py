@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.models.autoregression import AutoregressiveDecoder, decoder_inputs
-from bench.models.head import Head
+from bench.models.head import make_head
 from bench.models.lstm_tangent import lstm_tangent_sweep
 from bench.models.stacked import Linear, linear, parameter, per_run
 
@@ -123,10 +123,11 @@ class LSTMDecoder(AutoregressiveDecoder):
         every_step: bool,
         likelihood: str,
         sigma_min: float,
+        components: int = 5,
     ) -> None:
         super().__init__(window, every_step)
         self.lstm = LSTM(runs, channels + latent, hidden, layers)
-        self.head = Head(runs, hidden, channels, likelihood, sigma_min)
+        self.head = make_head(runs, hidden, channels, likelihood, sigma_min, components)
 
     @property
     def network(self) -> LSTM:

@@ -21,7 +21,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from bench.contracts import InputError
 from bench.models.autoregression import AutoregressiveDecoder, decoder_inputs
-from bench.models.head import Head
+from bench.models.head import make_head
 from bench.models.layer_norm import LayerNorm
 from bench.models.stacked import Linear
 from bench.models.transformer_tangent import transformer_tangent_sweep
@@ -158,10 +158,11 @@ class TransformerDecoder(AutoregressiveDecoder):
         every_step: bool,
         likelihood: str,
         sigma_min: float,
+        components: int = 5,
     ) -> None:
         super().__init__(window, every_step)
         self.transformer = Transformer(runs, channels + latent, hidden, layers, causal=True)
-        self.head = Head(runs, hidden, channels, likelihood, sigma_min)
+        self.head = make_head(runs, hidden, channels, likelihood, sigma_min, components)
 
     @property
     def network(self) -> Transformer:

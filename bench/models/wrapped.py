@@ -12,12 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from bench.contracts import Draws, Likelihood
+from bench.models.head import Head
 
 
 class SeriesDecoder(Protocol):
     """What a backbone's decoder offers beside `bench.contracts.Decoder`."""
 
     window: int
+    head: Head
 
     def states(self, z: Tensor, past: Tensor) -> Tensor:
         """h, (R, B, T, H)."""
@@ -63,8 +65,8 @@ class BlindDecoder(nn.Module):
         """z (R, B, D) -> (R, B, T, C)."""
         if self.blind_to == "latent":
             return self.inner.generate(torch.zeros_like(z), draws)
-        channels = self.inner.head.mean.bias.shape[-1]  # type: ignore[attr-defined]
-        return self.inner(z, z.new_zeros(*z.shape[:2], self.inner.window - 1, channels)).sample(draws)
+        past = z.new_zeros(*z.shape[:2], self.inner.window - 1, self.inner.head.channels)
+        return self.inner(z, past).sample(draws)
 
     def single(self, run: int) -> SingleBlindDecoder:
         """The decoder of one run as a plain function of z (B, D) and x_prev (B, T-1, C)."""

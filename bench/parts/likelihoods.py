@@ -1,15 +1,26 @@
-"""p(x_t | h_t): what a decoder says about the next values."""
+"""p(x_t | h_t): what a decoder says about the next values, and the same family as a marginal without any latent.
+
+Shapes: R runs, B series, T time steps, C channels, K mixture components. Values are in train-scaled
+units, log-densities in nats per series. No standard deviation of a family goes below `sigma_min`,
+because forward-filled, zero-inflated and interpolated channels make a density unbounded otherwise.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
+from typing import TypeAlias
 
+import torch
 from torch import Tensor
+from torch.nn import functional
 
 from bench.contracts import Draws
 
 LOG_TWO_PI = math.log(2 * math.pi)
+EM_UPDATES = 50  # of a mixture's marginal; the log-likelihood then moves by less than 1e-3 nats per value
+EM_SERIES = 2000  # at most, evenly spaced among the training windows
 
 
 def gaussian_log_prob(x: Tensor, mean: Tensor, sigma: Tensor) -> Tensor:
@@ -25,11 +36,16 @@ def gaussian_log_prob(x: Tensor, mean: Tensor, sigma: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Gaussian:
-    """Independent Gaussians: mean (R, B, T, C), sigma broadcastable to it, in train-scaled units."""
+    """Independent Gaussians: mean (R, B, T, C), sigma broadcastable to it."""
 
     mean: Tensor
     sigma: Tensor
     noisy: bool = True  # False: `sample` gives the mean
+
+    @classmethod
+    def marginal(cls, x: Tensor, sigma_min: float) -> Gaussian:
+        """Maximum likelihood per time and channel: windows x (n, T, C) -> mean and sigma (T, C)."""
+        return cls(x.mean(dim=0), x.std(dim=0, correction=0).clamp(min=sigma_min))
 
     def log_prob(self, x: Tensor) -> Tensor:
         """ln p(x) in nats per series, (R, B)."""
@@ -40,3 +56,111 @@ class Gaussian:
         if not self.noisy:
             return self.mean
         return self.mean + self.sigma * draws.normal(*self.mean.shape[1:])
+
+
+@dataclass(frozen=True)
+class CorrelatedGaussian:
+    """Gaussians whose channels correlate within a step: mean (R, B, T, C), covariance factor factor^T.
+
+    factor (R, 1, 1 or T, C, C) is lower triangular, shared by all series.
+    """
+
+    mean: Tensor
+    factor: Tensor
+
+    @classmethod
+    def of_covariance(cls, mean: Tensor, covariance: Tensor, sigma_min: float) -> CorrelatedGaussian:
+        """Covariance (..., C, C) + sigma_min^2 I, so that no direction has a deviation below sigma_min."""
+        floor = sigma_min**2 * torch.eye(covariance.shape[-1], dtype=covariance.dtype, device=covariance.device)
+        return cls(mean, torch.linalg.cholesky(covariance + floor))
+
+    @classmethod
+    def marginal(cls, x: Tensor, sigma_min: float) -> CorrelatedGaussian:
+        """Mean and covariance per time: windows x (n, T, C) -> mean (T, C), factor (T, C, C)."""
+        mean = x.mean(dim=0)
+        of_time = (x - mean).transpose(0, 1).double()
+        fitted = cls.of_covariance(mean, of_time.mT @ of_time / len(x), sigma_min)
+        return cls(mean, fitted.factor.to(x.dtype))
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """ln p(x) in nats per series, (R, B)."""
+        factor = self.factor.squeeze(1)
+        identity = torch.eye(factor.shape[-1], dtype=factor.dtype, device=factor.device).expand_as(factor)
+        whitening = torch.linalg.solve_triangular(factor, identity, upper=False)
+        white = ((x - self.mean).transpose(1, 2) @ whitening.mT).square().sum(dim=(1, 3))  # series beside channels
+        log_scale = factor.diagonal(dim1=-2, dim2=-1).log().sum(dim=-1).expand(-1, x.shape[2]).sum(dim=-1)
+        return -0.5 * (white + x.shape[2] * x.shape[3] * LOG_TWO_PI) - log_scale.unsqueeze(-1)
+
+    def sample(self, draws: Draws) -> Tensor:
+        """x ~ p, (R, B, T, C)."""
+        noise = draws.normal(*self.mean.shape[1:]).to(self.factor)
+        return self.mean + (noise.transpose(1, 2) @ self.factor.squeeze(1).mT).transpose(1, 2)
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """A mixture whose component is shared by the channels of a step, so that they depend on one another.
+
+        p(x_t) = sum_k w_tk prod_c N(x_tc; mean_tkc, sigma_tkc^2)
+
+    log_weights (R, B, T, K), normalised; means and sigmas (R, B, T, K, C).
+    Source: mixture density networks, Bishop 1994, Aston University NCRG/94/004; Graves 2013, arXiv:1308.0850, sec. 4.1.
+    """
+
+    log_weights: Tensor
+    means: Tensor
+    sigmas: Tensor
+
+    @classmethod
+    def marginal(cls, x: Tensor, sigma_min: float, components: int) -> Mixture:
+        """K components per time by EM: windows x (n, T, C) -> log_weights (T, K), means and sigmas (T, K, C).
+
+        Begins with K equal groups along the first principal direction of each step: no draws.
+        """
+        x = x[:: -(-len(x) // EM_SERIES)].transpose(0, 1).double()  # (T, n, C)
+        centred = x - x.mean(dim=1, keepdim=True)
+        main = torch.linalg.eigh(centred.mT @ centred).eigenvectors[..., -1:]
+        rank = (centred @ main).squeeze(-1).argsort(dim=-1).argsort(dim=-1)
+        share = functional.one_hot(rank * components // x.shape[1], components).double()  # (T, n, K)
+        for _ in range(EM_UPDATES):
+            total = share.sum(dim=1).clamp(min=1e-3)  # an empty component keeps a tiny weight: no logarithm of 0
+            weights, means = total / total.sum(dim=-1, keepdim=True), share.mT @ x / total.unsqueeze(-1)
+            variances = (share.mT @ x.square() / total.unsqueeze(-1) - means.square()).clamp(min=sigma_min**2)
+            precisions = 1 / variances
+            distances = x.square() @ precisions.mT - 2 * x @ (precisions * means).mT
+            constants = weights.log() - 0.5 * (precisions * means.square() + variances.log()).sum(dim=-1)
+            share = (constants.unsqueeze(1) - 0.5 * distances).softmax(dim=-1)
+        return cls(weights.log().float(), means.float(), variances.sqrt().float())
+
+    @property
+    def mean(self) -> Tensor:
+        """(R, B, T, C)"""
+        return (self.log_weights.exp().unsqueeze(-1) * self.means).sum(dim=-2)
+
+    def _joint(self, x: Tensor) -> Tensor:
+        """ln w_tk + ln N_tk(x_t), (R, B, T, K)."""
+        x, means, sigmas = x[..., None, None, :], self.means.unsqueeze(-2), self.sigmas.unsqueeze(-2)
+        return self.log_weights + gaussian_log_prob(x, means, sigmas)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """ln p(x) in nats per series, (R, B)."""
+        return self._joint(x).logsumexp(dim=-1).sum(dim=-1)
+
+    def sample(self, draws: Draws) -> Tensor:
+        """x ~ p, (R, B, T, C): a component per step, then its Gaussian."""
+        runs, batch, steps, _, channels = self.means.shape
+        below = self.log_weights.exp().cumsum(dim=-1)[..., :-1]
+        chosen = (draws.uniform(batch, steps, 1) > below).sum(dim=-1)
+        index = chosen[..., None, None].expand(runs, batch, steps, 1, channels)
+        mean, sigma = (values.gather(-2, index).squeeze(-2) for values in (self.means, self.sigmas))
+        return mean + sigma * draws.normal(batch, steps, channels)
+
+
+Marginal: TypeAlias = Gaussian | CorrelatedGaussian | Mixture
+"""A distribution per time step without any latent; its fields begin with T, or with (R, 1, T) in a stack."""
+
+
+def tensors_of(p: Marginal) -> dict[str, Tensor]:
+    """The parameters of a distribution by name."""
+    values = {field.name: getattr(p, field.name) for field in dataclasses.fields(p)}
+    return {name: value for name, value in values.items() if isinstance(value, Tensor)}

@@ -95,7 +95,7 @@ def beside(value: PerRun, like: Tensor) -> Tensor:
 def linear_warm_up(step: Step, share: PerRun) -> Tensor:
     """A weight from 0 to 1 over the first `share` of training, then 1.
 
-    Source: Bowman et al. 2016, arXiv:1511.06349, sec. 3 (there a sigmoid; linear is the common form).
+    Source: Bowman et al. 2016, arXiv:1511.06349, sec. 3.1 (there a sigmoid; linear is the common form).
 
     >>> [float(linear_warm_up(Step(k, 100), 0.5)) for k in (0, 25, 50, 99)]
     [0.0, 0.5, 1.0, 1.0]

@@ -43,7 +43,7 @@ class Straightforward(nn.Module):
         assert isinstance(denoiser, Denoiser)
         self.encoder, self.decoder = native_of(encoder.lstm), native_of(decoder.lstm)
         self.posterior, self.mean = PlainDenoiser.copied(encoder.output), PlainDenoiser.copied(decoder.head.mean)
-        self.raw_sigma = nn.Parameter(decoder.head.raw_sigma.detach()[0].clone())
+        self.raw_sigma = nn.Parameter(decoder.head.get_parameter("raw_sigma").detach()[0].clone())
         self.denoiser = PlainDenoiser(denoiser)
         for network in (self.encoder, self.decoder):
             network.bias_hh_l0.requires_grad_(False)  # redundant; trained, it would double the other's learning rate

@@ -1,0 +1,209 @@
+"""The decoder's likelihoods: densities against torch.distributions in float64, sampling, and the marginal F."""
+
+from __future__ import annotations
+
+import typing
+
+import pytest
+import torch
+from conftest import make_splits
+from torch import distributions
+
+from bench.contracts import DiffusionConfig, InputError, ModelConfig, TrainConfig, check_options
+from bench.models.build import BACKBONES, StackedModel
+from bench.models.head import make_head
+from bench.models.stacked import initialise
+from bench.parts.likelihoods import CorrelatedGaussian, Gaussian, Mixture
+from bench.randomness import Randomness
+from bench.registry import METHODS
+from bench.train import train_stack
+
+R, B, T, C, H, K = 3, 5, 7, 2, 6, 4
+SIGMA_MIN = 0.05
+NAMES = typing.get_args(typing.get_type_hints(ModelConfig)["likelihood"])
+LEARNED = pytest.mark.parametrize("likelihood", [name for name in NAMES if name != "mse"])
+EVERY = pytest.mark.parametrize("likelihood", NAMES)
+
+
+def draws(role: str = "here", runs: int = R):
+    return Randomness([("likelihoods", seed) for seed in range(runs)]).draws(role)
+
+
+def normal(role: str, *shape: int, runs: int = R) -> torch.Tensor:
+    return draws(role, runs).normal(*shape).double()
+
+
+def head_of(likelihood: str, runs: int = R):
+    head = make_head(runs, H, C, likelihood, SIGMA_MIN, K)
+    initialise(head, Randomness([("likelihoods", seed) for seed in range(runs)]))
+    with torch.no_grad():
+        for weights in head.parameters():  # away from where training begins, so that nothing is 0 or 1 by design
+            weights += 0.3 * torch.randn(weights.shape, generator=torch.Generator().manual_seed(1))
+    return head.double()
+
+
+def truth_of(likelihood: str, head, h: torch.Tensor) -> distributions.Distribution:
+    """The same distribution of x_t, built by torch from one run's h (B, T, H) and weights."""
+
+    def linear(part):
+        return h @ part.weight[0].mT + part.bias[0]
+
+    def sigma(raw):
+        return SIGMA_MIN + torch.nn.functional.softplus(raw)
+
+    if likelihood == "mixture":
+        mean, scale = (part.unflatten(-1, (K, C)) for part in (linear(head.mean), sigma(linear(head.raw_sigma))))
+        parts = distributions.Independent(distributions.Normal(mean, scale), 1)
+        return distributions.MixtureSameFamily(distributions.Categorical(logits=linear(head.weights)), parts)
+    mean = linear(head.mean)
+    if likelihood == "correlated":
+        covariance = head.root[0] @ head.root[0].mT + SIGMA_MIN**2 * torch.eye(C, dtype=torch.float64)
+        return distributions.MultivariateNormal(mean, covariance)
+    scale = {
+        "mse": lambda: torch.ones(C, dtype=torch.float64),
+        "gaussian": lambda: sigma(head.raw_sigma[0]),
+        "heteroscedastic": lambda: sigma(linear(head.raw_sigma)),
+    }[likelihood]()
+    return distributions.Independent(distributions.Normal(mean, scale.expand_as(mean)), 1)
+
+
+@EVERY
+def test_densities_and_means_are_torchs(likelihood):
+    head, h, x = head_of(likelihood), normal("h", B, T, H), normal("x", B, T, C)
+    p = head(h)
+    assert p.log_prob(x).shape == (R, B)
+    assert p.mean.shape == (R, B, T, C)
+    for run in range(R):
+        alone = make_head(1, H, C, likelihood, SIGMA_MIN, K).double()
+        alone.load_state_dict({name: value[run : run + 1] for name, value in head.state_dict().items()})
+        truth = truth_of(likelihood, alone, h[run])
+        torch.testing.assert_close(p.log_prob(x)[run], truth.log_prob(x[run]).sum(dim=-1), rtol=0, atol=1e-10)
+        torch.testing.assert_close(p.mean[run], truth.mean, rtol=0, atol=1e-12)
+        torch.testing.assert_close(alone(h[run : run + 1]).log_prob(x[run : run + 1])[0], p.log_prob(x)[run])
+
+
+@LEARNED
+def test_samples_have_the_mean_and_the_covariance_of_their_distribution(likelihood):
+    n, head, one = 40_000, head_of(likelihood, runs=1), normal("h", 1, 1, H, runs=1)
+    sampled = head(one.expand(1, n, 1, H)).sample(draws("samples", 1))[0, :, 0]
+    truth = truth_of(likelihood, head, one[0])
+    torch.manual_seed(0)
+    theirs = truth.sample((n,))[:, 0, 0]
+    spread = theirs.std(dim=0)
+    assert ((sampled.mean(dim=0) - truth.mean[0, 0]).abs() < 5 * spread / n**0.5).all()
+    scale = spread.outer(spread)
+    assert ((sampled.T.cov() - theirs.T.cov()).abs() / scale < 0.05).all()
+    for point in (-1.0, 0.0, 1.0):  # a mixture's shape, not only its moments
+        at = truth.mean[0, 0] + point * spread
+        assert ((sampled < at).double().mean(0) - (theirs < at).double().mean(0)).abs().max() < 0.02
+
+
+def test_a_sample_under_mse_is_the_mean():
+    p = head_of("mse")(normal("h", B, T, H))
+    assert torch.equal(p.sample(draws()), p.mean)
+
+
+@LEARNED
+def test_no_deviation_goes_below_its_bound(likelihood):
+    """A constant channel: the density is as high as sigma_min allows, however far the weights go."""
+    head, h = head_of(likelihood), normal("h", B, T, H)
+    with torch.no_grad():
+        for name, weights in head.named_parameters():
+            if name.startswith(("raw_sigma", "root")):
+                weights.fill_(0 if name in ("root", "raw_sigma.weight") else -1e4)
+    p = head(h)
+    most = -C * T * torch.tensor(SIGMA_MIN * (2 * torch.pi) ** 0.5, dtype=torch.float64).log()
+    assert (p.log_prob(p.mean) <= most + 1e-6).all()
+    if likelihood != "mixture":
+        torch.testing.assert_close(p.log_prob(p.mean), most.expand(R, B), rtol=0, atol=1e-6)
+
+
+@EVERY
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_a_step_of_generation_is_the_distribution_that_training_sees(likelihood, backbone):
+    config = ModelConfig(hidden=8, latent=3, likelihood=likelihood, components=K)
+    model = StackedModel(R, (T, C), METHODS["latent_diffusion"](), backbone, config, DiffusionConfig(L=20, hidden=8))
+    randomness = Randomness([("likelihoods", seed) for seed in range(R)])
+    initialise(model, randomness)
+    z = randomness.draws("z").normal(B, 3)
+    x = model.decoder.generate(z, randomness.draws("noise"))
+    assert x.shape == (R, B, T, C)
+    h, again = model.decoder.states(z, x[:, :, :-1]), randomness.draws("noise")
+    for t in range(T):
+        step = model.decoder.head(h[:, :, t : t + 1]).sample(again).squeeze(2)
+        torch.testing.assert_close(x[:, :, t], step, rtol=0, atol=1e-5)
+
+
+@EVERY
+def test_the_marginal_is_the_best_of_its_family_that_knows_no_series(likelihood):
+    """F of skewed, correlated data: no worse than the Gaussian's, and what torch says of its parameters."""
+    noise = normal("noise", 400, T, C, runs=1)[0]
+    skewed = (noise + 0.8 * noise.flip(-1)).exp()
+    windows = ((skewed - skewed.mean(0)) / skewed.std(0)).float()
+    config = ModelConfig(hidden=8, latent=3, likelihood=likelihood, components=K, sigma_min=SIGMA_MIN)
+    model = StackedModel(2, (T, C), METHODS["proposed"](), "lstm", config, DiffusionConfig())
+    model.fit_marginal([windows, windows[:200]])
+    found = model.marginal_log_prob(torch.stack([windows, windows])).mean(dim=-1)
+    sigma = torch.ones(T, C) if likelihood == "mse" else windows.std(dim=0, correction=0)
+    gaussian = distributions.Normal(windows.mean(dim=0), sigma).log_prob(windows).sum(dim=(1, 2)).mean()
+    if likelihood in ("gaussian", "mse", "heteroscedastic"):
+        torch.testing.assert_close(found[0], gaussian, rtol=1e-5, atol=1e-4)
+    else:
+        assert found[0] > gaussian + T * 0.1
+    if likelihood == "correlated":
+        truth = distributions.MultivariateNormal(
+            windows.mean(dim=0),
+            torch.stack([windows[:, t].T.cov(correction=0) for t in range(T)]) + SIGMA_MIN**2 * torch.eye(C),
+        )
+        torch.testing.assert_close(found[0], truth.log_prob(windows).sum(dim=-1).mean(), rtol=1e-5, atol=1e-3)
+    assert found[1] < found[0]  # the second run knows half of the windows
+    kept = StackedModel(1, (T, C), METHODS["proposed"](), "lstm", config, DiffusionConfig())
+    kept.load_state_dict(model.state_of(0))
+    assert torch.equal(kept.marginal_log_prob(windows[None])[0], model.marginal_log_prob(torch.stack([windows] * 2))[0])
+
+
+def test_em_finds_a_mixture_and_survives_ties():
+    """Two groups far apart, and a channel that is 0 in half of the series."""
+    noise = normal("noise", 1000, 1, 2, runs=1)[0]
+    group = torch.arange(1000).remainder(2).double()[:, None]
+    x = torch.stack([0.3 * noise[:, :, 0] + 4 * group - 2, noise[:, :, 1] * group], dim=-1)
+    p = Mixture.marginal(x.float(), SIGMA_MIN, 2)
+    order = p.means[0, :, 0].argsort()
+    torch.testing.assert_close(p.log_weights[0].exp(), torch.tensor([0.5, 0.5]), rtol=0, atol=0.01)
+    torch.testing.assert_close(p.means[0, order, 0], torch.tensor([-2.0, 2.0]), rtol=0, atol=0.05)
+    torch.testing.assert_close(p.sigmas[0, order, 0], torch.tensor([0.3, 0.3]), rtol=0, atol=0.03)
+    torch.testing.assert_close(p.sigmas[0, order[0], 1], torch.tensor(SIGMA_MIN), rtol=0, atol=1e-6)
+    constant = Mixture.marginal(torch.zeros(10, 3, 2), SIGMA_MIN, 4)
+    assert all(values.isfinite().all() for values in (constant.log_weights, constant.means, constant.sigmas))
+
+
+@LEARNED
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_every_likelihood_trains_with_the_bounded_penalty(likelihood, backbone):
+    config = ModelConfig(hidden=8, latent=4, likelihood=likelihood)
+    budget = [TrainConfig(steps=60, batch_size=16)], [DiffusionConfig(steps=2, hidden=8)]
+    trained = train_stack([METHODS["proposed"]()], [make_splits(n=80)], [("likelihoods", 0)], backbone, config, *budget)
+    assert trained.diverged == [""]
+    own = [row[4] for row in trained.curves.rows if row[3] == "validation_nll_own"]
+    assert own[-1] < own[0]
+
+
+def test_an_unknown_likelihood_and_too_few_components_are_refused():
+    with pytest.raises(
+        InputError, match=r"model.likelihood = 'laplace': expected one of gaussian, mse, heteroscedastic"
+    ):
+        check_options(ModelConfig(likelihood="laplace"), "model")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"model.components = 1: expected a whole number >= 2"):
+        check_options(ModelConfig(components=1), "model")
+
+
+def test_families_agree_where_they_meet():
+    """One component, or no correlation: the plain Gaussian."""
+    x, mean = normal("x", B, T, C), normal("mean", B, T, C)
+    sigma = draws("sigma").uniform(1, 1, C).double() + 0.5
+    plain = Gaussian(mean, sigma)
+    nothing = torch.zeros(R, B, T, 1, dtype=torch.float64)
+    of_one = Mixture(nothing, mean.unsqueeze(-2), sigma.unsqueeze(-2).expand(R, B, T, 1, C))
+    torch.testing.assert_close(of_one.log_prob(x), plain.log_prob(x))
+    diagonal = CorrelatedGaussian(mean, torch.diag_embed(sigma))
+    torch.testing.assert_close(diagonal.log_prob(x), plain.log_prob(x))
