@@ -99,7 +99,7 @@ def make_splits(recordings: Recordings, spec: DatasetSpec, seed: int) -> Splits:
     strides = {"train": recordings.train_stride, "validation": recordings.train_stride, "test": recordings.test_stride}
     cut = {}
     for name in PARTS:
-        scaled = [((piece - mean) / scale).astype(np.float32) for piece in filled[name]]
+        scaled = [((piece - mean) / scale).astype(np.float32) for piece in filled.pop(name)]
         cut[name] = np.concatenate([cut_windows(piece, window, strides[name]) for piece in scaled])
         if order is not None:
             steps = order.random(cut[name].shape[:2]).argsort(axis=1)  # one permutation per window

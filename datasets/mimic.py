@@ -138,12 +138,13 @@ class MIMIC(Dataset):
         heard = np.bincount(owner, weights=~np.isnan(columns["HR"]), minlength=len(stays))
         kept = (heard >= self.window)[owner]
         first = np.cumsum(means.lengths) - means.lengths
+        owner = owner[kept]
         table = {
-            "subject": stays["subject"].to_numpy()[owner[kept]],
-            "stay": stays["stay"].to_numpy()[owner[kept]],
-            "hour": np.flatnonzero(kept) - first[owner[kept]],
+            "subject": stays["subject"].to_numpy(np.int32)[owner],
+            "stay": stays["stay"].to_numpy(np.int32)[owner],
+            "hour": (np.flatnonzero(kept) - first[owner]).astype(np.int32),
         }
-        return pd.DataFrame({**table, **{name: columns[name][kept] for name in self.channels}})
+        return pd.DataFrame({**table, **{name: columns[name][kept] for name in self.channels}}, copy=False)
 
 
 def _in_units(values: np.ndarray, number: np.ndarray, sources: Sequence[Source]) -> np.ndarray:
@@ -219,7 +220,8 @@ def _events(path: Path, items: Sequence[int]) -> Iterator[pd.DataFrame]:
             rich.progress.open(path, "rb", description=title, console=console, disable=quiet, transient=True) as file,
             pa.input_stream(file, compression="gzip" if path.suffix == ".gz" else None) as stream,
         ):
-            parse, read = pa.csv.ParseOptions(newlines_in_values=True), pa.csv.ReadOptions(block_size=8 * 2**20)
+            # Small blocks: the reader keeps dozens of them, whatever the length of the file.
+            parse, read = pa.csv.ParseOptions(newlines_in_values=True), pa.csv.ReadOptions(block_size=2**20)
             for batch in pa.csv.open_csv(stream, read, parse, convert):
                 table = pa.table(batch).rename_columns(list(names))
                 keep = pa.compute.and_(
