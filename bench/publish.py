@@ -1,0 +1,84 @@
+"""`python -m bench.publish`: results in the compact form that can be committed, cited and compared with.
+
+The tables of the finished runs of every sweep, without weights and samples; the lists of the sweeps; and a report per
+sweep. `python -m bench.compare results PUBLISHED` then says how somebody's own results differ.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bench import command
+from bench.contracts import InputError, nearest
+from bench.report.__main__ import main as report
+from bench.store import Membership, Store, load_curves, load_memberships, load_results
+
+OWN = ("runs", "metrics", "curves", "sweeps", "report")
+
+
+def chosen(memberships: Sequence[Membership], names: Iterable[str], place: Path) -> list[Membership]:
+    """The sweeps of these names, all of them where there are none. Raises InputError."""
+    known = {membership.name: membership for membership in memberships}
+    for name in names:
+        if name not in known:
+            raise InputError(f"--sweep {name}: no such sweep in {place}: {nearest(name, known)}")
+    return [known[name] for name in names] or list(memberships)
+
+
+def publish(source: Path, out: Path, sweeps: Sequence[Membership]) -> int:
+    """Write the tables and lists of these sweeps to `out`, in place of what was published there; its size in bytes.
+
+    Files beside them (.md, .yaml) stay. Raises InputError where `out` holds anything else.
+    """
+    strangers = [p.name for p in out.glob("*") if p.name not in (*OWN, "leases") and p.suffix not in (".md", ".yaml")]
+    if strangers:
+        raise InputError(
+            f"--out {out}: holds {min(strangers)}: expected a new folder, or one that was published before"
+        )
+    wanted = {run_id for sweep in sweeps for run_id in sweep.runs}
+    tables = [*load_results(source), load_curves(source)]
+    runs, metrics, curves = (table[table["run_id"].isin(wanted)].astype(object) for table in tables)
+    for name in OWN:
+        shutil.rmtree(out / name, ignore_errors=True)
+    target = Store(out)
+    target.prepare()
+    target.write_part("published", _rows(runs), _rows(metrics), _rows(curves))
+    for sweep in sorted(sweeps, key=lambda sweep: sweep.written):
+        target.write_membership(sweep.name, sweep.runs, sweep.description, sweep.command)
+    shutil.rmtree(out / "leases")
+    return sum(path.stat().st_size for path in out.glob("*/*.parquet"))
+
+
+def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows without their empty cells."""
+    return [{str(key): value for key, value in row.items() if value == value} for row in table.to_dict("records")]
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """The verb."""
+    parser = command.parser("publish", "Write results in the compact form that can be committed and compared with.")
+    parser.add_argument("--results", default="results", metavar="DIR", help="results folder (default: results)")
+    parser.add_argument(
+        "--out", required=True, type=Path, metavar="DIR", help="where to (replaced, if published before)"
+    )
+    parser.add_argument("--sweep", action="append", default=[], metavar="NAME", help="only this one (repeatable)")
+    given = parser.parse_args(words)
+    source = Path(given.results)
+    if given.out.resolve() == source.resolve():
+        raise InputError(f"--out {given.out}: expected another folder than --results")
+    sweeps = chosen(load_memberships(source), given.sweep, source)
+    size = publish(source, given.out, sweeps)
+    count = len({run_id for sweep in sweeps for run_id in sweep.runs})
+    command.write(f"{len(sweeps)} sweeps, {count} runs: {size / 2**20:.1f} MB of tables in {given.out}")
+    for sweep in sweeps:
+        report(["--results", str(given.out), "--sweep", sweep.name, "--out", str(given.out / "report" / sweep.name)])
+    return 0
+
+
+if __name__ == "__main__":
+    command.run_command(main)
