@@ -280,10 +280,13 @@ class _MethodEntry(BaseModel):
     search: _Axes = {}  # what `bench.tune` draws from, beside `tune.space`; a sweep itself ignores it
 
 
-class _Tune(BaseModel):
+class Tune(BaseModel):
+    """The block `tune` of a sweep file; see `bench.tune`."""
+
     model_config = ConfigDict(extra="forbid", strict=True)
     trials: int = Field(ge=2)  # of every method; the first is its setting in the file
     metric: str = "sliced_wasserstein"  # measured on the validation windows
+    margin: float = Field(default=0.0, ge=0)  # by so much a trial must beat the entry's own setting, on average
     space: _Axes = {}  # searched for every method
     seeds: Annotated[tuple[int, ...], BeforeValidator(_seeds)] = (0,)
     train: dict[str, Any] = {}
@@ -304,7 +307,7 @@ class SweepFile(BaseModel):
     train: dict[str, Any] = {}
     diffusion: dict[str, Any] = {}
     evaluate: dict[str, Any] = {}
-    tune: _Tune | None = None
+    tune: Tune | None = None
     reduced: dict[str, Any] = {}  # keys of the file in a smaller form: what --reduced puts in their place
 
 
@@ -312,7 +315,7 @@ def _complaint(error: Mapping[str, Any]) -> str:
     """One of pydantic's errors as "KEY: expected ..."."""
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error["loc"]).lstrip(".")
     if error["type"] == "extra_forbidden":
-        level = SweepFile if len(error["loc"]) == 1 else _Tune if error["loc"][0] == "tune" else _MethodEntry
+        level = SweepFile if len(error["loc"]) == 1 else Tune if error["loc"][0] == "tune" else _MethodEntry
         return f"{key}: unknown key: {nearest(str(error['loc'][-1]), level.model_fields)}"
     if error["type"] == "missing":
         return f"{key}: expected this key, it is not there"

@@ -2,9 +2,9 @@
 
 Random search (Bergstra and Bengio 2012, JMLR 13) over the space that a sweep file declares: `tune.space` for every
 method, `search` of an entry for its own. The first trial is the entry as it stands, so that a change is only kept where
-it helps. A trial is judged by its mean rank over (data set, backbone, seed) in one metric on the validation windows;
-its test windows are never looked at. Trials are ordinary runs of a sweep of their own: they resume, and a failure
-is a row.
+it helps: a trial is judged by its mean rank over (data set, backbone, seed) in one metric on the validation windows, and
+must beat the entry's own setting by `tune.margin` in the mean as well, so that a tie does not pass for a choice. Test
+windows are never looked at. Trials are ordinary runs of a sweep of their own: they resume, and a failure is a row.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from bench.contracts import InputError
 from bench.randomness import numpy_generator
 from bench.registry import METRICS
 from bench.store import load_memberships, load_results, replacing
-from bench.sweep import SweepFile, Variant, find_sweep, read_file, variants_of
+from bench.sweep import SweepFile, Tune, Variant, find_sweep, read_file, variants_of
 
 Settings = dict[str, Any]
 
@@ -92,15 +92,28 @@ def ranks(runs: pd.DataFrame, metrics: pd.DataFrame, metric: str) -> pd.DataFram
     table = runs.assign(value=runs.run_id.map(at_end[at_end.status == "ok"].groupby("run_id").value.mean()))
     table[["label", "trial"]] = table.label.str.rsplit(" #", n=1, expand=True)
     table["trial"] = table.trial.astype(int)
-    better = -table.value if _direction(metric) == "higher" else table.value
+    better = -table.value if better_is_higher(metric) else table.value
     place = ["label", "dataset", "shuffle", "backbone", "seed"]
     table["rank"] = better.groupby([table[name] for name in place]).rank(na_option="bottom")
     grouped = table.groupby(["label", "trial"])
     return grouped.agg(rank=("rank", "mean"), value=("value", "mean"), ok=("value", "count"))
 
 
-def _direction(metric: str) -> str:
-    return next((METRICS[name].direction for name in METRICS if metric in (name, *METRICS[name].outputs)), "lower")
+def better_is_higher(metric: str) -> bool:
+    """Of a metric or one of its outputs."""
+    return any(METRICS[name].direction == "higher" for name in METRICS if metric in (name, *METRICS[name].outputs))
+
+
+def best_trial(table: pd.DataFrame, margin: float, higher: bool) -> int:
+    """The trial with the lowest mean rank (a tie: the earlier one), or 0 where it is not better by `margin`.
+
+    table: one method's rows of `ranks`, by `trial`.
+    """
+    rows = table.set_index("trial").sort_index()
+    best = int(rows.index[rows["rank"].argmin()])
+    gain = (rows.value[best] - rows.value[0]) * (1 if higher else -1)
+    failed_first = rows.ok[0] < rows.ok[best]
+    return best if gain >= margin or failed_first else 0
 
 
 def tuned_sweep(file: SweepFile, chosen: Mapping[str, Settings]) -> Settings:
@@ -145,7 +158,7 @@ def main(words: Sequence[str] | None = None) -> int:
     if status not in (0, 1):
         return status
 
-    chosen = _choose(results, document, file.tune.metric)
+    chosen = _choose(results, document, file.tune)
     out = given.out or results / f"{file.name}-tuned.yaml"
     comment = f"Written by: {again}\n{file.tune.trials} trials per method on validation windows ({file.tune.metric})."
     _write(out, tuned_sweep(file, chosen), comment)
@@ -153,25 +166,27 @@ def main(words: Sequence[str] | None = None) -> int:
     return status
 
 
-def _choose(results: Path, document: Settings, metric: str) -> dict[str, Settings]:
+def _choose(results: Path, document: Settings, tune: Tune) -> dict[str, Settings]:
     """The best setting per label; prints all trials."""
     runs, metrics = load_results(results)
     labels = next(sweep.runs for sweep in load_memberships(results) if sweep.name == document["name"])
     own = runs[runs.run_id.isin(labels) & (runs.kind == "method")]
-    table = ranks(own.assign(label=own.run_id.map(labels)), metrics, metric).reset_index()
-    table["best"] = table["rank"] == table.groupby("label")["rank"].transform("min")
-    table["best"] &= table.groupby(["label", "best"]).cumcount() == 0  # a tie goes to the earlier trial
+    table = ranks(own.assign(label=own.run_id.map(labels)), metrics, tune.metric).reset_index()
+    best = {
+        str(label): best_trial(group, tune.margin, better_is_higher(tune.metric))
+        for label, group in table.groupby("label")
+    }
     settings = {entry["label"]: entry["set"] for entry in document["methods"]}
     rows, chosen = [], {}
     for row in table.to_dict("records"):
         label, setting = row["label"], settings[f"{row['label']} #{row['trial']}"]
-        if row["best"]:
+        if row["trial"] == best[label]:
             chosen[label] = setting
         words = yaml.safe_dump(setting, default_flow_style=True, width=1000).strip()
         numbers = [f"{row['rank']:.2f}", f"{row['value']:.4g}", str(int(row["ok"]))]
-        rows.append([label, str(row["trial"]), "*" if row["best"] else "", *numbers, words])
+        rows.append([label, str(row["trial"]), "*" if row["trial"] == best[label] else "", *numbers, words])
     command.write()
-    command.write_table(rows, ["method", "trial", "", "mean rank", metric, "ok", "setting"])
+    command.write_table(rows, ["method", "trial", "", "mean rank", tune.metric, "ok", "setting"])
     return chosen
 
 

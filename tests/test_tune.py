@@ -9,7 +9,7 @@ from bench.contracts import InputError
 from bench.scores import Scope
 from bench.store import load_results
 from bench.sweep import Selection, read_file, read_sweep
-from bench.tune import main, ranks, trials
+from bench.tune import best_trial, main, ranks, trials
 
 SWEEP = """
 name: tiny
@@ -64,6 +64,15 @@ def test_ranks_are_means_over_places_and_a_failed_run_is_last():
     assert found["ok"].tolist() == [2, 2, 1]
     numbers = [{**row, "metric": "coverage"} for row in numbers]
     assert ranks(pd.DataFrame(rows), pd.DataFrame(numbers), "coverage")["rank"].tolist() == [2.0, 2.0, 2.0]
+
+
+def test_a_trial_must_beat_the_own_setting_by_the_margin():
+    table = pd.DataFrame({"trial": [0, 1, 2], "rank": [2.0, 1.0, 3.0], "value": [0.20, 0.19, 0.3], "ok": [3, 3, 3]})
+    assert best_trial(table, 0.0, higher=False) == 1
+    assert best_trial(table, 0.015, higher=False) == 0
+    assert best_trial(table, 0.0, higher=True) == 0  # 1 has the better rank but the lower mean
+    assert best_trial(table.assign(ok=[2, 3, 3]), 0.015, higher=False) == 1  # the own setting failed somewhere
+    assert best_trial(table.assign(rank=2.0), 0.0, higher=False) == 0
 
 
 def test_a_tuned_sweep_holds_the_best_trials_and_nothing_of_the_test_windows(sweep, tmp_path, capsys):
