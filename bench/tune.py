@@ -2,8 +2,8 @@
 
 Random search (Bergstra and Bengio 2012, JMLR 13) over the space that a sweep file declares: `tune.space` for every
 method, `search` of an entry for its own. The first trial is the entry as it stands, so that a change is only kept where
-it helps: a trial is judged by its mean rank over (data set, backbone, seed) in one metric on the validation windows, and
-must beat the entry's own setting by `tune.margin` in the mean as well, so that a tie does not pass for a choice. Test
+it helps: a trial is judged by its mean rank over (data set, backbone, seed) in one metric on the validation windows,
+and must beat the entry's own setting by `tune.margin` in the mean as well, so that a tie is no choice. Test
 windows are never looked at. Trials are ordinary runs of a sweep of their own: they resume, and a failure is a row.
 """
 
@@ -110,7 +110,7 @@ def best_trial(table: pd.DataFrame, margin: float, higher: bool) -> int:
     table: one method's rows of `ranks`, by `trial`.
     """
     rows = table.set_index("trial").sort_index()
-    best = int(rows.index[rows["rank"].argmin()])
+    best = int(rows["rank"].idxmin())  # type: ignore[arg-type]
     gain = (rows.value[best] - rows.value[0]) * (1 if higher else -1)
     failed_first = rows.ok[0] < rows.ok[best]
     return best if gain >= margin or failed_first else 0
