@@ -42,14 +42,16 @@ def _run_until_resolved(given: Namespace, line: str) -> int:
     seed = max(run.seed for run in sweep.runs) + 1
     count = len({run.seed for run in sweep.runs})
     status = _run(given, line)
-    while status in (0, 1) and count < given.max_seeds and not given.dry_run:
+    while status in (0, 1) and not given.dry_run:
         groups = groups_of(cells_of(load(Path(given.results), sweep.name)), metric_facts())
         unclear = [group for group in groups if any(place.place == "tie" for place in _places(group))]
-        if not unclear:
-            command.write(f"resolved with {count} seeds")
+        keys = dict.fromkeys((group.dataset, group.shuffle) for group in unclear)
+        wanted = [specs[key] for key in keys if key in specs]  # the folder may hold more than was asked for
+        names = ", ".join(spec.key for spec in wanted)
+        if not wanted or count >= given.max_seeds:
+            command.write(f"not resolved with {count} seeds: {names}" if wanted else f"resolved with {count} seeds")
             return status
-        wanted = list(dict.fromkeys(specs[group.dataset, group.shuffle] for group in unclear))
-        command.write(f"not resolved: {', '.join(spec.key for spec in wanted)}: one more seed ({seed})")
+        command.write(f"not resolved: {names}: one more seed ({seed})")
         given.dataset, given.seeds = [_as_word(spec) for spec in wanted], f"{seed}:{seed + 1}"
         status = max(status, _run(given, line))
         seed, count = seed + 1, count + 1

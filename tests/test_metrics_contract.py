@@ -5,13 +5,22 @@ from __future__ import annotations
 import inspect
 import math
 from collections import Counter
+from collections.abc import Callable
+from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from conftest import make_splits
 
+from bench.contracts import DiffusionConfig, EvaluateConfig, LatentEvaluation, ModelConfig, TrainConfig
+from bench.method import stacked
 from bench.metrics.base import spread
-from bench.registry import METRICS
-from bench.scores import choose
+from bench.models.build import StackedModel
+from bench.registry import METHODS, METRICS
+from bench.scores import Scope, choose
+from bench.train import train_stack
 
 
 @pytest.mark.parametrize("name", METRICS)
@@ -59,3 +68,64 @@ def test_spread_says_why_there_is_no_number() -> None:
     assert (spread("a", np.array([])).status, spread("a", np.array([])).reason) == ("undefined", "no values")
     broken = spread("a", np.array([1.0, math.inf]), n=9)
     assert (broken.status, broken.n, broken.reason) == ("failed", 9, "1 of 2 values are not finite")
+
+
+LATENT = [name for name in METRICS if METRICS[name].needs == "latent"]
+
+
+@pytest.fixture(scope="module", params=["latent_diffusion", "proposed"])
+def trained(request: pytest.FixtureRequest) -> Callable[[int, int], tuple[StackedModel, LatentEvaluation]]:
+    """A model of windows (T = 4, C channels) after two updates, beside n test series; a point or a density as q."""
+
+    @cache
+    def build(n: int, channels: int) -> tuple[StackedModel, LatentEvaluation]:
+        splits = make_splits(60, 4, channels)
+        method, config = METHODS[request.param](), ModelConfig(hidden=4, latent=3)
+        train, diffusion = [TrainConfig(steps=2, batch_size=4)], [DiffusionConfig(steps=1, batch_size=4)]
+        model = train_stack([method], [splits], [("tiny", 0)], "lstm", config, train, diffusion).model.eval()
+        truth = {"factor": np.random.default_rng(0).standard_normal((60, 2))}
+        x, others = torch.from_numpy(splits.test[:n]), torch.from_numpy(splits.train)
+        scope, first, rest = (
+            Scope("tiny", 0),
+            {"factor": truth["factor"][:n]},
+            {"factor": truth["factor"][-len(others) :]},
+        )
+        at = LatentEvaluation(model, stacked([method]), x, scope.draws, EvaluateConfig(), others, first, rest)
+        return model, at
+
+    return build
+
+
+def checked(name: str, at: LatentEvaluation) -> list[tuple]:
+    """The measure's rows; every output has one, and a number that is missing says why."""
+    rows = METRICS[name]().measure(at)
+    assert {row.name for row in rows} == set(METRICS[name].outputs)
+    for row in rows:
+        assert math.isfinite(row.value) == (row.status == "ok"), row
+        assert bool(row.reason) == (row.status != "ok"), row
+    return [(row.name, row.coordinate, row.index, row.value, row.status) for row in rows]
+
+
+@pytest.mark.parametrize("name", LATENT)
+def test_one_series_one_channel_and_the_same_again(name: str, trained: Any) -> None:
+    for n, channels in ((12, 2), (12, 1), (2, 1), (1, 1)):
+        _, at = trained(n, channels)
+        assert repr(checked(name, at)) == repr(checked(name, at))
+
+
+@pytest.mark.parametrize("name", LATENT)
+def test_a_broken_encoder_is_a_row_with_a_reason(name: str, trained: Any) -> None:
+    model, at = trained(12, 2)
+    kept = {key: value.clone() for key, value in model.state_dict().items()}
+    with torch.no_grad():
+        for parameter in model.encoder.parameters():
+            parameter.fill_(math.nan)
+    try:
+        rows = checked(name, at)
+    finally:
+        model.load_state_dict(kept)
+    # what does not look at z, counts, and bounds may stand; no share, likelihood or distance may
+    assert {row[0] for row in rows if row[4] == "ok"} <= {
+        "nll_noise", "nll_zero", "nll_marginal", "probe_truth_series", "dependency_unresolved",
+        "mutual_information_bound",
+    }  # fmt: skip

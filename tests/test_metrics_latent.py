@@ -277,24 +277,31 @@ def test_probe_reads_what_the_latent_holds() -> None:
 
 
 def linear_gaussian(answer: Callable[[Tensor], Posterior], n: int = 1500) -> tuple[LatentEvaluation, np.ndarray]:
-    """Half of a draw of x = W s + noise for testing, half for fitting; and Var(s_k | x), exact, (4,)."""
+    """Half of a draw of x = W s + u for testing, half for fitting; and the exact covariance of (s, x), (4 + T C,)^2."""
     dataset = DATASETS["linear_gaussian"](series=2 * n, window=6, channels=2)
     recordings = dataset.load(None, np.random.default_rng(0))
     x = torch.from_numpy(np.stack(recordings.series)).float()
     s = recordings.truth["latent"]
     weights, steps = dataset.loadings()[0].reshape(-1, 4), np.arange(6)
     noise = np.kron(0.5 ** np.abs(steps[:, None] - steps) * 0.3**2 / 0.75, np.eye(2))
-    left = np.diag(np.linalg.inv(np.eye(4) + weights.T @ np.linalg.inv(noise) @ weights))
+    covariance = np.block([[np.eye(4), weights.T], [weights, weights @ weights.T + noise]])
     draws = Randomness([("test", 0)]).draws
     at = LatentEvaluation(
         LevelModel(), Answer(answer), x[:n], draws, train=x[n:], truth={"latent": s[:n]}, train_truth={"latent": s[n:]}
     )
-    return at, left
+    return at, covariance
+
+
+def read(covariance: np.ndarray, of: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """B in E[of x' | x_where] = B x_where for jointly Gaussian x: of (k, N) a linear map, where indices of N."""
+    return of @ covariance[:, where] @ np.linalg.inv(covariance[np.ix_(where, where)])
 
 
 def test_the_truth_is_read_as_far_as_theory_allows() -> None:
     """E[s | x] is linear in x here, so a code that keeps x is read with R^2 = 1 - Var(s | x) / Var(s)."""
-    at, left = linear_gaussian(lambda x: DeterministicPosterior(x.flatten(2)))
+    at, covariance = linear_gaussian(lambda x: DeterministicPosterior(x.flatten(2)))
+    latent, series = np.eye(16)[:4], np.arange(4, 16)
+    left = 1 - np.diag(read(covariance, latent, series) @ covariance[4:, :4])
     rows = measure("probe_truth", at)
     assert rows["probe_truth"].value == pytest.approx(1 - left.mean(), abs=0.02)
     assert rows["probe_truth_series"].value == pytest.approx(rows["probe_truth"].value, abs=1e-9)
@@ -312,6 +319,52 @@ def test_a_latent_that_says_nothing_tells_no_truth_and_real_data_have_none() -> 
     none = measure("probe_truth", evaluation(level))["probe_truth"]
     assert (none.status, math.isnan(none.value)) == ("undefined", True)
     assert "no simulator" in none.reason
+
+
+def test_split_half_reliability_in_closed_form() -> None:
+    """z a linear map of x: z^_A and z^_B are linear too, and their covariance is exact."""
+    of = np.zeros((2, 16))
+    of[0, 4:] = 1 / 12  # the level
+    of[1, [8, 9]] = (1, -1)  # a detail of the third step
+    weights = torch.from_numpy(of[:, 4:]).float()
+    at, covariance = linear_gaussian(lambda x: DeterministicPosterior(x.flatten(2) @ weights.T), n=4000)
+    first, last = np.arange(4, 8), np.arange(12, 16)
+    agreed = read(covariance, of, first) @ covariance[np.ix_(first, last)] @ read(covariance, of, last).T
+    truth = np.trace(agreed) / np.trace(of @ covariance @ of.T)
+    row = measure("split_half", at)["split_half_reliability"]
+    assert 0.2 < truth < 0.8
+    assert row.value == pytest.approx(truth, abs=3 * row.sd / math.sqrt(row.n))
+
+
+def test_split_half_prices_a_code_that_holds_the_noise_of_a_series() -> None:
+    """The same code, the same decoder: on independent steps the permuted gap is large and nothing of it is global."""
+
+    def first_step(x: Tensor) -> DeterministicPosterior:
+        return DeterministicPosterior(x[:, :, 0])
+
+    noise = np.random.default_rng(0).standard_normal((2000, 6, C))
+    level_ = np.random.default_rng(1).standard_normal((2000, 1, C)) + SIGMA * noise
+    found = {}
+    for name, series in (("noise", noise), ("level", level_)):
+        x = torch.from_numpy(series).float()
+        at = LatentEvaluation(
+            LevelModel(), Answer(first_step), x[:1000], Randomness([("test", 0)]).draws, train=x[1000:]
+        )
+        found[name] = {**measure("nll", at), **measure("split_half", at)}
+    for rows in found.values():  # z is used: the first step is told by it
+        assert rows["nll_permuted"].value - rows["nll_own"].value > 0.3
+    for output in ("split_half_reliability", "split_half_gap"):
+        row = found["noise"][output]
+        assert abs(row.value) < 3.5 * row.sd / math.sqrt(row.n)
+        assert abs(row.value) < 0.05
+        assert found["level"][output].value > 0.4
+
+
+def test_split_half_of_a_constant_code_is_undefined() -> None:
+    rows = measure("split_half", evaluation(lambda x: DeterministicPosterior(torch.ones_like(x[:, :, 0]))))
+    assert {row.reason for row in rows.values()} == {"z does not vary"}
+    prior_rows = measure("split_half", evaluation(prior))
+    assert prior_rows["split_half_reliability"].value == pytest.approx(0, abs=0.02)
 
 
 def test_information_falls_from_all_to_nothing_along_the_diffusion() -> None:

@@ -8,15 +8,19 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
 import pytest
 
+import bench.report.tables
+import bench.run
 from bench import command
 from bench.contracts import InputError
 from bench.list import main as list_main
 from bench.plan import main as plan_main
+from bench.report.statistics import Standing
 from bench.run import main
 from bench.store import Store, load_curves, load_memberships, load_results
 
@@ -339,6 +343,48 @@ def test_seeds_are_added_only_where_the_ranks_are_unclear(tmp_path: Path, capsys
     assert len(table) == 12 * 24
     assert main(words) == 0
     assert "nothing to do" in capsys.readouterr().out
+
+
+def test_another_seed_is_for_the_unclear_data_sets_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep = tmp_path / "two.yaml"
+    sweep.write_text(
+        "name: two\ndatasets: [ar1, {name: sines, series: 60, shuffle: true}]\nmethods: [latent_diffusion]\nseeds: 2\n"
+    )
+    unclear = [{"ar1", "sines,series=60"}, {"sines,series=60"}, {"sines,series=60"}, set()]
+    asked = []
+
+    def groups(*_: object) -> list[SimpleNamespace]:
+        ties = unclear[len(asked) - 1]
+        return [
+            SimpleNamespace(
+                dataset=key,
+                shuffle=shuffle,
+                quality=[SimpleNamespace(metric="m")],
+                standings={"m": {"a": Standing("best", 1), "b": Standing("tie" if key in ties else "worse", 2)}},
+            )
+            for key, shuffle in (("ar1", False), ("sines,series=60", True))
+        ]
+
+    monkeypatch.setattr(bench.run, "_run", lambda given, line: asked.append((given.dataset[:], given.seeds)) or 0)
+    monkeypatch.setattr(bench.report.tables, "load", lambda *_: None)
+    monkeypatch.setattr(bench.report.tables, "cells_of", lambda _: [])
+    monkeypatch.setattr(bench.report.tables, "groups_of", groups)
+    words = ["--grid", str(sweep), "--results", str(tmp_path), "--until-resolved", "--max-seeds"]
+    assert main([*words, "9"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "resolved with 5 seeds"
+    sines = '{"name": "sines", "shuffle": true, "series": 60}'
+    assert asked == [
+        ([], None),
+        (['{"name": "ar1", "shuffle": false}', sines], "2:3"),
+        ([sines], "3:4"),
+        ([sines], "4:5"),
+    ]
+    asked.clear()
+    assert main([*words, "3"]) == 0  # no more than three seeds, resolved or not
+    assert [seeds for _, seeds in asked] == [None, "2:3"]
+    assert capsys.readouterr().out.splitlines()[-1] == "not resolved with 3 seeds: sines,series=60"
 
 
 def test_until_resolved_needs_an_end(tmp_path: Path) -> None:

@@ -14,18 +14,23 @@ from bench.registry import register_metric
 RIDGE = 1e-3
 
 
-def explained(z: Tensor, y: Tensor, other_z: Tensor, other_y: Tensor) -> Tensor:
-    """R^2 of each target on other series than the fit's, (K,): z (n, D), y (n, K); NaN for a constant target.
+def linear_reading(z: Tensor, y: Tensor, other_z: Tensor) -> Tensor:
+    """What a linear model reads from other_z (m, D), as a deviation from the mean of y, (m, K), float64.
 
-    Ridge regression with an intercept on standardised latents, penalty 1e-3 per series.
+    Ridge regression with an intercept of y (n, K) on standardised z (n, D), penalty 1e-3 per series.
     """
-    z, y, other_z, other_y = (values.double() for values in (z, y, other_z, other_y))
+    z, y, other_z = (values.double() for values in (z, y, other_z))
     centre, scale = z.mean(dim=0), z.std(dim=0, correction=0).clamp(min=1e-6)
-    z, other_z, middle = (z - centre) / scale, (other_z - centre) / scale, y.mean(dim=0)
+    z, other_z = (z - centre) / scale, (other_z - centre) / scale
     penalty = RIDGE * len(z) * torch.eye(z.shape[1], dtype=z.dtype, device=z.device)
-    weights = torch.linalg.solve(z.T @ z + penalty, z.T @ (y - middle))
-    left = (other_y - middle - other_z @ weights).square().sum(dim=0)
-    return 1 - left / (other_y - middle).square().sum(dim=0)
+    return other_z @ torch.linalg.solve(z.T @ z + penalty, z.T @ (y - y.mean(dim=0)))
+
+
+def explained(z: Tensor, y: Tensor, other_z: Tensor, other_y: Tensor) -> Tensor:
+    """R^2 of each target of `linear_reading` on other series than the fit's, (K,); NaN for a constant target."""
+    apart = other_y.double() - y.double().mean(dim=0)
+    left = (apart - linear_reading(z, y, other_z)).square().sum(dim=0)
+    return 1 - left / apart.square().sum(dim=0)
 
 
 @register_metric("probe")

@@ -63,7 +63,7 @@ class ProbeTruth(LatentMetric):
             spread("probe_truth", told[varies], len(test)),
             spread("probe_truth_series", reached[varies], len(test)),
             *(
-                Measurement("probe_truth_by_factor", float(share), n=len(test), coordinate=name, index=k)
+                spread("probe_truth_by_factor", share[None], len(test), name, k)
                 for (name, k), share, kept in zip(places, told, varies, strict=True)
                 if kept
             ),
