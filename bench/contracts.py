@@ -260,6 +260,14 @@ class Splits:
         """T"""
         return int(self.train.shape[1])
 
+    @property
+    def block(self) -> int:
+        """How many neighbouring test windows standard errors resample as one: 2 T / stride, 1 without overlap.
+
+        Twice as many as share rows, because a block misses the correlations across its ends.
+        """
+        return 2 * math.ceil(self.window / self.test_stride) if self.test_stride < self.window else 1
+
 
 @dataclass(frozen=True)
 class Dataset(ABC):
@@ -452,6 +460,7 @@ class Measurement:
     index: float = math.nan
     status: Literal["ok", "undefined", "failed"] = "ok"
     reason: str = ""
+    error: float = math.nan  # standard error of a mean over test windows, from blocks where they overlap; else NaN
 
 
 @dataclass(frozen=True)
@@ -475,6 +484,7 @@ class LatentEvaluation:
     draws: Callable[[str], Draws]  # a seeded stream per role, R = 1, the same for every method
     config: EvaluateConfig = EvaluateConfig()
     train: Tensor | None = None  # (N, T, C), training windows on the model's device, for metrics that fit something
+    block: int = 1  # how many neighbours in `series` standard errors resample as one (see Splits.block)
 
 
 @dataclass(frozen=True)

@@ -161,7 +161,7 @@ def score_run(
     splits = scope.measured(splits)
     reference = reference_windows(splits, len(samples), scope.reference())
     chosen = choose(metrics or config.metrics)
-    evaluation = _latent(model, method, reference, splits.train, config, scope)
+    evaluation = _latent(model, method, reference, splits.train, config, scope, splits.block)
     rows = []
     for metric in chosen:
         if metric.needs == "latent":
@@ -179,7 +179,8 @@ def score_during_training(
     """Rows of the cheap collapse measures of a run (R = 1) after `step` updates of the autoencoder."""
     splits = scope.measured(splits)
     reference = reference_windows(splits, evaluation_size(splits, SERIES_DURING_TRAINING), scope.reference())
-    evaluation = _latent(model, method, reference, splits.train[:SERIES_DURING_TRAINING], config, scope)
+    train = splits.train[:SERIES_DURING_TRAINING]
+    evaluation = _latent(model, method, reference, train, config, scope, splits.block)
     return [
         row
         for metric in choose(DURING_TRAINING)
@@ -195,7 +196,8 @@ def _latent(
     train: np.ndarray,
     config: EvaluateConfig,
     scope: Scope,
+    block: int,
 ) -> LatentEvaluation:
     device = model.alpha_bar.device
     x, others = (torch.from_numpy(windows).to(device) for windows in (series, train))
-    return LatentEvaluation(model, method, x, lambda role: scope.draws(role, device), config, others)
+    return LatentEvaluation(model, method, x, lambda role: scope.draws(role, device), config, others, block=block)
