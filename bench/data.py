@@ -133,6 +133,18 @@ def card(dataset: Dataset) -> list[str]:
         f"licence: {dataset.licence}",
         f"restricted: {'yes' if dataset.restricted else 'no'}",
         "options: " + ", ".join(f"{name} = {value!r}" for name, value in options),
+        *(line for remote in remotes(type(dataset)) for line in _file(remote)),
+    ]
+
+
+def _file(remote: Remote) -> list[str]:
+    """A file's place, address and hash, and how they are known."""
+    where = f" ({remote.member} in it)" if remote.member else ""
+    sha256 = remote.sha256 or "none published; noted when first fetched"
+    return [
+        f"file: {remote.path}",
+        f"  from {remote.url}{where}",
+        f"  sha256 {sha256}{f'; {remote.known_from}' if remote.known_from else ''}",
     ]
 
 
@@ -273,6 +285,8 @@ def checked(remote: Remote, path: Path | None) -> str:
     except (OSError, EOFError, zlib.error) as error:
         return f"DIFFERS: {path}: cannot be read, perhaps cut short or damaged: {error}"
     known = remote.sha256 or recorded(path)
+    if found in remote.copies:
+        return f"{path}: ok, the copy that this project's numbers come from"
     if not known:
         return f"{path}: no checksum to compare with (sha256 {found})"
     return f"{path}: ok" if found == known else f"DIFFERS: {path}: SHA-256 is {found}, expected {known}"

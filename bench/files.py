@@ -24,10 +24,11 @@ class Remote:
     url: str
     path: str  # where it is put, below the data folder
     sha256: str = ""  # of the content at `path`; none where nobody publishes one: recorded when first fetched
-    sums: str = ""  # the publisher's list of SHA-256 sums, read first
     member: str = ""  # the one member of the zip archive at `url` that is wanted
     begins: bytes = b""  # what the content must begin with
     instead: tuple[str, ...] = ()  # other names under which the data set finds the same data
+    copies: tuple[str, ...] = ()  # SHA-256 of the same data packed otherwise (of the .csv inside a .csv.gz)
+    known_from: str = ""  # how the address and the hash are known, for the card
 
 
 def places(data_dir: Path | None) -> list[Path]:
