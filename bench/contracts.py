@@ -108,7 +108,7 @@ def _expected(hint: Any, limits: Mapping[str, Any]) -> str:
     elif origin is Literal:
         return "one of " + ", ".join(str(choice) for choice in typing.get_args(hint))
     elif origin in (typing.Union, types.UnionType):
-        return " or ".join(_expected(choice, limits) for choice in typing.get_args(hint))
+        return " or ".join(dict.fromkeys(_expected(choice, limits) for choice in typing.get_args(hint)))
     elif hint in (None, type(None)):
         return "nothing"
     elif origin in (tuple, list):

@@ -139,11 +139,12 @@ def read_parquet(path: Path) -> pd.DataFrame:
     return frame if isinstance(frame.index, pd.RangeIndex) else frame.reset_index()
 
 
-def check_columns(path: Path, present: Sequence[str], wanted: Sequence[str]) -> None:
+def check_columns(path: Path, present: Sequence[str], wanted: Sequence[str], hint: str = "") -> None:
     """Raises InputError that names the columns that are missing."""
     missing = [name for name in wanted if name not in present]
     if missing:
-        raise InputError(f"{path}: the columns {', '.join(missing)} are missing, found {', '.join(map(str, present))}")
+        found = ", ".join(map(str, present))
+        raise InputError(f"{path}: the columns {', '.join(missing)} are missing, found {found}{hint}")
 
 
 def as_numbers(column: pd.Series, path: Path, expected: str = "a number") -> pd.Series:

@@ -74,6 +74,9 @@ def make_splits(recordings: Recordings, spec: DatasetSpec, seed: int) -> Splits:
     _check(series, recordings, owner)
     rng = numpy_generator(spec.key, seed, "split")
     parts = divide(series, recordings.split, window, rng, recordings.entities)
+    owners = len(set(recordings.entities)) if recordings.entities else len(series)
+    if recordings.split == "entity" and owners < len(PARTS):
+        raise InputError(f"{owner}: {owners} entities, expected at least one for each of {', '.join(PARTS)}")
     for name in PARTS:
         if not any(len(piece) >= window for piece in parts[name]):
             count = sum(len(piece) for piece in parts[name])

@@ -48,7 +48,7 @@ class Earthquakes(Dataset):
     `oklahoma` (1973 to 2016, mostly induced, strongly non-stationary).
     Quirks: files are newest or oldest first and are sorted here; only `type` earthquake is kept; events without a
     magnitude are left out; `depth` is often a default (10, 33, 35 or 5 km), not a measurement; scales of magnitude
-    are mixed.
+    are mixed; 19 pairs of neighbours of `global` within 16 s and 100 km may be one event listed twice and are kept.
 
     Windows: T = 24 events, stride 1 for training; test windows overlap, stride T // 4 = 6.
     Split: contiguous blocks (see `bench.windows`), or `time` for one cut in time.

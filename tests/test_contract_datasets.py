@@ -5,6 +5,7 @@ is skipped. A new data set needs no entry.
 """
 
 import dataclasses
+import functools
 import inspect
 import itertools
 
@@ -60,13 +61,18 @@ def own_files(tmp_path_factory):
     return folder
 
 
-def load(name, options, folder, seed=0):
+def load(name, options, folder):
     """The spec and the recordings; skips where the files are not here."""
     spec = DatasetSpec(name, tuple(sorted(options.items())))
     try:
-        return spec, open_dataset(spec).load(folder, numpy_generator(spec.key, seed, "data"))
+        return spec, recordings_of(spec, folder)
     except Unavailable as reason:
         pytest.skip(str(reason))
+
+
+@functools.lru_cache(maxsize=1)
+def recordings_of(spec, folder):
+    return open_dataset(spec).load(folder, numpy_generator(spec.key, 0, "data"))
 
 
 def check_rows(recordings, spec, seed):
