@@ -108,7 +108,7 @@ def _expected(hint: Any, limits: Mapping[str, Any]) -> str:
     elif origin is Literal:
         return "one of " + ", ".join(str(choice) for choice in typing.get_args(hint))
     elif origin in (typing.Union, types.UnionType):
-        return " or ".join(_expected(choice, limits) for choice in typing.get_args(hint))
+        return " or ".join(dict.fromkeys(_expected(choice, limits) for choice in typing.get_args(hint)))
     elif hint in (None, type(None)):
         return "nothing"
     elif origin in (tuple, list):
@@ -271,6 +271,14 @@ class Splits:
     def window(self) -> int:
         """T"""
         return int(self.train.shape[1])
+
+    @property
+    def block(self) -> int:
+        """How many neighbouring test windows standard errors resample as one: 2 T / stride, 1 without overlap.
+
+        Twice as many as share rows, because a block misses the correlations across its ends.
+        """
+        return 2 * math.ceil(self.window / self.test_stride) if self.test_stride < self.window else 1
 
 
 @dataclass(frozen=True)
@@ -464,6 +472,7 @@ class Measurement:
     index: float = math.nan
     status: Literal["ok", "undefined", "failed"] = "ok"
     reason: str = ""
+    error: float = math.nan  # standard error of a mean over test windows, from blocks where they overlap; else NaN
 
 
 @dataclass(frozen=True)
@@ -489,6 +498,7 @@ class LatentEvaluation:
     train: Tensor | None = None  # (N, T, C), training windows on the model's device, for metrics that fit something
     truth: Truth = field(default_factory=dict)  # factor -> (n, k), what a simulator drew for `series`
     train_truth: Truth = field(default_factory=dict)  # factor -> (N, k), the same for `train`
+    block: int = 1  # how many neighbours in `series` standard errors resample as one (see Splits.block)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from bench import command
 from bench.contracts import Dataset, DatasetSpec, InputError, Recordings, Splits, Unavailable
@@ -133,19 +134,32 @@ def card(dataset: Dataset) -> list[str]:
         f"licence: {dataset.licence}",
         f"restricted: {'yes' if dataset.restricted else 'no'}",
         "options: " + ", ".join(f"{name} = {value!r}" for name, value in options),
+        *(line for remote in remotes(type(dataset)) for line in _file(remote)),
+    ]
+
+
+def _file(remote: Remote) -> list[str]:
+    """A file's place, address and hash, and how they are known."""
+    where = f" ({remote.member} in it)" if remote.member else ""
+    sha256 = remote.sha256 or "none published; noted when first fetched"
+    return [
+        f"file: {remote.path}",
+        f"  from {remote.url}{where}",
+        f"  sha256 {sha256}{f'; {remote.known_from}' if remote.known_from else ''}",
     ]
 
 
 def contents(recordings: Recordings, splits: Splits, spec: DatasetSpec, seed: int) -> list[str]:
     """Rows, channels, missing values, windows and parts, line by line."""
     rows = np.concatenate([np.asarray(series, dtype=np.float64) for series in recordings.series])
-    missing = np.isnan(rows).mean(axis=0)
+    missing, still = np.isnan(rows).mean(axis=0), (np.ptp(splits.test, axis=1) == 0).mean(axis=0)
     lines = [
         f"rows: {len(rows):,} in {len(recordings.series):,} series",
         "channels (mean and sd of the training rows):",
     ]
     for channel, (name, unit) in enumerate(zip(splits.channels, splits.units, strict=True)):
         filled = f", {missing[channel]:.1%} missing and filled in" if missing[channel] else ""
+        filled += f", constant in {still[channel]:.0%} of the test windows" if still[channel] >= 0.005 else ""
         amount = f"{splits.mean[channel]:.4g} +- {splits.scale[channel]:.4g}"
         lines.append(f"  {name}{f' ({unit})' if unit else ''}: {amount}{filled}")
     share = missing.mean()
@@ -158,12 +172,25 @@ def contents(recordings: Recordings, splits: Splits, spec: DatasetSpec, seed: in
     lines.append(
         f"windows: T = {splits.window}, test windows every {recordings.test_stride} rows, split: {recordings.split}"
     )
+    lines += pauses(recordings)
     dates = divided_times(recordings, spec, seed)
     for part in PARTS:
         windows = getattr(splits, part)
         lines.append(f"  {part}: {len(windows):,} windows{dates.get(part, '')}")
     lines.append(f"sha256 of the windows (seed {seed}): {splits.sha256}")
     return lines
+
+
+def pauses(recordings: Recordings) -> list[str]:
+    """How far apart neighbouring rows are; nothing where the rows have no time."""
+    steps = [np.diff(times) for times in recordings.times if len(times) > 1]
+    if not steps:
+        return []
+    between = np.concatenate(steps)
+    usual, longest = (pd.Timedelta(value) for value in (np.median(between), between.max()))
+    if between.min() == between.max():
+        return [f"time between rows: {usual}, always"]
+    return [f"time between rows: {usual} in the median, {longest} at most (a window goes on over it)"]
 
 
 def divided_times(recordings: Recordings, spec: DatasetSpec, seed: int) -> dict[str, str]:
@@ -201,7 +228,8 @@ def draw(splits: Splits, spec: DatasetSpec, folder: Path) -> Path:
     figure.legend(lines, splits.channels[:8], loc="outside upper center", ncols=8, fontsize=7, frameon=False)
     figure.supxlabel("t", fontsize=8)
     figure.supylabel("train-scaled", fontsize=8)
-    path = folder / f"{spec.name}.png"
+    own = dict(spec.options).get("path")
+    path = folder / f"{spec.name}{f'-{Path(own).name}' if own else ''}.png"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=110)
@@ -273,6 +301,8 @@ def checked(remote: Remote, path: Path | None) -> str:
     except (OSError, EOFError, zlib.error) as error:
         return f"DIFFERS: {path}: cannot be read, perhaps cut short or damaged: {error}"
     known = remote.sha256 or recorded(path)
+    if found in remote.copies:
+        return f"{path}: ok, the copy that this project's numbers come from"
     if not known:
         return f"{path}: no checksum to compare with (sha256 {found})"
     return f"{path}: ok" if found == known else f"DIFFERS: {path}: SHA-256 is {found}, expected {known}"

@@ -41,11 +41,10 @@ def fetch(remote: Remote, folder: Path) -> Path:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetch-") as place:
-            known = remote.sha256 or (_published(remote, Path(place)) if remote.sums else "")
-            got = _download(remote.url, Path(place), "" if remote.member else known)
+            got = _download(remote.url, Path(place), "" if remote.member else remote.sha256)
             if remote.member:
                 got = _unpack(got, remote)
-            _check(got, remote, known)
+            _check(got, remote)
             note = {
                 "url": remote.url,
                 "fetched": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -94,17 +93,6 @@ def _download(url: str, folder: Path, known: str) -> Path:
         raise InputError(f"{url}: {_first_line(error)}") from None
 
 
-def _published(remote: Remote, folder: Path) -> str:
-    """The hash that the publisher's list gives for the file."""
-    text = _download(remote.sums, folder / "sums", "").read_text(encoding="utf-8", errors="replace")
-    name = PurePosixPath(remote.url).name
-    for line in text.splitlines():
-        words = line.split()
-        if len(words) == 2 and PurePosixPath(words[1].lstrip("*")).name == name:
-            return words[0].lower()
-    raise InputError(f"{remote.sums}: no checksum of {name} in this list")
-
-
 def _unpack(archive: Path, remote: Remote) -> Path:
     try:
         with zipfile.ZipFile(archive) as content:
@@ -121,10 +109,10 @@ def _unpack(archive: Path, remote: Remote) -> Path:
         raise InputError(f"{remote.url}: expected a zip archive: {_first_line(error)}") from None
 
 
-def _check(path: Path, remote: Remote, known: str) -> None:
+def _check(path: Path, remote: Remote) -> None:
     found = sha256(path)
-    if known and found != known:
-        raise InputError(f"{remote.url}: SHA-256 of {remote.path} is {found}, expected {known}: refused")
+    if remote.sha256 and found != remote.sha256:
+        raise InputError(f"{remote.url}: SHA-256 of {remote.path} is {found}, expected {remote.sha256}: refused")
     with path.open("rb") as file:
         begin = file.read(len(remote.begins))
     if begin != remote.begins:

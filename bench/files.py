@@ -24,10 +24,11 @@ class Remote:
     url: str
     path: str  # where it is put, below the data folder
     sha256: str = ""  # of the content at `path`; none where nobody publishes one: recorded when first fetched
-    sums: str = ""  # the publisher's list of SHA-256 sums, read first
     member: str = ""  # the one member of the zip archive at `url` that is wanted
     begins: bytes = b""  # what the content must begin with
     instead: tuple[str, ...] = ()  # other names under which the data set finds the same data
+    copies: tuple[str, ...] = ()  # SHA-256 of the same data packed otherwise (of the .csv inside a .csv.gz)
+    known_from: str = ""  # how the address and the hash are known, for the card
 
 
 def places(data_dir: Path | None) -> list[Path]:
@@ -138,11 +139,12 @@ def read_parquet(path: Path) -> pd.DataFrame:
     return frame if isinstance(frame.index, pd.RangeIndex) else frame.reset_index()
 
 
-def check_columns(path: Path, present: Sequence[str], wanted: Sequence[str]) -> None:
+def check_columns(path: Path, present: Sequence[str], wanted: Sequence[str], hint: str = "") -> None:
     """Raises InputError that names the columns that are missing."""
     missing = [name for name in wanted if name not in present]
     if missing:
-        raise InputError(f"{path}: the columns {', '.join(missing)} are missing, found {', '.join(map(str, present))}")
+        found = ", ".join(map(str, present))
+        raise InputError(f"{path}: the columns {', '.join(missing)} are missing, found {found}{hint}")
 
 
 def as_numbers(column: pd.Series, path: Path, expected: str = "a number") -> pd.Series:

@@ -199,8 +199,14 @@ def _latent(
     """The model beside n test windows and the first n_train training windows."""
     device, rows = model.alpha_bar.device, reference_rows(splits, n, scope.reference())
     x, others = (torch.from_numpy(windows).to(device) for windows in (splits.test[rows], splits.train[:n_train]))
-    truth = {factor: values[rows] for factor, values in splits.test_truth.items()}
-    train_truth = {factor: values[:n_train] for factor, values in splits.train_truth.items()}
     return LatentEvaluation(
-        model, method, x, lambda role: scope.draws(role, device), config, others, truth, train_truth
+        model,
+        method,
+        x,
+        lambda role: scope.draws(role, device),
+        config,
+        others,
+        truth={factor: values[rows] for factor, values in splits.test_truth.items()},
+        train_truth={factor: values[:n_train] for factor, values in splits.train_truth.items()},
+        block=splits.block,
     )

@@ -62,7 +62,7 @@ RUNS: dict[str, pa.DataType] = {
 METRICS: dict[str, pa.DataType] = {
     **{"run_id": _TEXT, "metric": _TEXT, "version": _INT, "split": _TEXT, "train_step": _INT},
     **{"coordinate": _TEXT, "index": _FLOAT, "metric_seed": _INT},
-    **{"value": _FLOAT, "sd": _FLOAT, "n": _INT, "status": _TEXT, "reason": _TEXT},
+    **{"value": _FLOAT, "sd": _FLOAT, "error": _FLOAT, "n": _INT, "status": _TEXT, "reason": _TEXT},
 }
 
 CURVES: dict[str, pa.DataType] = {"run_id": _TEXT, "step": _INT, "stage": _TEXT, "term": _TEXT, "value": _FLOAT}

@@ -35,6 +35,7 @@ class Table(Dataset):
     stride: int = option(1, at_least=1)
     test_stride: int | None = option(None, at_least=1)  # none: max(stride, T // 4)
     split: Literal["auto", "blocks", "time", "entity"] = "auto"  # auto: entity where there is an `id`, else blocks
+    longest_pause: str | float = option("", later=True)  # "2h" or a number of the time column's units; "": any
 
     def locate(self, data_dir: Path | None) -> Path:
         """The file: as it is given, else below the data folders. Raises InputError where there is none."""
@@ -45,19 +46,25 @@ class Table(Dataset):
         if frame.empty:
             raise InputError(f"{path}: has no rows, expected at least one window of {self.window}")
         if self.format == "long":
-            entity, frame = widen(frame, path, self.id or "id", self.time or "time")
+            entity, time, frame = widen(frame, path, self.id or "id", self.time or "time")
         else:
-            entity, frame = self._wide(frame, path)
+            entity, time, frame = self._wide(frame, path)
         frame = self._choose(frame, path)
         values, names = treat_missing(frame, self.missing, path)
-        series = []
-        for key, rows in by_entity(values, entity).items():
+        series, entities, times = [], [], []
+        for key, rows in by_entity(entity).items():
             if self.missing == "drop":
-                rows = rows[~np.isnan(rows).any(axis=1)]
-            if len(rows) < self.window:
+                rows = rows[~np.isnan(values[rows]).any(axis=1)]
+            pieces = [piece for piece in self._stretches(rows, time, path) if len(piece) >= self.window]
+            if not pieces:
                 whose = f"entity '{key}' has" if self._has_entities else "has"
-                raise InputError(f"{path}: {whose} {len(rows)} rows, expected at least one window of {self.window}")
-            series.append(rows)
+                most = " without a pause" if self.longest_pause else ""
+                raise InputError(
+                    f"{path}: {whose} {len(rows)} rows, expected at least one window of {self.window}{most}"
+                )
+            series += [values[piece] for piece in pieces]
+            entities += [key] * len(pieces)
+            times += [time[piece] for piece in pieces] if time is not None and time.dtype.kind == "M" else []
         split = self.split if self.split != "auto" else ("entity" if self._has_entities else "blocks")
         return Recordings(
             series=series,
@@ -67,13 +74,28 @@ class Table(Dataset):
             train_stride=self.stride,
             test_stride=self.test_stride or max(self.stride, self.window // 4),
             split=split,
+            entities=entities if self._has_entities else (),
+            times=times,
         )
+
+    def _stretches(self, rows: np.ndarray, time: np.ndarray | None, path: Path) -> list[np.ndarray]:
+        """Rows of one entity, cut where the time between two of them is longer than `longest_pause`."""
+        if self.longest_pause == "":
+            return [rows]
+        if time is None:
+            raise InputError(f"{self.name}.longest_pause: {path} has no time: name its column with `time`")
+        try:
+            longest = pd.Timedelta(self.longest_pause) if time.dtype.kind == "M" else float(self.longest_pause)
+        except ValueError:
+            kind = "a duration such as 2h or 30min" if time.dtype.kind == "M" else "a number in units of the time"
+            raise InputError(f"{self.name}.longest_pause = {self.longest_pause!r}: expected {kind}") from None
+        return np.split(rows, np.flatnonzero(np.diff(time[rows]) > longest) + 1)
 
     @property
     def _has_entities(self) -> bool:
         return bool(self.id) or self.format == "long"
 
-    def _wide(self, frame: pd.DataFrame, path: Path) -> tuple[np.ndarray, pd.DataFrame]:
+    def _wide(self, frame: pd.DataFrame, path: Path) -> tuple[np.ndarray, np.ndarray | None, pd.DataFrame]:
         named = [name for name in (self.id, self.time) if name]
         check_columns(path, list(frame.columns), named)
         rest = [name for name in frame.columns if name not in named]
@@ -82,11 +104,11 @@ class Table(Dataset):
             time, rest = rest[0], rest[1:]
         frame = frame.assign(**{self.id: frame[self.id].astype(str)}) if self.id else frame
         if time:
-            frame = in_order(
-                frame.assign(**{time: as_clock(frame[time], path)}), [self.id] if self.id else [], time, path
-            )
+            hint = "" if self.id else " (or an `id`, the column that tells entities apart)"
+            entities = [self.id] if self.id else []
+            frame = in_order(frame.assign(**{time: as_clock(frame[time], path)}), entities, time, path, hint)
         entity = frame[self.id].to_numpy(dtype=object) if self.id else np.zeros(len(frame), dtype=object)
-        return entity, frame[rest]
+        return entity, frame[time].to_numpy() if time else None, frame[rest]
 
     def _choose(self, frame: pd.DataFrame, path: Path) -> pd.DataFrame:
         for name in self.channels:
@@ -107,20 +129,20 @@ def as_clock(column: pd.Series, path: Path) -> pd.Series:
     return as_times(column, path)
 
 
-def in_order(frame: pd.DataFrame, entity: list[str], time: str, path: Path) -> pd.DataFrame:
+def in_order(frame: pd.DataFrame, entity: list[str], time: str, path: Path, hint: str = "") -> pd.DataFrame:
     """Rows sorted by time, entities kept in the order of the file. Raises InputError for a time that occurs twice."""
     twice = frame.duplicated([*entity, time])
     if twice.any():
         row = int(np.flatnonzero(twice.to_numpy())[0])
         place = ", ".join(f"{name} {frame[name].iloc[row]}" for name in [*entity, time])
-        raise InputError(f"{path}: row {row + 1} repeats {place}, expected every time once")
+        raise InputError(f"{path}: row {row + 1} repeats {place}, expected every time once{hint}")
     return frame.sort_values(time, kind="stable")
 
 
-def widen(frame: pd.DataFrame, path: Path, entity: str, time: str) -> tuple[np.ndarray, pd.DataFrame]:
-    """A long table as (entity of each row, one column per variable), sorted by time within an entity."""
+def widen(frame: pd.DataFrame, path: Path, entity: str, time: str) -> tuple[np.ndarray, np.ndarray, pd.DataFrame]:
+    """A long table as (entity of each row, its time, one column per variable), sorted by time within an entity."""
     keys = [entity, time, "variable"]
-    check_columns(path, list(frame.columns), [*keys, "value"])
+    check_columns(path, list(frame.columns), [*keys, "value"], " (`id` and `time` may be named by the options)")
     frame = frame.assign(**{time: as_clock(frame[time], path), "value": as_numbers(frame["value"], path)})
     for name in (entity, "variable"):
         if frame[name].isna().any():
@@ -132,14 +154,15 @@ def widen(frame: pd.DataFrame, path: Path, entity: str, time: str) -> tuple[np.n
         raise InputError(f"{path}: row {row + 1} repeats {place}, expected every variable once per time")
     wide = frame.pivot(index=[entity, time], columns="variable", values="value").sort_index()
     wide.columns.name = None
-    return wide.index.get_level_values(0).astype(str).to_numpy(dtype=object), wide
+    whose, when = (wide.index.get_level_values(level) for level in (0, 1))
+    return whose.astype(str).to_numpy(dtype=object), when.to_numpy(), wide
 
 
-def by_entity(values: np.ndarray, entity: np.ndarray) -> dict[str, np.ndarray]:
-    """Rows of each entity, in their order; entities in the order of their first row."""
+def by_entity(entity: np.ndarray) -> dict[str, np.ndarray]:
+    """The numbers of each entity's rows, in their order; entities in the order of their first row."""
     codes, keys = pd.factorize(entity)
     order = np.argsort(codes, kind="stable")
-    pieces = np.split(values[order], np.cumsum(np.bincount(codes, minlength=len(keys)))[:-1])
+    pieces = np.split(order, np.cumsum(np.bincount(codes, minlength=len(keys)))[:-1])
     return dict(zip(map(str, keys), pieces, strict=True)) if len(keys) else {}
 
 

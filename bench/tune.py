@@ -110,7 +110,7 @@ def best_trial(table: pd.DataFrame, margin: float, higher: bool) -> int:
     table: one method's rows of `ranks`, by `trial`.
     """
     rows = table.set_index("trial").sort_index()
-    best = int(rows["rank"].idxmin())  # type: ignore[arg-type]
+    best = rows.index.to_list()[rows["rank"].to_numpy().argmin()]
     gain = (rows.value[best] - rows.value[0]) * (1 if higher else -1)
     failed_first = rows.ok[0] < rows.ok[best]
     return best if gain >= margin or failed_first else 0

@@ -63,44 +63,42 @@ def verdict(nll_own: float, nll_permuted: float, dependency_end: float, limits: 
     return "partial"
 
 
-def independent_series(n: float, window: int, test_stride: int) -> float:
-    """How many independent series n overlapping test windows of T = `window` steps count as: n min(1, stride / T).
+def standard_error(sd: float, n: float, window: int, test_stride: int) -> float:
+    """Of a mean over n test windows, where none was stored with it (older results): sd / sqrt(n min(1, s / T)).
 
-    A row is in T / stride windows; what blocks of that many windows say is independent.
+    A row is in T / s windows (T = `window`, s = `test_stride`): what so many neighbours say counts once.
     """
-    return n * min(1.0, test_stride / window) if window > 0 and test_stride > 0 else n
+    overlap = min(1.0, test_stride / window) if window > 0 and test_stride > 0 else 1.0
+    return sd / math.sqrt(n * overlap) if n > 0 else math.nan
 
 
 def dependency_illusion(
     shuffled: bool,
     local: Sequence[float],
-    sd: Sequence[float],
-    n: Sequence[float],
+    error: Sequence[float],
     nll_own: float,
     nll_marginal: float,
     limits: Thresholds = THRESHOLDS,
 ) -> Illusion:
     """Does the decoder lean on a past that says nothing?
 
-    local, sd, n: m_{t,t-1} over series (mean, standard deviation, series) at t = 1..T of one run. With
-    m the mean over t >= 3 and e the mean over t >= 3 of sd / sqrt(n) (n counts independent series: see
-    `independent_series`; the steps of a series move together, so their errors are not divided by the number of
-    steps), and gain = nll_marginal - nll_own in nats per value:
+    local, error: m_{t,t-1} over series (mean and its standard error, from blocks where windows overlap) at t = 1..T of
+    one run. With m and e their means over t >= 3 (the steps of a series move together, so their errors are not divided
+    by the number of steps), and gain = nll_marginal - nll_own in nats per value:
 
         yes  shuffled data, m - 1.96 e > 0, m >= illusion_local, gain < illusion_gain
         no   shuffled data, m is not clearly above 0
         -    ordered data, a number is missing, or m is above 0 and the gain is too: the past of a shuffled
              series still tells its level, so that dependency may be earned
     """
-    later = [(m, s / math.sqrt(k) if k > 0 else math.nan) for m, s, k in zip(local, sd, n, strict=True)][2:]
-    later = [(m, e) for m, e in later if not math.isnan(m)]
+    later = [(m, e) for m, e in list(zip(local, error, strict=True))[2:] if not math.isnan(m)]
     gain = nll_marginal - nll_own
     if not shuffled or not later or math.isnan(gain):
         return "-"
     mean = sum(m for m, _ in later) / len(later)
-    error = sum(e for _, e in later) / len(later)
-    if math.isnan(error):
+    width = 1.96 * sum(e for _, e in later) / len(later)
+    if math.isnan(width):
         return "-"
-    if mean < limits.illusion_local or mean - 1.96 * error <= 0:
+    if mean < limits.illusion_local or mean - width <= 0:
         return "no"
     return "yes" if gain < limits.illusion_gain else "-"

@@ -73,6 +73,9 @@ def make_splits(recordings: Recordings, spec: DatasetSpec, seed: int) -> Splits:
     series = [np.asarray(rows, dtype=np.float64) for rows in recordings.series]
     _check(series, recordings, owner)
     parts = divide(series, recordings.split, window, numpy_generator(spec.key, seed, "split"), recordings.entities)
+    owners = len(set(recordings.entities)) if recordings.entities else len(series)
+    if recordings.split == "entity" and owners < len(PARTS):
+        raise InputError(f"{owner}: {owners} entities, expected at least one for each of {', '.join(PARTS)}")
     for name in PARTS:
         if not any(len(piece) >= window for piece in parts[name]):
             count = sum(len(piece) for piece in parts[name])

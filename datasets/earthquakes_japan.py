@@ -34,9 +34,11 @@ class EarthquakesJapan(Dataset):
     licence = "data public domain (credit: U.S. Geological Survey); processed form MIT (Sam Stockman, 2024)"
     remote = (
         Remote(
-            "https://raw.githubusercontent.com/ss15859/EarthquakeNPP/main/Datasets/Japan_Deprecated/Japan_catalog.csv",
+            "https://raw.githubusercontent.com/ss15859/EarthquakeNPP/2e4224ce1251953ee4b9e4a0dadf37b6280da728"
+            "/Datasets/Japan_Deprecated/Japan_catalog.csv",
             "earthquakes/japan_catalog_1990_2019.csv",
             sha256="7845bbe2d4de930bc80e2f1d6a9797d4f4a63abdcc0e630246654774c22c71c9",
+            known_from="file at that commit compared with a mirrored copy: same length, same end; hash of the copy",
         ),
     )
 

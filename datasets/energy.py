@@ -44,13 +44,14 @@ class Energy(Dataset):
     """
 
     source = "https://archive.ics.uci.edu/dataset/374/appliances+energy+prediction"
-    licence = "CC BY 4.0 (L. M. Candanedo, 2017)"
+    licence = "CC BY 4.0 (L. Candanedo, 2017, Appliances Energy Prediction, UCI, doi:10.24432/C5VC8G)"
     remote = (
         Remote(
             "https://archive.ics.uci.edu/static/public/374/appliances+energy+prediction.zip",
             "energy/energydata_complete.csv",
             sha256="2820bf712ad0275cb18b85a05250926100d8e65ebb9f4d2d016ca91ea152a25d",
             member="energydata_complete.csv",
+            known_from="address and hash as many public repositories record them; the hash of a mirrored copy, too",
         ),
     )
 

@@ -53,13 +53,17 @@ class ICU2012(Dataset):
     """
 
     source = "https://physionet.org/content/challenge-2012/1.0.0/"
-    licence = "Open Data Commons Attribution License 1.0 (Silva, Moody, Scott, Celi, Mark, 2012)"
+    licence = (
+        "Open Data Commons Attribution License 1.0 (Silva, Moody, Scott, Celi, Mark, 2012, Computing in Cardiology 39)"
+    )
     remote = (
         Remote(
             "https://physionet.org/files/challenge-2012/1.0.0/set-a.tar.gz",
             "icu/challenge2012/set-a.tar.gz",
-            sums="https://physionet.org/files/challenge-2012/1.0.0/SHA256SUMS.txt",
-            begins=b"\x1f\x8b",
+            sha256="8cb250f179cd0952b4b9ebcf8954b63d70383131670fac1cfee13deaa13ca920",
+            copies=("1a07574d64ddd760a9dbff8d83e8e98e9e764e4abbad7b7f60ac7c159484c870",),
+            known_from="address and hash as several public repositories record them; the numbers of this project come "
+            "from a mirrored copy that was packed again (4,000 stays, 1,757,980 rows)",
         ),
     )
 

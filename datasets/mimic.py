@@ -78,12 +78,17 @@ class MIMIC(Dataset):
     Kept are the first `hours` of stays with at least T hours of heart rate. Dates are shifted per patient: only
     differences are used. The extract is kept beside the data, in a folder that is not marked read-only, nowhere else.
     Missing hours: as in `icu2012` (`missing: ffill`, `mask`, `drop`).
+    Without credentials: the open demo of 100 patients (https://physionet.org/content/mimiciii-demo/1.4/) has the same
+    tables, and `--set folder=DIR` reads them; enough to try the path, thin for a number.
 
     Windows: T = 24 hours, disjoint. Split by patient.
     """
 
     source = "https://physionet.org/content/mimiciii/1.4/ and https://physionet.org/content/mimiciv/"
-    licence = "PhysioNet Credentialed Health Data License 1.5.0 (the open demo: Open Database License 1.0)"
+    licence = (
+        "PhysioNet Credentialed Health Data License 1.5.0 (Johnson et al., 2016, Scientific Data 3:160035); the open "
+        "demo: Open Database License 1.0 (Johnson, Pollard, Mark, 2019, doi:10.13026/C2HM2Q)"
+    )
     restricted = True
 
     folder: str = "mimic"

@@ -62,14 +62,17 @@ class Retail(Dataset):
     """
 
     source = "https://archive.ics.uci.edu/dataset/352/online+retail"
-    licence = "CC BY 4.0 (D. Chen, 2015)"
+    licence = "CC BY 4.0 (D. Chen, 2015, Online Retail, UCI, doi:10.24432/C5BW33)"
     remote = (
         Remote(
             "https://archive.ics.uci.edu/static/public/352/online+retail.zip",
             "retail/Online Retail.xlsx",
+            sha256="43465a06f2ccf7c8b5bd2892bc7defb52f97487934fe93b16ae4c3936424676d",
             member="Online Retail.xlsx",
-            begins=b"PK",
             instead=("retail/OnlineRetail.csv", "retail/OnlineRetail.csv.gz"),
+            copies=("959c8b3847939247e4007cbbd6dfcf3fdc78bc8236a08eba94565e15679914d8",),
+            known_from="address and hash as several public repositories record them; OnlineRetail.csv is a mirrored "
+            "copy of the sheet (541,909 rows)",
         ),
     )
 

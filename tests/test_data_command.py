@@ -1,5 +1,6 @@
 """`python -m bench.data`: what it prints, writes and refuses."""
 
+import dataclasses
 import gzip
 import subprocess
 import sys
@@ -55,6 +56,8 @@ def test_describe_prints_the_card_and_draws(folder, capsys):
         "source: https://github.com/ss15859/EarthquakeNPP",
         "rows: 59 in 1 series",
         "missing: nothing",
+        "  sha256 7845bbe2d4de930bc80e2f1d6a9797d4f4a63abdcc0e630246654774c22c71c9; file at that commit",
+        "time between rows: 1 days 01:00:00 in the median, 1 days 04:00:00 at most",
         "windows: T = 4, test windows every 1 rows, split: time",
         "  train: 38 windows, 1990-01-02 01:00 to 1990-02-11 01:00",
         "  test: 9 windows, 1990-02-18 01:00 to 1990-03-01 02:00",
@@ -70,6 +73,7 @@ def test_describe_tells_the_share_that_is_filled_in(folder, capsys):
     _, out = said(capsys, "describe", "csv:own.csv", "--set", "window=3", "--set", "missing=ffill")
     assert ", 75.0% missing and filled in" in out
     assert "missing: 37.5% of all values; filled forward" in out
+    assert (folder / "results/data/csv-own.csv.png").is_file()
 
 
 def test_describe_draws_no_restricted_data_unless_asked(folder, capsys):
@@ -127,6 +131,8 @@ def test_verify_knows_what_was_noted_when_it_was_fetched(folder, capsys, monkeyp
     assert data.checked(remote, path) == f"{path}: ok"
     path.write_text("a\n2\n")
     assert data.checked(remote, path).startswith("DIFFERS")
+    copied = dataclasses.replace(remote, sha256="0" * 64, copies=(sha256(path),))
+    assert data.checked(copied, path).startswith(f"{path}: ok, the copy")
     short = folder / "data/short.csv.gz"
     short.write_bytes(gzip.compress(b"a\n1\n" * 999)[:-20])
     assert "cut short" in data.checked(remote, short)

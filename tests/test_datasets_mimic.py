@@ -2,6 +2,8 @@
 
 import gzip
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -124,6 +126,39 @@ def test_unusable_tables(folder):
     path.write_bytes(path.read_bytes()[:300])
     with pytest.raises(InputError, match=r"chartevents\.csv\.gz: cannot be read, perhaps cut short"):
         load(folder)
+
+
+PEAK = """
+import resource, sys
+from pathlib import Path
+from datasets import mimic
+from datasets.mimic import MIMIC
+
+items = [item for source in mimic.SOURCES for item in source.items]
+print(sum(len(batch) for batch in mimic._events(Path(sys.argv[1]), items)))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_number_of_rows(folder):
+    """Fresh processes read 20 MB and 120 MB of chart rows: the same rows, once and six times."""
+    rng, path = np.random.default_rng(0), folder / "mimic/CHARTEVENTS.csv"
+    lines = [
+        f'{k},1,10,1,{item},{at(k % 24)},{at(k % 24)},17525,"{value:.1f}",{value:.1f},bpm,0,0,,\n'
+        for k, (item, value) in enumerate(
+            zip(rng.choice([211, 4242, 4243], 250_000), rng.normal(80, 10, 250_000), strict=True)
+        )
+    ]
+    names = "ROW_ID,SUBJECT_ID,HADM_ID,ICUSTAY_ID,ITEMID,CHARTTIME,STORETIME,CGID,VALUE,VALUENUM,VALUEUOM,WARNING,ERROR"
+    found = []
+    for times in (1, 6):
+        path.write_text(f"{names},RESULTSTATUS,STOPPED\n" + "".join(lines) * times)
+        done = subprocess.run([sys.executable, "-c", PEAK, str(path)], capture_output=True, text=True, check=True)
+        found.append([int(word) for word in done.stdout.split()])
+    (few, small), (many, large) = found
+    assert many == 6 * few > 300_000
+    assert large - small < 20 * 1024  # KB; of 100 MB more
 
 
 @pytest.mark.data

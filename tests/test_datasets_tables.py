@@ -62,6 +62,40 @@ def test_entities_are_split_as_entities(tmp_path):
     )
 
 
+def test_a_long_pause_ends_a_series_and_no_window_goes_over_it(tmp_path):
+    hours = [0, 1, 2, 3, 10, 11, 20, 21, 22]
+    lines = "".join(f"2020-01-01 {hour:02}:00,{hour}\n" for hour in hours)
+    path = write(tmp_path, "when,x\n" + lines)
+    assert [len(rows) for rows in load(path).series] == [9]
+    given_ = load(path, longest_pause="2h")
+    assert [rows[:, 0].tolist() for rows in given_.series] == [[0, 1, 2, 3], [20, 21, 22]]  # two rows are no window
+    assert [times[0] for times in given_.times] == [np.datetime64("2020-01-01T00"), np.datetime64("2020-01-01T20")]
+    numbers = "".join(f"{who},{hour},{hour}\n" for who in "ab" for hour in hours)
+    path = write(tmp_path, "who,t,x\n" + numbers, "many.csv")
+    given_ = load(path, id="who", time="t", longest_pause=2)
+    assert given_.entities == ["a", "a", "b", "b"]  # pieces of one entity share a part
+    for options, message in (
+        ({"longest_pause": "2h"}, "has no time: name its column"),
+        ({"time": "t", "longest_pause": "soon"}, "'soon': expected a number in units of the time"),
+        ({"time": "t", "longest_pause": 0.5}, "entity 'a' has 9 rows, expected .* window of 3 without a pause"),
+    ):
+        with pytest.raises(InputError, match=message):
+            load(path, id="who", **options)
+    with pytest.raises(InputError, match="'soon': expected a duration such as 2h"):
+        load(tmp_path / "own.csv", longest_pause="soon")
+
+
+def test_a_time_that_winter_time_repeats_is_refused_and_utc_is_not(tmp_path):
+    local = ["2020-10-25 01:00", "2020-10-25 02:00", "2020-10-25 02:00", "2020-10-25 03:00"]
+    path = write(tmp_path, "when,x\n" + "".join(f"{time},{k}\n" for k, time in enumerate(local)))
+    with pytest.raises(InputError, match=r"row 3 repeats when 2020-10-25 02:00:00.*or an `id`"):
+        load(path)
+    zoned = [f"{time}+0{zone}:00" for time, zone in zip(local, (2, 2, 1, 1), strict=True)]
+    path = write(tmp_path, "when,x\n" + "".join(f"{time},{k}\n" for k, time in enumerate(zoned)))
+    assert load(path).series[0][:, 0].tolist() == [0, 1, 2, 3]
+    assert (np.diff(load(path).times[0]) == np.timedelta64(1, "h")).all()
+
+
 def test_long_table_is_the_wide_one(tmp_path):
     wide = "id,time,x,y\n" + "".join(f"{k},{t},{k + t},{k * t}\n" for k in range(3) for t in range(4))
     long = ["id,time,variable,value"]
@@ -114,7 +148,8 @@ def test_missing_cells_are_named_by_their_row_in_the_file(tmp_path):
         ("t,a\n2020-01-01,1\nlater,2\n2020-01-03,3\n", {"time": "t"}, "row 2, column 't' is 'later', expected a time"),
         ("w,a\np,1\np,2\np,3\nq,1\n", {"id": "w"}, "entity 'q' has 1 rows"),
         ("w,a\np,1\np,2\np,3\nq,\nq,\nq,\n", {"id": "w", "missing": "drop"}, "entity 'q' has 0 rows"),
-        ("id,time,variable\np,1,x\n", {"format": "long"}, "columns value are missing"),
+        ("id,time,variable\np,1,x\n", {"format": "long"}, "columns value are missing.*named by the options"),
+        ("a\n1\n2\n3\n", {"channels": "a"}, "expected a list, each text$"),
         ("id,time,variable,value\np,1,x,1\np,1,x,2\n", {"format": "long"}, "row 2 repeats id p, time 1, variable x"),
         ("id,time,variable,value\np,1,x,1\n,1,y,2\n", {"format": "long"}, "row 2, column 'id' is empty"),
         ("a,b\n1,2,3,4\n5\n", {}, "expected a table.*more cells than the header"),
@@ -124,7 +159,7 @@ def test_unusable_tables(tmp_path, text, options, message):
     path = write(tmp_path, text)
     with pytest.raises(InputError, match=message) as caught:
         load(path, **options)
-    assert str(caught.value).startswith(str(path))
+    assert str(caught.value).startswith((str(path), "csv."))
     assert "\n" not in str(caught.value)
 
 

@@ -33,7 +33,6 @@ PAGES = {
     "/page.csv": b"\n<!DOCTYPE html><html>please log in</html>",
     "/good.zip": zipped(["readme.txt", "own data.csv"]),
     "/leaving.zip": zipped(["../evil.txt", "own data.csv"]),
-    "/sums.txt": f"{HASH}  set/good.csv\n{'0' * 64}  other.csv\n".encode(),
 }
 
 
@@ -92,12 +91,11 @@ def test_without_a_known_hash_the_first_one_is_recorded(server, tmp_path):
     assert len(asked) == 1
 
 
-def test_a_published_list_and_an_archive(server, tmp_path):
+def test_a_member_of_an_archive(server, tmp_path):
     url, _ = server
-    assert fetch(Remote(f"{url}/good.csv", "a.csv", sums=f"{url}/sums.txt"), tmp_path).read_bytes() == DATA
     path = fetch(Remote(f"{url}/good.zip", "b.csv", sha256=HASH, member="own data.csv"), tmp_path)
     assert path.read_bytes() == DATA
-    assert left_behind(tmp_path) == ["a.csv", "a.csv.source.json", "b.csv", "b.csv.source.json"]
+    assert left_behind(tmp_path) == ["b.csv", "b.csv.source.json"]
 
 
 def test_a_bad_moment_is_tried_again(server, tmp_path):
@@ -121,13 +119,11 @@ def test_a_bad_moment_is_tried_again(server, tmp_path):
             r"member '\.\./evil\.txt' of the archive leaves its folder",
         ),
         ({"url": "/good.csv", "member": "own data.csv"}, "expected a zip archive"),
-        ({"url": "/good.zip", "sums": "/sums.txt"}, r"no checksum of good\.zip"),
-        ({"url": "/page.csv", "sums": "/page.csv"}, "web page"),
     ],
 )
 def test_what_is_refused_leaves_nothing_behind(server, tmp_path, options, message):
     url, _ = server
-    options = {name: f"{url}{value}" if name in ("url", "sums") else value for name, value in options.items()}
+    options = {name: f"{url}{value}" if name == "url" else value for name, value in options.items()}
     with pytest.raises(InputError, match=message) as caught:
         fetch(Remote(path="set/own.csv", **options), tmp_path)
     assert "\n" not in str(caught.value)

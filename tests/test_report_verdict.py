@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from bench.verdict import THRESHOLDS, Thresholds, dependency_illusion, independent_series, verdict
+from bench.verdict import THRESHOLDS, Thresholds, dependency_illusion, standard_error, verdict
 
 LIMITS = Thresholds(
     gap_collapsed=0.1,
@@ -53,19 +53,21 @@ def test_thresholds_are_ordered():
 )
 def test_illusion(shuffled, level, sd, gain, word):
     local = [1.0, 0.9] + [level] * 6  # t = 1 and 2 are high for everyone
-    assert dependency_illusion(shuffled, local, [sd] * 8, [100] * 8, 1.0, 1.0 + gain, LIMITS) == word
+    assert dependency_illusion(shuffled, local, [sd / 10] * 8, 1.0, 1.0 + gain, LIMITS) == word
 
 
 def test_overlapping_test_windows_count_as_fewer_series():
-    assert independent_series(100, 24, 6) == 25
-    assert independent_series(100, 24, 1) == pytest.approx(100 / 24)
-    assert independent_series(100, 24, 24) == independent_series(100, 24, 48) == 100
-    assert independent_series(100, 0, 0) == 100  # rows of before the stride was kept
-    words = [dependency_illusion(True, [0.3] * 8, [sd] * 8, [25] * 8, 1.0, 1.0, LIMITS) for sd in (0.7, 0.9, 1.4)]
+    assert standard_error(1.0, 100, 24, 6) == pytest.approx(1 / math.sqrt(25))
+    assert standard_error(1.0, 100, 24, 1) == pytest.approx(1 / math.sqrt(100 / 24))
+    assert standard_error(1.0, 100, 24, 24) == standard_error(1.0, 100, 24, 48) == 0.1
+    assert standard_error(1.0, 100, 0, 0) == 0.1  # rows of before the stride was kept
+    assert math.isnan(standard_error(1.0, 0, 24, 6))
+    errors = [standard_error(sd, 100, 24, 6) for sd in (0.7, 0.9, 1.4)]
+    words = [dependency_illusion(True, [0.3] * 8, [error] * 8, 1.0, 1.0, LIMITS) for error in errors]
     assert words == ["yes", "no", "no"]  # 1.96 sd / sqrt(25) against .3; as 100 independent windows all were clear
 
 
 def test_illusion_skips_unresolved_steps():
     local = [1.0, 0.9, math.nan, 0.4, 0.4]
-    assert dependency_illusion(True, local, [math.nan] * 3 + [0.5] * 2, [0] * 3 + [100] * 2, 1.0, 1.0, LIMITS) == "yes"
-    assert dependency_illusion(True, [math.nan] * 5, [math.nan] * 5, [0] * 5, 1.0, 1.0, LIMITS) == "-"
+    assert dependency_illusion(True, local, [math.nan] * 3 + [0.05] * 2, 1.0, 1.0, LIMITS) == "yes"
+    assert dependency_illusion(True, [math.nan] * 5, [math.nan] * 5, 1.0, 1.0, LIMITS) == "-"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -88,6 +89,16 @@ def test_a_job_writes_rows_curves_and_kept_files(results):
     with safe_open(results / "models" / mine.run_id / "samples.safetensors", framework="np") as file:
         words = {key: json.loads(value) for key, value in file.metadata().items()}
     assert words == {"channels": [f"x{c}" for c in range(1, 7)], "units": [""] * 6}
+
+
+def test_means_over_test_windows_have_their_standard_error(results):
+    _, metrics = load_results(results)
+    means = metrics[metrics.metric.isin(["nll_own", "dependency_local"]) & (metrics.train_step == -1)]
+    np.testing.assert_allclose(means.error, means.sd / np.sqrt(means.n), rtol=1e-6)  # simulated series: no overlap
+    assert (metrics.loc[metrics.metric == "mmd2", "error"].isna()).all()
+    splits = make_splits(window=24)
+    blocks = [dataclasses.replace(splits, test_stride=stride).block for stride in (1, 5, 6, 23, 24, 48)]
+    assert blocks == [48, 10, 8, 4, 1, 1]
 
 
 def test_metrics_are_added_to_kept_runs_once_and_agree(results, capsys):

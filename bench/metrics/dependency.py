@@ -314,7 +314,7 @@ class Dependency(LatentMetric):
             keep = found.resolved[:, t]
             for name, values in zip(self.outputs, found[:3], strict=False):
                 if keep.any():
-                    rows.append(spread(name, values[keep, t], coordinate="t", index=t + 1))
+                    rows.append(spread(name, values[keep, t], coordinate="t", index=t + 1, block=evaluation.block))
                 else:
                     rows += undefined((name,), "no series is resolved", coordinate="t", index=t + 1)
             open_cells = float((~keep).sum())

@@ -39,5 +39,9 @@ class KL(LatentMetric):
                 return undefined(self.outputs, "the posterior is no density", len(evaluation.series))
             parts.append(kl[0])
         kl = torch.cat(parts)
-        rows = [spread("kl_per_dimension", kl[:, j], coordinate="dimension", index=j + 1) for j in range(kl.shape[1])]
-        return [spread("kl", kl.sum(-1)), *rows]
+        block = evaluation.block
+        rows = [
+            spread("kl_per_dimension", kl[:, j], coordinate="dimension", index=j + 1, block=block)
+            for j in range(kl.shape[1])
+        ]
+        return [spread("kl", kl.sum(-1), block=block), *rows]

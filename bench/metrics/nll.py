@@ -55,13 +55,14 @@ class NLL(LatentMetric):
         model, x = evaluation.model, evaluation.series
         z = own_latents(evaluation)
         noise = evaluation.draws("latent_noise").normal(*z.shape[1:])
+        block = evaluation.block
         rows = [
-            spread("nll_own", nll_per_value(model, z, x)),
-            spread("nll_noise", nll_per_value(model, noise.to(z), x)),
-            spread("nll_zero", nll_per_value(model, torch.zeros_like(z), x)),
-            spread("nll_marginal", -model.marginal_log_prob(x[None])[0] / x[0].numel()),
+            spread("nll_own", nll_per_value(model, z, x), block=block),
+            spread("nll_noise", nll_per_value(model, noise.to(z), x), block=block),
+            spread("nll_zero", nll_per_value(model, torch.zeros_like(z), x), block=block),
+            spread("nll_marginal", -model.marginal_log_prob(x[None])[0] / x[0].numel(), block=block),
         ]
         if len(x) < 2:
             return rows + undefined(("nll_permuted",), "needs 2 series", len(x))
         other = shifted(evaluation.draws("permutation").permutation(len(x))[0])
-        return [*rows, spread("nll_permuted", nll_per_value(model, z[:, other], x))]
+        return [*rows, spread("nll_permuted", nll_per_value(model, z[:, other], x), block=block)]

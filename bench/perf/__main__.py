@@ -10,7 +10,7 @@ import torch
 
 from bench import command
 from bench.contracts import InputError, nearest
-from bench.perf import denoiser, dependency, lstm, metrics, sampling, sweep_overhead, whole_run
+from bench.perf import denoiser, dependency, loading, lstm, metrics, sampling, sweep_overhead, whole_run
 from bench.perf.measure import Line, Scale
 
 PARTS: Mapping[str, Callable[[Scale], Iterator[Line]]] = {
@@ -21,6 +21,7 @@ PARTS: Mapping[str, Callable[[Scale], Iterator[Line]]] = {
     "lstm": lstm.measure,
     "sweep_overhead": sweep_overhead.measure,
     "metrics": metrics.measure,
+    "loading": loading.measure,
 }
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast, get_args
 
 from bench import command
 from bench.contracts import InputError
 from bench.registry import load_entry_points, load_plugin
 from bench.report.cards import cards_of, metric_facts
+from bench.report.figures import Bars
 from bench.report.page import build, write
 from bench.report.tables import load
 
@@ -22,9 +24,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--sweep", metavar="NAME", help="which sweep (default: the one written last)")
     parser.add_argument(
         "--bars",
-        choices=("seeds", "series"),
+        choices=get_args(Bars),
         default="seeds",
-        help="error bars of the dependency plots: 95%% over seeds (default), or 3 standard deviations over series",
+        help="error bars of the dependency plots: 95%% over seeds (default), 3 standard deviations over series, or "
+        "95%% of a run's mean over test windows (blocks where they overlap)",
     )
     parser.add_argument("--plugin", action="append", default=[], metavar="FILE", help="a Python file of your own")
     parser.add_argument("--watch", action="store_true", help="render again whenever results arrive, until Ctrl-C")
@@ -37,20 +40,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         load_plugin(plugin)
     results = Path(given.results)
     out = Path(given.out) if given.out else results / "report"
-    render(results, out, given.sweep, given.bars)
+    render(results, out, given.sweep, cast(Bars, given.bars))
     seen = _parts(results)
     while given.watch:
         time.sleep(given.every)
         if (now := _parts(results)) != seen:
-            render(results, out, given.sweep, given.bars)
+            render(results, out, given.sweep, cast(Bars, given.bars))
             seen = now
     return 0
 
 
-def render(results: Path, out: Path, sweep: str | None, bars: str) -> None:
+def render(results: Path, out: Path, sweep: str | None, bars: Bars) -> None:
     """One report, from the store to the page; says what it found and where the page is."""
     selection = load(results, sweep)
-    report = build(selection, metric_facts(), cards_of(selection), "series" if bars == "series" else "seeds")
+    report = build(selection, metric_facts(), cards_of(selection), bars)
     page = write(report, out)
     for about, sentences in report.answer:
         command.write(f"{about}: {' '.join(sentences)}")

@@ -48,7 +48,7 @@ MOST_LINES = 8
 MOST_NUMBERS = 80  # printed into one heat map; a larger one shows its colours only
 UNRESOLVED = 0.05  # share of series above which a point is drawn hollow
 
-Bars = Literal["seeds", "series"]
+Bars = Literal["seeds", "series", "windows"]
 
 STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
@@ -208,6 +208,9 @@ def _curve(rows: pd.DataFrame, bars: Bars) -> tuple[np.ndarray, np.ndarray, np.n
         if bars == "series":
             spread = 3 * math.sqrt(float((here["sd"] ** 2).mean()))
             lengths = (spread, spread)
+        elif bars == "windows":
+            half = 1.96 * math.sqrt(float((here["error"] ** 2).mean()))
+            lengths = (half, half)
         else:
             lengths = (found.mean - found.low, found.high - found.mean)
         at.append(float(str(index)))
@@ -267,11 +270,12 @@ def dependency(selection: Selection, groups: Sequence[Group], styles: Styles, ba
                     axes[row][0].set_ylim(min(low, 0) - 0.15, max(high, 1) + 0.15)
             _legend(figure, axes.ravel())
 
-        what = (
-            "Bars: 3 standard deviations over series, averaged over seeds."
-            if bars == "series"
-            else "Bars: 95 % interval over seeds (none for one seed)."
-        )
+        what = {
+            "seeds": "Bars: 95 % interval over seeds (none for one seed).",
+            "series": "Bars: 3 standard deviations over series (a spread, no interval), averaged over seeds.",
+            "windows": "Bars: 95 % interval of one run's mean over test windows, by blocks of 2 T / stride where they "
+            "overlap, averaged over seeds.",
+        }[bars]
         name = _place_name(dataset, backbone)
         pictures.append(
             draw(

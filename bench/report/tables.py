@@ -19,7 +19,7 @@ import pandas as pd
 from bench.contracts import InputError, nearest
 from bench.report.statistics import Interval, Standing, interval, standings
 from bench.store import RUNS, Membership, load_curves, load_memberships, load_results
-from bench.verdict import THRESHOLDS, dependency_illusion, independent_series, verdict
+from bench.verdict import THRESHOLDS, dependency_illusion, standard_error, verdict
 
 RUN_COLUMNS = frozenset(RUNS) - {"method"}
 """Columns of a run that are no hyper-parameter; `method` varies like one, should a label name two methods."""
@@ -219,8 +219,11 @@ def _illusions(selection: Selection, numbers: Mapping[str, Mapping[str, float]])
     for key, rows in local.sort_values("index").groupby("run_id"):
         run = str(key)
         own, marginal = (numbers[run].get(name, math.nan) for name in ("nll_own", "nll_marginal"))
-        n = [independent_series(count, *windows[run]) for count in rows["n"]]
-        found[run] = dependency_illusion(True, rows["value"].tolist(), rows["sd"].tolist(), n, own, marginal)
+        errors = [
+            error if math.isfinite(error) else standard_error(sd, n, *windows[run])
+            for error, sd, n in zip(rows["error"], rows["sd"], rows["n"], strict=True)
+        ]
+        found[run] = dependency_illusion(True, rows["value"].tolist(), errors, own, marginal)
     return found
 
 
