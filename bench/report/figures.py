@@ -503,13 +503,13 @@ def _panels(figure: Figure, panels: Sequence[Panel], xlabel: str, order: Sequenc
                     line.x, line.mean - line.down, line.mean + line.up, color=line.style["color"], alpha=0.15,
                     linewidth=0,
                 )  # fmt: skip
-            heights += line.mean.tolist()
+            heights += np.maximum(line.mean, panel.bottom).tolist()
         if len(heights) > 20:  # one divergence must not flatten all the rest
             low, high = np.quantile(heights, [0.01, 0.97])
-            if high > low:
-                ax.set_ylim(low - 0.1 * (high - low), high + 0.1 * (high - low))
-        if ax.get_ylim()[0] < panel.bottom < ax.get_ylim()[1]:
-            ax.set_ylim(bottom=panel.bottom)
+            margin = 0.1 * (high - low) or 0.05 * abs(high) or 0.05
+            ax.set_ylim(low - margin, high + margin)
+        elif heights and ax.get_ylim()[0] < panel.bottom:
+            ax.set_ylim(panel.bottom - 0.1, max(heights) + 0.1)
         ax.set_title(shorten(panel.title, 40))
         ax.set_ylabel(panel.unit)
         if place >= len(panels) - across:
