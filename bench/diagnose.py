@@ -14,7 +14,7 @@ from bench.command import parser, run_command, write, write_table
 from bench.contracts import InputError
 from bench.report.__main__ import main as render
 from bench.report.cards import metric_facts
-from bench.report.tables import Cell, Group, answer, cells_of, groups_of, load, number
+from bench.report.tables import Cell, Group, answer, cells_of, groups_of, headline, load, number
 
 KINDS = {".csv": "csv", ".gz": "csv", ".parquet": "parquet", ".npz": "npz"}
 SWEEP, VANILLA = "diagnose", "latent_diffusion"
@@ -85,7 +85,7 @@ def main(words: Sequence[str] | None = None) -> int:
         write_table(rows, [str(given.data), "verdict", "NLL own", "NLL permuted", "sliced W", "classifier AUC"])
         for line in one_page(group):
             write(line)
-    for about in answer(chosen, selection):
+    for about in [*answer(chosen), *headline(chosen, selection)[-1:]]:
         write(f"{about.about}: {' '.join(about.sentences)}")
     render(["--results", given.results, "--sweep", SWEEP])
     return status

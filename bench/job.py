@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from bench.contracts import Splits, Unavailable
+from bench.energy import Meter
 from bench.kept import keep_run, save_series
 from bench.memory import peak_bytes, reset_peak
 from bench.method import stacked
@@ -70,6 +71,7 @@ def run_stack(stack: Stack, settings: JobSettings, attempt: int = 1) -> list[Out
     device = torch.device(settings.device)
     part = Part(stack, attempt, settings.device, [], [], [])
     reset_peak(device)
+    meter = Meter(device)
     try:
         _work(part, settings, device)
     except Unavailable as reason:
@@ -79,6 +81,9 @@ def run_stack(stack: Stack, settings: JobSettings, attempt: int = 1) -> list[Out
     except Exception as error:  # the sweep goes on; the row keeps the traceback
         reason_line = (f"{type(error).__name__}: {error}".splitlines() or [type(error).__name__])[0]
         _rest(part, "failed", reason_line, traceback.format_exc())
+    energy = meter.joules() / len(stack.runs)  # a stack's energy is shared equally, as its time is
+    for row in part.runs:
+        row["energy_joules"] = energy
     Store(settings.results).write_part(f"{stack.stack_id}-{attempt}", part.runs, part.metrics, part.curves)
     return [(row["run_id"], row["status"], row["reason"]) for row in part.runs]
 

@@ -2,7 +2,8 @@
 
 results/models/RUN_ID/ holds `weights.safetensors`, `samples.safetensors` (`samples` and a few
 `real` windows, train-scaled, with the scaler `mean` and `scale`; in its metadata the names of the `channels` and their
-`units`, as JSON) and `run.json`. With `--save-samples`, results/samples/RUN_ID.parquet holds the samples in units.
+`units`, as JSON, and which test windows the `real` ones are) and `run.json`. With `--save-samples`,
+results/samples/RUN_ID.parquet holds the samples in units.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from bench.models.build import StackedModel
 from bench.store import replacing
 from bench.sweep import Run
 
-REAL_WINDOWS = 100  # kept beside the samples, for pictures
+REAL_WINDOWS = 200  # kept beside the samples, for pictures
 
 
 def folder(results: Path, run_id: str) -> Path:
@@ -49,8 +50,11 @@ def keep_run(
     if weights is not None:
         save_tensors(weights, temporary / "weights.safetensors")
     if samples is not None:
-        arrays = {"samples": samples, "real": splits.test[:REAL_WINDOWS], "mean": splits.mean, "scale": splits.scale}
+        # windows of a test set lie in time's order: the first ones of a long series are all of one day
+        spread = np.unique(np.linspace(0, len(splits.test) - 1, REAL_WINDOWS).round().astype(int))
+        arrays = {"samples": samples, "real": splits.test[spread], "mean": splits.mean, "scale": splits.scale}
         words = {"channels": json.dumps(splits.channels), "units": json.dumps(splits.units)}
+        words["real"] = "evenly spread over the test set"
         save_arrays({k: np.ascontiguousarray(v) for k, v in arrays.items()}, temporary / "samples.safetensors", words)
     shutil.rmtree(final, ignore_errors=True)
     os.replace(temporary, final)

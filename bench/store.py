@@ -48,7 +48,9 @@ RUNS: dict[str, pa.DataType] = {
     **{"shuffle": _BOOL, "seed": _INT, "attempt": _INT},
     **dict.fromkeys(("status", "reason", "traceback", "device"), _TEXT),
     "stack_size": _INT,
-    **dict.fromkeys(("train_seconds", "denoiser_seconds", "sample_seconds", "evaluate_seconds"), _FLOAT),
+    **dict.fromkeys(
+        ("train_seconds", "denoiser_seconds", "sample_seconds", "evaluate_seconds", "energy_joules"), _FLOAT
+    ),
     **dict.fromkeys(
         ("peak_memory_bytes", "n_parameters", "n_train", "n_test", "window", "test_stride", "n_channels"), _INT
     ),

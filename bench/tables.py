@@ -45,6 +45,7 @@ class Table(Dataset):
         """The table's rows as entities, sorted by time, with the policy for missing values applied."""
         if frame.empty:
             raise InputError(f"{path}: has no rows, expected at least one window of {self.window}")
+        time: np.ndarray | None
         if self.format == "long":
             entity, time, frame = widen(frame, path, self.id or "id", self.time or "time")
         else:

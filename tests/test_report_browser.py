@@ -29,6 +29,11 @@ button.click(); seen.up = values(); seen.sortUp = table.tHead.rows[0].cells[colu
 button.click(); seen.down = values(); seen.sortDown = table.tHead.rows[0].cells[column].getAttribute("aria-sort");
 seen.references = [...table.tBodies[1].rows].map((row) => row.cells[0].textContent.trim());
 
+const more = document.querySelector(".group button[aria-expanded]");
+const heads = () => [...table.tHead.rows[0].cells].filter((head) => head.offsetParent !== null).length;
+seen.few = heads(); more.click(); seen.all = heads(); seen.expanded = more.getAttribute("aria-expanded");
+more.click(); seen.fewAgain = heads();
+
 const form = document.getElementById("filter");
 const visible = (selector) => [...document.querySelectorAll(selector)].filter((e) => e.offsetParent !== null).length;
 const choose = (name, value) => {
@@ -90,7 +95,7 @@ def page(tmp_path_factory):
         run_row("proposed", seed=9, status="failed"),
     ]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bench.report.page, "all_pictures", lambda s, g, b: bench.report.figures.likelihoods(g))
+        patch.setattr(bench.report.page, "all_pictures", lambda s, g, b, f: bench.report.figures.likelihoods(g))
         return write(build(selection(runs, out), FACTS), out)
 
 
@@ -117,6 +122,9 @@ def test_a_reader_sorts_filters_and_finds_a_run(page):
     assert (seen["sortUp"], seen["sortDown"]) == ("ascending", "descending")
     assert seen["references"][0] == "Floors and controls"
     assert len(seen["references"]) == 6
+    assert (seen["few"], seen["fewAgain"]) == (9, 9)
+    assert seen["all"] > 9
+    assert seen["expanded"] == "true"
     assert (seen["groups"], seen["groupsFiltered"]) == (2, 1)
     assert (seen["figures"], seen["figuresFiltered"]) == (2, 1)
     assert (seen["rows"], seen["count"]) == (2, "2 rows")

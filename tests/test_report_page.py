@@ -2,6 +2,8 @@ import ast
 import csv
 import json
 import re
+import shutil
+import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -153,6 +155,38 @@ def test_rendering_again_is_the_same_and_removes_what_is_gone(tmp_path):
     assert [path.name for path in (tmp_path / "figures").iterdir()] == ["mine.png"]
 
 
+def test_pictures_are_drawn_again_only_where_they_changed(tmp_path, monkeypatch):
+    runs = quick_runs(("energy", "regimes"), 1, (False,), ("proposed",))
+    report, _ = rendered(runs, tmp_path)
+    made, draw = [], figures.Figure
+    monkeypatch.setattr(figures, "Figure", lambda **words: made.append(1) or draw(**words))
+    chosen = selection(runs, tmp_path)
+    again = build(chosen, FACTS, earlier=tmp_path)
+    assert made == []
+    assert [(p.svg, p.png) for p in again.pictures] == [(p.svg, p.png) for p in report.pictures]
+    moved = chosen.metrics["value"].where(chosen.metrics["metric"] != "nll_own", 0.5)
+    other = build(replace(chosen, metrics=chosen.metrics.assign(value=moved)), FACTS, earlier=tmp_path)
+    names = [new.name for new, old in zip(other.pictures, report.pictures, strict=True) if new.svg != old.svg]
+    assert names == ["likelihoods-energy-lstm", "likelihoods-regimes-lstm"]
+    assert len(made) == 2
+    (tmp_path / "figures" / "likelihoods-energy-lstm.png").write_bytes(b"a file of another")
+    build(chosen, FACTS, earlier=tmp_path)
+    assert len(made) == 3
+
+
+def test_a_compact_report_is_two_files(tmp_path):
+    runs = quick_runs(("energy",), 1, (False,), ("proposed",))
+    rendered(runs, tmp_path)
+    report = build(selection(runs, tmp_path), FACTS, made=MADE)
+    page = Page(write(report, tmp_path, compact=True).read_text(encoding="utf-8"))
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == [".files", "index.html", "report.md"]
+    assert [link for link in page.links if not link.startswith("#")] == []
+    assert len(report.pictures) == (tmp_path / "index.html").read_text(encoding="utf-8").count("<svg ") > 0
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "figures/" not in text
+    assert "tables/" not in text
+
+
 def test_golden_table(tmp_path):
     """Text of one table from fixed numbers, to the letter."""
     runs = [run_row(label, seed=seed) for seed in (0, 1, 2) for label in ("latent_diffusion", "proposed")]
@@ -234,7 +268,8 @@ def test_all_failed(tmp_path):
     assert "3 runs did not end ok" in page.words
     assert "own NLL above the marginal's" in page.words
     assert "latent not measured: proposed" in page.words.lower()
-    assert [about.about for about in report.answer] == ["energy · lstm", "All runs"]
+    assert [about.about for about in report.answer] == ["energy · lstm"]
+    assert report.headline[-1].about == "How sure is that?"
 
 
 def test_missing_metrics(tmp_path):
@@ -355,6 +390,22 @@ def test_latex_marks_best_and_second():
     assert r"\textbf{\boldmath$0.18" in best
     assert text.count(r"\midrule") == 2
     assert all(tex(name) in text for name in REFERENCES)
+
+
+@pytest.mark.skipif(
+    shutil.which("pdflatex") is None, reason="no pdflatex on this machine (Debian: texlive-latex-recommended)"
+)
+def test_latex_compiles(tmp_path):
+    names = [name for name in HOSTILE if "名" not in name]  # CJK needs another TeX and a font
+    runs = quick_runs(("energy",), 2, (False,)) + [run_row(name, seed=seed) for name in names for seed in (0, 1)]
+    (group,) = groups_of(cells_of(selection(runs)), FACTS)
+    (tmp_path / "table.tex").write_text(latex(group), encoding="utf-8")
+    document = r"\documentclass{article}\usepackage{booktabs}\begin{document}\input{table}\end{document}"
+    (tmp_path / "paper.tex").write_text(document, encoding="utf-8")
+    command = ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "-no-shell-escape", "paper.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace", timeout=120)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert (tmp_path / "paper.pdf").read_bytes().startswith(b"%PDF")
 
 
 @pytest.mark.parametrize("name", HOSTILE)

@@ -11,8 +11,10 @@ from bench.report.tables import (
     collapse_began,
     counted,
     groups_of,
+    headline,
     long_table,
     number,
+    overview,
     recommendations,
     select,
     ties_text,
@@ -90,7 +92,7 @@ def test_a_sweep_shows_its_runs_only_and_says_what_is_pending():
     assert chosen.runs["label"].tolist() == ["mine"]
     assert chosen.pending == 1
     assert set(chosen.metrics["run_id"]) == {runs[0]["run_id"]}
-    assert "1 runs of this sweep have not finished yet." in answer([], chosen)[0].sentences
+    assert "1 runs of this sweep have not finished yet." in headline([], chosen)[0].sentences
 
 
 def test_standings_are_found_per_table():
@@ -133,12 +135,50 @@ def test_failed_runs_count_and_give_no_numbers():
 
 def test_one_seed_is_never_resolved():
     chosen, groups = grouped(quick_runs(("energy",), seeds=1, shuffles=(False,)))
-    said = answer(groups, chosen)
+    said = [*headline(groups, chosen), *answer(groups)]
     text = " ".join(sentence for about in said for sentence in about.sentences)
     assert "fewer than two shared seeds" in text
     assert "every other is worse" not in text
     assert "One seed" in text
     assert "±" not in text
+
+
+def test_the_headline_counts_data_sets_and_pairs_seeds():
+    labels = ("latent_diffusion", "proposed", "proposed + skip")
+    chosen, groups = grouped(quick_runs(("energy", "regimes"), seeds=5, labels=labels))
+    lives, samples, sure = headline(groups, chosen)
+    assert lives.sentences == [
+        "Alive on 2 data sets: proposed, proposed + skip.",
+        "Collapsed on 2 data sets: latent_diffusion.",
+    ]
+    better, best = samples.sentences
+    assert better == (
+        "Better than latent_diffusion by the sliced Wasserstein distance: proposed (2 of 2), proposed + skip (2 of 2)."
+    )
+    assert best == "The latent of the method with the best mean is alive on 2 of 2 data sets."
+    assert sure.sentences[0].startswith("5 seeds behind a number.")
+    marks = overview(groups)["proposed + skip"]
+    assert [(mark.verdict, mark.place) for mark in marks] == [("alive", "best")] * 4  # shuffled ones as well
+    one = headline(*reversed(grouped(quick_runs(("energy",), 1, (False,), labels))))
+    assert one[1].sentences[0] == (
+        "Not told from latent_diffusion by the sliced Wasserstein distance: proposed, proposed + skip."
+    )
+    assert one[1].sentences[1] == "The best mean is that of proposed + skip, whose latent is alive."
+
+
+def test_the_headline_stands_for_the_best_setting_and_says_what_depends_on_the_data():
+    runs = [run_row("proposed", name, seed, rate=rate) for name in ("a", "b") for seed in (0, 1) for rate in (1, 2)]
+    frame, metrics, curves = frames(runs)
+    of = {run["run_id"]: run for run in runs}
+    for row in metrics.index[metrics["metric"] == "sliced_wasserstein"]:
+        metrics.loc[row, "value"] = of[metrics.loc[row, "run_id"]]["rate"]
+    permuted = metrics["metric"] == "nll_permuted"
+    on_a = metrics["run_id"].map(lambda run: of[run]["dataset"] == "a" and of[run]["rate"] == 1)
+    metrics.loc[permuted & on_a, "value"] = 0.0  # below the own NLL: nothing is said about x
+    chosen = select(frame, metrics, curves, membership(runs), selection([]).folder)
+    groups = groups_of(cells_of(chosen), FACTS)
+    assert headline(groups, chosen)[0].sentences == ["Alive on 1, collapsed on 1 of 2 data sets: proposed."]
+    assert [mark.cell.settings["rate"] for mark in overview(groups)["proposed"]] == [1, 1]
 
 
 def test_recommendation_is_the_best_of_those_alive():

@@ -29,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="error bars of the dependency plots: 95%% over seeds (default), 3 standard deviations over series, or "
         "95%% of a run's mean over test windows (blocks where they overlap)",
     )
+    parser.add_argument("--compact", action="store_true", help="the page and its text alone, small enough to commit")
     parser.add_argument("--plugin", action="append", default=[], metavar="FILE", help="a Python file of your own")
     parser.add_argument("--watch", action="store_true", help="render again whenever results arrive, until Ctrl-C")
     parser.add_argument("--every", type=float, default=10.0, metavar="SECONDS", help="how often --watch looks")
@@ -40,22 +41,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         load_plugin(plugin)
     results = Path(given.results)
     out = Path(given.out) if given.out else results / "report"
-    render(results, out, given.sweep, cast(Bars, given.bars))
+    render(results, out, given.sweep, cast(Bars, given.bars), given.compact)
     seen = _parts(results)
     while given.watch:
         time.sleep(given.every)
         if (now := _parts(results)) != seen:
-            render(results, out, given.sweep, cast(Bars, given.bars))
+            render(results, out, given.sweep, cast(Bars, given.bars), given.compact)
             seen = now
     return 0
 
 
-def render(results: Path, out: Path, sweep: str | None, bars: Bars) -> None:
+def render(results: Path, out: Path, sweep: str | None, bars: Bars, compact: bool) -> None:
     """One report, from the store to the page; says what it found and where the page is."""
     selection = load(results, sweep)
-    report = build(selection, metric_facts(), cards_of(selection), bars)
-    page = write(report, out)
-    for about, sentences in report.answer:
+    report = build(selection, metric_facts(), cards_of(selection), bars, earlier=out)
+    page = write(report, out, compact)
+    for about, sentences in report.headline:
         command.write(f"{about}: {' '.join(sentences)}")
     counts = ", ".join(f"{count} {status}" for status, count in report.status) or "no runs"
     command.write(f"{selection.name}: {counts}. Report: {page}")

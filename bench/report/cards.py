@@ -32,7 +32,7 @@ def metric_facts() -> dict[str, MetricFacts]:
         metric = METRICS[name]
         unit = "" if metric.unit == "none" else metric.unit
         for output in metric.outputs:
-            found[output] = MetricFacts(unit, metric.direction, metric.needs)
+            found[output] = MetricFacts(unit, metric.direction, metric.needs, _text(metric).partition("\n")[0])
     return found
 
 

@@ -1,20 +1,26 @@
-"""Pictures of a sweep, as SVG and PNG text and bytes; nothing here touches a file.
+"""Pictures of a sweep, as SVG and PNG text and bytes; nothing here writes a file.
 
 Every picture has one colour, marker and line style per label, the same in all of them, readable
-in grayscale; every caption says what n is and what the bars are.
+in grayscale; every caption says what n is and what the bars are. A picture is planned first (its
+words, and a function of this module with all that it draws), so that one whose inputs did not
+change since the last report is not drawn again.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import math
 import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import joblib
 import matplotlib
 import numpy as np
 import pandas as pd
@@ -23,12 +29,13 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
 
-from bench.report.statistics import RankTest, interval, standings
-from bench.report.tables import SHORT, Cell, Group, Selection, number, plain
+from bench.report.statistics import Interval, RankTest, interval, standings
+from bench.report.tables import Cell, Group, MetricFacts, Selection, best_settings, number, plain, title_of
 
 matplotlib.use("Agg")
 
 INK, GRID, PAPER = "#1a1c1e", "#d4d7da", "#fffffe"  # the page swaps these for its theme's colours
+REAL = "#8a8f94"  # real windows behind generated ones: seen on a light and on a dark page
 COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c564b", "#7f7f7f"]
 MARKERS = [
     "o",
@@ -45,6 +52,7 @@ MARKERS = [
 ]  # eleven: with eight colours, 88 pairs before one recurs
 LINES = ["-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 1))]
 MOST_LINES = 8
+MOST_PANELS = 9
 MOST_NUMBERS = 80  # printed into one heat map; a larger one shows its colours only
 UNRESOLVED = 0.05  # share of series above which a point is drawn hollow
 
@@ -75,17 +83,57 @@ STYLE: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Picture:
-    """One finished picture."""
+    """One picture: its words, what draws it on a figure, and once drawn its files."""
 
     name: str  # of its files
     section: str  # of the page
     title: str
     caption: str
     alt: str
-    svg: str
-    png: bytes
+    size: tuple[float, float]  # inches
+    make: partial[None]  # a function of this module and all it draws; takes the figure
     dataset: str = ""
     backbone: str = ""
+    svg: str = ""
+    png: bytes = b""
+
+    @property
+    def key(self) -> str:
+        """What decides how it looks: pictures of one key are the same files."""
+        arguments = self.make.func.__name__, self.make.args, self.make.keywords
+        return str(joblib.hash((_drawn_by(), self.name, self.size, arguments)))
+
+
+@functools.cache
+def _drawn_by() -> tuple[str, str]:
+    return hashlib.sha256(Path(__file__).read_bytes()).hexdigest(), matplotlib.__version__
+
+
+def drawn(picture: Picture, earlier: Path | None = None) -> Picture:
+    """The picture with its files: those of the same key in the folder `earlier`, else drawn now."""
+    key = picture.key
+    found = _found(picture, key, earlier) if earlier is not None else None
+    if found is None:
+        style: Any = {**STYLE, "svg.hashsalt": picture.name}
+        with warnings.catch_warnings(), matplotlib.rc_context(style):
+            warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)  # a name in a script the font lacks
+            figure = Figure(figsize=picture.size)
+            picture.make(figure)
+            svg, png = io.StringIO(), io.BytesIO()
+            ConstrainedLayoutEngine().execute(figure)  # once for both files, not at each draw
+            figure.savefig(svg, format="svg", dpi=150, metadata={"Date": None, "Creator": None, "Identifier": key})
+            figure.savefig(png, format="png", dpi=130, facecolor="white", metadata={"Identifier": key})
+        found = svg.getvalue(), png.getvalue()
+    return replace(picture, svg=found[0], png=found[1])
+
+
+def _found(picture: Picture, key: str, earlier: Path) -> tuple[str, bytes] | None:
+    try:
+        svg = (earlier / f"{picture.name}.svg").read_text(encoding="utf-8")
+        png = (earlier / f"{picture.name}.png").read_bytes()
+    except (OSError, ValueError):
+        return None
+    return (svg, png) if f"<dc:identifier>{key}<" in svg and key.encode() in png[:1000] else None
 
 
 def shorten(text: str, width: int = 34) -> str:
@@ -118,32 +166,9 @@ class Styles:
         }
 
 
-def draw(
-    make: Any, size: tuple[float, float], name: str, section: str, title: str, caption: str, alt: str, **where: str
-) -> Picture:
-    """Call `make(figure)` in the report's style and turn the figure into a picture."""
-    style: Any = {**STYLE, "svg.hashsalt": name}
-    with warnings.catch_warnings(), matplotlib.rc_context(style):
-        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)  # a name in a script the font lacks
-        figure = Figure(figsize=size)
-        make(figure)
-        svg, png = io.StringIO(), io.BytesIO()
-        ConstrainedLayoutEngine().execute(figure)  # once for both files, not at each draw
-        figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-        figure.savefig(png, format="png", dpi=130, facecolor="white")
-    return Picture(name, section, title, caption, alt, svg.getvalue(), png.getvalue(), **where)
-
-
 def shown(group: Group) -> list[Cell]:
     """At most one cell per label, the best by the first quality column, and at most MOST_LINES labels."""
-    column = next(iter(group.quality), None)
-    ranks = group.standings[column.metric] if column else {}
-    best: dict[str, Cell] = {}
-    for cell in group.cells:
-        held = best.get(cell.label)
-        if held is None or (0 < (ranks[cell.id].rank if ranks else 0) < (ranks[held.id].rank or 10**9 if ranks else 0)):
-            best[cell.label] = cell
-    return list(best.values())[:MOST_LINES]
+    return list(best_settings(group).values())[:MOST_LINES]
 
 
 def legend_name(group: Group, cell: Cell, width: int = 30) -> str:
@@ -162,15 +187,18 @@ def _note_on_choice(groups: Sequence[Group]) -> str:
     return " ".join(notes)
 
 
-def _legend(figure: Figure, axes: Iterable[Axes]) -> None:
+def _legend(figure: Figure, axes: Iterable[Axes], order: Sequence[str] = ()) -> None:
+    """Below everything: every label of the axes once, in as many columns as the figure is wide."""
     entries: dict[str, Any] = {}
     for ax in axes:
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
-    if entries:
-        figure.legend(
-            entries.values(), entries.keys(), loc="outside lower center", ncols=min(len(entries), 5), fontsize=8.5
-        )
+    labels = [label for label in order if label in entries] + [label for label in entries if label not in order]
+    if labels:
+        longest = 0.075 * max(len(label) for label in labels) + 0.65  # inches, at this size of the font
+        columns = max(1, min(len(labels), int(figure.get_figwidth() / longest)))
+        handles = [entries[label] for label in labels]
+        figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=8.5)
 
 
 def _placed(groups: Sequence[Group]) -> dict[tuple[str, str], list[Group]]:
@@ -197,7 +225,29 @@ def _seeds(groups: Sequence[Group]) -> str:
     return f"{text} seed{'s' if counts[-1] > 1 else ''}"
 
 
+def _series(counts: Iterable[float]) -> str:
+    """ "n = 500 series" of the n column of rows; "" where there is none."""
+    found = sorted({int(n) for n in counts if n == n and n > 0})
+    return f"n = {' to '.join(map(str, found[:1] + found[1:][-1:]))} series" if found else ""
+
+
+def _joined(words: Iterable[str]) -> str:
+    return " ".join(word for word in words if word)
+
+
 # ---------------------------------------------------------------- dependency and likelihoods
+
+
+class Line(NamedTuple):
+    """One method in one panel: x, the mean over seeds, and how far the bar or the shade reaches from it."""
+
+    name: str
+    style: dict[str, Any]
+    x: np.ndarray
+    mean: np.ndarray
+    down: np.ndarray
+    up: np.ndarray
+    hollow: np.ndarray  # where a point is not to be trusted
 
 
 def _curve(rows: pd.DataFrame, bars: Bars) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -224,75 +274,94 @@ def _rows_of(table: pd.DataFrame, cell: Cell) -> pd.DataFrame:
     return table[table["run_id"].isin(cell.seeds)]
 
 
+DEPENDENCY = {"dependency_global": r"global $m_{t,0}$", "dependency_local": r"local $m_{t,t-1}$"}
+
+
 def dependency(selection: Selection, groups: Sequence[Group], styles: Styles, bars: Bars = "seeds") -> list[Picture]:
     """m_{t,0} and m_{t,t-1} against t, ordered beside shuffled."""
-    measures = {"dependency_global": r"global $m_{t,0}$", "dependency_local": r"local $m_{t,t-1}$"}
     along_t = selection.metrics[selection.metrics["coordinate"] == "t"]
     curves = {str(name): rows for name, rows in along_t.groupby("metric")}
     pictures = []
     for (dataset, backbone), here in _placed(groups).items():
         runs = {run for group in here for cell in group.cells for run in cell.seeds}
         mine = {name: rows[rows["run_id"].isin(runs)] for name, rows in curves.items()}
-        present = [name for name in measures if name in mine and mine[name]["value"].notna().any()]
+        present = [name for name in DEPENDENCY if name in mine and mine[name]["value"].notna().any()]
         if not present:
             continue
-        series = sorted({int(n) for name in present for n in mine[name]["n"] if n})
-
-        def make(
-            figure: Figure, here: Sequence[Group] = here, present: Sequence[str] = present, mine: Any = mine
-        ) -> None:
-            axes = figure.subplots(len(present), len(here), squeeze=False, sharex=True, sharey="row")
-            for row, measure in enumerate(present):
-                heights = []
-                for ax, group in zip(axes[row], here, strict=True):
-                    cells = shown(group)
-                    for place, cell in enumerate(cells):
-                        t, mean, down, up = _curve(_rows_of(mine[measure], cell), bars)
-                        if not len(t):
-                            continue
-                        heights += [value for value in mean if math.isfinite(value)]
-                        nudge = (place - (len(cells) - 1) / 2) * 0.09
-                        style, name = styles[cell.label], shorten(cell.label)
-                        ax.errorbar(t + nudge, mean, [down, up], **style, elinewidth=0.7, capsize=1.5, label=name)
+        panels: list[list[list[Line]]] = []  # measure, side, line
+        for measure in present:
+            panels.append([])
+            for group in here:
+                lines = []
+                for cell in shown(group):
+                    t, mean, down, up = _curve(_rows_of(mine[measure], cell), bars)
+                    if len(t):
                         hollow = _unresolved(mine.get("dependency_unresolved"), cell, t)
-                        ax.plot(
-                            (t + nudge)[hollow], mean[hollow], linestyle="", marker=style["marker"], markersize=4.5,
-                            color=style["color"], markerfacecolor=PAPER, zorder=3,
-                        )  # fmt: skip
-                    ax.axhline(0, color=INK, linewidth=0.8)
-                    if row == 0:
-                        ax.set_title(_side(group))
-                    if row == len(present) - 1:
-                        ax.set_xlabel("series time t (steps)")
-                axes[row][0].set_ylabel(f"{measures[measure]} (share of $h_t$)")
-                if heights:
-                    low, high = np.quantile(heights, [0.01, 0.99])
-                    axes[row][0].set_ylim(min(low, 0) - 0.15, max(high, 1) + 0.15)
-            _legend(figure, axes.ravel())
-
+                        lines.append(Line(shorten(cell.label), styles[cell.label], t, mean, down, up, hollow))
+                panels[-1].append(lines)
+        ends = [
+            f"{_side(group)} {line.name} {number(float(line.mean[-1]))}"
+            for group, lines in zip(here, panels[0], strict=True)
+            for line in lines
+        ]
         what = {
             "seeds": "Bars: 95 % interval over seeds (none for one seed).",
             "series": "Bars: 3 standard deviations over series (a spread, no interval), averaged over seeds.",
             "windows": "Bars: 95 % interval of one run's mean over test windows, by blocks of 2 T / stride where they "
             "overlap, averaged over seeds.",
         }[bars]
-        name = _place_name(dataset, backbone)
+        name, n = _place_name(dataset, backbone), _series(mine[present[0]]["n"])
+        caption = (
+            f"How much of the decoder's state h at time t goes back to the latent (global) and to the value just "
+            f"before (local); a latent that is forgotten falls to 0. Mean over {n} and {_seeds(here)}. {what} Bars "
+            f"may leave the axes. Hollow: unresolved for more than {UNRESOLVED:.0%} of the series. At t = 1 both are "
+            f"1 by definition. {_note_on_choice(here)}"
+        )
+        titles = [DEPENDENCY[measure] for measure in present]
         pictures.append(
-            draw(
-                make,
-                (4.6 * len(here) + 0.6, 2.6 * len(present) + 0.7),
+            Picture(
                 slug(f"dependency {dataset} {backbone}"),
                 "dependency",
                 f"Dependency measures: {name}",
-                f"Mean over n = {' to '.join(map(str, series[:1] + series[1:][-1:]))} series and {_seeds(here)}. "
-                f"{what} Bars may leave the axes. Hollow: unresolved for more than {UNRESOLVED:.0%} of the series. "
-                f"At t = 1 both are 1 by definition. {_note_on_choice(here)}".strip(),
-                f"Global and local dependency of each method against series time on {name}.",
-                dataset=dataset,
-                backbone=backbone,
+                caption.strip(),
+                f"Global and local dependency of each method against series time on {name}. At the last step the "
+                f"{'global' if present[0] == 'dependency_global' else 'local'} one is: {', '.join(ends)}.",
+                (4.6 * len(here) + 0.6, 2.6 * len(present) + 0.7),
+                partial(_dependency, titles=titles, sides=[_side(group) for group in here], panels=panels),
+                dataset,
+                backbone,
             )
         )
     return pictures
+
+
+def _dependency(
+    figure: Figure, titles: Sequence[str], sides: Sequence[str], panels: Sequence[Sequence[Sequence[Line]]]
+) -> None:
+    axes = figure.subplots(len(titles), len(sides), squeeze=False, sharex=True, sharey="row")
+    for row, title in enumerate(titles):
+        heights = []
+        for ax, lines in zip(axes[row], panels[row], strict=True):
+            for place, line in enumerate(lines):
+                heights += [value for value in line.mean if math.isfinite(value)]
+                x = line.x + (place - (len(lines) - 1) / 2) * 0.09
+                ax.errorbar(
+                    x, line.mean, [line.down, line.up], **line.style, elinewidth=0.7, capsize=1.5, label=line.name
+                )
+                if line.hollow.any():
+                    ax.plot(
+                        x[line.hollow], line.mean[line.hollow], linestyle="", marker=line.style["marker"],
+                        markersize=4.5, color=line.style["color"], markerfacecolor=PAPER, zorder=3,
+                    )  # fmt: skip
+            ax.axhline(0, color=INK, linewidth=0.8)
+        axes[row][0].set_ylabel(f"{title} (share of $h_t$)")
+        if heights:
+            low, high = np.quantile(heights, [0.01, 0.99])
+            axes[row][0].set_ylim(min(low, 0) - 0.15, max(high, 1) + 0.15)
+    for column, side in enumerate(sides):
+        axes[0][column].set_title(side)
+        axes[-1][column].set_xlabel("series time t (steps)")
+    _legend(figure, axes.ravel())
 
 
 def _unresolved(table: pd.DataFrame | None, cell: Cell, t: np.ndarray) -> np.ndarray:
@@ -303,149 +372,232 @@ def _unresolved(table: pd.DataFrame | None, cell: Cell, t: np.ndarray) -> np.nda
     return np.asarray([share.get(step, 0.0) > UNRESOLVED for step in t])
 
 
-NLLS = {
-    "nll_own": ("own z", "o"),
-    "nll_permuted": ("another series' z", "^"),
-    "nll_noise": ("noise", "s"),
-    "nll_zero": ("z = 0", "D"),
+NLLS: dict[str, tuple[str, dict[str, Any]]] = {
+    "nll_own": ("own z", {"marker": "o", "color": INK}),
+    "nll_permuted": ("another series' z", {"marker": "^", "color": REAL}),
+    "nll_noise": ("noise", {"marker": "s", "color": INK, "markerfacecolor": PAPER}),
+    "nll_zero": ("z = 0", {"marker": "D", "color": REAL, "markerfacecolor": PAPER}),
 }
+"""No colours here: those are the methods'."""
+
+
+class Dots(NamedTuple):
+    """One side of the likelihoods: a row per method, its intervals by measure, and the marginal's NLL (NaN: none)."""
+
+    title: str
+    names: list[str]
+    found: dict[str, list[Interval]]
+    marginal: float
 
 
 def likelihoods(groups: Sequence[Group]) -> list[Picture]:
     """Own, permuted, noise and zero NLL side by side."""
     pictures = []
     for (dataset, backbone), here in _placed(groups).items():
-        values = [v for g in here for c in shown(g) for name in NLLS for v in c.values.get(name, {}).values()]
-        if not values:
+        sides = []
+        for group in here:
+            cells = shown(group)
+            marginal = [v for cell in cells for v in cell.values.get("nll_marginal", {}).values()]
+            found = {name: [cell.interval(name) for cell in cells] for name in NLLS}
+            names = [legend_name(group, cell, 24) for cell in cells]
+            sides.append(Dots(_side(group), names, found, float(np.mean(marginal)) if marginal else math.nan))
+        means = [f.mean for side in sides for found in side.found.values() for f in found if f.n]
+        if not means:
             continue
-        wide = max(values) - min(values) > 30
-        rows = max(len(shown(group)) for group in here)
-
-        def make(figure: Figure, here: Sequence[Group] = here, wide: bool = wide) -> None:
-            axes = figure.subplots(1, len(here), squeeze=False, sharex=True)[0]
-            for ax, group in zip(axes, here, strict=True):
-                cells = shown(group)
-                for place, (name, (title, marker)) in enumerate(NLLS.items()):
-                    found = [cell.interval(name) for cell in cells]
-                    y = np.arange(len(cells)) + (place - 1.5) * 0.15
-                    bars = np.nan_to_num([[f.mean - f.low for f in found], [f.high - f.mean for f in found]])
-                    ax.errorbar(
-                        [f.mean for f in found], y, xerr=bars, linestyle="", marker=marker, markersize=5, capsize=1.5,
-                        elinewidth=0.8, color=COLOURS[[2, 1, 3, 7][place]], label=f"x given {title}",
-                    )  # fmt: skip
-                marginal = [v for cell in cells for v in cell.values.get("nll_marginal", {}).values()]
-                if marginal:
-                    ax.axvline(
-                        float(np.mean(marginal)), color=INK, linewidth=1, linestyle=":", label="marginal (no model)"
-                    )
-                if wide:
-                    ax.set_xscale("symlog", linthresh=1)
-                ax.set_yticks(range(len(cells)), [legend_name(group, cell, 24) for cell in cells])
-                ax.set_ylim(len(cells) - 0.5, -0.5)
-                ax.set_xlabel("NLL (nats per value)" + (", symmetric log" if wide else ""))
-                ax.set_title(_side(group))
-            _legend(figure, axes)
-
-        name = _place_name(dataset, backbone)
-        first = here[0]
+        means += [side.marginal for side in sides if math.isfinite(side.marginal)]
+        gaps = [
+            f"{side.title} {name} {number(permuted.mean - own.mean)}"
+            for side in sides
+            for name, own, permuted in zip(side.names, side.found["nll_own"], side.found["nll_permuted"], strict=True)
+        ]
+        name, rows = _place_name(dataset, backbone), max(len(side.names) for side in sides)
+        n = here[0].n_of("nll_own")
         pictures.append(
-            draw(
-                make,
-                (5.2 * len(here), 0.5 * rows + 1.7),
+            Picture(
                 slug(f"likelihoods {dataset} {backbone}"),
                 "dependency",
                 f"Does z say anything about x? {name}",
-                f"NLL of the test series under their own latent, another's, noise and zero; permuted − own is the "
-                f"honest sign that z informs x. Mean over n = {first.n_of('nll_own') or '?'} series and "
-                f"{_seeds(here)}. Bars: 95 % interval over seeds (none for one seed). {_note_on_choice(here)}".strip(),
-                f"Negative log-likelihoods of each method under four latents on {name}.",
-                dataset=dataset,
-                backbone=backbone,
+                _joined(
+                    [
+                        "Negative log-likelihood (NLL) of the test series under their own latent, another's, noise and "
+                        "zero; further left is likelier. The distance from own to another's is the honest sign that z "
+                        f"informs x. Mean over n = {n or '?'} series and {_seeds(here)}.",
+                        "Bars: 95 % interval over seeds (none for one seed); they may leave the axes.",
+                        _note_on_choice(here),
+                    ]
+                ),
+                f"Negative log-likelihoods of each method under four latents on {name}. Another's minus own, nats per "
+                f"value: {', '.join(gaps)}.",
+                (5.2 * len(here), 0.5 * rows + 1.9),
+                partial(_likelihoods, sides=sides, low=min(means), high=max(means)),
+                dataset,
+                backbone,
             )
         )
     return pictures
+
+
+def _likelihoods(figure: Figure, sides: Sequence[Dots], low: float, high: float) -> None:
+    wide = high - low > 30
+    axes = figure.subplots(1, len(sides), squeeze=False, sharex=True)[0]
+    for ax, side in zip(axes, sides, strict=True):
+        for place, (name, (title, style)) in enumerate(NLLS.items()):
+            found = side.found[name]
+            y = np.arange(len(found)) + (place - 1.5) * 0.15
+            bars = np.nan_to_num([[f.mean - f.low for f in found], [f.high - f.mean for f in found]])
+            ax.errorbar(
+                [f.mean for f in found], y, xerr=bars, linestyle="", **style, markersize=5, capsize=1.5,
+                elinewidth=0.8, label=f"x given {title}",
+            )  # fmt: skip
+        if math.isfinite(side.marginal):
+            ax.axvline(side.marginal, color=INK, linewidth=1, linestyle=":", label="marginal (no model)")
+        if wide:
+            ax.set_xscale("symlog", linthresh=1)
+        else:  # two seeds can have bars that are ten times the distances
+            ax.set_xlim(low - 0.12 * (high - low) - 0.05, high + 0.12 * (high - low) + 0.05)
+        ax.set_yticks(range(len(side.names)), side.names)
+        ax.set_ylim(len(side.names) - 0.5, -0.5)
+        ax.set_xlabel("NLL (nats per value)" + (", symmetric log" if wide else ""))
+        ax.set_title(side.title)
+    _legend(figure, axes, [f"x given {title}" for title, _ in NLLS.values()])
 
 
 # ---------------------------------------------------------------- lines over steps
 
 
-def _lines(
-    panels: Mapping[str, Mapping[str, pd.DataFrame]],
-    styles: Styles,
-    names: Mapping[str, str],
+class Panel(NamedTuple):
+    """One pair of axes: its title, the unit of its values, a line per method, and where the axis ends below."""
+
+    title: str
+    unit: str
+    lines: list[Line]
+    bottom: float = -math.inf
+
+
+SHARE_OF_VARIANCE = ("probe_level", "diffusion_probe")
+"""Coefficients of determination: how far below -1 they are tells nothing."""
+
+
+def _panel(title: str, unit: str, rows: Mapping[str, pd.DataFrame], styles: Styles, names: Mapping[str, str]) -> Panel:
+    """rows: label -> every seed's points, columns x and value. A line is the mean, the shade all seeds."""
+    lines = []
+    for label, points in rows.items():
+        by_x = points[np.isfinite(points["value"])].groupby("x")["value"]
+        mean, low, high = by_x.mean(), by_x.min(), by_x.max()
+        if len(mean):
+            x, middle = mean.index.to_numpy(dtype=float), mean.to_numpy()
+            reach = middle - low.to_numpy(), high.to_numpy() - middle
+            lines.append(Line(names[label], styles[label], x, middle, *reach, np.zeros(len(x), dtype=bool)))
+    return Panel(title, unit, lines)
+
+
+def _panels(figure: Figure, panels: Sequence[Panel], xlabel: str, order: Sequence[str]) -> None:
+    across = min(len(panels), 3)
+    down = math.ceil(len(panels) / across)
+    axes = figure.subplots(down, across, squeeze=False).ravel()
+    for ax in axes[len(panels) :]:
+        ax.set_visible(False)
+    for place, (ax, panel) in enumerate(zip(axes, panels, strict=False)):
+        heights: list[float] = []
+        for line in panel.lines:
+            style = {**line.style, "markersize": 3.5, "markevery": max(len(line.x) // 8, 1)}
+            ax.plot(line.x, line.mean, **style, label=line.name)
+            if (line.up > 0).any() or (line.down > 0).any():
+                ax.fill_between(
+                    line.x, line.mean - line.down, line.mean + line.up, color=line.style["color"], alpha=0.15,
+                    linewidth=0,
+                )  # fmt: skip
+            heights += np.maximum(line.mean, panel.bottom).tolist()
+        if len(heights) > 20:  # one divergence must not flatten all the rest
+            low, high = np.quantile(heights, [0.01, 0.97])
+            margin = 0.1 * (high - low) or 0.05 * abs(high) or 0.05
+            ax.set_ylim(low - margin, high + margin)
+        elif heights and ax.get_ylim()[0] < panel.bottom:
+            ax.set_ylim(panel.bottom - 0.1, max(heights) + 0.1)
+        ax.set_title(shorten(panel.title, 40))
+        ax.set_ylabel(panel.unit)
+        if place >= len(panels) - across:
+            ax.set_xlabel(xlabel)
+    _legend(figure, axes, order)
+
+
+def _over(
+    group: Group,
+    panels: Sequence[Panel],
+    name: str,
+    section: str,
+    title: str,
     xlabel: str,
-    logx: bool = False,
-) -> Any:
-    """A maker of one panel per title: label -> rows (x, seed's value) as a frame with columns x and value."""
-
-    def make(figure: Figure) -> None:
-        across = min(len(panels), 3)
-        down = math.ceil(len(panels) / across)
-        axes = figure.subplots(down, across, squeeze=False).ravel()
-        for ax in axes[len(panels) :]:
-            ax.set_visible(False)
-        for place, (ax, (title, lines)) in enumerate(zip(axes, panels.items(), strict=False)):
-            heights: list[float] = []
-            for label, rows in lines.items():
-                by_x = rows[np.isfinite(rows["value"])].groupby("x")["value"]
-                mean, low, high = by_x.mean(), by_x.min(), by_x.max()
-                if not len(mean):
-                    continue
-                style = {**styles[label], "markersize": 3.5, "markevery": max(len(mean) // 8, 1)}
-                ax.plot(mean.index, mean.values, **style, label=names[label])
-                ax.fill_between(mean.index, low.values, high.values, color=style["color"], alpha=0.15, linewidth=0)
-                heights += mean.tolist()
-            if len(heights) > 20:  # one divergence must not flatten all the rest
-                low, high = np.quantile(heights, [0.01, 0.97])
-                if high > low:
-                    ax.set_ylim(low - 0.1 * (high - low), high + 0.1 * (high - low))
-            if logx:
-                ax.set_xscale("log")
-            ax.set_title(shorten(title, 40))
-            if place >= len(panels) - across:
-                ax.set_xlabel(xlabel)
-        _legend(figure, axes)
-
-    return make
+    caption: Sequence[str],
+) -> list[Picture]:
+    """One picture of panels that share their x, or none where there are no panels."""
+    kept = [panel for panel in panels if panel.lines][:MOST_PANELS]
+    if not kept:
+        return []
+    across = min(len(kept), 3)
+    first = kept[0]
+    ends = ", ".join(f"{line.name} {number(float(line.mean[-1]))}" for line in first.lines)
+    left_out = len([panel for panel in panels if panel.lines]) - len(kept)
+    words = [
+        *caption,
+        f"Lines: mean of {_seeds([group])}; shaded: lowest to highest seed.",
+        f"The first {MOST_PANELS} of {MOST_PANELS + left_out} measures." if left_out else "",
+        _note_on_choice([group]),
+    ]
+    return [
+        Picture(
+            slug(f"{name} {group.name}"),
+            section,
+            f"{title}: {group.name}",
+            _joined(words),
+            f"{', '.join(panel.title for panel in kept)} of each method against {xlabel} on {group.name}. "
+            f"{first.title} at the end: {ends}.",
+            (3.4 * across + 0.8, 2.4 * math.ceil(len(kept) / across) + 0.8),
+            partial(_panels, panels=kept, xlabel=xlabel, order=list(_names(group).values())),
+            group.dataset,
+            group.backbone,
+        )
+    ]
 
 
-def _panel_size(count: int) -> tuple[float, float]:
-    across = min(count, 3)
-    return 3.4 * across + 0.8, 2.4 * math.ceil(count / across) + 0.8
+def _names(group: Group) -> dict[str, str]:
+    return {cell.label: legend_name(group, cell) for cell in shown(group)}
 
 
 def training(selection: Selection, groups: Sequence[Group], styles: Styles) -> list[Picture]:
     """Every training term against the step, one panel per term."""
     pictures = []
-    curves = selection.curves
     for group in groups:
-        cells = shown(group)
-        panels: dict[str, dict[str, pd.DataFrame]] = {}
-        for cell in cells:
-            for (stage, term), rows in _rows_of(curves, cell).groupby(["stage", "term"]):
-                panels.setdefault(f"{stage}: {term}", {})[cell.label] = rows.rename(columns={"step": "x"})
-        if not panels:
-            continue
-        kept = dict(sorted(panels.items())[:9])
-        pictures.append(
-            draw(
-                _lines(kept, styles, {c.label: legend_name(group, c) for c in cells}, "update"),
-                _panel_size(len(kept)),
-                slug(f"training {group.name}"),
-                "training",
-                f"Training curves: {group.name}",
-                f"Terms as they are minimised (nats per value; the denoiser's mean squared error). Mean of "
-                f"{_seeds([group])}, shaded: lowest to highest seed. The vertical axis leaves out the largest 3 %. "
-                f"{_note_on_choice([group])}".strip(),
-                f"Training terms of each method against the update on {group.name}.",
-                dataset=group.dataset,
-                backbone=group.backbone,
+        names, rows = _names(group), dict[tuple[str, str], dict[str, pd.DataFrame]]()
+        for cell in shown(group):
+            for (stage, term), points in _rows_of(selection.curves, cell).groupby(["stage", "term"]):
+                rows.setdefault((str(stage), str(term)), {})[cell.label] = points.rename(columns={"step": "x"})
+        panels = [
+            _panel(
+                f"{stage}: {term.replace('_', ' ')}",
+                "mean squared error" if stage == "denoiser" else "nats per value",
+                lines,
+                styles,
+                names,
             )
-        )
+            for (stage, term), lines in sorted(rows.items())
+        ]
+        caption = [
+            "Terms as they are minimised, averaged over the training batches since the point before (validation terms: "
+            "over the validation windows). The vertical axis leaves out the largest 3 %."
+        ]
+        words = ("training", "training", "Training curves", "update")
+        pictures += _over(group, panels, *words, caption)
     return pictures
 
 
-def over_training(selection: Selection, groups: Sequence[Group], styles: Styles) -> list[Picture]:
+OVER_TRAINING = ("nll_gap", "dependency_end", "kl", "active_units", "nll_own", "nll_noise", "nll_zero")
+"""Diagnostics in the order of their panels; others follow by name."""
+
+
+def over_training(
+    selection: Selection, groups: Sequence[Group], styles: Styles, facts: Mapping[str, MetricFacts]
+) -> list[Picture]:
     """The collapse diagnostics against the update at which they were taken."""
     history = selection.history
     if not len(history):
@@ -459,78 +611,75 @@ def over_training(selection: Selection, groups: Sequence[Group], styles: Styles)
         last = ends[ends["index"] == ends.groupby("run_id")["index"].transform("max")]
         ends = last.groupby(["run_id", "train_step"])["value"].mean().rename("dependency_end").reset_index()
         wide = wide.merge(ends, how="outer", on=["run_id", "train_step"])
+    # the marginal does not change, and what is permuted stands in the gap
+    measured = set(wide.columns) - {"run_id", "train_step", "nll_permuted", "nll_marginal"}
+    metrics = [name for name in OVER_TRAINING if name in measured] + sorted(measured - set(OVER_TRAINING))
     pictures = []
-    names = [name for name in wide.columns if name not in ("run_id", "train_step")]
-    first = [name for name in ("nll_gap", "dependency_end", "kl", "active_units", "nll_own") if name in names]
     for group in groups:
-        cells, panels = shown(group), {}
-        for metric in first + sorted(set(names) - set(first) - {"nll_permuted"}):
-            lines = {
-                cell.label: _rows_of(wide, cell)[["train_step", metric]].set_axis(["x", "value"], axis=1)
-                for cell in cells
-            }
-            if any(rows["value"].notna().any() for rows in lines.values()):
-                panels[SHORT.get(metric, metric)] = lines
-        if not panels:
-            continue
-        kept = dict(list(panels.items())[:9])
-        pictures.append(
-            draw(
-                _lines(kept, styles, {c.label: legend_name(group, c) for c in cells}, "update"),
-                _panel_size(len(kept)),
-                slug(f"over training {group.name}"),
-                "over-training",
-                f"Collapse over training: {group.name}",
-                f"Measured while training. Mean of {_seeds([group])}, shaded: lowest to highest seed. "
-                f"{_note_on_choice([group])}".strip(),
-                f"Collapse diagnostics of each method against the update on {group.name}.",
-                dataset=group.dataset,
-                backbone=group.backbone,
-            )
-        )
+        names = _names(group)
+        mine = [(cell.label, _rows_of(wide, cell)) for cell in shown(group)]
+        panels = []
+        for metric in metrics:
+            lines = {label: rows[["train_step", metric]].set_axis(["x", "value"], axis=1) for label, rows in mine}
+            panels.append(_of_metric(metric, facts, lines, styles, names))
+        runs = {run for cell in shown(group) for run in cell.seeds}
+        n = _series(scalars.loc[scalars["run_id"].isin(runs), "n"])
+        caption = [f"Measured while training{f', on {n}' if n else ''}."]
+        words = ("over training", "over-training", "Collapse over training", "update")
+        pictures += _over(group, panels, *words, caption)
     return pictures
 
 
+def _of_metric(
+    metric: str,
+    facts: Mapping[str, MetricFacts],
+    rows: Mapping[str, pd.DataFrame],
+    styles: Styles,
+    names: Mapping[str, str],
+) -> Panel:
+    if metric in SHARE_OF_VARIANCE:
+        return _panel(title_of(metric), "share of the variance", rows, styles, names)._replace(bottom=-1.0)
+    source = {"nll_gap": "nll_own", "dependency_end": "dependency_global"}.get(metric, metric)
+    return _panel(title_of(metric), facts.get(source, MetricFacts()).unit or "value", rows, styles, names)
+
+
 COORDINATES = {
-    "diffusion_step": ("Along the diffusion", "diffusion step i"),
-    "lag": ("Over lags", "lag (steps)"),
-    "dimension": ("Over latent dimensions", "latent dimension"),
-    "threshold": ("Over thresholds", "threshold"),
+    "diffusion_step": ("Along the diffusion", "diffusion step i", "What is left of x in the latent noised to step i."),
+    "lag": ("Over lags", "lag (steps)", ""),
+    "dimension": (
+        "Over latent dimensions",
+        "latent dimension, by size",
+        "Sorted by size within each run: the order of dimensions means nothing.",
+    ),
+    "threshold": ("Over thresholds", "threshold", ""),
 }
 
 
-def along(selection: Selection, groups: Sequence[Group], styles: Styles) -> list[Picture]:
+def along(
+    selection: Selection, groups: Sequence[Group], styles: Styles, facts: Mapping[str, MetricFacts]
+) -> list[Picture]:
     """Every metric that has an index other than t, against that index."""
     pictures = []
     for coordinate, rows in selection.metrics.groupby("coordinate"):
         if coordinate in ("", "t"):
             continue
-        title, xlabel = COORDINATES.get(str(coordinate), (f"Over {coordinate}", str(coordinate)))
+        title, xlabel, what = COORDINATES.get(str(coordinate), (f"Over {coordinate}", str(coordinate), ""))
+        if coordinate == "dimension":
+            place = rows.groupby(["run_id", "metric"], observed=True)["value"].rank(ascending=False, method="first")
+            rows = rows.assign(index=place)
         for group in groups:
-            cells, panels = shown(group), {}
-            for metric, mine in rows.groupby("metric"):
+            names, mine = _names(group), [(cell.label, _rows_of(rows, cell)) for cell in shown(group)]
+            panels = []
+            for metric in sorted(rows["metric"].unique()):
                 lines = {
-                    cell.label: _rows_of(mine, cell)[["index", "value"]].set_axis(["x", "value"], axis=1)
-                    for cell in cells
+                    label: points.loc[points["metric"] == metric, ["index", "value"]].set_axis(["x", "value"], axis=1)
+                    for label, points in mine
                 }
-                if any(line["value"].notna().any() for line in lines.values()):
-                    panels[SHORT.get(str(metric), str(metric))] = lines
-            if not panels:
-                continue
-            kept = dict(list(panels.items())[:9])
-            pictures.append(
-                draw(
-                    _lines(kept, styles, {c.label: legend_name(group, c) for c in cells}, xlabel),
-                    _panel_size(len(kept)),
-                    slug(f"{coordinate} {group.name}"),
-                    "over-training",
-                    f"{title}: {group.name}",
-                    f"Mean of {_seeds([group])}, shaded: lowest to highest seed. {_note_on_choice([group])}".strip(),
-                    f"Metrics of each method against {xlabel} on {group.name}.",
-                    dataset=group.dataset,
-                    backbone=group.backbone,
-                )
-            )
+                panels.append(_of_metric(metric, facts, lines, styles, names))
+            n = _series(n for _, points in mine for n in points["n"].unique())
+            caption = [what, f"On {n}." if n else ""]
+            words = (str(coordinate), "over-training", title, xlabel)
+            pictures += _over(group, panels, *words, caption)
     return pictures
 
 
@@ -565,7 +714,7 @@ def grid_metrics(group: Group) -> list[tuple[str, str, Literal["lower", "higher"
     """What a grid is coloured by: two quality columns and the two signs of a living latent."""
     quality = [(c.metric, c.title, c.direction) for c in group.quality[:2] if c.direction != "none"]
     present = {column.metric for column in group.columns}
-    signs = [(name, SHORT[name], "higher") for name in ("nll_gap", "dependency_end") if name in present]
+    signs = [(name, title_of(name), "higher") for name in ("nll_gap", "dependency_end") if name in present]
     return [*quality, *signs]  # type: ignore[list-item]
 
 
@@ -590,93 +739,137 @@ def grids(groups: Sequence[Group], styles: Styles) -> list[Picture]:
     return pictures
 
 
+class Map(NamedTuple):
+    """One heat map: means (rows, columns), what is printed on them, and the place of the best (None: no value)."""
+
+    title: str
+    direction: Literal["lower", "higher"]
+    means: np.ndarray
+    texts: np.ndarray
+    best: tuple[int, int] | None
+
+
 def _heat_maps(
     group: Group, label: str, cells: Sequence[Cell], pair: tuple[str, str], metrics: Any, others: bool
 ) -> Picture:
-    import seaborn  # here: it takes a second, and few sweeps have a grid
-
     rows = sorted({float(cell.settings[pair[0]]) for cell in cells})
     columns = sorted({float(cell.settings[pair[1]]) for cell in cells})
-    small = len(rows) * len(columns) <= MOST_NUMBERS
-
-    def make(figure: Figure) -> None:
-        axes = figure.subplots(1, len(metrics), squeeze=False)[0]
-        for ax, (metric, title, direction) in zip(axes, metrics, strict=True):
-            values = averaged(cells, metric, pair)
-            places = standings({str(key): found for key, found in values.items()}, direction)
-            table = np.full((len(rows), len(columns)), np.nan)
-            text = np.full(table.shape, "", dtype=object)
-            for key, found in values.items():
-                at = rows.index(key[0]), columns.index(key[1])
-                if not found:
-                    continue
-                summary = interval(list(found.values()))
-                place = places[str(key)].place
-                table[at] = summary.mean
-                text[at] = number(summary.mean, summary.half) + {"tie": "\n≈ best", "best": "\nbest"}.get(place, "")
-                if place == "best":
-                    ax.add_patch(
-                        Rectangle((at[1], at[0]), 1, 1, fill=False, edgecolor="#d55e00", linewidth=3, zorder=5)
-                    )
-            seaborn.heatmap(
-                pd.DataFrame(table, [plain(v) for v in rows], [plain(v) for v in columns]), ax=ax, fmt="",
-                annot=text if small else False, annot_kws={"fontsize": 8.5}, linewidths=0.5 if small else 0,
-                cmap="cividis_r" if direction == "lower" else "cividis", cbar=False,
-            )  # fmt: skip
-            ax.grid(False)
-            ax.set_title(f"{title} ({direction} is better)", fontsize=9)
-            ax.set_xlabel(pair[1])
-            ax.set_ylabel(pair[0])
-            ax.tick_params(axis="y", rotation=0)
-
+    maps, words = [], []
+    for metric, title, direction in metrics:
+        values = averaged(cells, metric, pair)
+        places = standings({str(key): found for key, found in values.items()}, direction)
+        means, best = np.full((len(rows), len(columns)), np.nan), None
+        texts = np.full(means.shape, "", dtype=object)
+        for key, found in values.items():
+            at = rows.index(key[0]), columns.index(key[1])
+            if not found:
+                continue
+            summary = interval(list(found.values()))
+            place = places[str(key)].place
+            means[at] = summary.mean
+            texts[at] = number(summary.mean, summary.half) + {"tie": "\n≈ best", "best": "\nbest"}.get(place, "")
+            if place == "best":
+                best = at
+                words.append(f"{title} {pair[0]} = {plain(key[0])}, {pair[1]} = {plain(key[1])}")
+        maps.append(Map(title, direction, means, texts, best))
     average = "Averaged over the other settings. " if others else ""
-    return draw(
-        make,
-        (2.9 * len(metrics) + 0.3, min(0.55 * len(rows), 6.0) + 1.3),
+    n = group.n_of(metrics[0][0])
+    return Picture(
         slug(f"grid {pair[0]} {pair[1]} {label} {group.name}"),
         "grids",
         f"{label} over {pair[0]} and {pair[1]}: {group.name}",
-        f"Mean over {_seeds([group])}. {average}Brighter is better. Framed: best mean; ≈ best: not "
-        "distinguishable from it (paired over seeds, 95 % over the whole map).",
-        f"Heat maps of {label} over {pair[0]} and {pair[1]} on {group.name}.",
-        dataset=group.dataset,
-        backbone=group.backbone,
+        f"Mean over {_seeds([group])}{f', n = {n} windows' if n else ''}. {average}Brighter is better. Framed: best "
+        "mean; ≈ best: not distinguishable from it (paired over seeds, 95 % over the whole map).",
+        f"Heat maps of {label} over {pair[0]} and {pair[1]} on {group.name}. Best: {'; '.join(words)}.",
+        (2.9 * len(metrics) + 0.3, min(0.55 * len(rows), 6.0) + 1.3),
+        partial(_maps, maps=maps, rows=[plain(v) for v in rows], columns=[plain(v) for v in columns], names=pair),
+        group.dataset,
+        group.backbone,
     )
+
+
+def _maps(
+    figure: Figure, maps: Sequence[Map], rows: Sequence[str], columns: Sequence[str], names: tuple[str, str]
+) -> None:
+    import seaborn  # here: it takes a second, and few sweeps have a grid
+
+    small = len(rows) * len(columns) <= MOST_NUMBERS
+    for ax, found in zip(figure.subplots(1, len(maps), squeeze=False)[0], maps, strict=True):
+        if found.best is not None:
+            corner = found.best[1], found.best[0]
+            ax.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor="#d55e00", linewidth=3, zorder=5))
+        seaborn.heatmap(
+            pd.DataFrame(found.means, rows, columns), ax=ax, fmt="", annot=found.texts if small else False,
+            annot_kws={"fontsize": 8.5}, linewidths=0.5 if small else 0, cbar=not small,
+            cmap="cividis_r" if found.direction == "lower" else "cividis",
+        )  # fmt: skip
+        ax.grid(False)
+        ax.set_title(f"{found.title} ({found.direction} is better)", fontsize=9)
+        ax.set_xlabel(names[1])
+        ax.set_ylabel(names[0])
+        ax.tick_params(axis="y", rotation=0)
+
+
+class Track(NamedTuple):
+    """A metric against one setting; `floor` is NaN where none was measured."""
+
+    title: str
+    unit: str
+    x: list[float]
+    found: list[Interval]
+    floor: float
 
 
 def _setting_curves(
     group: Group, label: str, cells: Sequence[Cell], name: str, metrics: Any, styles: Styles, others: bool
 ) -> Picture:
-    def make(figure: Figure) -> None:
-        axes = figure.subplots(1, len(metrics), squeeze=False)[0]
-        for ax, (metric, title, direction) in zip(axes, metrics, strict=True):
-            values = averaged(cells, metric, [name])
-            points = sorted((key[0], interval(list(found.values()))) for key, found in values.items() if found)
-            bars = np.nan_to_num([[f.mean - f.low for _, f in points], [f.high - f.mean for _, f in points]])
-            ax.errorbar(
-                [x for x, _ in points], [f.mean for _, f in points], bars, **styles[label], elinewidth=0.8, capsize=2
+    tracks = []
+    units = {column.metric: column.unit for column in group.columns}
+    for metric, title, direction in metrics:
+        values = averaged(cells, metric, [name])
+        points = sorted((key[0], interval(list(found.values()))) for key, found in values.items() if found)
+        floor = group.floor(metric)
+        tracks.append(
+            Track(
+                f"{title} ({direction} is better)",
+                units.get(metric, ""),
+                [x for x, _ in points],
+                [f for _, f in points],
+                floor.mean if floor is not None else math.nan,
             )
-            ax.set_title(f"{title} ({direction} is better)", fontsize=9)
-            ax.set_xlabel(name)
-            if len(points) <= 6:
-                ax.set_xticks([x for x, _ in points], [plain(x) for x, _ in points])
-            floor = group.floor(metric)
-            if floor is not None:
-                ax.axhline(floor.mean, color=INK, linewidth=1, linestyle=":")
-
+        )
     average = "Averaged over the other settings. " if others else ""
-    return draw(
-        make,
-        (3.0 * len(metrics) + 0.3, 2.7),
+    n = group.n_of(metrics[0][0])
+    ends = "; ".join(
+        f"{track.title}: "
+        + ", ".join(f"{plain(x)}: {number(f.mean, f.half)}" for x, f in zip(*track[2:4], strict=True))
+        for track in tracks
+    )
+    return Picture(
         slug(f"curve {name} {label} {group.name}"),
         "grids",
         f"{label} over {name}: {group.name}",
-        f"Mean over {_seeds([group])}. {average}Bars: 95 % interval over seeds (none for one seed). Dotted: floor, "
-        "train against test.",
-        f"Metrics of {label} against {name} on {group.name}.",
-        dataset=group.dataset,
-        backbone=group.backbone,
+        f"Mean over {_seeds([group])}{f', n = {n} windows' if n else ''}. {average}Bars: 95 % interval over seeds "
+        "(none for one seed). Dotted: floor, train against test.",
+        f"Metrics of {label} against {name} on {group.name}. {ends}.",
+        (3.0 * len(metrics) + 0.3, 2.7),
+        partial(_tracks, tracks=tracks, name=name, style=styles[label]),
+        group.dataset,
+        group.backbone,
     )
+
+
+def _tracks(figure: Figure, tracks: Sequence[Track], name: str, style: Mapping[str, Any]) -> None:
+    for ax, track in zip(figure.subplots(1, len(tracks), squeeze=False)[0], tracks, strict=True):
+        bars = np.nan_to_num([[f.mean - f.low for f in track.found], [f.high - f.mean for f in track.found]])
+        ax.errorbar(track.x, [f.mean for f in track.found], bars, **style, elinewidth=0.8, capsize=2)
+        ax.set_title(track.title, fontsize=9)
+        ax.set_xlabel(name)
+        ax.set_ylabel(track.unit, fontsize=8.5)
+        if len(track.x) <= 6:
+            ax.set_xticks(track.x, [plain(x) for x in track.x])
+        if math.isfinite(track.floor):
+            ax.axhline(track.floor, color=INK, linewidth=1, linestyle=":")
 
 
 # ---------------------------------------------------------------- ranks and samples
@@ -685,35 +878,36 @@ def _setting_curves(
 def critical_difference(test: RankTest, metric: str) -> Picture:
     """Mean ranks over the data sets; a bar joins methods whose ranks do not differ (Demsar 2006)."""
     order = sorted(test.mean_ranks.items(), key=lambda item: item[1])
-    names, ranks = [name for name, _ in order], [rank for _, rank in order]
+    ranks = [rank for _, rank in order]
     spans: list[tuple[int, int]] = []
     for start, rank in enumerate(ranks):
         end = max(k for k, other in enumerate(ranks) if other - rank <= test.critical_difference)
         if end > start and not any(end <= right for _, right in spans):
             spans.append((start, end))
-
-    def make(figure: Figure) -> None:
-        ax = figure.subplots()
-        ax.plot(ranks, range(len(names)), linestyle="", marker="o", color=COLOURS[0])
-        for place, (name, rank) in enumerate(order):
-            ax.annotate(f"{shorten(name)}  {rank:.2f}", (rank, place), xytext=(8, -3), textcoords="offset points")
-        for k, (start, end) in enumerate(spans):
-            ax.plot([ranks[start], ranks[end]], [-0.6 - 0.3 * k] * 2, color=INK, linewidth=3, solid_capstyle="butt")
-        ax.set_ylim(len(names) - 0.5, -1 - 0.3 * len(spans))
-        ax.set_xlim(0.8, len(names) + 1.2)
-        ax.set_yticks([])
-        ax.set_xlabel("mean rank over data sets (1 is best)")
-
-    return draw(
-        make,
-        (7.0, 0.32 * len(names) + 1.4),
+    return Picture(
         slug(f"ranks {metric}"),
         "comparison",
-        f"Ranks by {SHORT.get(metric, metric)} over {test.n_datasets} data sets",
+        f"Ranks by {title_of(metric)} over {test.n_datasets} data sets",
         f"Friedman p = {test.p_value:.2g}; critical difference {test.critical_difference:.2f} (Nemenyi, 5 %): a bar "
         "joins methods that the test does not tell apart.",
         "Mean rank of each method: " + ", ".join(f"{name} {rank:.2f}" for name, rank in order),
+        (7.0, 0.32 * len(order) + 1.4),
+        partial(_ranks, order=order, spans=spans),
     )
+
+
+def _ranks(figure: Figure, order: Sequence[tuple[str, float]], spans: Sequence[tuple[int, int]]) -> None:
+    ax = figure.subplots()
+    ranks = [rank for _, rank in order]
+    ax.plot(ranks, range(len(order)), linestyle="", marker="o", color=COLOURS[0])
+    for place, (name, rank) in enumerate(order):
+        ax.annotate(f"{shorten(name)}  {rank:.2f}", (rank, place), xytext=(8, -3), textcoords="offset points")
+    for k, (start, end) in enumerate(spans):
+        ax.plot([ranks[start], ranks[end]], [-0.6 - 0.3 * k] * 2, color=INK, linewidth=3, solid_capstyle="butt")
+    ax.set_ylim(len(order) - 0.5, -1 - 0.3 * len(spans))
+    ax.set_xlim(0.8, len(order) + 1.2)
+    ax.set_yticks([])
+    ax.set_xlabel("mean rank over data sets (1 is best)")
 
 
 class Channel(NamedTuple):
@@ -733,6 +927,19 @@ class Channel(NamedTuple):
         return shorten(self.name, width) + (f" ({self.unit})" if self.unit else "")
 
 
+class Windows(NamedTuple):
+    """The windows (n, T, C) of one source, train-scaled."""
+
+    name: str
+    style: dict[str, Any]
+    x: np.ndarray
+
+
+MOST_CHANNELS = 3
+MOST_SOURCES = 5
+MOST_POINTS = 300
+
+
 def samples(
     group: Group,
     windows: Mapping[str, np.ndarray],
@@ -740,96 +947,145 @@ def samples(
     channels: Sequence[Channel],
     styles: Styles,
     seed: int,
+    which: str,
 ) -> list[Picture]:
     """Generated beside real windows: some series, principal components, marginals, autocorrelation.
 
-    windows: label -> (n, T, C), real (n, T, C), all train-scaled; the C channels.
+    windows: label -> (n, T, C), real (n, T, C), all train-scaled; the C channels; `which` real windows they are.
     """
-    cells = {cell.label: cell for cell in group.cells}
-    n_channels = min(real.shape[2], 3)
-    few = list(windows)[:5]
-    where = {"dataset": group.dataset, "backbone": group.backbone}
-    source = f"Seed {seed}."
+    chosen = list(channels)[:MOST_CHANNELS]
+    few = [Windows(shorten(label, 22), styles[label], x) for label, x in list(windows.items())[:MOST_SOURCES]]
+    more = f" The first {MOST_SOURCES} of {len(windows)} methods." if len(windows) > MOST_SOURCES else ""
+    flat, C = real.reshape(len(real), -1), real.shape[2]
+    centre = flat.mean(axis=0)
+    _, size, axes_of = np.linalg.svd(flat - centre, full_matrices=False)
+    shares = (size**2 / max(float((size**2).sum()), 1e-12))[:2].tolist()
+    points = [(w.name, w.style, _on_axes(w.x, centre, axes_of)) for w in few]
+    spread = _spread(real, 6)  # of the windows kept: neighbours overlap
+    lines = [w._replace(x=_spread(w.x, 6)[..., : len(chosen)]) for w in few]
+    limits = [_limits(c, channel, real, few) for c, channel in enumerate(chosen)]
 
-    def series(figure: Figure) -> None:
-        axes = figure.subplots(n_channels, 1 + len(few), squeeze=False, sharex=True, sharey="row")
-        for c in range(n_channels):
-            low, high = np.quantile(channels[c].of(real[:, :, c]), [0.001, 0.999])
-            margin = 0.15 * (high - low) + 1e-6
-            for ax, label in zip(axes[c], ["real", *few], strict=True):
-                x = real if label == "real" else windows[label]
-                colour = INK if label == "real" else styles[label]["color"]
-                for row in x[:6]:
-                    ax.plot(
-                        np.arange(1, len(row) + 1), channels[c].of(row[:, c]), color=colour, linewidth=0.9, alpha=0.75
-                    )
-                ax.set_ylim(low - margin, high + margin)
-                if c == 0:
-                    ax.set_title(shorten("real" if label == "real" else cells[label].label, 20), fontsize=9)
-                if c == n_channels - 1:
-                    ax.set_xlabel("t (steps)")
-            axes[c][0].set_ylabel(channels[c].title(16))
+    def picture(make: partial[None], size: tuple[float, float], kind: str, title: str, caption: str) -> Picture:
+        alt = f"{title} of {', '.join(w.name for w in few)} beside real ones on {group.name}."
+        where = group.dataset, group.backbone
+        name, heading = slug(f"{kind} {group.name}"), f"{title}: {group.name}"
+        return Picture(name, "samples", heading, f"{caption} Seed {seed}.{more}", alt, size, make, *where)
 
-    def plane(figure: Figure) -> None:
-        flat = real.reshape(len(real), -1)
-        centre = flat.mean(axis=0)
-        _, size, axes_of = np.linalg.svd(flat - centre, full_matrices=False)
-        shares = size**2 / max(float((size**2).sum()), 1e-12)
-        panels = figure.subplots(1, len(few), squeeze=False, sharex=True, sharey=True)[0]
-        mine = (flat - centre) @ axes_of[:2].T
-        for ax, label in zip(panels, few, strict=True):
-            theirs = (windows[label].reshape(len(windows[label]), -1) - centre) @ axes_of[:2].T
-            ax.plot(*mine[:300].T, linestyle="", marker=".", markersize=3, color="#8a8f94", label="real")
-            ax.plot(
-                *theirs[:300].T, linestyle="", marker="x", markersize=3, color=styles[label]["color"], label="generated"
-            )
-            reach = np.abs(np.quantile(mine, [0.001, 0.999], axis=0)).max(axis=0) * 1.4 + 1e-6
-            ax.set_xlim(-reach[0], reach[0])
-            ax.set_ylim(-reach[-1], reach[-1])
-            ax.set_title(shorten(cells[label].label, 22), fontsize=9)
-            ax.set_xlabel(f"component 1 ({shares[0]:.0%})")
-        panels[0].set_ylabel(f"component 2 ({shares[1] if len(shares) > 1 else 0:.0%})")
-        panels[0].legend(fontsize=8)
-
-    def overlays(figure: Figure) -> None:
-        axes = figure.subplots(1, n_channels + 1, squeeze=False)[0]
-        lags = np.arange(min(real.shape[1], 25))
-        for c in range(n_channels):
-            low, high = np.quantile(channels[c].of(real[:, :, c]), [0.002, 0.998]).tolist()
-            edges = np.linspace(low, high, 41) if high > low else np.linspace(low - 1, high + 1, 41)
-            centres = (edges[1:] + edges[:-1]) / 2
-            for label in ["real", *few]:
-                x = real if label == "real" else windows[label]
-                heights = (
-                    np.histogram(channels[c].of(x[:, :, c]), edges)[0] / max(x[:, :, c].size, 1) / (edges[1] - edges[0])
-                )
-                style = {"color": INK, "linewidth": 2.0} if label == "real" else {**styles[label], "marker": ""}
-                axes[c].plot(centres, heights, **style, label=shorten(label))
-            axes[c].set_xlabel(channels[c].title(22))
-            axes[c].set_ylabel("density" if c == 0 else "")
-        for label in ["real", *few]:
-            style = {"color": INK, "linewidth": 2.0} if label == "real" else {**styles[label], "marker": ""}
-            axes[-1].plot(lags, autocorrelation(real if label == "real" else windows[label], len(lags)), **style)
-        axes[-1].set_xlabel("lag (steps)")
-        axes[-1].set_ylabel("autocorrelation")
-        _legend(figure, axes[:1])
-
-    def picture(make: Any, size: tuple[float, float], kind: str, title: str, caption: str) -> Picture:
-        return draw(
-            make, size, slug(f"{kind} {group.name}"), "samples", f"{title}: {group.name}", f"{caption} {source}",
-            f"{title} of each method on {group.name}.", **where,
-        )  # fmt: skip
-
-    wide = 1.75 * (1 + len(few)) + 0.6
+    of_real = f"n = {len(real)} real windows ({which})"
+    densities = [_density(channel, c, real, few) for c, channel in enumerate(chosen)]
+    lags = min(real.shape[1], 25)
+    correlation = [autocorrelation(x, lags) for x in (real, *(w.x for w in few))]
+    real_style = {"color": INK, "linewidth": 2.0}
+    sources = [("real", real_style), *((w.name, {**w.style, "marker": ""}) for w in few)]
     return [
-        picture(series, (wide, 1.4 * n_channels + 0.6), "samples", "Real and generated windows",
-                f"Six windows each, on the same axes; {n_channels} of {real.shape[2]} channels."),
-        picture(plane, (2.1 * len(few) + 0.7, 2.5), "components", "Principal components",
-                "The first two components of the real windows, train-scaled, with their shares of the variance; "
-                f"up to 300 of n = {len(real)}."),
-        picture(overlays, (2.5 * (n_channels + 1) + 0.4, 2.9), "marginals", "Marginals and autocorrelation",
-                f"Over all steps of n = {len(real)} windows; the autocorrelation is the mean over channels."),
-    ]  # fmt: skip
+        picture(
+            partial(_series_panels, real=spread[..., : len(chosen)], few=lines, channels=chosen, limits=limits),
+            (1.75 * (1 + len(few)) + 0.6, 1.4 * len(chosen) + 0.6),
+            "samples",
+            "Real and generated windows",
+            f"Six windows each, evenly spread over those that are kept, on the same axes; {len(chosen)} of {C} "
+            "channels. The axes hold the real windows, and generated ones up to one more range on either side.",
+        ),
+        picture(
+            partial(_plane, real=_on_axes(real, centre, axes_of), points=points, shares=shares),
+            (2.1 * len(few) + 0.7, 2.7),
+            "components",
+            "Principal components",
+            f"The first two principal components of the real windows, train-scaled, with their shares of the variance: "
+            f"a method that covers the grey dots covers the data. Up to {MOST_POINTS} of {of_real}.",
+        ),
+        picture(
+            partial(_overlays, sources=sources, densities=densities, correlation=correlation),
+            (2.5 * (len(chosen) + 1) + 0.4, 2.9),
+            "marginals",
+            "Marginals and autocorrelation",
+            f"Over all steps of {of_real}; the autocorrelation is the mean over all {C} channels.",
+        ),
+    ]
+
+
+def _spread(x: np.ndarray, count: int) -> np.ndarray:
+    return x[np.unique(np.linspace(0, len(x) - 1, count).round().astype(int))]
+
+
+def _on_axes(x: np.ndarray, centre: np.ndarray, axes_of: np.ndarray) -> np.ndarray:
+    return (_spread(x, MOST_POINTS).reshape(-1, len(centre)) - centre) @ axes_of[:2].T
+
+
+def _limits(c: int, channel: Channel, real: np.ndarray, few: Sequence[Windows]) -> tuple[float, float]:
+    """The range of the real windows, and of the generated ones up to one more range on either side."""
+    low, high = np.quantile(channel.of(real[..., c]), [0.001, 0.999]).tolist()
+    inner = [np.nanquantile(channel.of(w.x[..., c]), [0.02, 0.98]) for w in few]
+    bottom = max(min(low, *(float(ends[0]) for ends in inner)), 2 * low - high)
+    top = min(max(high, *(float(ends[1]) for ends in inner)), 2 * high - low)
+    margin = 0.08 * (top - bottom) + 1e-6
+    return bottom - margin, top + margin
+
+
+def _series_panels(
+    figure: Figure, real: np.ndarray, few: Sequence[Windows], channels: Sequence[Channel], limits: Sequence[Any]
+) -> None:
+    axes = figure.subplots(len(channels), 1 + len(few), squeeze=False, sharex=True, sharey="row")
+    columns = [Windows("real", {"color": INK}, real), *few]
+    for c, channel in enumerate(channels):
+        for ax, source in zip(axes[c], columns, strict=True):
+            for row in source.x:
+                steps = np.arange(1, len(row) + 1)
+                ax.plot(steps, channel.of(row[:, c]), color=source.style["color"], linewidth=0.9, alpha=0.75)
+            ax.set_ylim(*limits[c])
+            if c == 0:
+                ax.set_title(source.name, fontsize=9)
+            if c == len(channels) - 1:
+                ax.set_xlabel("t (steps)")
+        axes[c][0].set_ylabel(channel.title(16))
+
+
+def _plane(figure: Figure, real: np.ndarray, points: Sequence[Any], shares: Sequence[float]) -> None:
+    panels = figure.subplots(1, len(points), squeeze=False, sharex=True, sharey=True)[0]
+    reach = np.abs(np.quantile(real, [0.001, 0.999], axis=0)).max(axis=0) * 1.4 + 1e-6
+    for ax, (name, style, theirs) in zip(panels, points, strict=True):
+        # as an image inside the SVG: hundreds of markers are most of a page's bytes
+        ax.plot(*_two(real), linestyle="", marker=".", markersize=3, color=REAL, label="real", rasterized=True)
+        ax.plot(*_two(theirs), linestyle="", marker="x", markersize=3, color=style["color"], rasterized=True)
+        ax.plot([], [], linestyle="", marker="x", markersize=3, color=INK, label="generated")
+        ax.set_xlim(-reach[0], reach[0])
+        ax.set_ylim(-reach[-1], reach[-1])
+        ax.set_title(name, fontsize=9)
+        ax.set_xlabel(f"component 1 ({shares[0]:.0%})")
+    panels[0].set_ylabel(f"component 2 ({shares[1] if len(shares) > 1 else 0:.0%})")
+    _legend(figure, panels)
+
+
+def _two(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both components; the second is 0 where the windows have one."""
+    return x[:, 0], x[:, 1] if x.shape[1] > 1 else np.zeros(len(x))
+
+
+def _density(channel: Channel, c: int, real: np.ndarray, few: Sequence[Windows]) -> Any:
+    """The channel's title, the middles of the bins, and a density for the real windows and for each source."""
+    low, high = np.quantile(channel.of(real[..., c]), [0.002, 0.998]).tolist()
+    edges = np.linspace(low, high, 41) if high > low else np.linspace(low - 1, high + 1, 41)
+    heights = [
+        np.histogram(channel.of(x[..., c]), edges)[0] / max(x[..., c].size, 1) / (edges[1] - edges[0])
+        for x in (real, *(w.x for w in few))
+    ]
+    return channel.title(22), (edges[1:] + edges[:-1]) / 2, heights
+
+
+def _overlays(
+    figure: Figure, sources: Sequence[tuple[str, Any]], densities: Sequence[Any], correlation: Sequence[np.ndarray]
+) -> None:
+    axes = figure.subplots(1, len(densities) + 1, squeeze=False)[0]
+    for ax, (title, x, heights) in zip(axes, densities, strict=False):
+        for (name, style), height in zip(sources, heights, strict=True):
+            ax.plot(x, height, **style, label=name)
+        ax.set_xlabel(title)
+    axes[0].set_ylabel("density")
+    for (_, style), values in zip(sources, correlation, strict=True):
+        axes[-1].plot(np.arange(len(values)), values, **style)
+    axes[-1].set_xlabel("lag (steps)")
+    axes[-1].set_ylabel("autocorrelation")
+    _legend(figure, axes[:1])
 
 
 def autocorrelation(x: np.ndarray, lags: int) -> np.ndarray:
@@ -843,14 +1099,23 @@ def autocorrelation(x: np.ndarray, lags: int) -> np.ndarray:
     return np.asarray([((centred[:, : T - k] * centred[:, k:]).mean(axis=(0, 1)) / power).mean() for k in range(lags)])
 
 
-def all_pictures(selection: Selection, groups: Sequence[Group], bars: Bars) -> list[Picture]:
+def all_pictures(
+    selection: Selection, groups: Sequence[Group], bars: Bars, facts: Mapping[str, MetricFacts]
+) -> list[Picture]:
     """Every picture that the store's rows allow, in the page's order."""
     styles = Styles([cell.label for group in groups for cell in group.cells])
+    runs = {run for group in groups for cell in shown(group) for run in cell.seeds}
+
+    def of_shown(table: pd.DataFrame) -> pd.DataFrame:
+        return table[table["run_id"].isin(runs)]
+
+    tables = {name: of_shown(getattr(selection, name)) for name in ("metrics", "history", "curves")}
+    few = replace(selection, **tables)  # of thousands of settings only some are drawn
     return [
-        *dependency(selection, groups, styles, bars),
+        *dependency(few, groups, styles, bars),
         *likelihoods(groups),
         *grids(groups, styles),
-        *over_training(selection, groups, styles),
-        *along(selection, groups, styles),
-        *training(selection, groups, styles),
+        *over_training(few, groups, styles, facts),
+        *along(few, groups, styles, facts),
+        *training(few, groups, styles),
     ]

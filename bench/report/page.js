@@ -39,6 +39,22 @@
     });
   }
 
+  // Width: the columns that answer the question first, all of them when asked.
+  for (const table of document.querySelectorAll(".group table")) {
+    const more = table.tHead.querySelectorAll(".more").length;
+    if (!more) continue;
+    const button = document.createElement("button");
+    button.type = "button";
+    const show = (few) => {
+      table.classList.toggle("few", few);
+      button.textContent = few ? `Show ${more} more columns` : "Show fewer columns";
+      button.setAttribute("aria-expanded", String(!few));
+    };
+    button.addEventListener("click", () => show(!table.classList.contains("few")));
+    table.closest(".wide").before(button);
+    show(true);
+  }
+
   // Filtering: whatever says which data set, backbone or method it is of.
   const form = document.getElementById("filter");
   const things = [...document.querySelectorAll("[data-dataset], [data-label]")];

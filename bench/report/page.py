@@ -23,7 +23,7 @@ from bench.report import figures, tables
 from bench.report.cards import Card, validation_of
 from bench.report.figures import Bars, Channel, Picture, Styles, all_pictures, critical_difference, shown
 from bench.report.statistics import RankTest, Standing, rank_test
-from bench.report.tables import Answer, Cell, Column, Group, MetricFacts, Selection, number, plain
+from bench.report.tables import Answer, Cell, Column, Group, Mark, MetricFacts, Selection, number, plain
 from bench.store import replacing
 from bench.verdict import THRESHOLDS
 
@@ -63,9 +63,24 @@ class Report:
     made: str
 
     @property
-    def answer(self) -> list[Answer]:
+    def headline(self) -> list[Answer]:
         """The report in a few sentences."""
-        return tables.answer(self.groups, self.selection)
+        return tables.headline(self.groups, self.selection)
+
+    @property
+    def answer(self) -> list[Answer]:
+        """The same, one data set after the other."""
+        return tables.answer(self.groups)
+
+    @property
+    def overview(self) -> dict[str, list[Mark | None]]:
+        """Every method on every data set, in two words each."""
+        return tables.overview(self.groups)
+
+    @property
+    def columns(self) -> list[Column]:
+        """Every column of the comparison tables once."""
+        return list({column.metric: column for group in self.groups for column in group.columns}.values())
 
     @property
     def repeated(self) -> bool:
@@ -91,14 +106,17 @@ def build(
     cards: Sequence[Card] = (),
     bars: Bars = "seeds",
     made: str = "",
+    earlier: Path | None = None,
 ) -> Report:
-    """All tables and pictures of a selection."""
+    """All tables and pictures of a selection; pictures that the report in `earlier` has are taken from there."""
     cells = tables.cells_of(selection)
     groups = tables.groups_of(cells, facts)
-    pictures = all_pictures(selection, groups, bars) + sample_pictures(selection, groups)
+    pictures = all_pictures(selection, groups, bars, facts) + sample_pictures(selection, groups)
     ranks = _ranks(groups)
     pictures += [critical_difference(test, column.metric) for column, test in ranks if test.n_datasets >= CD_DATASETS]
-    return Report(selection, cells, groups, pictures, list(cards), ranks, made or _now())
+    folder = earlier / "figures" if earlier is not None else None
+    finished = [figures.drawn(picture, folder) for picture in pictures]
+    return Report(selection, cells, groups, finished, list(cards), ranks, made or _now())
 
 
 def _now() -> str:
@@ -146,16 +164,17 @@ def sample_pictures(selection: Selection, groups: Sequence[Group]) -> list[Pictu
                     continue
                 windows[cell.label], last = kept.samples, kept
             if last is not None and len(last.real) > 1:
-                pictures += figures.samples(group, windows, last.real, last.channels, styles, seed)
+                pictures += figures.samples(group, windows, last.real, last.channels, styles, seed, last.which)
     return pictures
 
 
 class Kept(NamedTuple):
-    """A run's samples and real windows (n, T, C), train-scaled."""
+    """A run's samples and some real windows (n, T, C), train-scaled."""
 
     samples: np.ndarray
     real: np.ndarray
     channels: list[Channel]
+    which: str  # of the test windows the real ones are
 
 
 def _read_samples(path: Path) -> Kept | None:
@@ -169,7 +188,7 @@ def _read_samples(path: Path) -> Kept | None:
         units = json.loads(words.get("units", "[]")) or [""] * n
         mean, scale = (arrays.get(name, np.full(n, value)) for name, value in (("mean", 0.0), ("scale", 1.0)))
         channels = [Channel(*facts) for facts in zip(names, units, mean.tolist(), scale.tolist(), strict=True)]
-        return Kept(arrays["samples"], real, channels)
+        return Kept(arrays["samples"], real, channels, words.get("real", "the first of the test set"))
     except (OSError, SafetensorError, ValueError, LookupError):
         return None
 
@@ -177,18 +196,55 @@ def _read_samples(path: Path) -> Kept | None:
 # ---------------------------------------------------------------- the page
 
 
-def inline(picture: Picture) -> Markup:
-    """A picture's SVG for the page: its ink in the theme's colours, half the digits, no ids that could clash."""
-    svg = picture.svg[picture.svg.index("<svg") :]
-    svg = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>|<style[^>]*>.*?</style>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'<g id="[^"]*"', "<g", svg)
-    svg = re.sub(r"<[^>]+>", lambda tag: re.sub(r"(\d\.\d\d)\d+", r"\1", tag.group()), svg)  # not in its texts
-    svg = re.sub(r'<svg\b[^>]*?(viewBox="[^"]*")[^>]*>', r"<svg \1>", svg, count=1, flags=re.DOTALL)
+class Inlined(NamedTuple):
+    """Pictures as the page holds them: SVG by name, and the style sheet that they share."""
+
+    svg: dict[str, Markup]
+    style: Markup
+
+
+def inlined(pictures: Sequence[Picture]) -> Inlined:
+    """SVG for the page: its ink in the theme's colours, half the digits, no ids that could clash, styles said once."""
+    classes: dict[str, str] = {}
+    found = {}
+    for place, picture in enumerate(pictures):
+        svg = picture.svg[picture.svg.index("<svg") :]
+        svg = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>|<style[^>]*>.*?</style>", "", svg, flags=re.DOTALL)
+        svg = re.sub(r'<g id="[^"]*"', "<g", svg)
+        ids: dict[str, str] = {}
+        svg = re.sub(r"<[^>]+>", lambda tag: _tag(tag.group(), classes, ids, place), svg)  # noqa: B023
+        svg = re.sub(r">\s+<", "><", svg)
+        while "<g></g>" in svg or "<defs></defs>" in svg:
+            svg = svg.replace("<g></g>", "").replace("<defs></defs>", "")
+        svg = re.sub(r'<svg\b[^>]*?(viewBox="[^"]*")[^>]*>', r"<svg \1>", svg, count=1)
+        width = float(re.search(r'viewBox="0 0 ([\d.]+)', svg).group(1))  # type: ignore[union-attr]
+        alt = Markup.escape(picture.alt)
+        opening = f'<svg role="img" style="width:{width * 4 / 3:.0f}px" aria-label="{alt}" '
+        found[picture.name] = Markup(opening + svg.removeprefix("<svg "))
+    rules = "\n".join(f".{name}{{{style}}}" for style, name in classes.items())
+    return Inlined(found, Markup(_themed(rules)))
+
+
+def _themed(text: str) -> str:
     for colour, name in ((figures.INK, "ink"), (figures.GRID, "grid"), (figures.PAPER, "paper")):
-        svg = svg.replace(colour, f"var(--{name})")
-    width = float(re.search(r'viewBox="0 0 ([\d.]+)', svg).group(1))  # type: ignore[union-attr]
-    svg = svg.replace("<svg ", f'<svg role="img" style="width:{width * 4 / 3:.0f}px" aria-label="@@ALT@@" ', 1)
-    return Markup(svg.replace("@@ALT@@", str(Markup.escape(picture.alt))))
+        text = text.replace(colour, f"var(--{name})")
+    return text
+
+
+def _tag(tag: str, classes: dict[str, str], ids: dict[str, str], place: int) -> str:
+    """One tag of an SVG made small; a picture's ids are numbered, and so are the styles that pictures share."""
+    if tag.startswith("<image"):  # its bytes are no numbers
+        return tag
+
+    def numbered(found: re.Match[str]) -> str:
+        return found.group(1) + ids.setdefault(found.group(2), f"p{place}-{len(ids)}")
+
+    tag = re.sub(r"\s+", " ", tag).replace("xlink:href", "href")
+    tag = re.sub(r'(\bid="|href="#|url\(#)([^")]+)', numbered, tag)
+    tag = re.sub(r"(\d\.\d\d)\d+", r"\1", tag)
+    return re.sub(
+        r'style="([^"]*)"', lambda s: f'class="{classes.setdefault(s.group(1), f"v{len(classes)}")}"', _themed(tag)
+    )
 
 
 @dataclass(frozen=True)
@@ -296,6 +352,15 @@ def environment(report: Report) -> list[tuple[str, str]]:
     rows.append(
         ("computing time of all runs", f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h")
     )
+    finished = sorted(word for word in runs["finished_at"].astype(str) if word[:1].isdigit()) if len(runs) else []
+    if finished:
+        rows.append(("runs finished between", f"{finished[0]} and {finished[-1]}"))
+    known = runs["energy_joules"].dropna() if "energy_joules" in runs else ()
+    if len(known):
+        what = f"{sum(known) / 3.6e6:.3g} kWh over {len(known)} of {len(runs)} runs"
+        rows.append(("energy", f"{what}: what their devices drew meanwhile, other work on them included"))
+    else:
+        rows.append(("energy", "not known: no energy counter could be read where these runs were made"))
     return rows
 
 
@@ -354,22 +419,37 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    jinja.filters.update(inline=inline, md=markdown, number=number, with_interval=tables.with_interval, plain=plain)
+    jinja.filters.update(md=markdown, number=number, with_interval=tables.with_interval, plain=plain)
     jinja.filters.update(counted=tables.counted)
     jinja.globals.update(
         sections=SECTIONS, limits=asdict(THRESHOLDS), entry=entry, listed=listed, settings_of=settings_of,
         ties_text=tables.ties_text, replay_command=replay_command, costs=tuple(tables.COSTS), slug=figures.slug,
-        most_failures=MOST_FAILURES, cd_datasets=CD_DATASETS,
+        most_failures=MOST_FAILURES, long=tables.LONG, cd_datasets=CD_DATASETS,
     )  # fmt: skip
     return jinja
 
 
-def write(report: Report, out: Path) -> Path:
+def write(report: Report, out: Path, compact: bool = False) -> Path:
     """Write the whole report under `out` and return the page's path. What an earlier report left there is removed.
 
+    compact: index.html and report.md alone, with nothing beside them: small enough to commit.
     Raises InputError where `out` cannot be written.
     """
-    jinja, words = _environment(), _words(report)
+    jinja, words = _environment(), {**_words(report), "compact": compact}
+    files: dict[str, str | bytes] = {} if compact else _files_beside(report)
+    files["report.md"] = jinja.get_template("report.md.jinja").render(words)
+    files["index.html"] = jinja.get_template("page.html.jinja").render(words)
+    _remove_earlier(out, set(files))
+    for name, content in files.items():
+        with replacing(out / name) as temporary:
+            temporary.write_bytes(content.encode("utf-8", "replace") if isinstance(content, str) else content)
+    with replacing(out / MANIFEST) as temporary:
+        temporary.write_text("\n".join(files), encoding="utf-8")
+    return out / "index.html"
+
+
+def _files_beside(report: Report) -> dict[str, str | bytes]:
+    """Tables and figures as files of their own, by their path."""
     files: dict[str, str | bytes] = {}
     for picture in report.pictures:
         files[f"figures/{picture.name}.svg"], files[f"figures/{picture.name}.png"] = picture.svg, picture.png
@@ -380,15 +460,7 @@ def write(report: Report, out: Path) -> Path:
     files["tables/all.csv"] = tables.long_table(report.groups).to_csv(index=False)
     long_texts = [name for name in ("traceback", "config") if name in report.selection.runs]
     files["tables/runs.csv"] = report.selection.runs.drop(columns=long_texts).to_csv(index=False)
-    files["report.md"] = jinja.get_template("report.md.jinja").render(words)
-    files["index.html"] = jinja.get_template("page.html.jinja").render(words)
-    _remove_earlier(out, set(files))
-    for name, content in files.items():
-        with replacing(out / name) as temporary:
-            temporary.write_bytes(content.encode("utf-8", "replace") if isinstance(content, str) else content)
-    with replacing(out / MANIFEST) as temporary:
-        temporary.write_text("\n".join(files), encoding="utf-8")
-    return out / "index.html"
+    return files
 
 
 def _remove_earlier(out: Path, new: set[str]) -> None:
@@ -414,6 +486,7 @@ def _words(report: Report) -> dict[str, Any]:
         "unmeasured": unmeasured(report),
         "environment": environment(report),
         "validation": validation_of(report.selection),
+        "inlined": inlined(report.pictures),
         "notes": {
             "grids": [line for group in report.groups for line in tables.recommendations(group)],
             "over-training": tables.collapse_began(report.selection, report.groups),

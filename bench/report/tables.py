@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple
 import pandas as pd
 
 from bench.contracts import InputError, nearest
-from bench.report.statistics import Interval, Standing, interval, standings
+from bench.report.statistics import Interval, Standing, difference, interval, standings
 from bench.store import RUNS, Membership, load_curves, load_memberships, load_results
 from bench.verdict import THRESHOLDS, dependency_illusion, standard_error, verdict
 
@@ -29,10 +29,12 @@ COSTS = {
     "denoiser_seconds": ("denoiser", "s"),
     "sample_seconds": ("sampling", "s"),
     "n_parameters": ("parameters", ""),
+    "energy_joules": ("energy", "J"),
 }
+COST_OF = "Cost of one run, mean over seeds."
 DERIVED = {
-    "nll_gap": "permuted minus own NLL",
-    "dependency_end": "m_{T,0}, the global dependency at the last step",
+    "nll_gap": "How much less likely a series is under another series' latent than under its own; 0: z says nothing.",
+    "dependency_end": "The share of the decoder's last state that goes back to z; 0: z is forgotten at the end.",
 }
 """Numbers this report computes from others, per run."""
 
@@ -47,7 +49,26 @@ SHORT = {
     "dependency_end": "m_T,0",
     "kl": "KL",
     "active_units": "active units",
+    "nll_noise": "NLL given noise",
+    "nll_zero": "NLL given z = 0",
+    "probe_level": "probe of the level (R²)",
+    "diffusion_information": "information left",
+    "diffusion_nll_own": "NLL given the noised latent",
+    "diffusion_probe": "probe of the level (R²)",
+    "active_units_curve": "active units by threshold",
 }
+
+
+LONG = {
+    "sliced_wasserstein": "sliced Wasserstein distance",
+    "wasserstein": "Wasserstein distance",
+    "mmd2": "squared MMD",
+}
+
+
+def title_of(metric: str) -> str:
+    """A metric's name as a reader sees it."""
+    return SHORT.get(metric, metric.replace("_", " "))
 
 
 class MetricFacts(NamedTuple):
@@ -56,6 +77,7 @@ class MetricFacts(NamedTuple):
     unit: str = ""
     direction: Literal["lower", "higher", "none"] = "none"
     needs: str = "samples"
+    about: str = ""
 
 
 # ---------------------------------------------------------------- what one report shows
@@ -308,6 +330,12 @@ class Column(NamedTuple):
     title: str
     unit: str
     direction: Literal["lower", "higher", "none"]
+    about: str = ""
+
+    @property
+    def first(self) -> bool:
+        """Whether a narrow table shows it."""
+        return self.metric in NARROW
 
 
 @dataclass(frozen=True)
@@ -352,25 +380,28 @@ class Group:
 FIRST = ("sliced_wasserstein", "wasserstein", "mmd2")
 """The quality columns, first the one that ranks; others follow by name."""
 
+NARROW = {*FIRST, "c2st_auc", "nll_gap", "dependency_end", "train_seconds"}
+"""Columns that answer the question; a page shows the others when asked."""
+
 
 def _columns(cells: Sequence[Cell], facts: Mapping[str, MetricFacts]) -> list[Column]:
     present = {metric for cell in cells for metric in cell.values}
 
     def column(metric: str) -> Column:
         fact = facts.get(metric, MetricFacts())
-        return Column(metric, SHORT.get(metric, metric), fact.unit, fact.direction)
+        return Column(metric, title_of(metric), fact.unit, fact.direction, fact.about)
 
     quality = {name for name in present if facts.get(name, MetricFacts()).needs == "samples" and name in facts}
     first = [name for name in FIRST if name in present and name in facts]
     ordered = first + sorted(quality - set(first))
     latent = [name for name in ("nll_own", "nll_gap", "dependency_end", "kl", "active_units") if name in present]
-    costs = [Column(name, *COSTS[name], "none") for name in COSTS if name in present]
+    costs = [Column(name, *COSTS[name], "none", COST_OF) for name in COSTS if name in present]
     own = facts.get("nll_own", MetricFacts()).unit
     extra = {"nll_gap": own, "dependency_end": ""}
     return (
         [column(name) for name in ordered]
         + [
-            Column(n, SHORT[n], extra[n], "none") if n in extra else column(n)._replace(direction="none")
+            Column(n, SHORT[n], extra[n], "none", DERIVED[n]) if n in extra else column(n)._replace(direction="none")
             for n in latent
         ]
         + costs
@@ -464,6 +495,34 @@ def _by_label(group: Group, chosen: Sequence[Cell]) -> str:
     return ", ".join(named)
 
 
+BASELINE = "latent_diffusion"
+"""What a mitigation is compared with."""
+
+VERDICTS = ("alive", "partial", "collapsed", "mixed over seeds", "not measured")
+
+
+def verdict_of(cell: Cell) -> str:
+    """One word for all seeds of a cell."""
+    seen = {word for word in cell.verdicts if word != "-"}
+    return "not measured" if not seen else seen.pop() if len(seen) == 1 else "mixed over seeds"
+
+
+def best_settings(group: Group) -> dict[str, Cell]:
+    """Label -> the setting with the best mean of the first quality column; the first one where there is none."""
+    column = next(iter(group.quality), None)
+    places = group.standings[column.metric] if column else {}
+    found: dict[str, Cell] = {}
+    for cell in group.cells:
+        held = found.get(cell.label)
+        if held is None or 0 < _rank(places, cell) < (_rank(places, held) or 10**9):
+            found[cell.label] = cell
+    return found
+
+
+def _rank(places: Mapping[str, Standing], cell: Cell) -> int:
+    return places[cell.id].rank if cell.id in places else 0
+
+
 class Answer(NamedTuple):
     """What the numbers allow to be said about one thing."""
 
@@ -471,20 +530,153 @@ class Answer(NamedTuple):
     sentences: list[str]
 
 
-def answer(groups: Iterable[Group], selection: Selection) -> list[Answer]:
-    """The report in a few sentences, never more than the numbers allow."""
+def compared(groups: Sequence[Group]) -> list[Group]:
+    """The groups that the headline counts: ordered data, unless all of them are shuffled."""
+    return [group for group in groups if not group.shuffle] or list(groups)
+
+
+def headline(groups: Sequence[Group], selection: Selection) -> list[Answer]:
+    """The three questions over all data sets: does the latent live, are the samples better, how sure is that."""
+    chosen = compared(groups)
+    found = [
+        Answer("Which method keeps its latent?", _who_lives(chosen)),
+        Answer("Does it sample better?", _who_samples_better(chosen)),
+        Answer("How sure is that?", _how_sure(groups, selection)),
+    ]
+    return [about for about in found if about.sentences]
+
+
+class Mark(NamedTuple):
+    """What the overview says of one method on one data set."""
+
+    cell: Cell
+    verdict: str
+    value: str  # of the first quality column
+    place: str
+
+
+def overview(groups: Sequence[Group]) -> dict[str, list[Mark | None]]:
+    """Label -> a mark per group for its best setting there; None where the group lacks the label."""
+    settings = [best_settings(group) for group in groups]
+    found: dict[str, list[Mark | None]] = {}
+    for label in dict.fromkeys(label for cells in settings for label in cells):
+        found[label] = []
+        for group, cells in zip(groups, settings, strict=True):
+            column, cell = next(iter(group.quality), None), cells.get(label)
+            if cell is None:
+                found[label].append(None)
+                continue
+            value = with_interval(cell.interval(column.metric)) if column and column.metric in cell.values else "-"
+            place = group.standings[column.metric][cell.id].place if column else "none"
+            found[label].append(Mark(cell, verdict_of(cell), value, place))
+    return found
+
+
+def _who_lives(groups: Sequence[Group]) -> list[str]:
+    seen: dict[str, Counter[str]] = {}
+    for group in groups:
+        for label, cell in best_settings(group).items():
+            seen.setdefault(label, Counter())[verdict_of(cell)] += 1
+    profiles: dict[tuple[tuple[str, int], ...], list[str]] = {}
+    for label, words in seen.items():
+        profile = tuple((word, words[word]) for word in VERDICTS if words[word])
+        profiles.setdefault(profile, []).append(label)
+    sentences = []
+    for profile in sorted(profiles, key=lambda profile: (len(profile), VERDICTS.index(profile[0][0]))):
+        total = _of(sum(count for _, count in profile), groups)
+        words_ = profile[0][0] if len(profile) == 1 else ", ".join(f"{word} on {count}" for word, count in profile)
+        where = f"on {total}" if len(profile) == 1 else f"of {total}"
+        sentences.append(f"{words_.capitalize()} {where}: {', '.join(profiles[profile])}.")
+    return sentences
+
+
+def _of(count: int, groups: Sequence[Group]) -> str:
+    """ "4 data sets"; where there are several backbones, pairs are counted; one is called by its name."""
+    if len(groups) == 1:
+        return groups[0].name
+    kind = "data sets" if len({group.backbone for group in groups}) == 1 else "pairs of data set and backbone"
+    return f"{count} {kind}"
+
+
+def _who_samples_better(groups: Sequence[Group]) -> list[str]:
+    """Every method's best setting against the baseline, paired over seeds; and whose samples are best."""
+    ranked = [group for group in groups if group.quality]
+    if not ranked:
+        return []
+    column = ranked[0].quality[0]
+    measure = LONG.get(column.metric, column.title)
+    gaps = _against_baseline(ranked, column)
+    outcomes: dict[str, list[str]] = {"better": [], "worse": [], "not resolved": []}
+    for label, found in gaps.items():
+        better, worse = sum(gap.high < 0 for gap in found), sum(gap.low > 0 for gap in found)
+        for word, count in (("better", better), ("worse", worse)):
+            if count:
+                outcomes[word].append(f"{label} ({count} of {len(found)})" if len(ranked) > 1 else label)
+        if not better and not worse:
+            outcomes["not resolved"].append(label)
+    sentences = [
+        f"{start} {BASELINE} by the {measure}: {', '.join(outcomes[word])}."
+        for word, start in (("better", "Better than"), ("worse", "Worse than"), ("not resolved", "Not told from"))
+        if outcomes[word]
+    ]
+    best = [(cell, group) for group in ranked if (cell := group.best(column.metric))]
+    words = Counter(verdict_of(cell) for cell, _ in best)
+    if len(best) == 1:
+        sentences.append(f"The best mean is that of {best[0][0].name}, whose latent is {next(iter(words))}.")
+    elif best:
+        counts = ", ".join(f"{word} on {words[word]}" for word in VERDICTS if words[word])
+        sentences.append(f"The latent of the method with the best mean is {counts} of {_of(len(best), ranked)}.")
+    return sentences
+
+
+def _against_baseline(groups: Sequence[Group], column: Column) -> dict[str, list[Interval]]:
+    """Label -> its best setting minus the baseline's, per group, below 0 where it is better; paired over seeds.
+
+    Widened for every comparison that is made of it (Bonferroni).
+    """
+    sign = 1.0 if column.direction == "lower" else -1.0
+    pairs: list[tuple[str, Cell, Cell]] = []
+    for group in groups:
+        cells = best_settings(group)
+        base = cells.get(BASELINE)
+        pairs += [(label, cell, base) for label, cell in cells.items() if base is not None and cell is not base]
+    found: dict[str, list[Interval]] = {}
+    for label, *both in pairs:
+        mine, base = ({seed: sign * v for seed, v in c.values.get(column.metric, {}).items()} for c in both)
+        found.setdefault(label, []).append(difference(mine, base, 1 - 0.05 / len(pairs)))
+    return found
+
+
+def _how_sure(groups: Sequence[Group], selection: Selection) -> list[str]:
+    counts = sorted({cell.ok for group in groups for cell in group.cells} - {0})
+    sentences = []
+    if counts == [1]:
+        sentences.append("One seed: no interval, so nothing here is resolved; give it more before concluding.")
+    elif counts:
+        seeds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+        few = " With so few, intervals are wide; give it more before concluding." if counts[0] < 3 else ""
+        sentences.append(
+            f"{seeds} seeds behind a number. Better and worse are said at 95 %, paired over seeds and corrected for "
+            f"the number of comparisons; what is not told apart may differ all the same.{few}"
+        )
+    runs = selection.runs
+    if selection.pending:
+        sentences.append(f"{selection.pending} runs of this sweep have not finished yet.")
+    bad = Counter(runs["status"].astype(str)) if len(runs) else Counter()
+    bad.pop("ok", None)
+    if bad:
+        sentences.append("Not every run ended well: " + ", ".join(f"{n} {word}" for word, n in bad.most_common()) + ".")
+    return sentences
+
+
+def answer(groups: Iterable[Group]) -> list[Answer]:
+    """One data set after the other, never more than the numbers allow."""
     found = []
     for group in groups:
         words: dict[str, list[Cell]] = {}
         for cell in group.cells:
-            seen = {word for word in cell.verdicts if word != "-"}
-            word = "not measured" if not seen else seen.pop() if len(seen) == 1 else "mixed over seeds"
-            words.setdefault(word, []).append(cell)
-        kinds = [
-            f"{word}: {_by_label(group, words[word])}"
-            for word in ("alive", "partial", "collapsed", "mixed over seeds", "not measured")
-            if word in words
-        ]
+            words.setdefault(verdict_of(cell), []).append(cell)
+        kinds = [f"{word}: {_by_label(group, words[word])}" for word in VERDICTS if word in words]
         sentences = [f"Latent {'; '.join(kinds)}."]
         column = next(iter(group.quality), None)
         if column is not None and (ties := ties_text(group, column)):
@@ -495,18 +687,7 @@ def answer(groups: Iterable[Group], selection: Selection) -> list[Answer]:
         if illusions:
             sentences.append(f"Dependency illusion: {_by_label(group, illusions)}.")
         found.append(Answer(group.name, sentences))
-    runs, sentences = selection.runs, []
-    seeds = runs["seed"].nunique() if len(runs) else 0
-    if found and seeds < 3:
-        few = "One seed: no interval, so nothing here is resolved" if seeds == 1 else "Two seeds: intervals are wide"
-        sentences.append(f"{few}; give it more before concluding.")
-    if selection.pending:
-        sentences.append(f"{selection.pending} runs of this sweep have not finished yet.")
-    bad = Counter(runs["status"].astype(str)) if len(runs) else Counter()
-    bad.pop("ok", None)
-    if bad:
-        sentences.append("Not every run ended well: " + ", ".join(f"{n} {word}" for word, n in bad.most_common()) + ".")
-    return [*found, Answer("All runs", sentences)] if sentences else found
+    return found
 
 
 def recommendations(group: Group) -> list[str]:
