@@ -440,11 +440,11 @@ class Sizes:
 class Step:
     """Where training is: the update about to be made, and how many there will be."""
 
-    index: int
+    index: int | Tensor  # in a recorded step (see `bench.program`) a tensor (), float64
     total: int
 
     @property
-    def fraction(self) -> float:
+    def fraction(self) -> float | Tensor:
         """0 at the first update, towards 1 at the last."""
         return self.index / self.total
 
