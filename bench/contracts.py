@@ -475,6 +475,7 @@ class SampleEvaluation:
     train: np.ndarray  # (N, T, C), for metrics that fit something on real data
     rng: Callable[[str], np.random.Generator]  # a seeded generator per role, the same for every method
     cache: Path | None = None  # where a metric may keep what it fits on `train`; none for restricted data
+    device: str = "cpu"  # where a metric may compute
 
 
 @dataclass(frozen=True)
