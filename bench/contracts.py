@@ -448,11 +448,11 @@ class Sizes:
 class Step:
     """Where training is: the update about to be made, and how many there will be."""
 
-    index: int
+    index: int | Tensor  # in a recorded step (see `bench.program`) a tensor (), float64
     total: int
 
     @property
-    def fraction(self) -> float:
+    def fraction(self) -> float | Tensor:
         """0 at the first update, towards 1 at the last."""
         return self.index / self.total
 
@@ -484,6 +484,7 @@ class SampleEvaluation:
     train: np.ndarray  # (N, T, C), for metrics that fit something on real data
     rng: Callable[[str], np.random.Generator]  # a seeded generator per role, the same for every method
     cache: Path | None = None  # where a metric may keep what it fits on `train`; none for restricted data
+    device: str = "cpu"  # where a metric may compute
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,10 +109,33 @@ def slots_that_fit(devices: list[Device], need: float) -> int | None:
 
 
 def make_slots(devices: list[Device], jobs: int | None, per_device: int | None = None) -> list[Device]:
-    """One entry per worker: on the CPU as many as cores, on GPUs one each, unless told otherwise; in turn."""
-    each = per_device or (usable_cores() if devices[0].kind == "cpu" else 1)
+    """One entry per worker, unless told otherwise: on the CPU as many as cores, on a GPU up to 4; in turn.
+
+    Workers on a GPU take turns (see `turn`): the others score what they trained.
+    """
+    cores = usable_cores()
+    each = per_device or (cores if devices[0].kind == "cpu" else max(1, min(4, cores // len(devices))))
     count = jobs or each * len(devices)
     return [devices[index % len(devices)] for index in range(count)]
+
+
+@contextmanager
+def turn(kind: str, folder: Path | None = None) -> Iterator[None]:
+    """Inside, this process has its GPU to itself; on a CPU nothing happens.
+
+    Workers that share a GPU train in turn, and one scores on its cores while another trains. The lock is the
+    operating system's, so a worker that dies gives its turn up.
+    """
+    if kind != "cuda":
+        yield
+        return
+    import fcntl
+
+    which = re.sub(r"[^A-Za-z0-9-]", "_", os.environ.get("CUDA_VISIBLE_DEVICES", "all"))
+    path = (folder or Path(tempfile.gettempdir())) / f"latent-diffusion-bench-{os.getuid()}-gpu-{which}.lock"
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def parse_size(text: str, flag: str) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import time
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,14 +15,18 @@ import numpy as np
 import torch
 
 from bench.contracts import Splits, Unavailable
+from bench.devices import turn
 from bench.energy import Meter
 from bench.kept import keep_run, save_series
 from bench.memory import peak_bytes, reset_peak
 from bench.method import stacked
+from bench.models import lstm_triton
 from bench.models.build import StackedModel
+from bench.program import recording
 from bench.provenance import provenance
+from bench.references import evaluation_size
 from bench.registry import DATASETS, load_entry_points, load_plugin
-from bench.scores import Scope, draw_samples, score_during_training, score_reference, score_run
+from bench.scores import Scope, draw_samples, draw_stack, score_during_training, score_reference, score_run
 from bench.stacks import Stack
 from bench.store import Store
 from bench.sweep import Run
@@ -42,6 +48,7 @@ class JobSettings:
     keep: Literal["all", "samples", "none"] = "all"
     plugins: tuple[str, ...] = ()
     save_samples: bool = False
+    kernels: Literal["auto", "plain"] = "auto"  # plain: on a GPU no recorded steps and no fused kernels
 
 
 @dataclass
@@ -73,7 +80,9 @@ def run_stack(stack: Stack, settings: JobSettings, attempt: int = 1) -> list[Out
     reset_peak(device)
     meter = Meter(device)
     try:
-        _work(part, settings, device)
+        auto = settings.kernels == "auto"
+        with recording("auto" if auto else None), lstm_triton.fusing(auto):
+            _work(part, settings, device)
     except Unavailable as reason:
         _rest(part, "skipped", str(reason))
     except (MemoryError, torch.OutOfMemoryError) as error:
@@ -105,26 +114,55 @@ def _work(part: Part, settings: JobSettings, device: torch.device) -> None:
         return
     scopes = [Scope.of(run) for run in runs]
 
-    def watch(model: StackedModel, step: int) -> None:
+    looks: list[tuple[StackedModel, int]] = []
+
+    def look(model: StackedModel, step: int) -> None:
         for index, (run, windows, scope) in enumerate(zip(runs, splits, scopes, strict=True)):
             method, single = stacked([run.build_method()], device), single_run(model, index, run, windows, device)
             rows = score_during_training(single, method, windows, run.evaluate, scope, step)
             part.metrics += [{"run_id": run.run_id, **row} for row in rows]
 
-    trained = train_stack(
-        [run.build_method() for run in runs],
-        splits,
-        [(run.dataset.key, run.seed) for run in runs],
-        runs[0].backbone,
-        runs[0].model,
-        [run.train for run in runs],
-        [run.diffusion for run in runs],
-        device,
-        watch,
-        runs[0].evaluate.during_training,
-    )
+    def keep(model: StackedModel, step: int) -> None:
+        looks.append((copy.deepcopy(model), step))
+
+    with turn(device.type):
+        trained = train_stack(
+            [run.build_method() for run in runs],
+            splits,
+            [(run.dataset.key, run.seed) for run in runs],
+            runs[0].backbone,
+            runs[0].model,
+            [run.train for run in runs],
+            [run.diffusion for run in runs],
+            device,
+            look if device.type == "cpu" else keep,  # a GPU does not wait for the measures
+            runs[0].evaluate.during_training,
+        )
+        began = time.perf_counter()
+        samples = _draw_together(trained, runs, splits, scopes, device)
+        sampled = time.perf_counter() - began
+        if device.type == "cuda":
+            torch.cuda.empty_cache()  # what is free is the next worker's
+    began = time.perf_counter()
+    for seen in looks:
+        look(*seen)
+    trained.watching_seconds += time.perf_counter() - began
     for index, (run, windows) in enumerate(zip(runs, splits, strict=True)):
-        _finish(part, settings, trained, index, run, windows, device)
+        drawn = (samples[index], sampled / len(runs)) if samples is not None else None
+        _finish(part, settings, trained, index, run, windows, device, drawn)
+
+
+def _draw_together(
+    trained: Trained, runs: Sequence[Run], splits: Sequence[Splits], scopes: Sequence[Scope], device: torch.device
+) -> np.ndarray | None:
+    """The samples of all runs, (R, n, T, C), where drawing them in one go pays: on a GPU, and as many for each."""
+    config = runs[0].evaluate
+    sizes = {
+        evaluation_size(scope.measured(part), config.n_samples) for scope, part in zip(scopes, splits, strict=True)
+    }
+    if device.type == "cpu" or len(sizes) > 1:
+        return None
+    return draw_stack(trained.model.eval(), trained.method, splits, config, scopes)
 
 
 def _shape(splits: Splits) -> Row:
@@ -152,13 +190,15 @@ def _finish(
     run: Run,
     splits: Splits,
     device: torch.device,
+    drawn: tuple[np.ndarray, float] | None,
 ) -> None:
-    """Samples, metrics, kept files and the row of one run of a trained stack."""
+    """Samples (unless they are `drawn`, in so many seconds), metrics, kept files and the row of one run of a stack."""
     size = len(part.stack.runs)
     model = single_run(trained.model, index, run, splits, device)
     columns: Row = {
         "train_seconds": trained.autoencoder_seconds / size,  # a stack's time is shared equally
         "denoiser_seconds": trained.denoiser_seconds / size,
+        "programs": "; ".join(f"{stage} {how}" for stage, how in trained.programs.items()),
         "n_parameters": sum(weights.numel() for weights in model.parameters()),
         **_shape(splits),
     }
@@ -172,13 +212,15 @@ def _finish(
         return
     scope = Scope.of(run)
     method = stacked([run.build_method()], device)
+    if drawn is None:
+        began = time.perf_counter()
+        samples = draw_samples(model, method, splits, run.evaluate, scope)
+        drawn = samples, time.perf_counter() - began
+    samples, columns["sample_seconds"] = drawn
     began = time.perf_counter()
-    samples = draw_samples(model, method, splits, run.evaluate, scope)
-    sampled = time.perf_counter()
     rows = score_run(model, method, splits, samples, run.evaluate, scope)
     part.metrics += [{"run_id": run.run_id, **row} for row in rows]
-    columns["sample_seconds"], columns["evaluate_seconds"] = sampled - began, time.perf_counter() - sampled
-    columns["evaluate_seconds"] += trained.watching_seconds / size
+    columns["evaluate_seconds"] = time.perf_counter() - began + trained.watching_seconds / size
     _keep(settings, run, splits, model, samples)
     part.finish(run, "ok", peak_memory_bytes=peak_bytes(device), **columns)
 

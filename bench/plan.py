@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from bench import command
 from bench.devices import make_slots, parse_count, parse_devices
 from bench.past import Past
-from bench.run import add_selection, read_selected, stack_size
+from bench.run import add_selection, read_selected
 from bench.runner import clock, to_do
+from bench.stack_size import choose
 from bench.stacks import make_stacks
 from bench.store import Store
 from bench.sweep import Run
@@ -29,7 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     here = (store.path / "runs").is_dir()
     done = store.done() if here else {}
     left = [run for run, _ in to_do(sweep.runs, done)]
-    stacks = make_stacks(left, stack_size(given.stack, devices))
+    size = choose(given.stack, devices, command.data_dir(given.data), given.plugin, measure=False)
+    stacks = make_stacks(left, size)
     command.write(f"{sweep.name}: {len(sweep.runs)} runs, {len(sweep.runs) - len(left)} done, {len(left)} to do")
     if not left:
         return 0

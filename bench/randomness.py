@@ -8,14 +8,16 @@ neighbours.
 
 from __future__ import annotations
 
+import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from bench.contracts import PerRun
+from bench.contracts import Draws, PerRun
 
 
 def seed_of(dataset: str, seed: int, role: str) -> int:
@@ -47,32 +49,199 @@ class Randomness:
         self.device = torch.device(device)
 
     def draws(self, role: str) -> Stream:
-        """The stream of one role, from its beginning."""
-        return Stream([_torch_generator(dataset, seed, role) for dataset, seed in self.keys], self.device)
+        """The stream of one role, from its beginning. Runs of the same key share what is drawn."""
+        different = list(dict.fromkeys(self.keys))
+        generators = [_torch_generator(dataset, seed, role) for dataset, seed in different]
+        return Stream(generators, [different.index(key) for key in self.keys], self.device)
+
+
+def _permuted(shape: Sequence[int], generator: torch.Generator, out: Tensor | None = None) -> Tensor:
+    return torch.randperm(*shape, generator=generator, out=out)
+
+
+_DRAW: Mapping[str, Callable[..., Tensor]] = {
+    "normal": torch.randn,
+    "uniform": torch.rand,
+    "steps": functools.partial(torch.rand, dtype=torch.float64),
+    "permutation": _permuted,
+}
+_TYPES = {"steps": torch.float64, "permutation": torch.int64}
+
+Call = tuple[str, tuple[int, ...]]
+"""What was asked for: a kind of `_DRAW`, and the block's shape for one run."""
+
+
+def _between(low: PerRun, high: PerRun, u: Tensor) -> Tensor:
+    """u (R, ...) uniform on [0, 1), float64 -> integers uniform on {low, .., high}; bounds are numbers or (R,)."""
+
+    def bound(value: PerRun) -> Tensor | int:
+        if not isinstance(value, Tensor) or (value.device.type == "cpu" and value.numel() == 1):
+            return int(value)
+        return value.to(u.device, torch.int64).reshape(-1, *(1,) * (u.ndim - 1))
+
+    first, last = bound(low), bound(high)
+    return first + (u * (last - first + 1)).to(torch.int64)
 
 
 class Stream:
-    """See `bench.contracts.Draws`."""
+    """See `bench.contracts.Draws`. Run r has the blocks of generator `whose[r]`."""
 
-    def __init__(self, generators: Sequence[torch.Generator], device: torch.device) -> None:
-        self._generators = generators
-        self._device = device
+    def __init__(self, generators: Sequence[torch.Generator], whose: Sequence[int], device: torch.device) -> None:
+        self.generators, self.whose, self.device = generators, whose, device
+
+    def _block(self, kind: str, shape: tuple[int, ...]) -> Tensor:
+        blocks = [_DRAW[kind](shape, generator=generator) for generator in self.generators]
+        return torch.stack([blocks[which] for which in self.whose]).to(self.device)
 
     def normal(self, *shape: int) -> Tensor:
         """Standard normal, (R, *shape), float32."""
-        return torch.stack([torch.randn(shape, generator=g) for g in self._generators]).to(self._device)
+        return self._block("normal", shape)
 
     def uniform(self, *shape: int) -> Tensor:
         """Uniform on [0, 1), (R, *shape), float32."""
-        return torch.stack([torch.rand(shape, generator=g) for g in self._generators]).to(self._device)
+        return self._block("uniform", shape)
 
     def steps(self, low: PerRun, high: PerRun, *shape: int) -> Tensor:
         """Integers uniform on {low, .., high}, (R, *shape); low and high are numbers or of shape (R,)."""
-        ones = (1,) * len(shape)
-        bounds = [torch.as_tensor(b, device=self._device).to(torch.int64).reshape(-1, *ones) for b in (low, high)]
-        u = torch.stack([torch.rand(shape, generator=g, dtype=torch.float64) for g in self._generators])
-        return bounds[0] + (u.to(self._device) * (bounds[1] - bounds[0] + 1)).to(torch.int64)
+        return _between(low, high, self._block("steps", shape))
 
     def permutation(self, n: int) -> Tensor:
         """One permutation of 0..n-1 per run, (R, n)."""
-        return torch.stack([torch.randperm(n, generator=g) for g in self._generators]).to(self._device)
+        return self._block("permutation", (n,))
+
+
+AHEAD_BYTES = 2**26  # of host memory for blocks that are drawn ahead, twice: one half is drawn while the other is used
+AHEAD_STEPS = 64
+THREADS = 8
+
+
+class Irregular(Exception):
+    """A step asked for other random blocks than the steps before it, so they cannot be drawn ahead."""
+
+
+class Ahead:
+    """The blocks of a stream for steps that all ask for the same, drawn for many steps before the first needs them.
+
+    At first every call goes to the stream and is written down in `calls`. After `hold` the blocks of a step are rows of
+    memory that does not move: a step reads row `position` (a tensor on the device, which the step itself may advance),
+    so that it needs nothing from the host and can be replayed. `load` brings the rows of the next steps, which threads
+    draw while the device is busy: every generator gives the same numbers in the same order either way.
+    """
+
+    def __init__(self, source: Draws) -> None:
+        self._source = source
+        self.calls: list[Call] = []  # of the step that is being done, or was done last
+        self._holding = False
+        self._held: list[Tensor] = []
+        self._asked = 0
+        self._rows = torch.zeros(())
+
+    def begin(self, position: Tensor | None = None) -> None:
+        """A new step: the blocks come from the stream, or after `hold` from row `position` (1,)."""
+        self._asked = 0
+        if not self._holding:
+            self.calls = []
+        elif position is not None:
+            self._rows = position * self._different + self._whose
+
+    def _block(self, kind: str, shape: tuple[int, ...]) -> Tensor:
+        if self._asked >= len(self.calls) or self.calls[self._asked] != (kind, shape):
+            raise Irregular(f"a step asked for {kind} {shape}, the steps before it for something else")
+        self._asked += 1
+        return self._held[self._asked - 1].flatten(0, 1).index_select(0, self._rows)
+
+    def _ask(self, kind: str, shape: tuple[int, ...]) -> bool:
+        """Whether the stream itself must answer."""
+        if not self._holding:
+            self.calls.append((kind, shape))
+        return not self._holding
+
+    def normal(self, *shape: int) -> Tensor:
+        """Standard normal, (R, *shape), float32."""
+        return self._source.normal(*shape) if self._ask("normal", shape) else self._block("normal", shape)
+
+    def uniform(self, *shape: int) -> Tensor:
+        """Uniform on [0, 1), (R, *shape), float32."""
+        return self._source.uniform(*shape) if self._ask("uniform", shape) else self._block("uniform", shape)
+
+    def steps(self, low: PerRun, high: PerRun, *shape: int) -> Tensor:
+        """Integers uniform on {low, .., high}, (R, *shape); low and high are numbers or of shape (R,)."""
+        if self._ask("steps", shape):
+            return self._source.steps(low, high, *shape)
+        return _between(low, high, self._block("steps", shape))
+
+    def permutation(self, n: int) -> Tensor:
+        """One permutation of 0..n-1 per run, (R, n)."""
+        return self._source.permutation(n) if self._ask("permutation", (n,)) else self._block("permutation", (n,))
+
+    # ---- drawing ahead
+
+    def bytes_per_step(self) -> int:
+        """Of host memory, for what one step asks for; 0 where it asks for nothing."""
+        assert isinstance(self._source, Stream)
+        each = sum(_TYPES.get(kind, torch.float32).itemsize * int(np.prod(shape)) for kind, shape in self.calls)
+        return each * len(self._source.generators)
+
+    @property
+    def can_hold(self) -> bool:
+        """Whether the blocks come from a stream of this file, whose generators can be asked ahead of time."""
+        return isinstance(self._source, Stream)
+
+    def hold(self, rows: int, left: int) -> None:
+        """Take memory for `rows` steps; `left` steps will be asked for in all. Nothing is drawn yet."""
+        assert isinstance(self._source, Stream)
+        stream, self._left, self._half, self._holding = self._source, left, 0, True
+        self._different = len(stream.generators)
+        self._whose = torch.tensor(stream.whose, device=stream.device)
+        pinned = stream.device.type == "cuda"
+        shapes = [((rows, self._different, *shape), _TYPES.get(kind, torch.float32)) for kind, shape in self.calls]
+        self._held = [torch.empty(shape, dtype=kind, device=stream.device) for shape, kind in shapes]
+        self._halves = [[torch.empty(shape, dtype=kind, pin_memory=pinned) for shape, kind in shapes] for _ in range(2)]
+        self._copied: list[torch.cuda.Event | None] = [None, None]
+        self._drawn: list[Future[None]] = []
+        self._threads: ThreadPoolExecutor | None = None
+
+    def start(self) -> None:
+        """Begin to draw the first rows."""
+        if self._held:
+            self._threads = ThreadPoolExecutor(min(self._different, THREADS), "draws")
+            self._draw()
+
+    def _draw(self) -> None:
+        """Have the threads draw the next rows into the half that is not in use, one generator each."""
+        assert isinstance(self._source, Stream)
+        assert self._threads is not None
+        host, event = self._halves[self._half], self._copied[self._half]
+        if event is not None:
+            event.synchronize()
+        count = min(self._left, len(host[0]))
+        self._left -= count
+        kinds = [_DRAW[kind] for kind, _ in self.calls]
+        shapes = [shape for _, shape in self.calls]
+
+        def one(which: int, generator: torch.Generator) -> None:
+            for row in range(count):
+                for draw, shape, memory in zip(kinds, shapes, host, strict=True):
+                    draw(shape, generator=generator, out=memory[row, which])
+
+        self._drawn = [self._threads.submit(one, *each) for each in enumerate(self._source.generators)]
+
+    def load(self) -> None:
+        """The next rows, in the order of the device's work; the threads go on with those after them."""
+        if not self._held:
+            return
+        for drawn in self._drawn:
+            drawn.result()
+        for held, host in zip(self._held, self._halves[self._half], strict=True):
+            held.copy_(host, non_blocking=True)
+        if self._held[0].is_cuda:
+            self._copied[self._half] = torch.cuda.Event()
+            self._copied[self._half].record()  # type: ignore[union-attr]
+        self._half = 1 - self._half
+        self._draw()
+
+    def release(self) -> None:
+        """Give the memory back; calls go to the stream again, from where its generators are."""
+        if self._holding and self._threads is not None:
+            self._threads.shutdown(wait=True)
+        self._holding, self._held, self._halves = False, [], []

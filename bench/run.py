@@ -77,13 +77,14 @@ def _run(given: Namespace, line: str) -> int:
     if given.max_retries < 0:
         raise InputError(f"--max-retries {given.max_retries}: expected a whole number >= 0")
     devices = parse_devices(given.device) if given.cluster is None else _elsewhere(given.device)
-    size = stack_size(given.stack, devices)
+    parse_count(given.stack, "--stack")
     sweep = read_selected(given)
     for note in sweep.notes:
         sys.stderr.write(f"note: {note}\n")
 
     from bench.past import Past
     from bench.runner import Limits, LocalWorker, Supervisor, to_do
+    from bench.stack_size import choose
     from bench.stacks import make_stacks
     from bench.store import Store
 
@@ -91,7 +92,9 @@ def _run(given: Namespace, line: str) -> int:
     done = store.done() if store.path.exists() else {}
     left = to_do(sweep.runs, done, retry, given.max_retries)
     attempts = {run.run_id: attempt for run, attempt in left}
-    stacks = make_stacks((run for run, _ in left), size)
+    listing = given.dry_run or given.explain is not None
+    place = devices, command.data_dir(given.data), given.plugin
+    stacks = make_stacks((run for run, _ in left), choose(given.stack, *place, measure=not listing))
     if given.explain is not None:
         from bench.explain import explain
 
@@ -152,8 +155,10 @@ def add_selection(parser: command.Parser, positional: bool = False) -> None:
     add("--backbone", action="append", default=[], metavar="NAME", help="these backbones instead (repeatable)")
     add("--seeds", metavar="LIST", help="these seeds instead: 0:5 (0 to 4) or 1,2,7")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="train.steps=500, N=20, ... (repeatable)")
-    add("--jobs", default="auto", metavar="N|auto", help="workers at once (auto: one per core, or per GPU)")
-    add("--stack", default="auto", metavar="K|auto", help="runs that train as one (auto: 1 on a CPU, 8 on a GPU)")
+    add("--jobs", default="auto", metavar="N|auto", help="workers at once (auto: one per core, or up to 4 per GPU)")
+    add(
+        "--stack", default="auto", metavar="K|auto", help="runs that train as one (auto: 1 on a CPU; on a GPU measured)"
+    )
     add("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda or cuda:0,cuda:1")
     add("--results", default="results", metavar="DIR", help="where tables are kept (results)")
     add("--data", metavar="DIR", help="where real data are (or the variable BENCH_DATA)")
@@ -174,26 +179,22 @@ def read_selected(given: Namespace) -> Any:
     return read_sweep(given.grid, Selection(*chosen), data)
 
 
-def stack_size(text: str, devices: Sequence[Device]) -> int:
-    """--stack as a number: `auto` is 1 on a CPU, where stacking gains nothing, and 8 on a GPU."""
-    return parse_count(text, "--stack") or (1 if devices[0].kind == "cpu" else 8)
-
-
 def _parser() -> command.Parser:
     parser = command.parser("run", "Do the runs of a sweep that are not done yet, and write what was measured.")
     add_selection(parser)
     add = parser.add_argument
     slots = "workers per device (auto: as many as the memory of earlier runs like these allows, at most one per core; "
-    slots += "where there are none yet, 1 per GPU)"
+    slots += "where there are none yet, up to 4 per GPU, which train in turn and score meanwhile)"
     add("--slots-per-device", default="auto", metavar="N|auto", help=slots)
     add("--cluster", metavar="ADDRESS", help="a dask scheduler: tcp://HOST:8786, or local:4 to start one here")
     add("--no-shared-fs", action="store_true", help="the cluster's workers do not see --results: send results back")
     add("--retry", default="", metavar="LIST", help=f"do these again: any of {','.join(RETRIED)}")
     add("--max-retries", type=int, default=2, metavar="N", help="repetitions after a crash or lack of memory (2)")
-    add("--time-limit", metavar="TIME", help="per run, such as 90s, 10m or 2h")
+    add("--time-limit", metavar="TIME", help="per run, such as 90s, 10m or 2h (waiting for a shared GPU counts)")
     add("--memory-limit", metavar="SIZE", help="per worker, such as 4G")
     add("--keep", choices=("all", "samples", "none"), default="all", help="weights and samples, samples, nothing")
     add("--save-samples", action="store_true", help="write generated series in units to DIR/samples/RUN_ID.parquet")
+    add("--kernels", choices=("auto", "plain"), default="auto", help="plain: on a GPU no CUDA graphs, no fused LSTM")
     add("--until-resolved", action="store_true", help="add seeds where the best method is not told from the others")
     add("--max-seeds", type=int, metavar="S", help="... but no more than S per data set")
     add("--dry-run", action="store_true", help="list the runs, done and to do, and stop")
@@ -214,9 +215,8 @@ def _settings(given: Namespace, store: Any, device: Device) -> Any:
     from bench.job import JobSettings
 
     plugins = tuple(str(Path(plugin).resolve()) for plugin in given.plugin)
-    return JobSettings(
-        store.path.resolve(), command.data_dir(given.data), device.kind, given.keep, plugins, given.save_samples
-    )
+    place, data = store.path.resolve(), command.data_dir(given.data)
+    return JobSettings(place, data, device.kind, given.keep, plugins, given.save_samples, given.kernels)
 
 
 def _progress(given: Namespace, store: Any, runs: Sequence[Any]) -> Any:

@@ -60,7 +60,13 @@ class Scope:
 
     def draws(self, role: str, device: torch.device | str = "cpu") -> Stream:
         """A stream of torch blocks, R = 1."""
-        return Randomness([(self.dataset, self.seed)], device).draws(f"metric {self.metric_seed} {role}")
+        return self.draws_of([self], role, device)
+
+    @staticmethod
+    def draws_of(scopes: Sequence[Scope], role: str, device: torch.device | str = "cpu") -> Stream:
+        """The same for the runs of a stack, which share the metric seed."""
+        keys = [(scope.dataset, scope.seed) for scope in scopes]
+        return Randomness(keys, device).draws(f"metric {scopes[0].metric_seed} {role}")
 
     def reference(self) -> np.random.Generator:
         """Chooses the test windows (where there are more than are measured) and draws the references."""
@@ -121,10 +127,15 @@ def _rows(metric: Metric, found: Sequence[Measurement], scope: Scope, train_step
 
 
 def score_samples(
-    reference: np.ndarray, samples: np.ndarray, train: np.ndarray, metrics: Sequence[Metric], scope: Scope
+    reference: np.ndarray,
+    samples: np.ndarray,
+    train: np.ndarray,
+    metrics: Sequence[Metric],
+    scope: Scope,
+    device: str = "cpu",
 ) -> list[dict[str, Any]]:
     """Metric rows for generated windows beside as many real ones, all (n, T, C) in train-scaled units."""
-    evaluation = SampleEvaluation(reference, samples, train, scope.numpy, scope.cache)
+    evaluation = SampleEvaluation(reference, samples, train, scope.numpy, scope.cache, device)
     return [row for metric in metrics for row in _rows(metric, _measure(metric, evaluation), scope)]
 
 
@@ -145,9 +156,17 @@ def draw_samples(
     model: StackedModel, method: Method, splits: Splits, config: EvaluateConfig, scope: Scope
 ) -> np.ndarray:
     """The samples that are measured: as many as reference windows, (n, T, C), train-scaled."""
-    n = evaluation_size(scope.measured(splits), config.n_samples)
-    draws = scope.draws("samples", model.alpha_bar.device)
-    return method.sample(model, n, draws)[0].cpu().numpy()
+    return draw_stack(model, method, [splits], config, [scope])[0]
+
+
+@torch.no_grad()
+def draw_stack(
+    model: StackedModel, method: Method, splits: Sequence[Splits], config: EvaluateConfig, scopes: Sequence[Scope]
+) -> np.ndarray:
+    """`draw_samples` of all runs of a stack in one go, (R, n, T, C). All have as many test windows."""
+    n = evaluation_size(scopes[0].measured(splits[0]), config.n_samples)
+    draws = Scope.draws_of(scopes, "samples", model.alpha_bar.device)
+    return method.sample(model, n, draws).cpu().numpy()
 
 
 def score_run(
@@ -168,7 +187,7 @@ def score_run(
         for metric in of_latent:
             rows += _rows(metric, _measure(metric, evaluation), again)
         reference = reference_windows(splits, len(samples), again.reference())
-        rows += score_samples(reference, samples, splits.train, of_samples, again)
+        rows += score_samples(reference, samples, splits.train, of_samples, again, model.alpha_bar.device.type)
     return rows
 
 

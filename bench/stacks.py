@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,8 +53,12 @@ def stack_key(run: Run) -> Hashable:
     return run.kind, run.method, hyper, run.dataset, run.backbone, bool(run.data_sha256), blocks
 
 
-def make_stacks(runs: Iterable[Run], size: int) -> list[Stack]:
-    """Stacks of at most `size` runs (references: all of one data set and seed), in the order of the runs."""
+def make_stacks(runs: Iterable[Run], size: int | Callable[[Sequence[Run]], int]) -> list[Stack]:
+    """Stacks of at most `size` runs (references: all of one data set and seed), in the order of the runs.
+
+    size: a number, or a function of the runs that may share a stack; those are divided evenly, so that no stack is
+    left with a few.
+    """
     groups: dict[Hashable, list[Run]] = {}
     place = {}
     for index, run in enumerate(runs):
@@ -62,7 +66,8 @@ def make_stacks(runs: Iterable[Run], size: int) -> list[Stack]:
         place[run.run_id] = index
     stacks = []
     for group in groups.values():
-        step = len(group) if group[0].kind == "reference" else size
+        most = len(group) if group[0].kind == "reference" else size if isinstance(size, int) else size(group)
+        step = -(-len(group) // -(-len(group) // most))
         stacks += [Stack(tuple(group[start : start + step])) for start in range(0, len(group), step)]
     return sorted(stacks, key=lambda stack: place[stack.runs[0].run_id])
 

@@ -46,7 +46,7 @@ _TEXT, _INT, _FLOAT, _BOOL = pa.string(), pa.int64(), pa.float64(), pa.bool_()
 RUNS: dict[str, pa.DataType] = {
     **dict.fromkeys(("run_id", "sweep", "label", "kind", "method", "dataset", "backbone"), _TEXT),
     **{"shuffle": _BOOL, "seed": _INT, "attempt": _INT},
-    **dict.fromkeys(("status", "reason", "traceback", "device"), _TEXT),
+    **dict.fromkeys(("status", "reason", "traceback", "device", "programs"), _TEXT),
     "stack_size": _INT,
     **dict.fromkeys(
         ("train_seconds", "denoiser_seconds", "sample_seconds", "evaluate_seconds", "energy_joules"), _FLOAT

@@ -8,7 +8,7 @@ reason; its neighbours in the stack do not notice.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,7 +21,8 @@ from bench.models.build import StackedModel
 from bench.models.stacked import Flat, RowAdam, initialise
 from bench.parts.posteriors import GaussianPosterior, concatenate, mutual_information
 from bench.precision import check_precision, forward, products
-from bench.randomness import Randomness
+from bench.program import Index, Program
+from bench.randomness import Ahead, Randomness
 
 CHECKS = 20  # of the own NLL on validation series, evenly over the autoencoder stage
 WARM_UP = 0.1  # share of the stage before the divergence guard looks
@@ -38,7 +39,7 @@ class Curves:
     runs: int
     rows: list[tuple[int, int, str, str, float]] = field(default_factory=list)  # run, step, stage, term, value
 
-    def record(self, stage: str, step: int, sums: dict[str, Tensor], count: int, active: Tensor) -> None:
+    def record(self, stage: str, step: int, sums: Mapping[str, Tensor], count: int, active: Tensor) -> None:
         """Add one point for every active run."""
         for term, total in sums.items():
             for run, value in enumerate((total / count).tolist()):
@@ -48,7 +49,7 @@ class Curves:
 
 @dataclass
 class Trained:
-    """A stack after training. `diverged` holds a run's reason, or an empty text."""
+    """A stack after training. `diverged` holds a run's reason, or an empty text; `programs`: see `Program.how`."""
 
     model: StackedModel
     method: Method
@@ -57,23 +58,25 @@ class Trained:
     autoencoder_seconds: float
     denoiser_seconds: float
     watching_seconds: float = 0.0
+    programs: Mapping[str, str] = field(default_factory=dict)  # how the steps of each stage were done
 
 
 class Windows:
     """The windows of each run on the device, and batches of them."""
 
     def __init__(self, parts: Sequence[np.ndarray], device: torch.device) -> None:
-        loaded: dict[int, Tensor] = {}  # runs that share their windows share the memory
-        for part in parts:
-            loaded.setdefault(id(part), torch.from_numpy(np.ascontiguousarray(part)).to(device))
-        self.parts = [loaded[id(part)] for part in parts]
+        different = {id(part): part for part in parts}  # runs that share their windows share the memory
+        loaded = [torch.from_numpy(np.ascontiguousarray(part)).to(device) for part in different.values()]
+        self._values = loaded[0] if len(loaded) == 1 else torch.cat(loaded)
+        split = dict(zip(different, self._values.split([len(part) for part in loaded]), strict=True))
+        first = dict(zip(different, np.cumsum([0, *map(len, loaded)]).tolist(), strict=False))
+        self.parts = [split[id(part)] for part in parts]
+        self._first = torch.tensor([[first[id(part)]] for part in parts], device=device)
         self.last = torch.tensor([len(part) - 1 for part in parts], device=device)
 
     def at(self, index: Tensor) -> Tensor:
         """index (R, B) -> (R, B, T, C)."""
-        if len(self.parts) == 1:
-            return self.parts[0][index[0]].unsqueeze(0)
-        return torch.stack([part[rows] for part, rows in zip(self.parts, index, strict=True)])
+        return self._values[index + self._first]
 
 
 def own_nll(model: StackedModel, method: Method, x: Tensor, randomness: Randomness) -> Tensor:
@@ -149,6 +152,7 @@ def train_stack(
     model.fit_marginal(windows.parts)
 
     curves, guard, watched = Curves(runs), Guard(runs), None
+    programs: dict[str, str] = {}
     began = time.perf_counter()
     denoiser_steps = schedule.steps
     if model.autoencoder():
@@ -156,7 +160,9 @@ def train_stack(
         validation = _validation(splits, randomness)
         watched = Watch(model, watch, budget.steps, looks) if watch is not None else None
         with products(precision):
-            _train_autoencoder(model, method, windows, validation, budget, randomness, guard, curves, watched)
+            programs["autoencoder"] = _train_autoencoder(
+                model, method, windows, validation, budget, randomness, guard, curves, watched
+            )
         model.eval()
         # A joint objective has moved the denoiser train.steps times already: equal updates for every method.
         denoiser_steps -= budget.steps if method.denoises_jointly else 0
@@ -164,10 +170,13 @@ def train_stack(
         denoiser_steps += budget.steps
     middle = time.perf_counter()
     with products(precision):
-        _train_denoiser(model, method, windows, schedule, denoiser_steps, precision, randomness, guard, curves)
+        programs["denoiser"] = _train_denoiser(
+            model, method, windows, schedule, denoiser_steps, precision, randomness, guard, curves
+        )
     ended = time.perf_counter()
     watching = watched.seconds if watched is not None else 0.0
-    return Trained(model, method, guard.reasons, curves, middle - began - watching, ended - middle, watching)
+    times = middle - began - watching, ended - middle, watching
+    return Trained(model, method, guard.reasons, curves, *times, programs)
 
 
 def _validation(splits: Sequence[Splits], randomness: Randomness) -> Tensor:
@@ -215,9 +224,12 @@ class Lagging:
         self._information = torch.full((model.runs,), -torch.inf, device=flat.values.device)
         self.running = torch.ones(model.runs, dtype=torch.bool, device=flat.values.device)
 
-    def catch_up(self, step: int, terms_from: Callable[[int, Draws, Draws], dict[str, Tensor]], active: Tensor) -> None:
+    def catch_up(
+        self, step: Step, terms_from: Callable[[Step, Draws, Draws], dict[str, Tensor]], active: Tensor
+    ) -> None:
         """The inner loop before update `step`, of the runs that are active (R) and have not left it for good."""
-        order, draws = (self._randomness.draws(f"{role} of the encoder before {step}") for role in ("batches", "draws"))
+        roles = (f"{role} of the encoder before {step.index}" for role in ("batches", "draws"))
+        order, draws = (self._randomness.draws(role) for role in roles)
         moving = active & self.running
         before, block = torch.full_like(self._information, torch.inf), torch.zeros_like(self._information)
         for update in range(self._method.encoder_updates):
@@ -243,7 +255,8 @@ class Lagging:
 
 
 def _updates(
-    terms_at: Callable[[int], dict[str, Tensor]],
+    terms_at: Callable[[Step], dict[str, Tensor]],
+    streams: Sequence[Ahead],
     optimiser: RowAdam,
     steps: int,
     stage: str,
@@ -251,34 +264,50 @@ def _updates(
     curves: Curves,
     check: Callable[[int], None] | None = None,
     watched: Watch | None = None,
-) -> None:
-    """The loop itself: terms, backward, clip and update row by row; curves and checks on the way."""
+    irregular: str = "",
+) -> str:
+    """The loop itself: terms, backward, clip and update row by row; curves and checks on the way.
+
+    An update is a step of a `Program`, so it reads and changes `active`, `finite` and `sums` in place.
+    Returns how the updates were done.
+    """
     device = optimiser.flat.values.device
     active = torch.tensor(guard.active, device=device)
     finite = torch.ones_like(active)
     curve_every, check_every = max(1, steps // CURVE_POINTS), max(1, steps // CHECKS)
     sums: dict[str, Tensor] = {}
     count = 0
-    for step in range(steps):
-        if step % check_every == 0 and not any(guard.active):
-            return
-        terms = terms_at(step)
+
+    def update(index: Index) -> None:
+        terms = terms_at(Step(index, steps))
         loss = sum(terms.values(), torch.zeros(()))
         assert isinstance(loss, Tensor)
         moved = optimiser.step(optimiser.flat.gradient(loss.sum()), active & loss.isfinite())
-        finite = finite & (moved | ~active)
-        count += 1
-        sums = {name: sums.get(name, 0) + value.detach() for name, value in terms.items()}
-        if (step + 1) % curve_every == 0 or step + 1 == steps:
-            curves.record(stage, step + 1, sums, count, active)
-            sums, count = {}, 0
-        if (step + 1) % check_every == 0 or step + 1 == steps:
-            guard.watch_loss(finite, step + 1)
-            if check is not None:
-                check(step + 1)
-            active = torch.tensor(guard.active, device=device)
-        if watched is not None:
-            watched.after(step + 1)
+        finite.logical_and_(moved | ~active)
+        for name, value in terms.items():
+            if name not in sums:
+                sums[name] = torch.zeros_like(value)
+            sums[name].add_(value.detach())
+
+    with Program(update, streams, steps, device, irregular) as program:
+        for step in range(steps):
+            if step % check_every == 0 and not any(guard.active):
+                break
+            program.run()
+            count += 1
+            if (step + 1) % curve_every == 0 or step + 1 == steps:
+                curves.record(stage, step + 1, sums, count, active)
+                for total in sums.values():
+                    total.zero_()
+                count = 0
+            if (step + 1) % check_every == 0 or step + 1 == steps:
+                guard.watch_loss(finite, step + 1)
+                if check is not None:
+                    check(step + 1)
+                active.copy_(torch.tensor(guard.active))
+            if watched is not None:
+                watched.after(step + 1)
+    return program.how
 
 
 def _train_autoencoder(
@@ -291,8 +320,8 @@ def _train_autoencoder(
     guard: Guard,
     curves: Curves,
     watched: Watch | None,
-) -> None:
-    order, draws = randomness.draws("batches"), randomness.draws("objective")
+) -> str:
+    order, draws = (Ahead(randomness.draws(role)) for role in ("batches", "objective"))
     parts = [*model.autoencoder(), *([model.denoiser] if method.denoises_jointly else [])]
     flat = Flat(parts)
     optimiser = RowAdam(flat, budget.learning_rate, budget.clip_norm)
@@ -301,13 +330,13 @@ def _train_autoencoder(
     best, kept = torch.full_like(marginal, torch.inf), flat.values.clone()
     lagging = Lagging(flat, model, method, budget, randomness) if method.encoder_updates else None
 
-    def terms_from(step: int, order: Draws, draws: Draws) -> dict[str, Tensor]:
+    def terms_from(step: Step, order: Draws, draws: Draws) -> dict[str, Tensor]:
         x = windows.at(order.steps(0, windows.last, budget.batch_size))
         with forward(budget.precision, windows.last.device):
-            terms = method.objective(model, x, Step(step, budget.steps), draws)
+            terms = method.objective(model, x, step, draws)
         return {name: value / values for name, value in terms.items()}
 
-    def terms_at(step: int) -> dict[str, Tensor]:
+    def terms_at(step: Step) -> dict[str, Tensor]:
         if lagging is not None:
             lagging.catch_up(step, terms_from, torch.tensor(guard.active, device=windows.last.device))
         return terms_from(step, order, draws)
@@ -323,9 +352,12 @@ def _train_autoencoder(
         best[better] = own[better]
         kept[better] = flat.values[better]
 
-    _updates(terms_at, optimiser, budget.steps, "autoencoder", guard, curves, check, watched)
+    irregular = "its encoder runs ahead for as long as the data ask" if lagging else ""
+    each = terms_at, (order, draws), optimiser, budget.steps, "autoencoder", guard, curves
+    how = _updates(*each, check, watched, irregular)
     if budget.select == "best_validation":
         flat.values.copy_(kept)
+    return how
 
 
 def _train_denoiser(
@@ -338,20 +370,20 @@ def _train_denoiser(
     randomness: Randomness,
     guard: Guard,
     curves: Curves,
-) -> None:
+) -> str:
     if steps <= 0 or not any(guard.active):
-        return
-    order, draws = randomness.draws("denoiser batches"), randomness.draws("denoiser")
+        return "nothing to do"
+    order, draws = (Ahead(randomness.draws(role)) for role in ("denoiser batches", "denoiser"))
     optimiser = RowAdam(Flat([model.denoiser]), schedule.learning_rate, clip_norm=1.0)
     latents = encode(model, method, windows)
 
-    def terms_at(step: int) -> dict[str, Tensor]:
+    def terms_at(step: Step) -> dict[str, Tensor]:
         rows = order.steps(0, windows.last, schedule.batch_size)
         with forward(precision, windows.last.device):
             loss = method.denoising(model, latents.rows(rows), draws)
         return {"denoising": loss / model.latent}
 
-    _updates(terms_at, optimiser, steps, "denoiser", guard, curves)
+    return _updates(terms_at, (order, draws), optimiser, steps, "denoiser", guard, curves)
 
 
 @torch.no_grad()

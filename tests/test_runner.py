@@ -269,8 +269,11 @@ def test_devices_that_do_not_exist(monkeypatch: pytest.MonkeyPatch) -> None:
     assert parse_devices("cuda:1") == [Device("cuda:1", "7")]
 
 
-def test_slots() -> None:
+def test_slots(monkeypatch: pytest.MonkeyPatch) -> None:
     two = [Device("cuda:0", "0"), Device("cuda:1", "1")]
+    monkeypatch.setattr("bench.devices.usable_cores", lambda: 16)
+    assert [slot.name for slot in make_slots(two, None)] == ["cuda:0", "cuda:1"] * 4  # the others score meanwhile
+    monkeypatch.setattr("bench.devices.usable_cores", lambda: 2)
     assert [slot.name for slot in make_slots(two, None)] == ["cuda:0", "cuda:1"]
     assert [slot.name for slot in make_slots(two, None, 2)] == ["cuda:0", "cuda:1"] * 2
     assert [slot.name for slot in make_slots(two, 3)] == ["cuda:0", "cuda:1", "cuda:0"]

@@ -43,6 +43,7 @@ SHARE = 1 / 4  # of the tolerance, what a short interval may use up at least; th
 MAX_WIDTH = 64  # open intervals per series and level; beyond that the integrand is noise, and halving it is no help
 ROWS = 64  # series integrated together
 INTERVALS = 64  # intervals evaluated at once, NODES rows each: what a core's cache holds
+ON_A_GPU = 2048  # of both there: a kernel costs the same for few and for many
 
 
 class DependencyMeasures(NamedTuple):
@@ -201,13 +202,13 @@ def _integrate(decoder: Decoder, slopes: Slopes, z: Tensor, x_prev: Tensor, tole
     rounding = 8 * epsilon * size / norm  # a residual this small is rounding, and no subdivision removes it
     w = torch.where(defined[..., None], change / norm.square()[..., None], 0)  # m = <w, int d>
 
-    sums = z.new_zeros(3, *norm.shape)
+    sums, at_once = z.new_zeros(3, *norm.shape), ON_A_GPU if z.is_cuda else INTERVALS
     residuals, doubt = torch.zeros_like(change), torch.zeros_like(norm)
     for depth in range(MAX_DEPTH + 1):
         length = 0.5**depth
         pieces = [
             _quadrature(slopes, z[some], x_prev[some], at, length, w[some])
-            for some, at in zip(row.split(INTERVALS), start.split(INTERVALS), strict=True)
+            for some, at in zip(row.split(at_once), start.split(at_once), strict=True)
         ]
         parts = torch.cat([piece[0] for piece in pieces], dim=1)
         rough = torch.cat([piece[1] for piece in pieces])
@@ -241,10 +242,10 @@ def _integrate(decoder: Decoder, slopes: Slopes, z: Tensor, x_prev: Tensor, tole
 
 @torch.no_grad()
 def _measures(decoder: Decoder, z: Tensor, x_prev: Tensor, tolerance: float) -> _Integrals:
-    slopes = _slopes_of(decoder, z, x_prev)
+    slopes, rows = _slopes_of(decoder, z, x_prev), ON_A_GPU if z.is_cuda else ROWS
     parts = [
         _integrate(decoder, slopes, some_z, some_x, tolerance)
-        for some_z, some_x in zip(z.split(ROWS), x_prev.split(ROWS), strict=True)
+        for some_z, some_x in zip(z.split(rows), x_prev.split(rows), strict=True)
     ]
     return _Integrals(*(torch.cat(values) for values in zip(*parts, strict=True)))
 

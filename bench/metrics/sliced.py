@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+import torch
 
 from bench.contracts import Measurement, SampleEvaluation
 from bench.metrics.base import SampleMetric
@@ -14,11 +15,17 @@ from bench.registry import register_metric
 PROJECTIONS = 500
 
 
-def sliced_distance(x: np.ndarray, y: np.ndarray, directions: np.ndarray) -> float:
-    """The mean over directions of W_1 between projections: x, y (n, T, C), directions (T * C, K) of any length."""
+def sliced_distance(x: np.ndarray, y: np.ndarray, directions: np.ndarray, *, device: str = "cpu") -> float:
+    """The mean over directions of W_1 between projections: x, y (n, T, C), directions (T * C, K) of any length.
+
+    In float64 everywhere: by numpy on the CPU, by torch on another device.
+    """
     x, y = (windows.reshape(len(windows), -1).astype(np.float64) for windows in (x, y))
     u = directions / np.linalg.norm(directions, axis=0)
-    return float(np.abs(np.sort(x @ u, axis=0) - np.sort(y @ u, axis=0)).mean())
+    if device == "cpu":
+        return float(np.abs(np.sort(x @ u, axis=0) - np.sort(y @ u, axis=0)).mean())
+    a, b, along = (torch.from_numpy(values).to(device) for values in (x, y, u))
+    return float(((a @ along).sort(dim=0).values - (b @ along).sort(dim=0).values).abs().mean())
 
 
 @register_metric("sliced_wasserstein")
@@ -47,5 +54,5 @@ class SlicedWasserstein(SampleMetric):
         """One value at n."""
         reference = evaluation.reference
         directions = evaluation.rng("projections").standard_normal((reference[0].size, PROJECTIONS))
-        distance = sliced_distance(reference, evaluation.samples, directions)
+        distance = sliced_distance(reference, evaluation.samples, directions, device=evaluation.device)
         return [Measurement("sliced_wasserstein", distance, n=len(reference))]

@@ -1,7 +1,8 @@
-"""The LSTM backbone: one operation with two kernels, an encoder and an autoregressive decoder.
+"""The LSTM backbone: one operation with three kernels, an encoder and an autoregressive decoder.
 
 On a CPU (and for one run on CUDA) each run goes through torch's native LSTM; several runs on a
-GPU go through one batched recurrence. Both are the same function (tested against each other).
+GPU go through one batched recurrence, fused into one kernel (`bench.models.lstm_triton`) where its weights fit on chip.
+All are the same function (tested against each other).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from bench.models import lstm_triton
 from bench.models.autoregression import AutoregressiveDecoder, decoder_inputs
 from bench.models.head import make_head
 from bench.models.lstm_tangent import lstm_tangent_sweep
@@ -54,9 +56,20 @@ def _stacked(u: Tensor, layers: Sequence[Weights]) -> Tensor:
     return u
 
 
+def _fused(u: Tensor, layers: Sequence[Weights]) -> Tensor:
+    for weight_ih, weight_hh, bias in layers:
+        from_input = torch.baddbmm(bias[:, None], u.flatten(1, 2), weight_ih.mT).unflatten(1, u.shape[1:3])
+        u = lstm_triton.recurrence(from_input, weight_hh)
+    return u
+
+
 def lstm(u: Tensor, layers: Sequence[Weights]) -> Tensor:
     """The top layer's hidden states from zero initial states: u (R, B, T, in) -> (R, B, T, H)."""
-    return _native(u, layers) if u.device.type == "cpu" or len(u) == 1 else _stacked(u, layers)
+    if u.device.type == "cpu":
+        return _native(u, layers)
+    if lstm_triton.usable(u, layers[0][1].shape[-1]):
+        return _fused(u, layers)
+    return _native(u, layers) if len(u) == 1 else _stacked(u, layers)
 
 
 class LSTM(nn.Module):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from bench.contracts import Draws, PerRun
@@ -16,5 +15,5 @@ def masked_past(x: Tensor, rate: PerRun, draws: Draws) -> Tensor:
     The stream is advanced whatever the rate is, so that the draws after it stay paired.
     """
     _, batch, steps, _ = x.shape
-    kept = draws.uniform(batch, steps - 1, 1) >= torch.as_tensor(rate, device=x.device).reshape(-1, 1, 1, 1)
-    return x[:, :, :-1] * kept
+    least = rate.reshape(-1, 1, 1, 1) if isinstance(rate, Tensor) else rate
+    return x[:, :, :-1] * (draws.uniform(batch, steps - 1, 1) >= least)

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from bench.contracts import Draws, Model, PerRun
+from bench.program import Index, Program
+from bench.randomness import Ahead
 
 
 def linear_schedule(diffusion_steps: int) -> Tensor:
@@ -74,20 +76,34 @@ def reverse_diffusion(model: Model, n: int, draws: Draws, stop: PerRun | None = 
     16 with eta = 1 (for j = i - 1 the same) and eta = 0.
     """
     alpha_bar, grid = model.alpha_bar, sampling_grid(len(model.alpha_bar) - 1, model.sampling_steps)
-    coefficients = _coefficients(model.sampler, alpha_bar[grid[:-1]], alpha_bar[grid[1:]])
-    table = model.denoiser.table()
+    b, root, sd = _coefficients(model.sampler, alpha_bar[grid[:-1]], alpha_bar[grid[1:]])
+    table, steps = model.denoiser.table(), torch.tensor(grid, device=alpha_bar.device)
     z = draws.normal(n, model.latent)
-    noise, stopped = torch.zeros_like(z), z
-    first_stop = -1 if stop is None else int(stop.max())
-    for i, j, b, root, sd in zip(grid[:-1], grid[1:], *coefficients, strict=True):
-        predicted = model.denoiser.with_step(z, table[:, i : i + 1])
-        if model.sampler == "ddpm":
-            noise = draws.normal(n, model.latent)
-        before, z = z, (z - b * predicted) / root + sd * noise
-        if stop is not None and j <= first_stop:
-            own = z
-            if i - j > 1:
+    stopped, no_noise, ahead = z.clone(), torch.zeros_like(z), Ahead(draws)
+    first_stop, gaps = -1 if stop is None else int(stop.max()), len(grid) <= len(alpha_bar) - 1
+
+    def step(index: Index) -> None:
+        i, j = _pick(steps, index, 0), _pick(steps, index, 1)
+        known = grid[index + 1] if isinstance(index, int) else 0  # a recorded step is the same for all
+        predicted = model.denoiser.with_step(z, table.index_select(1, i))
+        noise = ahead.normal(n, model.latent) if model.sampler == "ddpm" else no_noise
+        new = (z - _pick(b, index) * predicted) / _pick(root, index) + _pick(sd, index) * noise
+        if stop is not None and known <= first_stop:
+            own = new
+            if gaps:
                 shorter = _coefficients(model.sampler, alpha_bar[i], alpha_bar[stop.clamp(j, i)].unsqueeze(-1))
-                own = (before - shorter[0] * predicted) / shorter[1] + shorter[2] * noise
-            stopped = torch.where(((j <= stop) & (stop < i)).unsqueeze(-1), own, stopped)
+                own = (z - shorter[0] * predicted) / shorter[1] + shorter[2] * noise
+            stopped.copy_(torch.where(((j <= stop) & (stop < i)).unsqueeze(-1), own, stopped))
+        z.copy_(new)
+
+    with Program(step, [ahead], len(grid) - 1, z.device) as program:
+        for _ in grid[1:]:
+            program.run()
     return z if stop is None else stopped
+
+
+def _pick(values: Tensor, index: Index, after: int = 0) -> Tensor:
+    """Element index + after of a vector, (1,)."""
+    if isinstance(index, int):
+        return values[index + after : index + after + 1]
+    return values.index_select(0, index.long().reshape(1) + after)

@@ -100,7 +100,7 @@ def linear_warm_up(step: Step, share: PerRun) -> Tensor:
     >>> [float(linear_warm_up(Step(k, 100), 0.5)) for k in (0, 25, 50, 99)]
     [0.0, 0.5, 1.0, 1.0]
     """
-    return (step.fraction / torch.as_tensor(share, dtype=torch.float32)).clamp(max=1.0)
+    return (torch.as_tensor(share, dtype=torch.float32).reciprocal() * step.fraction).clamp(max=1.0)
 
 
 def cyclical_warm_up(step: Step, cycles: PerRun, share: PerRun) -> Tensor:

@@ -1,45 +1,66 @@
-"""`python -m bench.perf [NAME...] [--quick]`: what the fast paths gain, as ratios on the same work in one run."""
+"""`python -m bench.perf [NAME...] [--quick]`: what the fast paths gain, as ratios on the same work in one run.
+
+`gpu` and its parts `gpu.NAME` need a CUDA device, and of all packages torch and numpy only.
+"""
 
 from __future__ import annotations
 
+import importlib
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
 
 import torch
 
 from bench import command
 from bench.contracts import InputError, nearest
-from bench.perf import denoiser, dependency, loading, lstm, metrics, sampling, sweep_overhead, whole_run
+from bench.devices import parse_count
+from bench.perf import gpu
 from bench.perf.measure import Line, Scale
 
-PARTS: Mapping[str, Callable[[Scale], Iterator[Line]]] = {
-    "dependency": dependency.measure,
-    "sampling": sampling.measure,
-    "denoiser": denoiser.measure,
-    "whole_run": whole_run.measure,
-    "lstm": lstm.measure,
-    "sweep_overhead": sweep_overhead.measure,
-    "metrics": metrics.measure,
-    "loading": loading.measure,
-}
+
+def _measure(name: str, scale: Scale) -> Iterator[Line]:
+    """A part's lines; its module is imported only now, because it may need what is not installed."""
+    lines: Iterator[Line] = importlib.import_module(f"bench.perf.{name}").measure(scale)
+    return lines
+
+
+NAMES = ("dependency", "sampling", "denoiser", "whole_run", "lstm", "sweep_overhead", "metrics", "loading")
+PARTS: Mapping[str, Callable[[Scale], Iterator[Line]]] = {name: partial(_measure, name) for name in NAMES}
+ON_A_GPU = {"gpu": tuple(gpu.PARTS), **{f"gpu.{name}": (name,) for name in gpu.PARTS}}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print a table per part. Exit 0; 2 for an unknown part."""
+    """Print a table per part. Exit 0; 2 for an unknown part, or one that cannot run here."""
     parser = command.parser("perf", str(__doc__))
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"parts (default: all): {', '.join(PARTS)}")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"parts (default: all): {', '.join(PARTS)}; {', '.join(ON_A_GPU)}"
+    )
     parser.add_argument("--quick", action="store_true", help="smaller sizes, all parts in under three minutes")
+    parser.add_argument(
+        "--json", default="results/perf-gpu.json", metavar="FILE", help="where `gpu` writes (%(default)s)"
+    )
+    parser.add_argument("--stacks", default="auto", metavar="N", help="stacks that `gpu.creep` trains (60; quick: 20)")
     given = parser.parse_args(arguments)
+    stacks = parse_count(given.stacks, "--stacks") or 0
     for name in given.names:
-        if name not in PARTS:
-            raise InputError(f"bench.perf: unknown part '{name}': {nearest(name, PARTS)}")
+        if name not in PARTS and name not in ON_A_GPU:
+            raise InputError(f"bench.perf: unknown part '{name}': {nearest(name, [*PARTS, *ON_A_GPU])}")
     torch.set_num_threads(1)
+    scale: Scale = "quick" if given.quick else "full"
+    parts = list(dict.fromkeys(part for name in given.names for part in ON_A_GPU.get(name, ())))
+    if parts:
+        gpu.measure(parts, scale, command.write, Path(given.json), stacks)
+    names = [name for name in given.names if name in PARTS] if given.names else list(PARTS)
+    if not names:
+        return 0
     command.write(f"{platform.processor() or platform.machine()}, torch {torch.__version__}, one thread, CPU seconds")
-    for name in given.names or PARTS:
+    for name in names:
         command.write(f"\n{name:60}{'ours':>10}{'other':>10}{'ratio':>10}  target")
         began = time.process_time()
-        for line in PARTS[name]("quick" if given.quick else "full"):
+        for line in PARTS[name](scale):
             command.write(str(line))
         command.write(f"  ({time.process_time() - began:.0f} CPU seconds)")
     return 0
