@@ -19,7 +19,8 @@ from bench.parts.posteriors import DeterministicPosterior
 from bench.randomness import Randomness
 
 B, T, C, D, H = 3, 5, 2, 4, 6
-forward_sweep(lambda z, x_prev: z)  # torch warns about itself at the first use of forward mode, and that is caught here
+# torch warns about itself at the first use of forward mode, and that is caught here
+forward_sweep(lambda z, x_prev: z, torch.zeros(1, 1), torch.zeros(1, 0, 1))
 
 
 def normal(seed: int, *shape: int) -> Tensor:
@@ -52,32 +53,30 @@ def native_lstm(decoder: SingleLSTMDecoder) -> Callable[[Tensor, Tensor], Tensor
     return lambda z, x_prev: lstm(decoder_inputs(z, x_prev, decoder.every_step))[0]
 
 
-def brute_force_sweep(decoder: Callable[[Tensor, Tensor], Tensor]) -> Sweep:
-    """Whole Jacobians by reverse mode, one series at a time."""
+def brute_force_sweep(decoder: Callable[[Tensor, Tensor], Tensor], z: Tensor, x_prev: Tensor) -> Sweep:
+    """Whole Jacobians by reverse mode, one point at a time."""
 
-    def sweep(s: Tensor, z: Tensor, x_prev: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        rows = []
-        for scale, one_z, one_x in zip(s, z[:, None], x_prev[:, None], strict=True):
+    def sweep(s: Tensor, row: Tensor) -> tuple[Tensor, ...]:
+        points = []
+        for scale, one_z, one_x in zip(s, z[row][:, None], x_prev[row][:, None], strict=True):
             point = (scale * one_z, scale * one_x)
             of_z, of_x = torch.autograd.functional.jacobian(decoder, point)
             from_z = (of_z[0, :, :, 0] * one_z[0]).sum(-1)  # (T, H)
             from_x = (of_x[0, :, :, 0] * one_x[0]).sum(-1)  # (T, H, T - 1): every earlier input apart
             last = [from_z[0]] + [from_x[t, :, t - 1] for t in range(1, len(from_z))]
-            rows.append((decoder(*point)[0], from_z + from_x.sum(-1), from_z, torch.stack(last)))
-        h, total, global_, local = (torch.stack(parts) for parts in zip(*rows, strict=True))
-        return h, total, global_, local
+            points.append((decoder(*point)[0], from_z + from_x.sum(-1), from_z, torch.stack(last)))
+        return tuple(torch.stack(parts) for parts in zip(*points, strict=True))
 
     return sweep
 
 
-def at_fixed_nodes(sweep: Sweep, decoder: Callable[[Tensor, Tensor], Tensor], z: Tensor, x: Tensor, n: int) -> Tensor:
+def at_fixed_nodes(sweep: Sweep, change: Tensor, n: int) -> Tensor:
     """sum_j m_{t,j}, m_{t,0}, m_{t,t-1} with n Gauss-Legendre nodes on the whole path, (3, B, T)."""
-    change = decoder(z, x) - decoder(0 * z, 0 * x)
     w = change / change.square().sum(-1, keepdim=True)
-    result = torch.zeros(3, *change.shape[:2], dtype=z.dtype)
+    result = change.new_zeros(3, *change.shape[:2])
     for node, weight in zip(*np.polynomial.legendre.leggauss(n), strict=True):
-        s = torch.full((len(z),), (node + 1) / 2, dtype=z.dtype)
-        for k, slope in enumerate(sweep(s, z, x)[1:]):
+        s = change.new_full((len(change),), (node + 1) / 2)
+        for k, slope in enumerate(sweep(s, torch.arange(len(change)))[1:]):
             result[k] += weight / 2 * (slope * w).sum(-1)
     return result
 
@@ -87,16 +86,16 @@ def at_fixed_nodes(sweep: Sweep, decoder: Callable[[Tensor, Tensor], Tensor], z:
 def test_tangent_sweep_is_forward_mode_is_brute_force_is_captum(layers: int, every_step: bool) -> None:
     captum = pytest.importorskip("captum.attr")
     decoder, (z, x) = lstm_decoder(layers, every_step), inputs()
-    sweeps = (decoder.tangent_sweep, forward_sweep(decoder), brute_force_sweep(decoder))
-    s = torch.tensor([0.2, 0.5, 0.9], dtype=z.dtype)
-    ours, forward, brute = (sweep(s, z, x) for sweep in sweeps)
+    sweeps = (decoder.tangent_sweep(z, x), forward_sweep(decoder, z, x), brute_force_sweep(decoder, z, x))
+    s, row = torch.tensor([0.0, 0.2, 0.5, 0.9, 1.0], dtype=z.dtype), torch.tensor([0, 2, 1, 0, 1])
+    ours, forward, brute = (sweep(s, row) for sweep in sweeps)
     for k in range(4):
         torch.testing.assert_close(ours[k], brute[k], rtol=0, atol=1e-12)
         torch.testing.assert_close(forward[k], brute[k], rtol=0, atol=1e-12)
 
     n, native = 12, native_lstm(decoder)
-    total, global_, local = at_fixed_nodes(decoder.tangent_sweep, decoder, z, x, n)
     change = decoder(z, x) - decoder(0 * z, 0 * x)
+    total, global_, local = at_fixed_nodes(decoder.tangent_sweep(z, x), change, n)
     w = change / change.square().sum(-1, keepdim=True)
     for t in range(T):
         attribution = captum.IntegratedGradients(lambda a, b, at=t: native(a, b)[:, at])
@@ -153,6 +152,18 @@ def test_linear_decoder_in_closed_form() -> None:
     assert found.unresolved == 0
 
 
+@pytest.mark.parametrize("every_step", [False, True])
+@pytest.mark.parametrize("tolerance", [1e-2, 1e-4, 1e-6])
+def test_adaptive_is_dense_quadrature(tolerance: float, every_step: bool) -> None:
+    decoder, (z, x) = lstm_decoder(every_step=every_step, scale=2), inputs()  # sharper than a fresh decoder
+    _, global_, local = at_fixed_nodes(decoder.tangent_sweep(z, x), decoder(z, x) - decoder(0 * z, 0 * x), 400)
+    found = dependency_measures(decoder, z, x, tolerance)
+    assert found.unresolved == 0
+    assert found.completeness_error.max() <= tolerance
+    torch.testing.assert_close(found.global_, global_, rtol=0, atol=tolerance)
+    torch.testing.assert_close(found.local, local, rtol=0, atol=tolerance)
+
+
 def sharp(z: Tensor, x_prev: Tensor) -> Tensor:
     """A latent that is let through by a gate, open only where z_1 + x is above .7: h (B, 2, 1)."""
     level = z[:, :1] + x_prev[:, 0, :1]
@@ -174,7 +185,7 @@ def test_sharp_gate_against_dense_quadrature() -> None:
         assert found.local[0, 1].item() == pytest.approx(truth_local, abs=tolerance)
         assert found.completeness_error[0, 1] <= tolerance
         assert found.unresolved == 0
-    fixed = at_fixed_nodes(forward_sweep(sharp), sharp, z, x, 16)
+    fixed = at_fixed_nodes(forward_sweep(sharp, z, x), sharp(z, x) - sharp(0 * z, 0 * x), 16)
     assert abs(float(fixed[1, 0, 1]) - truth) > 0.1  # what the subdivision is for
 
 
@@ -234,7 +245,7 @@ def test_reverse_mode_where_there_is_no_forward_mode() -> None:
 @pytest.mark.parametrize("mode", ["forward", "reverse"])
 def test_decoder_that_ignores_the_latent(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if mode == "reverse":
-        monkeypatch.setattr(dependency, "_slopes_of", lambda decoder, z, x: dependency._reverse_slopes(decoder))
+        monkeypatch.setattr(dependency, "_slopes_of", dependency._reverse_slopes)
 
     def decoder(z: Tensor, x_prev: Tensor) -> Tensor:
         return torch.cat([torch.ones_like(x_prev[:, :1]), x_prev.cumsum(1)], dim=1).tanh()
@@ -273,7 +284,7 @@ def test_rows_do_not_know_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
     decoder, (z, x) = lstm_decoder(scale=3), inputs()
     together = dependency_measures(decoder, z, x, 1e-6)
     monkeypatch.setattr(dependency, "ROWS", 1)
-    monkeypatch.setattr(dependency, "INTERVALS", 2)
+    monkeypatch.setattr(dependency, "POINTS", 2)
     apart = dependency_measures(decoder, z, x, 1e-6)
     for k in range(2):
         torch.testing.assert_close(together[k], apart[k], rtol=0, atol=1e-12)

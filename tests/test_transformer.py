@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from conftest import make_splits
@@ -23,7 +25,8 @@ B, T, C, D, H = 5, 7, 2, 4, 8
 KINDS = ("weight", "bias")
 ROUTES = pytest.mark.parametrize("every_step", [False, True], ids=["first", "every_step"])
 LAYERS = pytest.mark.parametrize("layers", [1, 2])
-forward_sweep(lambda z, x_prev: z)  # torch warns about itself at the first use of forward mode, and that is caught here
+# torch warns about itself at the first use of forward mode, and that is caught here
+forward_sweep(lambda z, x_prev: z, torch.zeros(1, 1), torch.zeros(1, 0, 1))
 
 
 def randomness(*seeds: int) -> Randomness:
@@ -225,9 +228,9 @@ def test_heads_divide_every_width(width: int, heads: int) -> None:
 def test_tangent_sweep_is_forward_mode_is_brute_force(layers: int, every_step: bool) -> None:
     single = decoder_of(0, 1, layers=layers, every_step=every_step).single(1)
     z, past = (value[1] for value in inputs(0, 1))
-    s = torch.tensor([0.0, 0.2, 0.5, 0.9, 1.0], dtype=z.dtype)
-    ours, brute = single.tangent_sweep(s, z, past), brute_force_sweep(single)(s, z, past)
-    forward = forward_sweep(single)(s, z, past)
+    s, row = torch.tensor([0.0, 0.2, 0.5, 0.9, 1.0, 0.3], dtype=z.dtype), torch.tensor([4, 1, 0, 1, 3, 2])
+    sweeps = single.tangent_sweep(z, past), forward_sweep(single, z, past), brute_force_sweep(single, z, past)
+    ours, forward, brute = (sweep(s, row) for sweep in sweeps)
     for found, generic, truth in zip(ours, forward, brute, strict=True):
         assert truth.abs().max() > 0.1
         torch.testing.assert_close(found, truth, rtol=0, atol=1e-12)
@@ -252,11 +255,12 @@ def test_one_run_alone_is_the_run_in_the_stack(monkeypatch: pytest.MonkeyPatch) 
     expected = decoder.states(z, past)[1]
     torch.testing.assert_close(single(z[1], past[1]), expected, rtol=0, atol=1e-12)
     s = torch.linspace(0, 1, B, dtype=z.dtype)
-    together = single.tangent_sweep(s, z[1], past[1])
-    torch.testing.assert_close(single.tangent_sweep(torch.ones_like(s), z[1], past[1])[0], expected, rtol=0, atol=1e-12)
+    sweep, each = single.tangent_sweep(z[1], past[1]), torch.arange(B)
+    together = sweep(s, each)
+    torch.testing.assert_close(sweep(torch.ones_like(s), each)[0], expected, rtol=0, atol=1e-12)
     monkeypatch.setattr(backbone, "ROWS_AT_ONCE", 2 * T)  # two series at once, then one
     torch.testing.assert_close(single(z[1], past[1]), expected, rtol=0, atol=1e-12)
-    for whole, parts in zip(together, single.tangent_sweep(s, z[1], past[1]), strict=True):
+    for whole, parts in zip(together, single.tangent_sweep(z[1], past[1])(s, each), strict=True):
         torch.testing.assert_close(whole, parts, rtol=0, atol=1e-12)
 
 
@@ -267,8 +271,8 @@ def test_measures_of_decoders_behind_a_change_of_their_inputs(name: str) -> None
     single = model.double().decoder.single(1)
     z, past = (value[1] for value in inputs(0, 1))
     s = torch.tensor([0.1, 0.2, 0.5, 0.9, 1.0], dtype=z.dtype)
-    sweep = getattr(single, "tangent_sweep", forward_sweep(single))
-    for found, truth in zip(sweep(s, z, past), brute_force_sweep(single)(s, z, past), strict=True):
+    own, each = getattr(single, "tangent_sweep", partial(forward_sweep, single)), torch.arange(B)
+    for found, truth in zip(own(z, past)(s, each), brute_force_sweep(single, z, past)(s, each), strict=True):
         torch.testing.assert_close(found, truth, rtol=0, atol=1e-12)
 
 

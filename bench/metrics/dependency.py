@@ -7,7 +7,10 @@ m_{t,0} is the global dependency, m_{t,t-1} the first-order local one (integrate
 projected on the change of the state). Source: Li et al., arXiv:2405.14021; Sundararajan et al. 2017, arXiv:1703.01365.
 
 The integral over s is adaptive, per series: a trained decoder has sharp transitions that fixed nodes miss. An interval
-[a, b] gets 5 Gauss-Legendre nodes and is halved until two errors are below tolerance * max(b - a, 1/4):
+[a, b] gets Boole's rule, 5 equidistant nodes, exact up to degree 5, and is halved until two errors are small enough
+for their sums over all intervals to stay below the tolerance. The halves take over all nodes of the whole, so that no
+evaluation is thrown away: at the tolerances of interest that is worth more than the degree 9 of Gauss and Legendre's 5
+nodes (bench/perf/README.md). The two errors are
 
 - completeness, ||h(b) - h(a) - int_a^b dh/ds ds|| / ||h_t - h~_t||, a vector in H dimensions, not met by accident;
 - roughness, from the Legendre coefficients of the two integrands themselves, because two sharp features may cancel
@@ -34,15 +37,16 @@ from bench.registry import register_metric
 Decoder: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """h = decoder(z, x_prev): z (B, D), x_prev x_1..x_{T-1} (B, T-1, C) -> h (B, T, H); rows independent of each other."""
 
-Sweep: TypeAlias = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor, Tensor]]
-"""(s (B,), z, x_prev) -> h, d_total, d_global, d_local, each (B, T, H); see `forward_sweep`."""
+Sweep: TypeAlias = Callable[[Tensor, Tensor], tuple[Tensor, ...]]
+"""(s (n,), row (n,)) -> h, d_total, d_global, d_local, each (n, T, H), at the points s of the paths of the series row;
+see `forward_sweep`."""
 
 NODES = 5
 MAX_DEPTH = 14  # the shortest interval is 6e-5 long
-SHARE = 1 / 4  # of the tolerance, what a short interval may use up at least; the sum is checked at the end
-MAX_WIDTH = 64  # open intervals per series and level; beyond that the integrand is noise, and halving it is no help
-ROWS = 64  # series integrated together
-INTERVALS = 64  # intervals evaluated at once, NODES rows each: what a core's cache holds
+SHARE = 1 / 4
+MAX_WIDTH = 128  # open intervals per series and level; beyond that the integrand is noise, and halving it is no help
+ROWS = 32  # series integrated together: their nodes are kept until the next level
+POINTS = 192  # evaluated at once: what a core's cache holds
 ON_A_GPU = 2048  # of both there: a kernel costs the same for few and for many
 
 
@@ -62,7 +66,7 @@ class DependencyMeasures(NamedTuple):
 # ------------------------------------------------------------------------- derivatives along the path
 
 
-def forward_sweep(decoder: Decoder) -> Sweep:
+def forward_sweep(decoder: Decoder, z: Tensor, x_prev: Tensor) -> Sweep:
     """States and tangents at s (z, x) by forward-mode differentiation: T + 1 passes.
 
     d_total: direction (z, x). d_global: (z, 0). d_local at t: only x_{t-1}; at t = 1 it is d_global.
@@ -71,74 +75,96 @@ def forward_sweep(decoder: Decoder) -> Sweep:
         warnings.simplefilter("ignore", DeprecationWarning)
         torch.func.jvp(torch.neg, (torch.zeros(()),), (torch.zeros(()),))
 
-    def sweep(s: Tensor, z: Tensor, x_prev: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        point = (s[:, None] * z, s[:, None, None] * x_prev)
+    def sweep(s: Tensor, row: Tensor) -> tuple[Tensor, ...]:
+        to_z, to_x = z[row], x_prev[row]
+        point = (s[:, None] * to_z, s[:, None, None] * to_x)
 
         def tangent(of_z: Tensor, of_x: Tensor) -> tuple[Tensor, Tensor]:
             value, slope = torch.func.jvp(decoder, point, (of_z, of_x))[:2]
             return value, slope
 
-        h, total = tangent(z, x_prev)
-        global_ = tangent(z, torch.zeros_like(x_prev))[1]
+        h, total = tangent(to_z, to_x)
+        global_ = tangent(to_z, torch.zeros_like(to_x))[1]
         local = [global_[:, 0]]
-        for t in range(x_prev.shape[1]):
-            only = torch.zeros_like(x_prev)
-            only[:, t] = x_prev[:, t]
-            local.append(tangent(torch.zeros_like(z), only)[1][:, t + 1])
+        for t in range(to_x.shape[1]):
+            only = torch.zeros_like(to_x)
+            only[:, t] = to_x[:, t]
+            local.append(tangent(torch.zeros_like(to_z), only)[1][:, t + 1])
         return h, total, global_, torch.stack(local, dim=1)
 
     return sweep
 
 
-Slopes: TypeAlias = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor | None]]
-"""(s (B,), z, x_prev, w (B, T, H)) -> <w, d_total>, <w, d_global>, <w, d_local> as (3, B, T), and d_total itself."""
+class _Nodes(NamedTuple):
+    """What is known at n points, or at the nodes of n intervals: (n, ..) or (n, NODES, ..).
+
+    Where derivatives are known in the direction w only, H = 1: the components of h and d_total along w / ||w||.
+    """
+
+    h: Tensor  # (.., T, H)
+    total: Tensor  # d_total, (.., T, H)
+    shares: Tensor  # <w, d_global> and <w, d_local>, (.., 2, T)
 
 
-def _forward_slopes(sweep: Sweep) -> Slopes:
-    def slopes(s: Tensor, z: Tensor, x_prev: Tensor, w: Tensor) -> tuple[Tensor, Tensor | None]:
-        _, *tangents = sweep(s, z, x_prev)
-        return torch.stack([torch.linalg.vecdot(tangent, w) for tangent in tangents]), tangents[0]
+Slopes: TypeAlias = Callable[[Tensor, Tensor], _Nodes]
+"""(s (n,), row (n,)) -> what is known there."""
+
+
+def _forward_slopes(sweep: Sweep, w: Tensor) -> Slopes:
+    directions = w.unbind(dim=1)
+
+    def slopes(s: Tensor, row: Tensor) -> _Nodes:
+        h, total, *parts = sweep(s, row)
+        shares = [  # t by t, so that what lies between stays in the cache
+            torch.stack([torch.linalg.vecdot(part[:, t], direction[row]) for part in parts], dim=1)
+            for t, direction in enumerate(directions)
+        ]
+        return _Nodes(h, total, torch.stack(shares, dim=2))
 
     return slopes
 
 
-def _reverse_slopes(decoder: Decoder) -> Slopes:
+def _reverse_slopes(decoder: Decoder, z: Tensor, x_prev: Tensor, w: Tensor) -> Slopes:
     """T backward passes: d_total itself stays unknown, because a backward pass sees h_t in one direction only."""
 
-    def slopes(s: Tensor, z: Tensor, x_prev: Tensor, w: Tensor) -> tuple[Tensor, Tensor | None]:
-        at_z = (s[:, None] * z).requires_grad_()
-        at_x = (s[:, None, None] * x_prev).requires_grad_()
-        along = z.new_zeros(3, len(z), w.shape[1])
+    norms = w.norm(dim=-1, keepdim=True)
+    unit = w / norms.clamp(min=torch.finfo(w.dtype).tiny)
+
+    def slopes(s: Tensor, row: Tensor) -> _Nodes:
+        to_z, to_x = z[row], x_prev[row]
+        at_z = (s[:, None] * to_z).requires_grad_()
+        at_x = (s[:, None, None] * to_x).requires_grad_()
+        total, shares = z.new_zeros(len(s), w.shape[1], 1), z.new_zeros(len(s), 2, w.shape[1])
         # cuDNN's LSTM has no backward in evaluation mode
         with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
-            projected = torch.linalg.vecdot(decoder(at_z, at_x), w).sum(dim=0)
-            for t, value in enumerate(projected if projected.requires_grad else ()):
+            h = torch.linalg.vecdot(decoder(at_z, at_x), unit[row])
+            for t, value in enumerate(h.sum(dim=0) if h.requires_grad else ()):
                 of_z, of_x = torch.autograd.grad(
                     value, (at_z, at_x), retain_graph=True, allow_unused=True, materialize_grads=True
                 )
-                per_input = (of_x * x_prev).sum(-1)
-                along[1, :, t] = (of_z * z).sum(-1)
-                along[0, :, t] = along[1, :, t] + per_input.sum(-1)
-                along[2, :, t] = per_input[:, t - 1] if t > 0 else along[1, :, t]
-        return along, None
+                per_input = (of_x * to_x).sum(-1)
+                shares[:, 0, t] = (of_z * to_z).sum(-1)
+                shares[:, 1, t] = per_input[:, t - 1] if t > 0 else shares[:, 0, t]
+                total[:, t, 0] = shares[:, 0, t] + per_input.sum(-1)
+        return _Nodes(h.detach()[..., None], total, shares * norms[row].mT)
 
     return slopes
 
 
 class _HasSweep(Protocol):
-    def tangent_sweep(self, s: Tensor, z: Tensor, x_prev: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]: ...
+    def tangent_sweep(self, z: Tensor, x_prev: Tensor) -> Sweep: ...
 
 
-def _slopes_of(decoder: Decoder | _HasSweep, z: Tensor, x_prev: Tensor) -> Slopes:
+def _slopes_of(decoder: Decoder | _HasSweep, z: Tensor, x_prev: Tensor, w: Tensor) -> Slopes:
     """The decoder's own sweep, else forward mode, else (nn.LSTM under oneDNN has no forward mode) reverse mode."""
     if hasattr(decoder, "tangent_sweep"):
-        return _forward_slopes(decoder.tangent_sweep)
-    sweep = forward_sweep(decoder)
+        return _forward_slopes(decoder.tangent_sweep(z, x_prev), w)
+    sweep = forward_sweep(decoder, z, x_prev)
     try:
-        sweep(torch.ones_like(z[:1, 0]), z[:1], x_prev[:1])
+        sweep(torch.ones_like(z[:1, 0]), torch.zeros(1, dtype=torch.int64, device=z.device))
     except (NotImplementedError, RuntimeError):
-        return _reverse_slopes(decoder)
-    return _forward_slopes(sweep)
+        return _reverse_slopes(decoder, z, x_prev, w)
+    return _forward_slopes(sweep, w)
 
 
 # ------------------------------------------------------------------------- the adaptive integral
@@ -151,102 +177,105 @@ class _Integrals(NamedTuple):
     resolved: Tensor  # bool; all four (B, T)
 
 
-_nodes, _weights = np.polynomial.legendre.leggauss(NODES)
-# row k gives the k-th Legendre coefficient of the polynomial through the five nodes
-_LEGENDRE = np.polynomial.legendre.legvander(_nodes, NODES - 1).T * _weights * (np.arange(NODES)[:, None] + 0.5)
+_places = np.linspace(0, 1, NODES)
+_boole = np.array([7, 32, 12, 32, 7]) / 90
+# row k gives the k-th Legendre coefficient on the interval of the polynomial through the five nodes
+_LEGENDRE = np.linalg.inv(np.polynomial.legendre.legvander(2 * _places - 1, NODES - 1))
+# what the rule makes of the Legendre polynomial of degree 6, the first whose integral (zero) it misses
+_FIRST_LOST = float(_boole @ np.polynomial.legendre.legval(2 * _places - 1, [0] * 6 + [1]))
 
 
 def _roughness(values: Tensor, to_legendre: Tensor) -> Tensor:
-    """An estimate of the quadrature error from the values at the nodes, (..., NODES) -> (...).
+    """An estimate of the mean's quadrature error from the values at the nodes, (n, NODES, ..) -> (n, ..).
 
-    5 nodes are exact up to degree 9. Where the coefficients c_k fall geometrically, the first term that is lost is
-    about |c_4| (|c_4| / |c_2|)^3; odd neighbours stand in where the integrand is nearly odd or even.
+    Where the coefficients c_k fall geometrically, the first term that is lost is about |c_4| (|c_4| / |c_2|); odd
+    neighbours stand in where the integrand is nearly odd or even.
     """
-    c = (values @ to_legendre.T).abs()
-    low, high = torch.maximum(c[..., 1], c[..., 2]), torch.maximum(c[..., 3], c[..., 4])
+    c = (to_legendre @ values.flatten(2)).abs().unflatten(2, values.shape[2:])
+    low, high = torch.maximum(c[:, 1], c[:, 2]), torch.maximum(c[:, 3], c[:, 4])
     decay = (high / low.clamp(min=torch.finfo(c.dtype).tiny)).clamp(max=1)
-    return high * decay**3
+    return _FIRST_LOST * high * decay
 
 
-def _quadrature(
-    slopes: Slopes, z: Tensor, x_prev: Tensor, start: Tensor, length: float, w: Tensor
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """The integrals over [start, start + length], one interval per row of z, x_prev and w.
-
-    Returns the projected integrals (3, i, T), the roughness (i, T) and the vector int d_total (i, T, H).
-    """
-    nodes, weights = z.new_tensor((_nodes + 1) / 2 * length), z.new_tensor(_weights / 2 * length)
-    each = torch.arange(len(z), device=z.device).repeat_interleave(NODES)
-    along, total = slopes((start[:, None] + nodes).flatten(), z[each], x_prev[each], w[each])
-    along = along.unflatten(1, (len(z), NODES)).transpose(2, 3)  # (3, i, T, NODES)
-    rough = length * _roughness(along[1:], z.new_tensor(_LEGENDRE)).amax(dim=0)
-    if total is not None:
-        total = torch.einsum("inth,n->ith", total.unflatten(0, (len(z), NODES)), weights)
-    return along @ weights, rough, total
+def _halves(old: Tensor, new: Tensor) -> Tensor:
+    """The nodes of n left halves, then of n right ones: old (n, NODES, ..), new (n, 4, ..) between them."""
+    n = len(old)
+    halves = old.new_empty(2 * n, *old.shape[1:])
+    halves[:n, 0::2], halves[n:, 0::2] = old[:, :3], old[:, 2:]
+    halves[:n, 1::2], halves[n:, 1::2] = new[:, :2], new[:, 2:]
+    return halves
 
 
-def _integrate(decoder: Decoder, slopes: Slopes, z: Tensor, x_prev: Tensor, tolerance: float) -> _Integrals:
+def _mean(weights: Tensor, values: Tensor) -> Tensor:
+    """(n, NODES, ..) -> (n, ..)."""
+    return (weights @ values.flatten(2)).unflatten(1, values.shape[2:])
+
+
+def _integrate(decoder: Decoder, z: Tensor, x_prev: Tensor, tolerance: float) -> _Integrals:
     epsilon = torch.finfo(z.dtype).eps
-
-    def states(at: Tensor, row: Tensor) -> Tensor:
-        return decoder(at[:, None] * z[row], at[:, None, None] * x_prev[row])
-
-    # every open interval of a level has the same length: its series, its left end, the states at both ends
-    row = torch.arange(len(z), device=z.device)
-    start = z.new_zeros(len(z))
-    low, high = states(start, row), states(start + 1, row)
-    change = high - low
+    weights, to_legendre, places = (z.new_tensor(value) for value in (_boole, _LEGENDRE, _places))
+    own, first = decoder(z, x_prev), decoder(0 * z[:1], 0 * x_prev[:1])
+    change = own - first
     norm = change.norm(dim=-1)
-    size = low.norm(dim=-1) + high.norm(dim=-1)
+    size = first.norm(dim=-1) + own.norm(dim=-1)
     defined = norm > 1000 * epsilon * size  # below that the change is rounding
     rounding = 8 * epsilon * size / norm  # a residual this small is rounding, and no subdivision removes it
     w = torch.where(defined[..., None], change / norm.square()[..., None], 0)  # m = <w, int d>
+    slopes = _slopes_of(decoder, z, x_prev, w)
 
-    sums, at_once = z.new_zeros(3, *norm.shape), ON_A_GPU if z.is_cuda else INTERVALS
-    residuals, doubt = torch.zeros_like(change), torch.zeros_like(norm)
+    def at(s: Tensor, row: Tensor) -> _Nodes:
+        """s (n, k) of the series row (n,)."""
+        size = ON_A_GPU if s.is_cuda else POINTS
+        points = zip(s.flatten().split(size), row.repeat_interleave(s.shape[1]).split(size), strict=True)
+        found = [slopes(*some) for some in points]
+        return _Nodes(*(torch.cat(parts).unflatten(0, s.shape) for parts in zip(*found, strict=True)))
+
+    # every open interval of a level has the same length: its series, its left end, what is known at its nodes
+    row = torch.arange(len(z), device=z.device)
+    start = z.new_zeros(len(z))
+    nodes = at(places.expand(len(z), -1), row)
+    shares = z.new_zeros(len(z), 2, norm.shape[1])
+    residuals = torch.zeros_like(nodes.h[:, 0])
+    doubt, used = torch.zeros_like(norm), torch.zeros_like(norm)
     for depth in range(MAX_DEPTH + 1):
         length = 0.5**depth
-        pieces = [
-            _quadrature(slopes, z[some], x_prev[some], at, length, w[some])
-            for some, at in zip(row.split(at_once), start.split(at_once), strict=True)
-        ]
-        parts = torch.cat([piece[0] for piece in pieces], dim=1)
-        rough = torch.cat([piece[1] for piece in pieces])
-        totals = [piece[2] for piece in pieces if piece[2] is not None]
-        if totals:
-            residual = high - low - torch.cat(totals)
-        else:  # only the residual's component along the change is known
-            residual = (torch.linalg.vecdot(high - low, w[row]) - parts[0])[..., None] * change[row]
-        budget = tolerance * max(length, SHARE) + rounding[row]
-        large = (residual.norm(dim=-1) / norm[row] > budget) | (rough > budget)
+        residual = nodes.h[:, -1] - nodes.h[:, 0] - length * _mean(weights, nodes.total)
+        rough = length * _roughness(nodes.shares, to_legendre).amax(dim=1)
+        error = torch.maximum(residual.norm(dim=-1) / norm[row], rough)
+        left = (tolerance - used).clamp(min=0)
+        most = max(length, SHARE) * left
+        small = torch.zeros_like(used).index_add_(0, row, torch.where(error <= most[row], error, 0))
+        # a level uses up half of what is left; where many small errors are more than that, each gets an equal part
+        count = torch.bincount(row, minlength=len(z))[:, None]
+        most = torch.where(small <= left / 2, most, left / (2 * count))
+        large = error > most[row] + rounding[row]
         split = (large & defined[row]).any(dim=-1) if depth < MAX_DEPTH else torch.zeros_like(row, dtype=torch.bool)
         split &= (torch.bincount(row[split], minlength=len(z)) <= MAX_WIDTH)[row]
 
         done = ~split
-        sums.index_add_(1, row[done], parts[:, done])
+        shares.index_add_(0, row[done], length * _mean(weights, nodes.shares[done]))
         residuals.index_add_(0, row[done], residual[done])
         doubt.index_add_(0, row[done], rough[done])
+        used.index_add_(0, row[done], error[done])
         if not split.any():
             break
-        middle = start[split] + length / 2
-        halfway = states(middle, row[split])
-        low, high = torch.cat([low[split], halfway]), torch.cat([halfway, high[split]])
-        start, row = torch.cat([start[split], middle]), row[split].repeat(2)
+        start, row = start[split], row[split]
+        between = at(start[:, None] + length * (places[1:] + places[:-1]) / 2, row)
+        nodes = _Nodes(*(_halves(old[split], new) for old, new in zip(nodes, between, strict=True)))
+        start, row = torch.cat([start, start + length / 2]), row.repeat(2)
 
     error = torch.where(defined, residuals.norm(dim=-1) / norm, torch.nan)
     resolved = defined & (error <= tolerance + rounding) & (doubt <= tolerance + rounding)
-    global_, local = torch.where(defined, sums[1:], torch.nan)
+    global_, local = torch.where(defined[:, None], shares, torch.nan).unbind(dim=1)
     global_[:, 0] = local[:, 0] = torch.where(defined[:, 0], 1.0, torch.nan)  # the latent is the only input
     return _Integrals(global_, local, error, resolved)
 
 
 @torch.no_grad()
 def _measures(decoder: Decoder, z: Tensor, x_prev: Tensor, tolerance: float) -> _Integrals:
-    slopes, rows = _slopes_of(decoder, z, x_prev), ON_A_GPU if z.is_cuda else ROWS
-    parts = [
-        _integrate(decoder, slopes, some_z, some_x, tolerance)
-        for some_z, some_x in zip(z.split(rows), x_prev.split(rows), strict=True)
-    ]
+    size = ON_A_GPU if z.is_cuda else ROWS
+    series = zip(z.split(size), x_prev.split(size), strict=True)
+    parts = [_integrate(decoder, *some, tolerance) for some in series]
     return _Integrals(*(torch.cat(values) for values in zip(*parts, strict=True)))
 
 
@@ -254,8 +283,8 @@ def dependency_measures(decoder: Decoder, z: Tensor, x_prev: Tensor, tolerance: 
     """The dependency measures of any decoder, to a stated tolerance.
 
     decoder: a callable (z (B, D), x_prev (B, T-1, C)) -> h (B, T, H), each row a function of its own inputs. Where it
-    has a method `tangent_sweep(s (B,), z, x_prev) -> (h, d_total, d_global, d_local)` (see `forward_sweep`) that is
-    used; else forward-mode differentiation; else reverse mode, in which completeness is known only along h_t - h~_t.
+    has a method `tangent_sweep(z, x_prev)` that gives what `forward_sweep` gives, that is used; else forward-mode
+    differentiation; else reverse mode, in which completeness is known only along h_t - h~_t.
     tolerance: of the completeness error and of each measure, no unit. Below about 1e-5 pass float64.
 
     Raises InputError where the shapes do not fit or the tolerance is not positive.

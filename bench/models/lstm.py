@@ -164,6 +164,6 @@ class SingleLSTMDecoder:
         layers = [(ih[None], hh[None], bias[None]) for ih, hh, bias in self.layers]
         return _stacked(decoder_inputs(z, x_prev, self.every_step)[None], layers)[0]
 
-    def tangent_sweep(self, s: Tensor, z: Tensor, x_prev: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """h and its three tangents at the point s (B,) of the path; see `lstm_tangent_sweep`."""
-        return lstm_tangent_sweep(self.layers, s, z, x_prev, self.every_step)
+    def tangent_sweep(self, z: Tensor, x_prev: Tensor) -> Callable[[Tensor, Tensor], tuple[Tensor, ...]]:
+        """h and its three tangents at points of the paths to z and x_prev; see `lstm_tangent_sweep`."""
+        return lstm_tangent_sweep(self.layers, z, x_prev, self.every_step)

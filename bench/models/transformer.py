@@ -190,12 +190,13 @@ class SingleTransformerDecoder:
             ]
         return torch.cat(parts)
 
-    def tangent_sweep(self, s: Tensor, z: Tensor, x_prev: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """h and its three tangents at the point s (B,) of the path; see `transformer_tangent_sweep`."""
+    def tangent_sweep(self, z: Tensor, x_prev: Tensor) -> Callable[[Tensor, Tensor], tuple[Tensor, ...]]:
+        """h and its three tangents at points of the paths to z and x_prev; see `transformer_tangent_sweep`."""
+        whole = transformer_tangent_sweep(self.transformer, z, x_prev, self.every_step)
         rows = max(1, ROWS_AT_ONCE // (1 + x_prev.shape[1]))
-        parts = [
-            transformer_tangent_sweep(self.transformer, *some, self.every_step)
-            for some in zip(s.split(rows), z.split(rows), x_prev.split(rows), strict=True)
-        ]
-        h, total, global_, local = (torch.cat(of) for of in zip(*parts, strict=True))
-        return h, total, global_, local
+
+        def sweep(s: Tensor, row: Tensor) -> tuple[Tensor, ...]:
+            parts = [whole(*some) for some in zip(s.split(rows), row.split(rows), strict=True)]
+            return tuple(torch.cat(of) for of in zip(*parts, strict=True))
+
+        return sweep

@@ -6,6 +6,7 @@ Everywhere the stream is a (B, 4, T, H): [:, 0] the value, [:, 1:] its tangents 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,15 +20,11 @@ if TYPE_CHECKING:
     from bench.models.transformer import Block, Transformer
 
 
-def _affine(a: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """W a + b; the tangents without b."""
-    a = a @ weight.mT
-    a[:, 0] += bias
-    return a
-
-
 def _linear(layer: Linear, a: Tensor) -> Tensor:
-    return _affine(a, layer.weight[0], layer.bias[0])
+    """W a + b; the tangents without b."""
+    a = a @ layer.weight[0].mT
+    a[:, 0] += layer.bias[0]
+    return a
 
 
 def _layer_norm(norm: LayerNorm, a: Tensor) -> Tensor:
@@ -83,9 +80,9 @@ def _attention(block: Block, a: Tensor) -> Tensor:
 
 @torch.no_grad()
 def transformer_tangent_sweep(
-    network: Transformer, s: Tensor, z: Tensor, x_prev: Tensor, every_step: bool
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The states h at the point s (z, x) of the straight line from zero, and three derivatives of them.
+    network: Transformer, z: Tensor, x_prev: Tensor, every_step: bool
+) -> Callable[[Tensor, Tensor], tuple[Tensor, ...]]:
+    """sweep(s, row): the states h at the points s (z, x) of straight lines from zero, and three derivatives of them.
 
         total_t  = sum_j <dh_t/du_j, u_j>     all inputs: d h_t(s z, s x) / ds
         global_t = <dh_t/dz, z>               the latent, all its copies together
@@ -93,19 +90,25 @@ def transformer_tangent_sweep(
 
     All derivatives are taken at s (z, x); the directions are not scaled by s.
 
-    Shapes: network with R = 1; s (B,), z (B, D), x_prev x_1..x_{T-1} (B, T-1, C); each result is (B, T, H).
+    Shapes: network with R = 1; z (B, D), x_prev x_1..x_{T-1} (B, T-1, C); s (n,) and row (n,), the series each point
+    belongs to; each result is (n, T, H).
     Source: the chain rule; the measures are those of Li et al., arXiv:2405.14021.
     """
-    # the embedding is linear in s, so it is made once and scaled
+    # the embedding is linear in s, so it is made once per series and scaled
     of_z = decoder_inputs(z, torch.zeros_like(x_prev), every_step)
     of_x = decoder_inputs(torch.zeros_like(z), x_prev, every_step)
     last = torch.cat([of_z[:, :1], of_x[:, 1:]], dim=1)
-    everything = of_z + of_x
-    a = torch.stack([s[:, None, None] * everything, everything, of_z, last], dim=1)
-    a = _linear(network.input, a)
-    a[:, 0] += network.positions(a.shape[2])
-    for block in network.blocks:
-        a = a + _linear(block.mix, _attention(block, _layer_norm(block.attention_norm, a)))
-        a = a + _linear(block.down, _gelu(_linear(block.up, _layer_norm(block.feed_forward_norm, a))))
-    h, total, global_, local = _layer_norm(network.norm, a).unbind(dim=1)
-    return h, total, global_, local
+    weight, bias = network.input.weight[0], network.input.bias[0]
+    directions = torch.stack([of_z + of_x, of_z, last], dim=1) @ weight.mT  # (B, 3, T, H)
+    baseline = bias + network.positions(1 + x_prev.shape[1])
+
+    @torch.no_grad()
+    def sweep(s: Tensor, row: Tensor) -> tuple[Tensor, ...]:
+        tangents = directions[row]
+        a = torch.cat([torch.addcmul(baseline, s[:, None, None], tangents[:, 0])[:, None], tangents], dim=1)
+        for block in network.blocks:
+            a = a + _linear(block.mix, _attention(block, _layer_norm(block.attention_norm, a)))
+            a = a + _linear(block.down, _gelu(_linear(block.up, _layer_norm(block.feed_forward_norm, a))))
+        return _layer_norm(network.norm, a).unbind(dim=1)
+
+    return sweep

@@ -83,9 +83,9 @@ class SingleBlindDecoder:
         """z (B, D), x_prev (B, T-1, C) -> h (B, T, H)."""
         return self.inner(*self.seen(z, x_prev))
 
-    def tangent_sweep(self, s: Tensor, z: Tensor, x_prev: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """h and its three tangents at the point s (B,) of the path."""
-        return self.inner.tangent_sweep(s, *self.seen(z, x_prev))
+    def tangent_sweep(self, z: Tensor, x_prev: Tensor) -> Any:
+        """h and its three tangents at points of the path; see `bench.metrics.dependency.Sweep`."""
+        return self.inner.tangent_sweep(*self.seen(z, x_prev))
 
 
 class MappedDecoder(nn.Module):
