@@ -427,10 +427,12 @@ class Store:
             table = _table([], METRICS)
         return table.to_pandas()
 
-    def curves(self) -> pd.DataFrame:
+    def curves(self, of: Iterable[str] | None = None) -> pd.DataFrame:
         """See `load_curves`."""
         attempts = self._tables("runs", ["run_id", "attempt"])
         runs = _latest(_joined(attempts, {"run_id": _TEXT, "attempt": _INT}), self.path)
+        if of is not None:
+            runs = runs.filter(pc.is_in(runs["run_id"], pa.array(of, _TEXT)))
         return _frame(self._tables("curves", keep=lambda table: _of_latest(table, runs)), CURVES)
 
     # ---- compaction
@@ -655,9 +657,9 @@ def load_results(path: Path | str) -> tuple[pd.DataFrame, pd.DataFrame]:
     return _existing(path).results()
 
 
-def load_curves(path: Path | str) -> pd.DataFrame:
-    """The training curves of the latest attempts: (run_id, step, stage, term, value)."""
-    return _existing(path).curves()
+def load_curves(path: Path | str, of: Iterable[str] | None = None) -> pd.DataFrame:
+    """The training curves of the latest attempts, of some runs or of all: (run_id, step, stage, term, value)."""
+    return _existing(path).curves(of)
 
 
 def load_memberships(path: Path | str) -> list[Membership]:

@@ -165,6 +165,11 @@ def frames(runs):
     )
 
 
+def reader(curves):
+    """Training curves as a selection asks for them."""
+    return lambda runs: curves[curves["run_id"].isin(list(runs))]
+
+
 def quick_runs(datasets=("energy", "regimes"), seeds=3, shuffles=(False, True), labels=tuple(LATENT)):
     runs = []
     for dataset in datasets:
@@ -197,4 +202,5 @@ def membership(runs, name="quick", description="a quick look, not for conclusion
 
 
 def selection(runs, folder=Path("results"), **words):
-    return select(*frames(runs), membership(runs, **words), folder)
+    frame, metrics, curves = frames(runs)
+    return select(frame, metrics, reader(curves), membership(runs, **words), folder)

@@ -1,5 +1,5 @@
 import pytest
-from report_data import frames, membership, quick_runs, run_row
+from report_data import frames, membership, quick_runs, reader, run_row
 
 from bench import compare as verb
 from bench.contracts import InputError
@@ -15,7 +15,7 @@ def side(runs, folder, shift=None, version=None):
             metrics.loc[here, "value"] += by_seed[run["seed"]]
     if version:
         metrics.loc[metrics["metric"] == version, "version"] = 2
-    return select(frame, metrics, curves, membership(runs), folder)
+    return select(frame, metrics, reader(curves), membership(runs), folder)
 
 
 def test_the_same_folder_is_identical(tmp_path):

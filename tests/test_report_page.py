@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from report_data import FACTS, REFERENCES, frames, grid_runs, membership, quick_runs, run_row, selection
+from report_data import FACTS, REFERENCES, frames, grid_runs, membership, quick_runs, reader, run_row, selection
 from safetensors.numpy import save_file
 
 import bench.report.page
@@ -137,6 +137,17 @@ def test_figures_carry_their_labels_and_captions(quick):
     assert all(picture.alt and picture.title and picture.caption for picture in report.pictures)
 
 
+def test_a_large_grid_has_a_scale_in_place_of_numbers():
+    runs = [run_row("proposed", N=float(N), M=float(M)) for N in range(10, 110, 10) for M in range(100, 1000, 100)]
+    groups = groups_of(cells_of(selection(runs)), FACTS)
+    (planned,) = figures.grids(groups, figures.Styles(["proposed"]))
+    picture = figures.drawn(planned)
+    assert len(runs) > figures.MOST_NUMBERS
+    assert "best" not in picture.svg
+    assert "<image" in picture.svg  # of the scale
+    assert "Best: sliced W. N = 50" in picture.alt
+
+
 def test_bars_can_be_the_papers():
     chosen = selection(quick_runs(("energy",), 1, (False,), ("proposed",)))
     groups = groups_of(cells_of(chosen), FACTS)
@@ -206,7 +217,7 @@ def test_golden_table(tmp_path):
     kept = metrics["metric"].isin(["sliced_wasserstein", "mmd2", "nll_own", "nll_permuted"]) & (
         metrics["train_step"] < 0
     )
-    chosen = select(frame, metrics[kept], curves[:0], membership(runs), tmp_path)
+    chosen = select(frame, metrics[kept], reader(curves[:0]), membership(runs), tmp_path)
     write(build(chosen, FACTS, made=MADE), tmp_path)
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
     table = "\n".join(line for line in text.partition("## Appendix")[0].splitlines() if line.startswith("| "))
@@ -277,7 +288,7 @@ def test_missing_metrics(tmp_path):
     frame, metrics, curves = frames(runs)
     few = metrics[metrics["metric"].isin(["nll_own"]) & (metrics["train_step"] < 0)].copy()
     few.loc[few.index[0], ["value", "status", "reason"]] = [np.nan, "failed", "ValueError: no <b>"]
-    chosen = select(frame, few, curves[:0], membership(runs), tmp_path)
+    chosen = select(frame, few, reader(curves[:0]), membership(runs), tmp_path)
     page = Page(write(build(chosen, FACTS, made=MADE), tmp_path).read_text(encoding="utf-8"))
     for text in (
         "No sample metric was measured.",
@@ -286,7 +297,7 @@ def test_missing_metrics(tmp_path):
         "No samples",
     ):
         assert text in page.words
-    empty = select(frame, metrics[:0], curves[:0], membership(runs), tmp_path)
+    empty = select(frame, metrics[:0], reader(curves[:0]), membership(runs), tmp_path)
     page = Page(write(build(empty, FACTS, made=MADE), tmp_path).read_text(encoding="utf-8"))
     assert "Latent not measured: proposed" in page.words
 
@@ -295,7 +306,7 @@ def test_data_cards_and_the_noise_of_metrics(tmp_path, no_pictures):
     runs = [run_row("proposed", dataset=name) for name in ("energy", "mimic")]
     frame, metrics, curves = frames(runs)
     again = metrics.assign(metric_seed=1, value=metrics["value"] + 0.1)
-    chosen = select(frame, pd.concat([metrics, again]), curves, membership(runs), tmp_path)
+    chosen = select(frame, pd.concat([metrics, again]), reader(curves), membership(runs), tmp_path)
     page = Page(write(build(chosen, FACTS, cards_of(chosen), made=MADE), tmp_path).read_text(encoding="utf-8"))
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
     for words in (page.words, text):
@@ -306,7 +317,7 @@ def test_data_cards_and_the_noise_of_metrics(tmp_path, no_pictures):
         assert "what the measures see" in words
         assert "energy" in words[words.rindex("what the measures see") :]
         assert "metric sd 0.0707" in words
-    chosen = select(frame, metrics, curves, membership(runs), tmp_path)
+    chosen = select(frame, metrics, reader(curves), membership(runs), tmp_path)
     write(build(chosen, FACTS, made=MADE), tmp_path)
     assert "metric sd" not in (tmp_path / "report.md").read_text(encoding="utf-8").lower()
 

@@ -2,7 +2,7 @@ import math
 
 import pandas as pd
 import pytest
-from report_data import FACTS, frames, grid_runs, membership, quick_runs, run_row, selection
+from report_data import FACTS, frames, grid_runs, membership, quick_runs, reader, run_row, selection
 
 from bench.report.statistics import Interval, interval
 from bench.report.tables import (
@@ -62,7 +62,7 @@ def test_only_the_newest_version_of_a_metric_and_the_mean_of_its_repeats():
     newer = pd.concat(
         [own.assign(version=2, value=4.0, metric_seed=0), own.assign(version=2, value=6.0, metric_seed=1)]
     )
-    chosen = select(runs, pd.concat([metrics, newer]), curves, None, selection([]).folder)
+    chosen = select(runs, pd.concat([metrics, newer]), reader(curves), None, selection([]).folder)
     (cell,) = cells_of(chosen)
     assert cell.values["mmd2"] == {0: 5.0}
     assert cell.noise == {"mmd2": pytest.approx(math.sqrt(2))}  # of 4 and 6, the same run measured twice
@@ -74,7 +74,7 @@ def test_the_noise_of_a_metric_stands_beside_the_interval_over_seeds():
     again = metrics[(metrics["metric"] == "mmd2")].assign(metric_seed=1)
     shift = again["run_id"].map({run["run_id"]: 0.2 * (1 + run["seed"]) for run in runs})
     again["value"] += shift
-    cells = cells_of(select(once, pd.concat([metrics, again[shift > 0.3]]), curves, None, selection([]).folder))
+    cells = cells_of(select(once, pd.concat([metrics, again[shift > 0.3]]), reader(curves), None, selection([]).folder))
     groups = groups_of(cells, FACTS)
     noise = {cell.label: cell.noise for cell in cells}
     assert noise["proposed"] == {"mmd2": pytest.approx(0.4 / math.sqrt(2))}  # of the run that was measured twice
@@ -88,7 +88,8 @@ def test_the_noise_of_a_metric_stands_beside_the_interval_over_seeds():
 def test_a_sweep_shows_its_runs_only_and_says_what_is_pending():
     runs = [run_row("proposed", seed=seed) for seed in range(3)]
     sweep = membership(runs[:2])._replace(runs={runs[0]["run_id"]: "mine", "f" * 16: "mine"})
-    chosen = select(*frames(runs), sweep, selection([]).folder)
+    frame, metrics, curves = frames(runs)
+    chosen = select(frame, metrics, reader(curves), sweep, selection([]).folder)
     assert chosen.runs["label"].tolist() == ["mine"]
     assert chosen.pending == 1
     assert set(chosen.metrics["run_id"]) == {runs[0]["run_id"]}
@@ -175,7 +176,7 @@ def test_the_headline_stands_for_the_best_setting_and_says_what_depends_on_the_d
     permuted = metrics["metric"] == "nll_permuted"
     on_a = metrics["run_id"].map(lambda run: of[run]["dataset"] == "a" and of[run]["rate"] == 1)
     metrics.loc[permuted & on_a, "value"] = 0.0  # below the own NLL: nothing is said about x
-    chosen = select(frame, metrics, curves, membership(runs), selection([]).folder)
+    chosen = select(frame, metrics, reader(curves), membership(runs), selection([]).folder)
     groups = groups_of(cells_of(chosen), FACTS)
     assert headline(groups, chosen)[0].sentences == ["Alive on 1, collapsed on 1 of 2 data sets: proposed."]
     assert [mark.cell.settings["rate"] for mark in overview(groups)["proposed"]] == [1, 1]

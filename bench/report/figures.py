@@ -564,13 +564,13 @@ def _names(group: Group) -> dict[str, str]:
     return {cell.label: legend_name(group, cell) for cell in shown(group)}
 
 
-def training(selection: Selection, groups: Sequence[Group], styles: Styles) -> list[Picture]:
+def training(curves: pd.DataFrame, groups: Sequence[Group], styles: Styles) -> list[Picture]:
     """Every training term against the step, one panel per term."""
     pictures = []
     for group in groups:
         names, rows = _names(group), dict[tuple[str, str], dict[str, pd.DataFrame]]()
         for cell in shown(group):
-            for (stage, term), points in _rows_of(selection.curves, cell).groupby(["stage", "term"]):
+            for (stage, term), points in _rows_of(curves, cell).groupby(["stage", "term"]):
                 rows.setdefault((str(stage), str(term)), {})[cell.label] = points.rename(columns={"step": "x"})
         panels = [
             _panel(
@@ -800,9 +800,11 @@ def _maps(
             ax.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor="#d55e00", linewidth=3, zorder=5))
         seaborn.heatmap(
             pd.DataFrame(found.means, rows, columns), ax=ax, fmt="", annot=found.texts if small else False,
-            annot_kws={"fontsize": 8.5}, linewidths=0.5 if small else 0, cbar=not small,
+            annot_kws={"fontsize": 8.5}, linewidths=0.5 if small else 0, cbar=False,
             cmap="cividis_r" if found.direction == "lower" else "cividis",
         )  # fmt: skip
+        if not small:  # nothing is printed on it: a scale
+            figure.colorbar(ax.collections[0], ax=ax, use_gridspec=False)
         ax.grid(False)
         ax.set_title(f"{found.title} ({found.direction} is better)", fontsize=9)
         ax.set_xlabel(names[1])
@@ -1109,13 +1111,13 @@ def all_pictures(
     def of_shown(table: pd.DataFrame) -> pd.DataFrame:
         return table[table["run_id"].isin(runs)]
 
-    tables = {name: of_shown(getattr(selection, name)) for name in ("metrics", "history", "curves")}
-    few = replace(selection, **tables)  # of thousands of settings only some are drawn
+    # of thousands of settings only some are drawn
+    few = replace(selection, metrics=of_shown(selection.metrics), history=of_shown(selection.history))
     return [
         *dependency(few, groups, styles, bars),
         *likelihoods(groups),
         *grids(groups, styles),
         *over_training(few, groups, styles, facts),
         *along(few, groups, styles, facts),
-        *training(few, groups, styles),
+        *training(selection.curves(runs), groups, styles),
     ]

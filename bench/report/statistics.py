@@ -86,15 +86,15 @@ def _bootstrap(values: np.ndarray, confidence: float) -> tuple[float, float] | N
 
 def interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
     """The mean over seeds: a t-interval below ten of them, a bootstrap from ten, none for one. NaN is left out."""
-    x = np.asarray([value for value in values if math.isfinite(value)], dtype=np.float64)
+    x = [value for value in values if math.isfinite(value)]  # no array: a large report asks for a million of these
     n = len(x)
     if n == 0:
         return NOTHING
-    mean = float(x.mean())
+    mean = sum(x) / n
     if n == 1:
         return Interval(mean, math.nan, math.nan, math.nan, 1)
-    sd = float(x.std(ddof=1))
-    if n >= BOOTSTRAP_FROM and sd > 0 and (ends := _bootstrap(x, confidence)) is not None:
+    sd = math.sqrt(sum((value - mean) ** 2 for value in x) / (n - 1))
+    if n >= BOOTSTRAP_FROM and sd > 0 and (ends := _bootstrap(np.asarray(x), confidence)) is not None:
         return Interval(mean, *ends, sd, n)
     half = _quantile(n, confidence) * sd / math.sqrt(n)
     return Interval(mean, mean - half, mean + half, sd, n)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -96,7 +97,7 @@ class Selection:
     runs: pd.DataFrame
     metrics: pd.DataFrame  # newest version of each, at the end of training
     history: pd.DataFrame  # the same during training, train_step >= 0
-    curves: pd.DataFrame
+    curves: Callable[[Iterable[str]], pd.DataFrame]  # training curves of some runs: of a large sweep few are drawn
 
 
 def load(folder: Path, sweep: str | None = None) -> Selection:
@@ -110,11 +111,15 @@ def load(folder: Path, sweep: str | None = None) -> Selection:
         raise InputError(f"--sweep {sweep}: no such sweep in {folder}: {nearest(sweep, named)}")
     chosen = named[sweep] if sweep is not None else memberships[-1] if memberships else None
     runs, metrics = load_results(folder)
-    return select(runs, metrics, load_curves(folder), chosen, folder)
+    return select(runs, metrics, partial(load_curves, folder), chosen, folder)
 
 
 def select(
-    runs: pd.DataFrame, metrics: pd.DataFrame, curves: pd.DataFrame, sweep: Membership | None, folder: Path
+    runs: pd.DataFrame,
+    metrics: pd.DataFrame,
+    curves: Callable[[Iterable[str]], pd.DataFrame],
+    sweep: Membership | None,
+    folder: Path,
 ) -> Selection:
     """Keep the runs of a sweep (all of them where there is none) and their rows in the other tables."""
     if sweep is not None:
@@ -135,7 +140,7 @@ def select(
         runs=runs.reset_index(drop=True),
         metrics=metrics[ended].reset_index(drop=True),
         history=metrics[~ended].reset_index(drop=True),
-        curves=curves[curves["run_id"].isin(runs["run_id"])].reset_index(drop=True),
+        curves=curves,
     )
 
 
