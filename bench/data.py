@@ -103,6 +103,10 @@ def _list(data: Path | None) -> int:
 
 def _describe(given: Namespace, data: Path | None) -> int:
     name, colon, path = given.name.partition(":")
+    if name not in DATASETS and Path(given.name).is_file():
+        raise InputError(
+            f"bench.data describe {given.name}: a file of your own is named csv:{given.name} (or parquet:, npz:)"
+        )
     settings = dict(parse_setting(text) for text in given.set)
     spec = dataset_spec({"name": name, **({"path": path} if colon else {}), **settings}, "bench.data describe")
     dataset = open_dataset(spec)

@@ -45,7 +45,7 @@ class JobSettings:
     results: Path
     data: Path | None
     device: str = "cpu"
-    keep: Literal["all", "samples", "none"] = "all"
+    keep: Literal["all", "samples", "none", "restricted"] = "all"  # restricted: all, of restricted data as well
     plugins: tuple[str, ...] = ()
     save_samples: bool = False
     kernels: Literal["auto", "plain"] = "auto"  # plain: on a GPU no recorded steps and no fused kernels
@@ -237,6 +237,6 @@ def single_run(model: StackedModel, index: int, run: Run, splits: Splits, device
 def _keep(settings: JobSettings, run: Run, splits: Splits, model: StackedModel, samples: np.ndarray) -> None:
     if settings.save_samples:  # asked for by name, so for restricted data as well
         save_series(settings.results, run, splits, samples)
-    if settings.keep == "none" or DATASETS[run.dataset.name].restricted:
+    if settings.keep == "none" or (DATASETS[run.dataset.name].restricted and settings.keep != "restricted"):
         return
-    keep_run(settings.results, run, splits, model.state_of(0) if settings.keep == "all" else None, samples)
+    keep_run(settings.results, run, splits, None if settings.keep == "samples" else model.state_of(0), samples)

@@ -192,7 +192,8 @@ def _parser() -> command.Parser:
     add("--max-retries", type=int, default=2, metavar="N", help="repetitions after a crash or lack of memory (2)")
     add("--time-limit", metavar="TIME", help="per run, such as 90s, 10m or 2h (waiting for a shared GPU counts)")
     add("--memory-limit", metavar="SIZE", help="per worker, such as 4G")
-    add("--keep", choices=("all", "samples", "none"), default="all", help="weights and samples, samples, nothing")
+    keep = "weights and samples (default), samples, nothing; restricted: all, of restricted data as well"
+    add("--keep", choices=("all", "samples", "none", "restricted"), default="all", help=keep)
     add("--save-samples", action="store_true", help="write generated series in units to DIR/samples/RUN_ID.parquet")
     add("--kernels", choices=("auto", "plain"), default="auto", help="plain: on a GPU no CUDA graphs, no fused LSTM")
     add("--until-resolved", action="store_true", help="add seeds where the best method is not told from the others")

@@ -93,6 +93,7 @@ def test_describe_draws_no_restricted_data_unless_asked(folder, capsys):
         (["fetch", "enrgy"], "unknown data set 'enrgy'.*did you mean 'energy'"),
         (["describe", "regimes", "--set", "windw=3"], "windw"),
         (["describe", "csv:none.csv"], "none.csv: no such file"),
+        (["describe", __file__], "a file of your own is named csv:"),
         (["describe"], "NAME"),
         (["verify", "enrgy"], "unknown data set"),
         (["list", "--data", "nowhere"], "nowhere: expected a folder"),

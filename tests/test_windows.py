@@ -181,7 +181,7 @@ def test_constant_channel_is_named_and_keeps_scale_one():
         ([np.zeros((3, 2))], "blocks", "series 0 has 3 rows, expected at least one window of 4"),
         ([np.zeros((9, 2))], "blocks", "train part has 0 rows|expected at least one piece"),
         ([np.zeros((20, 2))], "time", "validation part has 2 rows"),
-        ([np.zeros((20, 2))] * 2, "entity", "train part has 0 rows"),
+        ([np.zeros((20, 2))] * 2, "entity", "2 entities, expected at least one for each of train, validation, test"),
         ([np.zeros((90, 3))], "blocks", r"shape \(90, 3\), expected \(rows, 2 channels\)"),
         ([np.full((90, 2), np.nan)], "blocks", "channel 'c0' has no value"),
         ([np.full((90, 2), np.inf)], "blocks", "row 0, channel 'c0' is infinite"),

@@ -1,4 +1,4 @@
-"""How long the open data sets take to load and to be cut, from raw files and again, each in a process of its own.
+"""How long the open data sets take to load and to be windowed, from raw files and again, a process for each load.
 
 CPU seconds after the imports, one thread. The files are linked into an empty folder, so that the first load finds no
 extract of an earlier one.

@@ -64,6 +64,11 @@ def validation_of(selection: Selection) -> Validation | None:
     return Validation(int(table["n"].max()), " / ".join(dict.fromkeys(table["dataset"])), corruptions, rows)
 
 
+def restricted_datasets() -> set[str]:
+    """Names of the data sets of which nothing but summaries is shown."""
+    return {name for name in DATASETS if DATASETS[name].restricted}
+
+
 def _text(thing: Any) -> str:
     return inspect.getdoc(thing) or "No description."
 

@@ -20,7 +20,7 @@ from markupsafe import Markup
 from safetensors import SafetensorError, safe_open
 
 from bench.report import figures, tables
-from bench.report.cards import Card, validation_of
+from bench.report.cards import Card, restricted_datasets, validation_of
 from bench.report.figures import Bars, Channel, Picture, Styles, all_pictures, critical_difference, shown
 from bench.report.statistics import RankTest, Standing, rank_test
 from bench.report.tables import Answer, Cell, Column, Group, Mark, MetricFacts, Selection, number, plain
@@ -149,10 +149,12 @@ def _ranks(groups: Sequence[Group]) -> list[tuple[Column, RankTest]]:
 
 
 def sample_pictures(selection: Selection, groups: Sequence[Group]) -> list[Picture]:
-    """Pictures of the kept samples; none are kept of restricted data sets, so none can appear here."""
+    """Pictures of the kept samples; of restricted data sets none, even where they were kept."""
     styles = Styles([cell.label for group in groups for cell in group.cells])
     pictures = []
     for group in groups:
+        if group.dataset.partition(",")[0] in restricted_datasets():
+            continue
         seeds = sorted({seed for cell in group.cells for seed in cell.seeds.values()})
         for seed in seeds[:1]:
             windows: dict[str, np.ndarray] = {}
