@@ -16,12 +16,17 @@ from bench.contracts import Unavailable
 CAPABILITY = (8, 0)  # of the first CUDA devices with TF32 and bfloat16
 
 
+def bf16_on_cpu() -> bool:
+    """Whether this processor has the instructions that oneDNN wants for bfloat16 (without them its LSTM has none)."""
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
 def check_precision(precision: str, device: torch.device) -> None:
     """Raises Unavailable where the device has no such products."""
-    if precision == "float32" or (precision, device.type) == ("bf16", "cpu"):
+    if precision == "float32" or ((precision, device.type) == ("bf16", "cpu") and bf16_on_cpu()):
         return
     if device.type != "cuda" or torch.cuda.get_device_capability(device) < CAPABILITY:
-        known = "float32 or bf16" if device.type == "cpu" else "float32"
+        known = "float32 or bf16" if device.type == "cpu" and bf16_on_cpu() else "float32"
         needed = ".".join(map(str, CAPABILITY))
         raise Unavailable(
             f"train.precision = {precision}: needs a CUDA device of compute capability {needed} or newer, "

@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+from contextlib import nullcontext
 
 import pytest
 import torch
 from conftest import make_splits
 
+from bench import precision as precision_module
 from bench.contracts import DiffusionConfig, ModelConfig, TrainConfig, Unavailable
 from bench.method import stacked
 from bench.models.build import StackedModel
@@ -17,7 +19,7 @@ from bench.models.stacked import initialise
 from bench.parts.diffusion import reverse_diffusion, sampling_grid
 from bench.perf import __main__ as perf
 from bench.perf import denoiser, dependency, sampling, sweep_overhead, whole_run
-from bench.precision import check_precision, products
+from bench.precision import bf16_on_cpu, check_precision, products
 from bench.randomness import Randomness
 from bench.registry import METHODS
 from bench.sweep import read_sweep
@@ -170,6 +172,7 @@ def train(precision: str, backbone: str = "lstm") -> StackedModel:
     ).model
 
 
+@pytest.mark.skipif(not bf16_on_cpu(), reason="this processor has no instructions for bfloat16")
 @pytest.mark.parametrize("backbone", ["lstm", "transformer"])
 def test_bf16_trains_nearly_the_same_weights_in_float32(backbone: str) -> None:
     exact, rounded = (train(precision, backbone).state_of(0) for precision in ("float32", "bf16"))
@@ -178,10 +181,14 @@ def test_bf16_trains_nearly_the_same_weights_in_float32(backbone: str) -> None:
     assert 0 < max(apart) < 0.05
 
 
-def test_tf32_on_a_cpu_is_unavailable_and_says_why() -> None:
-    with pytest.raises(Unavailable, match=r"train.precision = tf32: needs a CUDA device .* float32 or bf16 on cpu"):
+@pytest.mark.parametrize("has_bf16", [True, False])
+def test_what_a_cpu_cannot_do_is_unavailable_and_says_why(has_bf16: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision_module, "bf16_on_cpu", lambda: has_bf16)
+    known = "float32 or bf16" if has_bf16 else "float32"
+    with pytest.raises(Unavailable, match=f"train.precision = tf32: needs a CUDA device .* expected {known} on cpu"):
         train("tf32")
-    check_precision("bf16", torch.device("cpu"))
+    with nullcontext() if has_bf16 else pytest.raises(Unavailable, match="bf16: needs a CUDA device"):
+        check_precision("bf16", torch.device("cpu"))
 
 
 def test_the_precision_of_products_is_put_back() -> None:

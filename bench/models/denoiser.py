@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bench.models.residual_mlp import residual_mlp
 from bench.models.stacked import Linear
 from bench.parts.diffusion import linear_schedule
 
@@ -29,12 +30,15 @@ class Denoiser(nn.Module):
         self.step = Linear(runs, 2 * self.frequencies, self.blocks * hidden)
         self.hidden = nn.ModuleList(Linear(runs, hidden, hidden) for _ in range(self.blocks))
         self.output = Linear(runs, hidden, latent)
+        powers = torch.arange(self.frequencies) / self.frequencies
+        steps = torch.arange(diffusion_steps + 1).unsqueeze(-1)
+        angles = (1000 / diffusion_steps) * steps * torch.exp(-math.log(1e4) * powers)
+        self.waves: Tensor
+        self.register_buffer("waves", torch.cat([angles.sin(), angles.cos()], dim=-1), persistent=False)
 
     def embed(self, i: Tensor) -> Tensor:
         """What each block adds at step i: (R, B) -> (R, B, blocks * hidden)."""
-        powers = torch.arange(self.frequencies, device=i.device) / self.frequencies
-        angles = (1000 / self.diffusion_steps) * i.unsqueeze(-1) * torch.exp(-math.log(1e4) * powers)
-        return self.step(torch.cat([angles.sin(), angles.cos()], dim=-1).to(self.step.weight.dtype))
+        return self.step(self.waves[i])
 
     def table(self) -> Tensor:
         """`embed` of every step 0..L, (R, L + 1, blocks * hidden), for sampling loops."""
@@ -47,10 +51,8 @@ class Denoiser(nn.Module):
 
     def with_step(self, z: Tensor, embedded: Tensor) -> Tensor:
         """The noise in z^i, given `embed(i)` as (R, B, ...) or (R, 1, ...)."""
-        h = self.input(z)
-        for layer, step in zip(self.hidden, embedded.chunk(self.blocks, dim=-1), strict=True):
-            h = h + layer(functional.silu(h + step))
-        return self.output(functional.silu(h))
+        layers = [self.input, *self.hidden, self.output]
+        return residual_mlp(z, embedded, [(layer.weight, layer.bias) for layer in layers])
 
 
 class SeriesDenoiser(Denoiser):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from bench.models.lstm import LSTM, lstm
 from bench.models.stacked import initialise
 from bench.perf.measure import Line, Scale, cpu_seconds, in_turn
+from bench.precision import bf16_on_cpu
 from bench.randomness import Randomness
 
 
@@ -58,6 +59,8 @@ def measure(scale: Scale) -> Iterator[Line]:
         shape = f"hidden {hidden}, batch {batch}, T = {window}"
         note = f"{rate / 1e9:.3g} GFLOP/s, {rate / peak:.0%} of the product's {peak / 1e9:.3g}; difference {apart:.1g}"
         yield Line(f"{shape}, R = 1", found.ratio, found.ours, found.other, ">= .95", note)
+        if not bf16_on_cpu():
+            continue
         rounded = in_turn(partial(_in_bf16, ours, u), partial(_backward, ours, u), max(1, repeats // 3))
         yield Line(f"{shape}, bf16 against float32", rounded.ratio, rounded.ours, rounded.other)
 
