@@ -76,7 +76,8 @@ def main(words: Sequence[str] | None = None) -> int:
     count = len({run_id for sweep in sweeps for run_id in sweep.runs})
     command.write(f"{len(sweeps)} sweeps, {count} runs: {size / 2**20:.1f} MB of tables in {given.out}")
     for sweep in sweeps:
-        report(["--results", str(given.out), "--sweep", sweep.name, "--out", str(given.out / "report" / sweep.name)])
+        folder = str(given.out / "report" / sweep.name)
+        report(["--results", str(given.out), "--sweep", sweep.name, "--out", folder, "--compact"])
     return 0
 
 
