@@ -49,7 +49,8 @@ def validation_of(selection: Selection) -> Validation | None:
     """The shipped table, for the measures that this report shows; None where it has none of them at their version."""
     with (resources.files("bench.metrics") / "validation.csv").open(encoding="utf-8") as file:
         table = pd.read_csv(file)
-    measured = set(zip(selection.metrics["metric"], selection.metrics["version"], strict=True))
+    pairs = selection.metrics[["metric", "version"]].drop_duplicates()
+    measured = set(zip(pairs["metric"], pairs["version"], strict=True))
     table = table[[key in measured for key in zip(table["metric"], table["version"], strict=True)]]
     if table.empty:
         return None
@@ -88,10 +89,10 @@ def cards_of(selection: Selection) -> list[Card]:
     """Cards of everything that the report shows."""
     runs, absent = selection.runs, "Not registered here: load the plug-in that defines it with --plugin."
     cards = []
-    for name, method in _chosen(METHODS, runs.loc[runs["kind"] == "method", "method"]).items():
+    for name, method in _chosen(METHODS, runs.loc[runs["kind"] == "method", "method"].unique()).items():
         version = runs.loc[runs["method"] == name, "method_version"].max()
         cards.append(Card("method", name, {"version": str(version)}, _text(method) if method else absent))
-    for name, dataset in _chosen(DATASETS, [str(key).split(",")[0] for key in runs["dataset"]]).items():
+    for name, dataset in _chosen(DATASETS, [str(key).split(",")[0] for key in runs["dataset"].unique()]).items():
         facts = {}
         if dataset:
             facts = {"source": dataset.source, "licence and credit": dataset.licence, "version": str(dataset.version)}

@@ -30,7 +30,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
 
 from bench.report.statistics import Interval, RankTest, interval, standings
-from bench.report.tables import Cell, Group, MetricFacts, Selection, best_settings, number, plain, title_of
+from bench.report.tables import Cell, Group, MetricFacts, Selection, best_settings, number, plain, scalars_by, title_of
 
 matplotlib.use("Agg")
 
@@ -600,17 +600,9 @@ def over_training(
 ) -> list[Picture]:
     """The collapse diagnostics against the update at which they were taken."""
     history = selection.history
-    if not len(history):
+    if not (history["coordinate"] == "").any():
         return []
-    scalars = history[history["coordinate"] == ""]
-    wide = scalars.pivot_table(index=["run_id", "train_step"], columns="metric", values="value").reset_index()
-    if {"nll_own", "nll_permuted"} <= set(wide.columns):
-        wide["nll_gap"] = wide["nll_permuted"] - wide["nll_own"]
-    ends = history[(history["metric"] == "dependency_global") & (history["coordinate"] == "t")]
-    if len(ends):
-        last = ends[ends["index"] == ends.groupby("run_id")["index"].transform("max")]
-        ends = last.groupby(["run_id", "train_step"])["value"].mean().rename("dependency_end").reset_index()
-        wide = wide.merge(ends, how="outer", on=["run_id", "train_step"])
+    wide = scalars_by(history, ["run_id", "train_step"]).reset_index()
     # the marginal does not change, and what is permuted stands in the gap
     measured = set(wide.columns) - {"run_id", "train_step", "nll_permuted", "nll_marginal"}
     metrics = [name for name in OVER_TRAINING if name in measured] + sorted(measured - set(OVER_TRAINING))
@@ -623,7 +615,7 @@ def over_training(
             lines = {label: rows[["train_step", metric]].set_axis(["x", "value"], axis=1) for label, rows in mine}
             panels.append(_of_metric(metric, facts, lines, styles, names))
         runs = {run for cell in shown(group) for run in cell.seeds}
-        n = _series(scalars.loc[scalars["run_id"].isin(runs), "n"])
+        n = _series(history.loc[history["run_id"].isin(runs), "n"].unique())
         caption = [f"Measured while training{f', on {n}' if n else ''}."]
         words = ("over training", "over-training", "Collapse over training", "update")
         pictures += _over(group, panels, *words, caption)

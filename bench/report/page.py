@@ -94,7 +94,7 @@ class Report:
     @property
     def status(self) -> list[tuple[str, int]]:
         """How many runs ended how; `pending` have no row yet."""
-        counts = Counter(self.selection.runs["status"].astype(str)) if len(self.selection.runs) else Counter()
+        counts = Counter(self.selection.runs["status"].tolist()) if len(self.selection.runs) else Counter()
         if self.selection.pending:
             counts["pending"] = self.selection.pending
         return counts.most_common()
@@ -340,7 +340,7 @@ def environment(report: Report) -> list[tuple[str, str]]:
     runs = report.selection.runs
 
     def values(column: str) -> str:
-        found = sorted({plain(value) for value in runs[column]} - {"none", ""}) if column in runs else []
+        found = sorted({plain(value) for value in runs[column].unique()} - {"none", ""}) if column in runs else []
         return ", ".join(found) or "unknown"
 
     rows = [(name.removeprefix("version_"), values(name)) for name in runs.columns if name.startswith("version_")]
@@ -354,7 +354,7 @@ def environment(report: Report) -> list[tuple[str, str]]:
     rows.append(
         ("computing time of all runs", f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h")
     )
-    finished = sorted(word for word in runs["finished_at"].astype(str) if word[:1].isdigit()) if len(runs) else []
+    finished = sorted(word for word in map(str, runs["finished_at"].unique()) if word[:1].isdigit())
     if finished:
         rows.append(("runs finished between", f"{finished[0]} and {finished[-1]}"))
     known = runs["energy_joules"].dropna() if "energy_joules" in runs else ()

@@ -208,10 +208,10 @@ def _missing(value: Any) -> bool:
 
 def per_run(selection: Selection) -> pd.DataFrame:
     """Scalars by run (rows run_id, columns metric), with the derived ones; repeats of a metric are averaged."""
-    return _scalars(selection.metrics, ["run_id"]).reindex(selection.runs["run_id"].tolist())
+    return scalars_by(selection.metrics, ["run_id"]).reindex(selection.runs["run_id"].tolist())
 
 
-def _scalars(metrics: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+def scalars_by(metrics: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     """Means of the scalars (columns metric), with the derived ones, in rows that `by` names."""
     scalars = metrics[(metrics["coordinate"] == "") & metrics["value"].notna()]
     table = scalars.pivot_table(index=by, columns="metric", values="value", aggfunc="mean")
@@ -229,7 +229,7 @@ def _metric_noise(selection: Selection) -> dict[str, dict[str, float]]:
     metrics = selection.metrics
     if not len(metrics) or metrics["metric_seed"].max() < 1:
         return {}
-    variance = _scalars(metrics, ["run_id", "metric_seed"]).groupby(level="run_id").var()
+    variance = scalars_by(metrics, ["run_id", "metric_seed"]).groupby(level="run_id").var()
     return {
         str(run): {str(metric): float(value) for metric, value in row.dropna().items()}
         for run, row in variance.iterrows()
@@ -262,15 +262,17 @@ def cells_of(selection: Selection) -> list[Cell]:
     scalars = per_run(selection)
     numbers = {
         str(run): dict(zip(scalars.columns, row, strict=True))
-        for run, row in zip(scalars.index, scalars.to_numpy().tolist(), strict=True)
+        for run, row in zip(scalars.index.tolist(), scalars.to_numpy().tolist(), strict=True)
     }
     illusions, noise = _illusions(selection, numbers), _metric_noise(selection)
     ends = selection.metrics[selection.metrics["coordinate"] == ""]
-    series = {(run, metric): int(n) for run, metric, n in zip(ends["run_id"], ends["metric"], ends["n"], strict=True)}
+    # lists first: an Arrow column is slow to iterate
+    counts = zip(ends["run_id"].tolist(), ends["metric"].tolist(), ends["n"].tolist(), strict=True)
+    series = {(run, metric): int(n) for run, metric, n in counts}
     varying: dict[str, list[str]] = {}
     hyper = [name for name in runs.columns if is_setting(name)]
     for label, same in runs.groupby("label", sort=False):
-        varying[str(label)] = [name for name in hyper if same[name].astype(object).map(plain).nunique() > 1]
+        varying[str(label)] = [name for name in hyper if same[name].drop_duplicates().map(plain).nunique() > 1]
 
     fixed = ["run_id", "dataset", "shuffle", "backbone", "label", "method", "kind", "seed", "status"]
     wanted = {*fixed, *COSTS, *(name for names in varying.values() for name in names)}
@@ -757,6 +759,7 @@ def long_table(groups: Iterable[Group]) -> pd.DataFrame:
     for group in groups:
         for cell in group.cells + group.references:
             names = dict.fromkeys([column.metric for column in group.columns] + sorted(cell.values))
+            setting, words, illusions = cell.variant, counted(cell.verdicts), counted(cell.illusions)
             for metric in names:
                 if metric not in cell.values:
                     continue
@@ -769,7 +772,7 @@ def long_table(groups: Iterable[Group]) -> pd.DataFrame:
                         "backbone": group.backbone,
                         "kind": cell.kind,
                         "label": cell.label,
-                        "setting": cell.variant,
+                        "setting": setting,
                         "metric": metric,
                         "mean": found.mean,
                         "low": found.low,
@@ -780,8 +783,8 @@ def long_table(groups: Iterable[Group]) -> pd.DataFrame:
                         "series": cell.series.get(metric, 0),
                         "place": standing.place,
                         "more_seeds": standing.more,
-                        "verdict": counted(cell.verdicts),
-                        "dependency_illusion": counted(cell.illusions),
+                        "verdict": words,
+                        "dependency_illusion": illusions,
                     }
                 )
     return pd.DataFrame(rows)
