@@ -47,7 +47,9 @@ SHORT = {
     "dependency_end": "m_T,0",
     "kl": "KL",
     "active_units": "active units",
+    "split_half_reliability": "split-half",
 }
+LATENT = ("nll_own", "nll_gap", "dependency_end", "kl", "active_units", "split_half_reliability")
 
 
 class MetricFacts(NamedTuple):
@@ -360,7 +362,7 @@ def _columns(cells: Sequence[Cell], facts: Mapping[str, MetricFacts]) -> list[Co
     quality = {name for name in present if facts.get(name, MetricFacts()).needs == "samples" and name in facts}
     first = [name for name in FIRST if name in present and name in facts]
     ordered = first + sorted(quality - set(first))
-    latent = [name for name in ("nll_own", "nll_gap", "dependency_end", "kl", "active_units") if name in present]
+    latent = [name for name in LATENT if name in present]
     costs = [Column(name, *COSTS[name], "none") for name in COSTS if name in present]
     own = facts.get("nll_own", MetricFacts()).unit
     extra = {"nll_gap": own, "dependency_end": ""}
