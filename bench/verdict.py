@@ -10,6 +10,7 @@ that does not price the latent (no KL) writes the noise of a series into z and u
 on `ar1` and on `dialled_latent` at 0, where nothing is latent; its own NLL then falls below the
 entropy of the data, which no model of the past alone can do. By the chain rule a perfect
 autoregressive decoder needs no latent for any data, so no likelihood can tell the two apart.
+`bench.metrics.split_half` can: it asks whether distant parts of a series agree on z.
 """
 
 from __future__ import annotations

@@ -30,7 +30,8 @@ def numbers(
     config = EvaluateConfig(n_samples=300, dependency_series=40)
     scope, samples = Scope(spec.key, 0), splits.train[:300]
     with torch.no_grad():
-        rows = score_run(trained.model, stacked([built]), splits, samples, config, scope, ["nll", "dependency"])
+        names = ["nll", "dependency", "split_half"]
+        rows = score_run(trained.model, stacked([built]), splits, samples, config, scope, names)
     found = {row["metric"]: row for row in rows if row["coordinate"] == ""}
     found["m_T"] = max((row for row in rows if row["metric"] == "dependency_global"), key=lambda row: row["index"])
     values = {name: row["value"] for name, row in found.items()}
@@ -51,6 +52,7 @@ def test_a_latent_that_is_used_at_every_step_is_alive():
     free = {"collapse_penalty": "none", "latent_route": "every_step"}
     run = numbers("dialled_latent", {"information": 0.9}, "proposed", steps=800, **free)
     assert run["verdict"] == "alive"
+    assert run["split_half_reliability"] > 0.3  # and what z holds is told by distant parts of the series alike
 
 
 @pytest.mark.parametrize("method", ["latent_diffusion", "kl_annealing"])
@@ -68,3 +70,4 @@ def test_on_ar1_a_free_code_is_used_although_there_is_no_latent_to_find():
     truth = math.log(0.6) + 0.5 * math.log(2 * math.pi * math.e)
     assert run["nll_own"] < truth - 3 * run["error"]
     assert run["verdict"] != "collapsed"
+    assert run["split_half_reliability"] < 0.1  # what it holds is no property of the whole series

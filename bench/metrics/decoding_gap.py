@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from bench.contracts import LatentEvaluation, Measurement
-from bench.metrics.base import LatentMetric, own_latents, training_series, undefined
+from bench.metrics.base import LatentMetric, own_latents, spread, training_series, undefined
 from bench.metrics.sliced import PROJECTIONS, sliced_distance
 from bench.registry import register_metric
 
@@ -48,7 +49,7 @@ class DecodingGap(LatentMetric):
         def distance(name: str, z: Tensor) -> Measurement:
             x = model.decoder.generate(z, evaluation.draws("decoding"))
             arrays = (values.cpu().numpy() for values in (series, x[0], directions[0].double()))
-            return Measurement(name, sliced_distance(*arrays), n=n)
+            return spread(name, np.array([sliced_distance(*arrays)]), n)  # or why it is no number
 
         posterior = own_latents(evaluation, train)
         chosen = evaluation.draws("training series to decode").permutation(len(train))[0, :n]

@@ -30,13 +30,16 @@ class SplitHalf(LatentMetric):
     x_A and x_B are independent both numbers are 0 in expectation, whatever the encoder and the decoder do. 1: every
     third alone tells all of z.
     The linear models are fitted on training series and their own latents. sd is over test series, so 1.96 sd / sqrt(n)
-    is the error of either number.
+    is the error of either number. Measured (reliability, gap) for `proposed`, z at every step, 1,000 steps: ar1 .03 and
+    .01 beside a permuted gap of 1.8, dialled_latent at 0 .02 and .00 beside 1.8; with hidden 32, latent 8, no penalty,
+    400 steps: ar1 .05 and .01, dialled_latent at .5 .41 and .11, linear_gaussian .73 and .52, regimes .85 and .76.
     Shapes: series (n, T, C), one own latent z ~ q(z | x) each. Unit: share; nats per value.
     Errors: undefined below T = 3, below 2 series, without training series and where z does not vary.
     Source: ours, after the split-half reliability of Spearman 1910 and Brown 1910 (Brit. J. Psychol. 3:271, 3:296).
     Blind to: a latent that a third does not tell linearly or that shows in one part only; a memory longer than T / 3
-    counts as global (ar1, .8 per step, leaves .02 to .03 at T = 24). The gap also needs a decoder that bears z^_B,
-    which lies between latents; only a gap above 0 says something. Neither says that a perfect past would need z.
+    counts as global (that of ar1, .8 per step, leaves .02 to .05 at T = 24). The gap also needs a decoder that bears
+    z^_B, which lies between latents; only a gap above 0 says something. Neither says that the decoder needs z where
+    its own past tells the same, nor how good the samples are.
     """
 
     version = 1

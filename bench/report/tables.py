@@ -57,7 +57,9 @@ SHORT = {
     "diffusion_nll_own": "NLL given the noised latent",
     "diffusion_probe": "probe of the level (R²)",
     "active_units_curve": "active units by threshold",
+    "split_half_reliability": "split-half",
 }
+LATENT = ("nll_own", "nll_gap", "dependency_end", "kl", "active_units", "split_half_reliability")
 
 
 LONG = {
@@ -401,7 +403,7 @@ def _columns(cells: Sequence[Cell], facts: Mapping[str, MetricFacts]) -> list[Co
     quality = {name for name in present if facts.get(name, MetricFacts()).needs == "samples" and name in facts}
     first = [name for name in FIRST if name in present and name in facts]
     ordered = first + sorted(quality - set(first))
-    latent = [name for name in ("nll_own", "nll_gap", "dependency_end", "kl", "active_units") if name in present]
+    latent = [name for name in LATENT if name in present]
     costs = [Column(name, *COSTS[name], "none", COST_OF) for name in COSTS if name in present]
     own = facts.get("nll_own", MetricFacts()).unit
     extra = {"nll_gap": own, "dependency_end": ""}
