@@ -91,7 +91,8 @@ class Stream:
 
     def _block(self, kind: str, shape: tuple[int, ...]) -> Tensor:
         blocks = [_DRAW[kind](shape, generator=generator) for generator in self.generators]
-        return torch.stack([blocks[which] for which in self.whose]).to(self.device)
+        together = torch.stack([blocks[which] for which in self.whose])
+        return together.to(self.device, non_blocking=True)  # the host does not wait for the device
 
     def normal(self, *shape: int) -> Tensor:
         """Standard normal, (R, *shape), float32."""

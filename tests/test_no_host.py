@@ -1,0 +1,172 @@
+"""No method's recorded step needs the host: shown without a GPU, on torch's `meta` device of tensors without numbers.
+
+A step on it takes the code paths of a GPU. Reading a number of a tensor raises there; what is brought from the host,
+which a CUDA graph could not repeat, is seen on its way to the device.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+
+import pytest
+import torch
+from conftest import make_splits
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from bench import train as training
+from bench.contracts import DiffusionConfig, ModelConfig, TrainConfig
+from bench.method import Method, stacked
+from bench.models.build import StackedModel
+from bench.models.stacked import initialise
+from bench.parts.diffusion import reverse_diffusion
+from bench.program import Index, Program, Recorder, Work, recording
+from bench.randomness import Ahead, Randomness
+from bench.registry import METHODS
+
+META = torch.device("meta")
+KEYS = [("tiny", 0), ("tiny", 1), ("tiny", 0)]
+MODEL = ModelConfig(hidden=8, latent=4)
+DIFFUSION = DiffusionConfig(L=20, steps=400, batch_size=8, hidden=8)
+STEPS = 400  # so many that a step is recorded before the loop looks at a curve
+RECORDED = [name for name in METHODS if name != "data_diffusion" and not METHODS[name].encoder_updates]
+
+
+class FromTheHost(TorchDispatchMode):
+    """Collects operations that bring memory of the host (more than a scalar argument) to the device."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.operations = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        self.operations += 1
+        given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
+        made = [leaf for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor)]
+        copies = "copy" in str(func)
+        on_host = [tensor for tensor in given if tensor.device.type == "cpu" and (tensor.ndim > 0 or copies)]
+        if on_host and any(tensor.device == META for tensor in [*given, *made]):
+            self.found.append(str(func))
+        return result
+
+
+class MadeFromNumbers(TorchFunctionMode):
+    """Collects calls that make a tensor on the device from numbers, which on a GPU are copied there."""
+
+    def __init__(self, found: list[str]) -> None:
+        super().__init__()
+        self.found = found
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if func in (torch.tensor, torch.as_tensor, torch.Tensor.new_tensor):
+            data = args[-1] if args else None
+            if result.device == META and not isinstance(data, torch.Tensor):
+                self.found.append(func.__name__)
+        return result
+
+
+class Recorded(BaseException):
+    """Ends the training at its first recorded step; no handler of errors may catch it."""
+
+
+def look_at(work: Work) -> Work:
+    with FromTheHost() as noticed, MadeFromNumbers(noticed.found):
+        work()
+    raise Recorded(noticed)
+
+
+def noticed_in(call) -> FromTheHost:
+    with recording(Recorder(look_at, least=0)), pytest.raises(Recorded) as ended:
+        call()
+    return ended.value.args[0]
+
+
+@pytest.fixture(autouse=True)
+def without_numbers(monkeypatch):
+    """What the device cannot do, and no step needs: drawing initial weights there, and autocast."""
+    monkeypatch.setattr(training, "initialise", lambda *_: None)
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda *_: False)
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
+
+
+def of(name: str, **options) -> Method:
+    fields = {item.name for item in dataclasses.fields(METHODS[name])}
+    small = {"N": 2, "M": 18, **options}
+    return METHODS[name](**{key: value for key, value in small.items() if key in fields})
+
+
+def autoencoder_step(method: Method, backbone: str) -> FromTheHost:
+    splits, config = [make_splits(seed=seed) for _, seed in KEYS], TrainConfig(steps=STEPS, batch_size=8)
+    given = [method] * 3, splits, KEYS, backbone, MODEL, [config] * 3, [DIFFUSION] * 3, META
+    return noticed_in(lambda: training.train_stack(*given))
+
+
+@pytest.mark.parametrize(
+    ("name", "backbone"),
+    [*((name, "lstm") for name in RECORDED), ("latent_diffusion", "transformer"), ("proposed", "transformer")],
+)
+def test_an_update_of_the_autoencoder(name, backbone):
+    noticed = autoencoder_step(of(name), backbone)
+    assert noticed.operations > 100
+    assert noticed.found == []
+
+
+@pytest.mark.parametrize("penalty", ["literal", "permuted", "contrast", "none"])
+def test_penalties(penalty):
+    assert autoencoder_step(of("proposed", collapse_penalty=penalty, joint=True), "lstm").found == []
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cyclical"])
+def test_schedules(schedule):
+    assert autoencoder_step(of("kl_annealing", schedule=schedule), "lstm").found == []
+
+
+@pytest.mark.parametrize("name", ["latent_diffusion", "proposed", "vq", "bn_vae", "data_diffusion"])
+def test_an_update_of_the_denoiser(name, monkeypatch):
+    method, randomness = stacked([of(name)] * 3, META), Randomness(KEYS, META)
+    model = StackedModel(3, (7, 2), method, "lstm", MODEL, DIFFUSION).to(META)
+    windows = training.Windows([make_splits(seed=seed).train for _, seed in KEYS], META)
+    rows = torch.zeros(3, 30, dtype=torch.int64, device=META)
+    monkeypatch.setattr(training, "encode", lambda *_: method.codes(model, windows.at(rows)))
+    guard, curves, schedule = training.Guard(3), training.Curves(3), stacked([DIFFUSION] * 3, META)
+    given = model, method, windows, schedule, STEPS, "float32", randomness, guard, curves
+    noticed = noticed_in(lambda: training._train_denoiser(*given))
+    assert noticed.operations > 50
+    assert noticed.found == []
+
+
+@pytest.mark.parametrize("name", ["latent_diffusion", "data_diffusion"])
+def test_a_step_of_sampling(name):
+    method = stacked([of(name)] * 3, META)
+    model = StackedModel(3, (7, 2), method, "lstm", MODEL, DIFFUSION)
+    initialise(model, Randomness(KEYS))
+    model.to(META)
+    draws = Randomness(KEYS, META).draws("samples")
+    assert noticed_in(lambda: reverse_diffusion(model, 5, draws)).found == []
+
+
+def test_what_comes_from_the_host_is_noticed():
+    """The test above could fail: a step that makes a tensor from a number."""
+    stream = Ahead(Randomness(KEYS, META).draws("s"))
+
+    def careless(index: Index) -> None:
+        stream.normal(3).add_(torch.tensor([1.0, 2.0, 3.0], device=META))
+
+    def run() -> None:
+        with Program(careless, [stream], 9, META) as program:
+            for _ in range(9):
+                program.run()
+
+    assert noticed_in(run).found
+
+    def reads(index: Index) -> None:
+        if stream.normal(3).sum() > 0:
+            return
+
+    with recording(None), Program(reads, [stream], 9, META) as program, pytest.raises(RuntimeError, match="meta"):
+        program.run()
