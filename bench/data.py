@@ -173,10 +173,10 @@ def contents(recordings: Recordings, splits: Splits, spec: DatasetSpec, seed: in
         if share
         else "missing: nothing"
     )
+    lines += pauses(recordings)
     lines.append(
         f"windows: T = {splits.window}, test windows every {recordings.test_stride} rows, split: {recordings.split}"
     )
-    lines += pauses(recordings)
     dates = divided_times(recordings, spec, seed)
     for part in PARTS:
         windows = getattr(splits, part)
