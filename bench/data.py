@@ -173,10 +173,10 @@ def contents(recordings: Recordings, splits: Splits, spec: DatasetSpec, seed: in
         if share
         else "missing: nothing"
     )
+    lines += pauses(recordings)
     lines.append(
         f"windows: T = {splits.window}, test windows every {recordings.test_stride} rows, split: {recordings.split}"
     )
-    lines += pauses(recordings)
     dates = divided_times(recordings, spec, seed)
     for part in PARTS:
         windows = getattr(splits, part)
@@ -231,7 +231,8 @@ def draw(splits: Splits, spec: DatasetSpec, folder: Path) -> Path:
         axis.set_title(f"test window {index + 1}", fontsize=8)
     figure.legend(lines, splits.channels[:8], loc="outside upper center", ncols=8, fontsize=7, frameon=False)
     figure.supxlabel("t", fontsize=8)
-    figure.supylabel("train-scaled", fontsize=8)
+    count = len(splits.channels)
+    figure.supylabel("train-scaled" + (f" (8 of {count} channels)" if count > 8 else ""), fontsize=8)
     own = dict(spec.options).get("path")
     path = folder / f"{spec.name}{f'-{Path(own).name}' if own else ''}.png"
     try:

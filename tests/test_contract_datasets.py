@@ -170,7 +170,7 @@ def thinned(recordings, most=1500):
         series.append(np.asarray(rows)[: most - total])
         entities += [recordings.entities[k]] if recordings.entities else []
         total += len(series[-1])
-    return dataclasses.replace(recordings, series=series, entities=entities, times=())
+    return dataclasses.replace(recordings, series=series, entities=entities, times=(), truth={})
 
 
 @pytest.mark.parametrize(("name", "options"), list(cases(options=False)))

@@ -20,10 +20,12 @@ from bench.perf.measure import Line, Scale
 from bench.registry import DATASETS
 
 CHILD = """
-import json, resource, sys, time
+import json, sys, time
 from pathlib import Path
 import pyarrow.parquet
+import torch
 from bench.contracts import DatasetSpec
+from bench.memory import peak_bytes
 from bench.registry import DATASETS
 from bench.windows import load_splits
 
@@ -32,8 +34,7 @@ DATASETS[name]
 began = time.process_time()
 splits = load_splits(DatasetSpec(name), 0, Path(folder))
 seconds = time.process_time() - began
-unit = 1 if sys.platform == "darwin" else 1024
-print(json.dumps([seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9, len(splits.train)]))
+print(json.dumps([seconds, peak_bytes(torch.device("cpu")) / 1e9, len(splits.train)]))
 """
 RAW = {"retail": 15.0}  # seconds from raw files; 5 of any other
 
