@@ -22,6 +22,7 @@ from bench.memory import peak_bytes, reset_peak
 from bench.method import stacked
 from bench.models import lstm_triton
 from bench.models.build import StackedModel
+from bench.precision import deterministic
 from bench.program import recording
 from bench.provenance import provenance
 from bench.references import evaluation_size
@@ -49,6 +50,7 @@ class JobSettings:
     plugins: tuple[str, ...] = ()
     save_samples: bool = False
     kernels: Literal["auto", "plain"] = "auto"  # plain: on a GPU no recorded steps and no fused kernels
+    deterministic: bool = False  # see `bench.precision.deterministic`
 
 
 @dataclass
@@ -81,7 +83,7 @@ def run_stack(stack: Stack, settings: JobSettings, attempt: int = 1) -> list[Out
     meter = Meter(device)
     try:
         auto = settings.kernels == "auto"
-        with recording("auto" if auto else None), lstm_triton.fusing(auto):
+        with deterministic(settings.deterministic), recording("auto" if auto else None), lstm_triton.fusing(auto):
             _work(part, settings, device)
     except Unavailable as reason:
         _rest(part, "skipped", str(reason))

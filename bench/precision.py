@@ -1,4 +1,4 @@
-"""In which precision training multiplies matrices: float32, TF32 or bfloat16.
+"""In which precision training multiplies matrices (float32, TF32 or bfloat16), and whether bits repeat on a GPU.
 
 Weights, moments of the optimiser, losses and everything between the products stay float32; samples
 and measures of a trained run are always computed in float32.
@@ -6,6 +6,7 @@ and measures of a trained run are always computed in float32.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -51,3 +52,20 @@ def products(precision: str) -> Iterator[None]:
 def forward(precision: str, device: torch.device) -> torch.autocast:
     """The context of a loss: bfloat16 products with `bf16` (their backward pass follows), else nothing."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+
+
+@contextmanager
+def deterministic(wanted: bool) -> Iterator[None]:
+    """With `wanted`, torch's operations inside give the same bits every time, or raise RuntimeError naming themselves.
+
+    On a CPU with one thread per worker they do so anyway. On CUDA this costs time, and cuBLAS reads its part of it
+    (CUBLAS_WORKSPACE_CONFIG) when a process first multiplies there, so it belongs around a worker's whole job.
+    """
+    before = torch.are_deterministic_algorithms_enabled()
+    if wanted:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)

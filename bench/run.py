@@ -195,6 +195,7 @@ def _parser() -> command.Parser:
     keep = "weights and samples (default), samples, nothing; restricted: all, of restricted data as well"
     add("--keep", choices=("all", "samples", "none", "restricted"), default="all", help=keep)
     add("--save-samples", action="store_true", help="write generated series in units to DIR/samples/RUN_ID.parquet")
+    add("--deterministic", action="store_true", help="on a GPU the same bits every time, or a failed run that says why")
     add("--kernels", choices=("auto", "plain"), default="auto", help="plain: on a GPU no CUDA graphs, no fused LSTM")
     add("--until-resolved", action="store_true", help="add seeds where the best method is not told from the others")
     add("--max-seeds", type=int, metavar="S", help="... but no more than S per data set")
@@ -217,7 +218,8 @@ def _settings(given: Namespace, store: Any, device: Device) -> Any:
 
     plugins = tuple(str(Path(plugin).resolve()) for plugin in given.plugin)
     place, data = store.path.resolve(), command.data_dir(given.data)
-    return JobSettings(place, data, device.kind, given.keep, plugins, given.save_samples, given.kernels)
+    how = given.save_samples, given.kernels, given.deterministic
+    return JobSettings(place, data, device.kind, given.keep, plugins, *how)
 
 
 def _progress(given: Namespace, store: Any, runs: Sequence[Any]) -> Any:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+import os
 from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 import torch
 from conftest import make_splits
 
+from bench import job
 from bench import precision as precision_module
 from bench.contracts import DiffusionConfig, ModelConfig, TrainConfig, Unavailable
 from bench.method import stacked
@@ -19,9 +22,10 @@ from bench.models.stacked import initialise
 from bench.parts.diffusion import reverse_diffusion, sampling_grid
 from bench.perf import __main__ as perf
 from bench.perf import denoiser, dependency, sampling, sweep_overhead, whole_run
-from bench.precision import bf16_on_cpu, check_precision, products
+from bench.precision import bf16_on_cpu, check_precision, deterministic, products
 from bench.randomness import Randomness
 from bench.registry import METHODS
+from bench.stacks import make_stacks
 from bench.sweep import read_sweep
 from bench.train import train_stack
 
@@ -198,3 +202,28 @@ def test_the_precision_of_products_is_put_back() -> None:
     with products("float32"):
         assert not torch.backends.cudnn.allow_tf32
     assert (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32) == before
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_a_job_is_deterministic_where_it_is_asked_to_be(
+    wanted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")  # so that what the job sets is taken back
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
+    seen = []
+
+    def work(*_: object) -> None:
+        seen.append((torch.are_deterministic_algorithms_enabled(), os.environ.get("CUBLAS_WORKSPACE_CONFIG")))
+
+    monkeypatch.setattr(job, "_work", work)
+    job.run_stack(make_stacks(read_sweep("smoke").runs, 1)[0], job.JobSettings(tmp_path, None, deterministic=wanted))
+    assert seen == [(True, ":4096:8") if wanted else (False, None)]
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_deterministic_training_has_the_same_bits_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    usual = train("float32").state_of(0)
+    with deterministic(True):
+        repeated = train("float32").state_of(0)
+    assert all(torch.equal(usual[name], repeated[name]) for name in usual)
