@@ -102,9 +102,9 @@ def run_stack(stack: Stack, settings: JobSettings, attempt: int = 1) -> list[Out
 def _out_of_memory(error: Exception) -> bool:
     """Whether memory ran out; some of torch's libraries say so in words only."""
     words = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
-    return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and any(word in str(error) for word in words)
-    )
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
 
 
 def _rest(part: Part, status: str, reason: str, trace: str = "") -> None:
