@@ -6,12 +6,7 @@ back as bytes and are written here (`--no-shared-fs`). Needs the extra `cluster`
 
 A scheduler of your own: start it with `DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES=0`, because
 retries are the supervisor's; its workers with one thread each, on GPUs with `--resources GPU=1` and
-a device each. On Slurm, with dask-jobqueue (untested here, there is no Slurm):
-
-    from dask_jobqueue import SLURMCluster
-    cluster = SLURMCluster(cores=1, processes=1, memory="4GB", walltime="04:00:00")
-    cluster.scale(jobs=40)
-    print(cluster.scheduler_address)        # what --cluster takes; keep this process alive
+a device each. The README has a recipe for Slurm.
 """
 
 from __future__ import annotations
@@ -81,6 +76,8 @@ class Cluster:
         logging.getLogger("distributed").setLevel(logging.CRITICAL)
         self.address, self.device, self.shared = address, device, shared
         self._local: Any = None
+        self._memory: dict[str, int] = {}
+        self._asked = 0.0
         # A stack that kills its worker is ours to try again, run by run.
         dask.config.set({"distributed.scheduler.allowed-failures": 0, "distributed.comm.retry.count": 0})
         local = re.fullmatch(r"local:([1-9][0-9]{0,3})", address)
@@ -93,6 +90,7 @@ class Cluster:
                 processes=True,
                 dashboard_address=None,
                 silence_logs=logging.CRITICAL,
+                memory_limit=0,  # the supervisor's --memory-limit is the only one
             )
             address = self._local.scheduler_address
         try:
@@ -101,13 +99,25 @@ class Cluster:
             raise InputError(f"--cluster {address}: no scheduler answers there, expected tcp://HOST:PORT") from error
 
     def workers(self, jobs: int | None, store: Store, job: str = JOB) -> list[ClusterWorker]:
-        """`jobs` slots, or one per thread of the cluster's workers. Raises InputError where it has none."""
+        """`jobs` slots, or one per thread of the workers that are there. Raises InputError where there are none."""
         threads = sum(self.client.nthreads().values())
-        if threads == 0:
+        if threads == 0 and jobs is None:
             self.close()
-            raise InputError(f"--cluster {self.address}: the scheduler has no workers yet: start some first")
+            raise InputError(
+                f"--cluster {self.address}: the scheduler has no workers yet: start some, or say with --jobs how many "
+                "will come"
+            )
         self.client.register_plugin(_importing(job))
         return [ClusterWorker(self, store) for _ in range(jobs or threads)]
+
+    def memory(self) -> dict[str, int]:
+        """Address -> resident bytes of every worker, as they last said; asked once a second at most."""
+        now = time.monotonic()
+        if now - self._asked > 1:
+            workers = self.client.scheduler_info(n_workers=-1)["workers"]
+            self._memory = {address: int(facts["metrics"].get("memory", 0)) for address, facts in workers.items()}
+            self._asked = now
+        return self._memory
 
     def lost(self) -> InputError:
         """What to say when the scheduler is gone."""
@@ -136,6 +146,7 @@ class ClusterWorker(Worker):
         self._cluster, self._store = cluster, store
         self._remote: Any = None
         self._began = 0.0
+        self._at: list[str] = []  # addresses of the workers that have the stack
 
     def submit(self, task: Task, settings: Any, job: str) -> None:
         """Begin a stack."""
@@ -163,8 +174,9 @@ class ClusterWorker(Worker):
             self.future.set_exception(self._cluster.lost())
         elif self._remote.done():
             self._pass_on(self.future)
-        elif not self._began and self._place():
-            self._began = time.monotonic()
+        elif not self._began:
+            self._at = self._place()
+            self._began = time.monotonic() if self._at else 0.0
 
     def _pass_on(self, future: Future[list[Outcome]]) -> None:
         from distributed import CancelledError, KilledWorker
@@ -192,8 +204,11 @@ class ClusterWorker(Worker):
         return time.monotonic() - self._began if self._began else 0.0
 
     def memory(self) -> int:
-        """Not known here: a cluster's workers have limits of their own."""
-        return 0
+        """Resident bytes of the worker that has the stack, of its last heartbeat; 0 where that is not known."""
+        if not self._began or not self._cluster.alive:
+            return 0
+        known = self._cluster.memory()
+        return max((known.get(address, 0) for address in self._at), default=0)
 
     def stop(self) -> None:
         """Take the stack off the cluster; what cannot be interrupted is ended with its process."""

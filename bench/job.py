@@ -29,7 +29,7 @@ from bench.references import evaluation_size
 from bench.registry import DATASETS, load_entry_points, load_plugin
 from bench.scores import Scope, draw_samples, draw_stack, score_during_training, score_reference, score_run
 from bench.stacks import Stack
-from bench.store import Store
+from bench.store import Store, Unwritable
 from bench.sweep import Run
 from bench.train import Trained, train_stack
 from bench.windows import load_splits
@@ -71,9 +71,18 @@ class Part:
         state = {"status": status, "reason": reason, "finished_at": now}
         self.runs.append({**run.columns(), **shared, **provenance(), **state, **columns})
 
+    def drop(self, run_ids: list[str]) -> None:
+        """As if these runs had never been tried."""
+        for rows in (self.runs, self.metrics, self.curves):
+            rows[:] = [row for row in rows if row["run_id"] not in run_ids]
+
 
 def run_stack(stack: Stack, settings: JobSettings, attempt: int = 1) -> list[Outcome]:
-    """Do the work of a stack and write its part. Whatever a method, data set or metric raises ends as a row."""
+    """Do the work of a stack and write its part. Whatever a method, data set or metric raises ends as a row.
+
+    Only a lone run ends `oom` with a row: for one of several that is what happened to its company, it is tried again
+    in less of it. Raises Unwritable where the results cannot be written.
+    """
     load_entry_points()
     for plugin in settings.plugins:
         load_plugin(plugin)
@@ -87,16 +96,31 @@ def run_stack(stack: Stack, settings: JobSettings, attempt: int = 1) -> list[Out
             _work(part, settings, device)
     except Unavailable as reason:
         _rest(part, "skipped", str(reason))
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        _rest(part, "oom", f"{type(error).__name__}: {error}".splitlines()[0])
+    except Unwritable:
+        raise
     except Exception as error:  # the sweep goes on; the row keeps the traceback
         reason_line = (f"{type(error).__name__}: {error}".splitlines() or [type(error).__name__])[0]
-        _rest(part, "failed", reason_line, traceback.format_exc())
+        if _out_of_memory(error):
+            _rest(part, "oom", reason_line)
+        else:
+            _rest(part, "failed", reason_line, traceback.format_exc())
     energy = meter.joules() / len(stack.runs)  # a stack's energy is shared equally, as its time is
     for row in part.runs:
         row["energy_joules"] = energy
-    Store(settings.results).write_part(f"{stack.stack_id}-{attempt}", part.runs, part.metrics, part.curves)
-    return [(row["run_id"], row["status"], row["reason"]) for row in part.runs]
+    outcomes = [(row["run_id"], row["status"], row["reason"]) for row in part.runs]
+    if len(stack.runs) > 1:
+        part.drop([run_id for run_id, status, _ in outcomes if status == "oom"])
+    if part.runs:
+        Store(settings.results).write_part(f"{stack.stack_id}-{attempt}", part.runs, part.metrics, part.curves)
+    return outcomes
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out; some of torch's libraries say so in words only."""
+    words = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
 
 
 def _rest(part: Part, status: str, reason: str, trace: str = "") -> None:

@@ -8,6 +8,7 @@ results/samples/RUN_ID.parquet holds the samples in units.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -28,7 +29,7 @@ from torch import Tensor
 from bench.contracts import InputError, Splits
 from bench.method import Method, stacked
 from bench.models.build import StackedModel
-from bench.store import replacing
+from bench.store import flush, replacing, unwritable
 from bench.sweep import Run
 
 REAL_WINDOWS = 200  # kept beside the samples, for pictures
@@ -42,9 +43,25 @@ def folder(results: Path, run_id: str) -> Path:
 def keep_run(
     results: Path, run: Run, splits: Splits, weights: dict[str, Tensor] | None, samples: np.ndarray | None
 ) -> None:
-    """Write a run's files; the folder appears whole or not at all."""
+    """Write a run's files; the folder appears whole or not at all. Raises Unwritable where it cannot."""
     final = folder(results, run.run_id)
     temporary = final.with_name(f".{run.run_id}.{os.getpid()}")
+    try:
+        _write_run(temporary, run, splits, weights, samples)
+        shutil.rmtree(final, ignore_errors=True)
+        os.replace(temporary, final)
+    except SafetensorError as error:  # it says what the system said in words only
+        full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        raise unwritable(final, full if f"os error {errno.ENOSPC}" in str(error) else OSError(str(error))) from error
+    except OSError as error:
+        raise unwritable(final, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _write_run(
+    temporary: Path, run: Run, splits: Splits, weights: dict[str, Tensor] | None, samples: np.ndarray | None
+) -> None:
     temporary.mkdir(parents=True, exist_ok=True)
     (temporary / "run.json").write_text(run.to_config(), encoding="utf-8")
     if weights is not None:
@@ -56,8 +73,8 @@ def keep_run(
         words = {"channels": json.dumps(splits.channels), "units": json.dumps(splits.units)}
         words["real"] = "evenly spread over the test set"
         save_arrays({k: np.ascontiguousarray(v) for k, v in arrays.items()}, temporary / "samples.safetensors", words)
-    shutil.rmtree(final, ignore_errors=True)
-    os.replace(temporary, final)
+    for path in temporary.iterdir():
+        flush(path)
 
 
 def save_series(results: Path, run: Run, splits: Splits, samples: np.ndarray) -> Path:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from bench.stacks import Stack
@@ -35,6 +37,10 @@ SHAPE = ("method", "backbone", "dataset", "model.hidden", "model.latent", "model
          "diffusion.batch_size", "evaluate.n_samples")  # fmt: skip
 
 
+LATEST = 200
+"""Of runs that are alike, so many of the latest are looked at: the machine may have changed."""
+
+
 @dataclass(frozen=True)
 class Estimate:
     """What one run is expected to take."""
@@ -48,21 +54,26 @@ class Past:
 
     def __init__(self, runs: pd.DataFrame, device: str) -> None:
         right = (runs.kind == "method") & (runs.status == "ok") & runs.device.str.startswith(device)
-        self.runs = runs[right].reset_index(drop=True)
-
-    def predict(self, wanted: dict[str, object], leaving_out: int = -1) -> Estimate | None:
-        """From the runs most like it, each phase scaled by its work; None without any past run."""
-        runs = self.runs.drop(index=leaving_out) if leaving_out >= 0 else self.runs
+        factors = [factor for phase in WORK.values() for factor in phase]
+        alike = [name for names in ALIKE for name in names]
+        used = dict.fromkeys((*WORK, *factors, *alike, *SHAPE, "peak_memory_bytes", "stack_size"))
+        self.runs = runs.loc[right, [name for name in used if name in runs]].reset_index(drop=True)
+        self._alike: list[tuple[list[str], dict[Any, np.ndarray]]] = []
         for names in ALIKE:
-            alike = runs
-            for name in names:
-                if name in runs:
-                    alike = alike[alike[name] == wanted.get(name)]
-            if len(alike):
-                return self._from(alike, wanted)
+            present = [name for name in names if name in runs]
+            places = self.runs.groupby(present).indices if present else {(): np.arange(len(self.runs))}
+            self._alike.append((present, {k if isinstance(k, tuple) else (k,): v for k, v in places.items()}))
+
+    def predict(self, wanted: Mapping[str, object], leaving_out: int = -1) -> Estimate | None:
+        """From the latest runs most like it, each phase scaled by its work; None without any past run."""
+        for names, places in self._alike:
+            found = places.get(tuple(wanted.get(name) for name in names), np.array([], dtype=int))
+            found = found[found != leaving_out][-LATEST:]
+            if len(found):
+                return self._from(self.runs.iloc[found], wanted)
         return None
 
-    def _from(self, alike: pd.DataFrame, wanted: dict[str, object]) -> Estimate:
+    def _from(self, alike: pd.DataFrame, wanted: Mapping[str, object]) -> Estimate:
         seconds = 0.0
         for phase, factors in WORK.items():
             scaled = alike[phase].fillna(0.0)
@@ -91,8 +102,8 @@ class Past:
     def error(self) -> float:
         """By what factor predictions of past runs from the others were typically wrong; NaN below two runs."""
         ratios = []
-        for place, row in enumerate(self.runs.tail(200).to_dict("records")):
-            index = place + max(0, len(self.runs) - 200)
+        for place, row in enumerate(self.runs.tail(LATEST).to_dict("records")):
+            index = place + max(0, len(self.runs) - LATEST)
             guess = self.predict({str(key): value for key, value in row.items()}, leaving_out=index)
             truth = sum(float(row[phase]) for phase in WORK if row[phase] == row[phase])
             if guess and guess.seconds > 0 and truth > 0:

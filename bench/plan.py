@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from bench import command
 from bench.devices import make_slots, parse_count, parse_devices
-from bench.past import Past
+from bench.past import Estimate, Past
 from bench.run import add_selection, read_selected
 from bench.runner import clock, to_do
 from bench.stack_size import choose
@@ -38,8 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     slots = make_slots(devices, parse_count(given.jobs, "--jobs"))[: len(stacks)]
     command.write(f"{len(stacks)} stacks on {len(slots)} workers ({', '.join(sorted({slot.name for slot in slots}))})")
     past = Past(store.runs(), devices[0].kind) if here else None
-    guesses = [past.predict(dict(run.columns())) for run in left if _trains(run)] if past else []
-    known = [guess for guess in guesses if guess]
+    known = _predicted(past, left) if past else []
     if not known or past is None:
         command.write(f"no finished run in {given.results} to predict time and memory from")
         return 0
@@ -50,6 +49,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.write(f"about {clock(wall)}, from {len(past.runs)} finished runs{typical}")
     command.write(f"about {memory / 2**30:.1f} GiB at most per worker, {memory * len(slots) / 2**30:.1f} GiB in all")
     return 0
+
+
+def _predicted(past: Past, runs: Sequence[Run]) -> list[Estimate]:
+    """What each run is expected to take, where that is known; thousands that differ in no cost are asked once."""
+    guesses: dict[tuple[object, ...], Estimate | None] = {}
+    found = []
+    for run in runs:
+        if not _trains(run):
+            continue
+        route = dict(run.hyper).get("latent_route")
+        key = (run.method, route, run.backbone, run.dataset, run.model, run.train, run.diffusion, run.evaluate)
+        if key not in guesses:
+            guesses[key] = past.predict(run.columns())
+        if guess := guesses[key]:
+            found.append(guess)
+    return found
 
 
 def _trains(run: Run) -> bool:

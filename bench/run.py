@@ -108,7 +108,7 @@ def _run(given: Namespace, line: str) -> int:
     labels = {run.run_id: run.label for run in sweep.runs}
     narrowed = bool(given.method or given.dataset or given.backbone or given.seeds)
     store.write_membership(sweep.name, labels, sweep.description, line, merge=narrowed)
-    interrupted = 0
+    interrupted, ended = 0, {}
     if not stacks and not given.quiet:
         command.write(f"nothing to do: all {len(sweep.runs)} runs are done")
     if stacks:
@@ -127,11 +127,13 @@ def _run(given: Namespace, line: str) -> int:
             supervisor = Supervisor(
                 store, settings, workers[: len(stacks)], limits, _progress(given, store, sweep.runs)
             )
-            interrupted = supervisor.run(pairs, before).interrupted
+            report = supervisor.run(pairs, before)
+            interrupted, ended = report.interrupted, report.statuses
         finally:
             if cluster:
                 cluster.close()
-    statuses = {run_id: done.status for run_id, done in store.done().items()}
+    # What workers on other machines wrote may not be in this one's view of the folder yet.
+    statuses = {run_id: done.status for run_id, done in store.done().items()} | ended
     if not given.quiet:
         _summary(sweep.runs, store, statuses)
         command.write(f"\nreport: python -m bench.report --results {shlex.quote(given.results)}")

@@ -30,7 +30,7 @@ from bench.contracts import InputError
 from bench.devices import Device
 from bench.provenance import provenance
 from bench.stacks import Stack, alone, halves
-from bench.store import COMPACT_AT, LEASE_SECONDS, Done, Store, lease_owner
+from bench.store import COMPACT_AT, LEASE_SECONDS, Done, Store, Unwritable, lease_owner
 from bench.sweep import Run
 
 JOB = "bench.job:run_stack"
@@ -110,10 +110,9 @@ def _function(job: str) -> Any:
     return getattr(importlib.import_module(module), function)
 
 
-def _ready(job: str) -> int:
+def _ready(job: str) -> None:
     """The first thing a worker does: import what the job needs, which no time limit should count."""
     _function(job)
-    return os.getpid()
 
 
 def work(job: str, stack: Stack, settings: Any, attempt: int) -> list[Outcome]:
@@ -166,7 +165,6 @@ class LocalWorker(Worker):
     def __init__(self, device: Device) -> None:
         self.device = device
         self._executor: Any = None
-        self._pid = 0
         self._submitted = self._started = 0.0
 
     def _start(self, job: str) -> None:
@@ -176,7 +174,7 @@ class LocalWorker(Worker):
         env = {**threads, "OMP_WAIT_POLICY": "passive", "CUDA_VISIBLE_DEVICES": self.device.visible}
         mine = {"initializer": _initialise, "initargs": (os.getpid(),)}
         self._executor = ProcessPoolExecutor(max_workers=1, timeout=None, env=env, **mine)
-        self._pid, self._started = 0, 0.0
+        self._started = 0.0
         # A new process inherits the blocked signal: Ctrl-C while it imports must not kill it.
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         try:
@@ -184,9 +182,9 @@ class LocalWorker(Worker):
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
 
-    def _note_start(self, ready: Future[int]) -> None:
+    def _note_start(self, ready: Future[None]) -> None:
         if not ready.cancelled() and ready.exception() is None:
-            self._pid, self._started = ready.result(), time.monotonic()
+            self._started = time.monotonic()
 
     def submit(self, task: Task, settings: Any, job: str) -> None:
         """Begin a stack."""
@@ -212,15 +210,15 @@ class LocalWorker(Worker):
     def memory(self) -> int:
         """Resident bytes; 0 where the system does not say."""
         try:
-            pages = int(Path(f"/proc/{self._pid}/statm").read_text().split()[1])
-        except (OSError, IndexError, ValueError):
+            (pid,) = list(self._executor._processes)  # asked anew: loky may replace one that grew between stacks
+            pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        except (OSError, IndexError, ValueError, AttributeError):
             return 0
         return pages * os.sysconf("SC_PAGE_SIZE")
 
     def stop(self) -> None:
         """Kill the process, if there is one; the next submit starts another."""
         executor, self._executor = self._executor, None
-        self._pid = 0
         if executor is not None:
             executor.shutdown(wait=True, kill_workers=True)
 
@@ -252,6 +250,13 @@ class Progress(Protocol):
         ...
 
 
+def _log(text: str) -> None:
+    """One line on standard error; a log that is gone (a closed pipe, a full disk) stops no sweep."""
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
+
+
 class Silent:
     """--quiet: only what went wrong, on standard error."""
 
@@ -266,7 +271,7 @@ class Silent:
 
     def say(self, text: str) -> None:
         """One line on standard error."""
-        sys.stderr.write(f"{text}\n")
+        _log(text)
 
     def close(self) -> None:
         """Nothing."""
@@ -283,8 +288,7 @@ class Lines(Silent):
         now = time.monotonic()
         if done != self._last[1] and (now - self._last[0] >= self._every or done == total):
             self._last = now, done
-            sys.stderr.write(f"{done}/{total} runs{'' if left is None else f', about {clock(left)} left'}\n")
-            sys.stderr.flush()
+            _log(f"{done}/{total} runs{'' if left is None else f', about {clock(left)} left'}")
 
 
 def clock(seconds: float) -> str:
@@ -302,9 +306,14 @@ def clock(seconds: float) -> str:
 class Report:
     """What a supervisor did."""
 
-    counts: Counter[str] = field(default_factory=Counter)  # runs per status, this time
+    statuses: dict[str, str] = field(default_factory=dict)  # of the runs that ended this time, by run_id
     elsewhere: int = 0  # runs that another supervisor finished meanwhile
     interrupted: int = 0  # the signal that stopped it, or 0
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Runs per status, this time."""
+        return Counter(self.statuses.values())
 
 
 class Supervisor:
@@ -362,6 +371,8 @@ class Supervisor:
                 worker.stop()
             self._release(tuple(self._held))
             self.progress.close()
+        if not self._signals:
+            self._compact()
         return self._report
 
     @property
@@ -399,10 +410,27 @@ class Supervisor:
         now = time.monotonic()
         if now - self._renewed > LEASE_SECONDS / 6:
             self._renewed = now
-            self.store.renew(self._held)
+            self._give_up(self.store.renew(self._held, self._owner))
         if self._parts > COMPACT_AT:
             self._parts = 0
+            self._compact()
+
+    def _compact(self) -> None:
+        try:
             self.store.compact()
+        except Unwritable as error:  # room for a run is not yet room for a thousand of them
+            self.progress.say(f"small files were not merged: {error}")
+
+    def _give_up(self, taken: set[str]) -> None:
+        """Leave stacks to a supervisor that took them over because this one had given no sign of life for so long."""
+        self._held -= taken
+        for worker in self._busy:
+            task = worker.task
+            if task and taken.intersection(task.stack.run_ids):
+                worker.stop()
+                worker.clear()
+                self._release(task.stack.run_ids)
+                self._waiting.append(task)  # what the other one has not done by then
 
     # ---- handing out
 
@@ -414,19 +442,29 @@ class Supervisor:
         refused: list[Task] = []
         while idle and self._waiting:
             task = self._waiting.popleft()
-            if not self.store.claim(task.stack.run_ids, self._owner):
+            silent = self.store.claim(task.stack.run_ids, self._owner)
+            if silent is None:
                 refused.append(task)
                 continue
             self._held.update(task.stack.run_ids)
             task = self._still_to_do(task)
             if task.stack.runs:
-                idle.pop().submit(task, self.settings, self._job)
+                if silent:  # the one that had them may write its rows yet: ours must not be the same attempt
+                    task = dataclasses.replace(task, attempt=task.attempt + 1, tries=task.tries + 1)
+                self._submit(idle.pop(), task)
         self._waiting.extendleft(reversed(refused))
         if refused and not self._busy:
             self._look_again = time.monotonic() + 5 * _TICK
 
+    def _submit(self, worker: Worker, task: Task) -> None:
+        try:
+            worker.submit(task, self.settings, self._job)
+        except OSError as error:  # the system gives no process, no memory, no file
+            why = error.strerror or error
+            raise InputError(f"no worker can be started: {why}; finished runs are safe: start again") from error
+
     def _release(self, run_ids: Sequence[str]) -> None:
-        self.store.release(run_ids)
+        self.store.release(run_ids, self._owner)
         self._held.difference_update(run_ids)
 
     def _still_to_do(self, task: Task) -> Task:
@@ -443,7 +481,9 @@ class Supervisor:
 
     @staticmethod
     def _is_done(run: Run, task: Task, done: Mapping[str, Done]) -> bool:
-        return run.run_id in done and done[run.run_id].attempt >= task.attempt
+        """Whether a run has a row of this attempt, or a lasting one since the first of this task's tries."""
+        status, attempt = done.get(run.run_id, ("", 0))
+        return attempt >= task.attempt or (attempt > task.attempt - task.tries and status not in ("killed", "oom"))
 
     # ---- taking in
 
@@ -486,13 +526,19 @@ class Supervisor:
         self._lost(task, status, reason)
 
     def _finished(self, task: Task, outcomes: Sequence[Outcome]) -> None:
-        """A stack's part is written. Runs out of memory are tried again in smaller company, themselves unchanged."""
+        """A stack's part is written. Runs out of memory are tried again in smaller company, themselves unchanged.
+
+        In company they left no row and it counts as no try: what there was no room for is the company.
+        """
         self._parts += 1
-        short = {run_id for run_id, status, _ in outcomes if status == "oom"}
-        if short and task.tries <= self.limits.max_retries:
-            smaller = halves(Stack(tuple(run for run in task.stack.runs if run.run_id in short)))
-            self._again(task, smaller)
-            outcomes = [outcome for outcome in outcomes if outcome[0] not in short]
+        short = tuple(run for run in task.stack.runs if (run.run_id, "oom") in {(o[0], o[1]) for o in outcomes})
+        if short and len(task.stack.runs) > 1:
+            smaller = halves(Stack(short)) if len(short) == len(task.stack.runs) else [Stack(short)]
+            self._waiting.extendleft(dataclasses.replace(task, stack=stack) for stack in smaller)
+            outcomes = [outcome for outcome in outcomes if outcome[1] != "oom"]
+        elif short and task.tries <= self.limits.max_retries:
+            self._again(task, [task.stack])
+            outcomes = []
         self._count(task, outcomes)
         self._release(task.stack.run_ids)
 
@@ -502,12 +548,14 @@ class Supervisor:
         written = [run for run in task.stack.runs if self._is_done(run, task, done)]
         if written:  # it died after its part was moved into place
             self._finished(task, [(run.run_id, done[run.run_id].status, reason) for run in written])
+            if rest := tuple(run for run in task.stack.runs if run not in written):
+                self._again(task, alone(Stack(rest)))
             return
-        several = len(task.stack.runs) > 1
+        several = len(task.stack.runs) > 1  # nobody knows whose fault it was: no row before each had a try of its own
         repeat = status in ("killed", "oom") and task.tries <= self.limits.max_retries
         if self._signals:
             pass  # no row: the run is simply not done
-        elif repeat or (several and status == "timeout"):
+        elif repeat or (several and status != "failed"):
             self._again(task, alone(task.stack))
         else:
             self._write_rows(task, status, reason, trace)
@@ -530,14 +578,14 @@ class Supervisor:
         runs, outcomes = {run.run_id: run for run in task.stack.runs}, list(outcomes)
         self.progress.finished(_part(task), outcomes)
         for run_id, status, reason in outcomes:
-            self._report.counts[status] += 1
+            self._report.statuses[run_id] = status
             run = runs[run_id]
             if status != "ok" and run.data_sha256:  # that data are not there was said before the sweep began
                 self.progress.say(f"{status}: {run.label}, {run.dataset.key}, seed {run.seed} ({run_id}): {reason}")
         self._advance()
 
     def _advance(self) -> None:
-        finished = sum(self._report.counts.values())
+        finished = len(self._report.statuses)
         here = finished + self._report.elsewhere
         left = self._total - self._before - here
         each = (time.monotonic() - self._began) / finished if finished else 0.0

@@ -22,6 +22,7 @@ import fcntl
 import json
 import os
 import secrets
+import shutil
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -73,6 +74,9 @@ CURVES: dict[str, pa.DataType] = {"run_id": _TEXT, "step": _INT, "stage": _TEXT,
 _METRICS = {**METRICS, "attempt": _INT, "added": _BOOL}
 _CURVES = {**CURVES, "attempt": _INT}
 
+_NEEDED: dict[str, Iterable[str]] = {"runs": ("run_id", "status", "attempt"), "metrics": _METRICS, "curves": _CURVES}
+"""By folder: the columns without which a file is none of ours."""
+
 _ABSENT = {_TEXT: "", _INT: 0, _FLOAT: float("nan"), _BOOL: False}
 _DEFAULTS: dict[str, Any] = {"split": "test", "train_step": -1, "status": "ok"}  # where a writer leaves a column out
 _KEY = ["run_id", "metric", "split", "train_step", "coordinate", "index", "metric_seed"]  # of one number
@@ -83,7 +87,7 @@ COMPACT_AT = 1000
 """Small parts beyond this number are merged into one file."""
 
 LEASE_SECONDS = 60.0
-"""A lease whose supervisor gave no sign of life for so long may be taken over."""
+"""A lease whose supervisor, on another machine, gave no sign of life for so long may be taken over."""
 
 
 # ---------------------------------------------------------------- files
@@ -93,36 +97,43 @@ LEASE_SECONDS = 60.0
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path that becomes `path`, whole, when the block ends without an error.
 
-    Raises InputError where the folder cannot be written or the disk is full.
+    Raises Unwritable where the folder cannot be written or the disk is full.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
+        flush(temporary)
         os.replace(temporary, path)
-        _sync_folder(path.parent)
+        flush(path.parent)
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
 
 
-def _sync_folder(folder: Path) -> None:
-    with contextlib.suppress(OSError):  # some file systems cannot
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+def flush(path: Path) -> None:
+    """Get a file, or a folder's list of names, onto the disk: a power cut must not undo what counts as done."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError:
+        if path.is_file():  # a full disk may show only here; some file systems cannot do it for a folder
+            raise
+    finally:
+        os.close(handle)
 
 
-def _unwritable(path: Path, error: OSError) -> InputError:
+class Unwritable(InputError):
+    """Results cannot be written there: no run that follows could be kept either."""
+
+
+def unwritable(path: Path, error: OSError) -> Unwritable:
+    """What to say about a file of a results folder that cannot be written."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return InputError(f"{path}: the disk is full; what is finished is safe: make room and start again")
-    return InputError(f"{path}: cannot be written: {error.strerror or error}")
+        return Unwritable(f"{path}: the disk is full; what is finished is safe: make room and start again")
+    return Unwritable(f"{path}: cannot be written: {error.strerror or error}")
 
 
 def _table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, pa.DataType]) -> pa.Table:
@@ -155,7 +166,7 @@ def _hyper_column(values: Sequence[Any]) -> pa.Array:
 def _write(path: Path, table: pa.Table, facts: Mapping[str, Any]) -> None:
     stated = {"schema_version": str(SCHEMA_VERSION), **{key: json.dumps(value) for key, value in facts.items()}}
     with replacing(path) as temporary:
-        pq.write_table(table.replace_schema_metadata(stated), temporary, compression="zstd")
+        pq.write_table(table.replace_schema_metadata(stated), temporary, compression="zstd", write_page_checksum=True)
 
 
 def _fact(metadata: Mapping[bytes, bytes] | None, key: str, default: Any) -> Any:
@@ -166,43 +177,46 @@ class _Corrupt(Exception):
     """A file that is no whole parquet table."""
 
 
-def _open(path: Path) -> pq.ParquetFile:
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Tell a damaged file (_Corrupt) from one that the system does not hand out just now (InputError)."""
     try:
-        file = pq.ParquetFile(path)
+        yield
     except FileNotFoundError:
         raise
-    except PermissionError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    except (pa.ArrowInvalid, OSError) as error:
-        raise _Corrupt(str(error)) from error
-    version = _fact(file.schema_arrow.metadata, "schema_version", 0)
+    except (pa.ArrowException, OSError, ValueError) as error:  # the last one: of JSON in a footer
+        if isinstance(error, OSError) and error.errno:  # too many open files, a server that does not answer, ...
+            raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
+        raise _Corrupt(f"{path.parent.name}/{path.name}: {' '.join(str(error).split())}") from error
+
+
+def _open(path: Path) -> pq.ParquetFile:
+    with _reading(path):
+        file = pq.ParquetFile(path, page_checksum_verification=True)
+        version = int(_fact(file.schema_arrow.metadata, "schema_version", 0))
     if version > SCHEMA_VERSION:
         file.close()
         raise InputError(
             f"{path}: written by a newer version of this benchmark (schema {version}, expected <= {SCHEMA_VERSION})"
         )
+    for name in _NEEDED[path.parent.name]:
+        if name not in file.schema_arrow.names:
+            file.close()
+            raise _Corrupt(f"{path.parent.name}/{path.name} has no column {name}")
     return file
 
 
 def _read(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    with _open(path) as file:
-        try:
-            return file.read(columns=columns)
-        except (pa.ArrowInvalid, OSError) as error:
-            raise _Corrupt(str(error)) from error
+    with _open(path) as file, _reading(path):
+        return file.read(columns=columns)
 
 
 def _intact(path: Path) -> bool:
     """Whether a parquet file has its first and last four bytes: a cheap sign that it is not cut short."""
-    try:
-        with open(path, "rb") as file:
-            head = file.read(4)
-            file.seek(-4, os.SEEK_END)
-            return head == b"PAR1" == file.read(4)
-    except FileNotFoundError:
-        return True
-    except OSError:
-        return False
+    with _reading(path), open(path, "rb") as file:
+        head, size = file.read(4), file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - 4))
+        return head == b"PAR1" == file.read(4) and size >= 12
 
 
 # ---------------------------------------------------------------- the store
@@ -240,6 +254,7 @@ class Store:
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         self._index = _Index()
+        self._seen: dict[str, tuple[tuple[str, int] | None, float]] = {}  # leases of other machines, and since when so
 
     # ---- writing
 
@@ -255,17 +270,21 @@ class Store:
             probe.unlink()
         except OSError as error:
             if error.errno == errno.ENOSPC:
-                raise _unwritable(self.path, error) from error
+                raise unwritable(self.path, error) from error
             raise InputError(f"--results {self.path}: cannot be written: {error.strerror}") from error
         self._sweep_temporaries()
 
     def _sweep_temporaries(self) -> None:
-        """Delete what killed writers left behind, once it is surely nobody's any more."""
+        """Delete what killed writers and supervisors left behind, once it is surely nobody's any more."""
         limit = time.time() - 3600
-        for folder in ("runs", "metrics", "curves", "sweeps", "leases"):
-            for stale in (self.path / folder).glob(".*.tmp"):
+        for pattern in ("*/.*.tmp", "models/.*", "leases/*"):  # a lease in force is renewed every few seconds
+            for stale in self.path.glob(pattern):
                 with contextlib.suppress(OSError):
-                    if stale.stat().st_mtime < limit:
+                    if stale.stat().st_mtime >= limit:
+                        continue
+                    if stale.is_dir():
+                        shutil.rmtree(stale)
+                    else:
                         stale.unlink()
 
     def write_part(
@@ -301,7 +320,9 @@ class Store:
         for row in metrics:
             if row["run_id"] not in done:
                 raise InputError(f"{self.path}: no run {row['run_id']} there")
-        name = f"{_EVALUATED}{time.time_ns():020d}-{secrets.token_hex(4)}"
+        earlier = (path.stem for path in (self.path / "metrics").glob(f"{_EVALUATED}*.parquet"))
+        last = max((int(stem.split("-")[1]) for stem in earlier), default=0)  # a clock may have been set back
+        name = f"{_EVALUATED}{max(time.time_ns(), last + 1):020d}-{secrets.token_hex(4)}"
         rows = [{**row, "attempt": done[row["run_id"]].attempt, "added": True} for row in metrics]
         _write(self.path / "metrics" / f"{name}.parquet", _table(rows, _METRICS), {})
 
@@ -329,7 +350,7 @@ class Store:
         """The parts that a compacted one replaces."""
         if path.stem not in self._index.replaces:
             try:
-                with _open(path) as file:
+                with _open(path) as file, _reading(path):
                     self._index.replaces[path.stem] = list(_fact(file.schema_arrow.metadata, "replaces", []))
             except _Corrupt as error:
                 self._set_aside(path.stem, str(error))
@@ -347,17 +368,37 @@ class Store:
             with contextlib.suppress(OSError):
                 path.rename(path.with_suffix(".corrupt"))
 
-    def _whole(self, name: str, path: Path) -> bool:
-        """Whether the metrics and curves that belong to a part are there and not cut short."""
-        with _open(path) as file:
-            belongings = _fact(file.schema_arrow.metadata, "with", [])
+    def _belongings(self, name: str, runs: Path) -> list[str]:
+        """Which of metrics and curves a part has. Raises _Corrupt where they are not there, or cut short."""
+        with _open(runs) as file, _reading(runs):
+            belongings: list[str] = _fact(file.schema_arrow.metadata, "with", [])
         for folder in belongings:
             other = self.path / folder / f"{name}.parquet"
-            if not other.exists() and path.exists():
-                raise _Corrupt(f"{folder}/{other.name} is missing")
-            if not _intact(other):
+            try:
+                whole = _intact(other)
+            except FileNotFoundError:
+                if not runs.exists():
+                    raise  # compacted meanwhile
+                raise _Corrupt(f"{folder}/{other.name} is missing") from None
+            if not whole:
                 raise _Corrupt(f"{folder}/{other.name} is cut short")
-        return True
+        return belongings
+
+    def _read_part(
+        self, name: str, runs: Path | None, folders: Sequence[str], columns: Sequence[str] | None = None
+    ) -> dict[str, pa.Table] | None:
+        """The tables of a part, those of `folders` that it has; None where it is damaged: it is then set aside.
+
+        `runs` is its runs file; a part of added numbers has none. Raises FileNotFoundError where it is compacted
+        meanwhile.
+        """
+        try:
+            has = ["metrics"] if runs is None else ["runs", *self._belongings(name, runs)]
+            paths = {folder: self.path / folder / f"{name}.parquet" for folder in folders if folder in has}
+            return {folder: _read(path, columns) for folder, path in paths.items()}
+        except _Corrupt as error:
+            self._set_aside(name, str(error))
+            return None
 
     def done(self) -> dict[str, Done]:
         """The latest attempt at every run, by run_id. Only what is new since the last call is read."""
@@ -366,15 +407,13 @@ class Store:
             if name in self._index.parts:
                 continue
             try:
-                self._whole(name, path)
-                table = _read(path, ["run_id", "status", "attempt"])
+                found = self._read_part(name, path, ["runs"], ["run_id", "status", "attempt"])
             except FileNotFoundError:  # compacted meanwhile
                 continue
-            except _Corrupt as error:
-                self._set_aside(name, str(error))
+            if found is None:
                 continue
             self._index.parts.add(name)
-            for run_id, status, attempt in zip(*(column.to_pylist() for column in table.columns), strict=True):
+            for run_id, status, attempt in zip(*(c.to_pylist() for c in found["runs"].columns), strict=True):
                 known = self._index.done.get(run_id)
                 if known is None or attempt > known.attempt:
                     self._index.done[run_id] = Done(status, attempt)
@@ -386,28 +425,19 @@ class Store:
         """What `keep` leaves of every part that counts; parts that vanish meanwhile were compacted: look again."""
         for _ in range(5):
             parts, replaced = self._parts()
-            names = list(parts)
-            if folder == "metrics":
-                extra = (self.path / "metrics").glob(f"{_EVALUATED}*.parquet")
-                names += sorted(path.stem for path in extra if path.stem not in replaced)
+            names = [*parts, *(self._evaluated(replaced) if folder == "metrics" else ())]
             try:
-                found = (table for name in names for table in self._table_of(folder, name, parts.get(name), columns))
+                read = (self._read_part(name, parts.get(name), [folder], columns) for name in names)
+                found = (tables[folder] for tables in read if tables and folder in tables)
                 return [keep(table) if keep else table for table in found]
             except FileNotFoundError:
                 continue
         raise InputError(f"{self.path}: changes faster than it can be read: try again")
 
-    def _table_of(self, folder: str, name: str, runs: Path | None, columns: Sequence[str] | None) -> list[pa.Table]:
-        try:
-            if runs is not None:
-                self._whole(name, runs)
-            path = self.path / folder / f"{name}.parquet"
-            if folder != "runs" and not path.exists():
-                return []  # a part without metrics, such as a run that failed
-            return [_read(path, columns)]
-        except _Corrupt as error:
-            self._set_aside(name, str(error))
-            return []
+    def _evaluated(self, replaced: set[str]) -> list[str]:
+        """Parts of added numbers that are in no compacted one, the oldest first."""
+        found = sorted(path.stem for path in (self.path / "metrics").glob(f"{_EVALUATED}*.parquet"))
+        return [name for name in found if name not in replaced]
 
     def runs(self) -> pd.DataFrame:
         """The runs table alone: the latest attempt at each run."""
@@ -440,33 +470,34 @@ class Store:
     def compact(self, at: int = COMPACT_AT) -> bool:
         """Merge the small parts into one if there are more than `at` of them. True if it did."""
         with self._locked("compaction", wait=False) as mine:
-            if not mine:
-                return False
-            self._finish_compaction()
-            parts, _ = self._parts()
-            small = []
-            for name, path in parts.items():
-                if not name.startswith(_COMPACTED):
-                    try:
-                        self._whole(name, path)
-                        small.append((name, _read(path)))
-                    except _Corrupt as error:
-                        self._set_aside(name, str(error))
-            if len(small) <= at:
-                return False
-            names = [name for name, _ in small]
-            merged = f"{_COMPACTED}{time.time_ns():020d}-{secrets.token_hex(4)}"
-            belongings = []
-            for folder, columns in (("metrics", _METRICS), ("curves", _CURVES)):
-                tables = [table for name in names for table in self._table_of(folder, name, None, None)]
-                if tables:
-                    _write(self.path / folder / f"{merged}.parquet", _joined(tables, columns), {})
-                    belongings.append(folder)
-            facts = {"replaces": names, "with": belongings}
-            _write(self.path / "runs" / f"{merged}.parquet", _joined([table for _, table in small], RUNS), facts)
-            self._index.parts.add(merged)
-            self._finish_compaction()
-            return True
+            return mine and self._compact(at)
+
+    def _compact(self, at: int) -> bool:
+        self._finish_compaction()
+        parts, replaced = self._parts()
+        small = [name for name in parts if not name.startswith(_COMPACTED)] + self._evaluated(replaced)
+        if len(small) <= at:
+            return False
+        columns = {"metrics": _METRICS, "curves": _CURVES, "runs": RUNS}
+        tables: dict[str, list[pa.Table]] = {folder: [] for folder in columns}
+        names = []
+        for name in small:
+            try:
+                found = self._read_part(name, parts.get(name), list(columns))
+            except FileNotFoundError:  # set aside by somebody else, or this file system has no locks
+                found = None
+            if found is not None:
+                names.append(name)
+                for folder, table in found.items():
+                    tables[folder].append(table)
+        merged = f"{_COMPACTED}{time.time_ns():020d}-{secrets.token_hex(4)}"
+        belongings = [folder for folder in ("metrics", "curves") if tables[folder]]
+        for folder in (*belongings, "runs"):  # the runs file last: it makes the part
+            facts = {"replaces": names, "with": belongings} if folder == "runs" else {}
+            _write(self.path / folder / f"{merged}.parquet", _joined(tables[folder], columns[folder]), facts)
+        self._index.parts.add(merged)
+        self._finish_compaction()
+        return True
 
     def _finish_compaction(self) -> None:
         """Delete what compacted parts replace, and compacted metrics whose runs file was never written."""
@@ -514,7 +545,7 @@ class Store:
         try:
             handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
         except OSError as error:
-            raise _unwritable(path, error) from error
+            raise unwritable(path, error) from error
         try:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
@@ -527,61 +558,108 @@ class Store:
         finally:
             os.close(handle)
 
-    def claim(self, run_ids: Sequence[str], owner: str) -> bool:
-        """Take the leases of all these runs, or none where another live supervisor holds one.
+    def claim(self, run_ids: Sequence[str], owner: str) -> set[str] | None:
+        """Take the leases of all these runs, or None where another live supervisor holds one.
 
-        owner: "HOST PID TOKEN". A lease is void when its process is gone (same host) or silent for LEASE_SECONDS.
+        owner: what `lease_owner` says. A lease is void when its process is gone (of this machine) or gave no sign of
+        life for LEASE_SECONDS (of another); returns the runs of the latter kind, which may be finished there yet.
         """
         folder = self.path / "leases"
         with self._locked("leases"):
-            if any(self._held_by_another(folder / run_id, owner) for run_id in run_ids):
-                return False
+            holders = {run_id: self._holder(folder / run_id) for run_id in run_ids}
+            if any(self._lives(folder / run_id, holder, owner) for run_id, holder in holders.items()):
+                return None
             try:
                 folder.mkdir(exist_ok=True)
                 for run_id in run_ids:
                     (folder / run_id).write_text(owner, encoding="utf-8")
             except OSError as error:
-                raise _unwritable(folder, error) from error
-        return True
+                raise unwritable(folder, error) from error
+        here = owner.split()[0]
+        return {run_id for run_id, holder in holders.items() if holder and holder.split()[0] != here}
 
-    def _held_by_another(self, lease: Path, owner: str) -> bool:
+    @staticmethod
+    def _holder(lease: Path) -> str:
         try:
-            holder, silent = lease.read_text(encoding="utf-8"), time.time() - lease.stat().st_mtime
+            return lease.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError):
+            return ""
+
+    def _lives(self, lease: Path, holder: str, owner: str) -> bool:
+        """Whether a lease is another's and in force."""
+        if holder in ("", owner):
+            return False
+        machine, _, process = holder.partition(" ")
+        if machine == owner.partition(" ")[0]:
+            return _alive(process)
+        # No clock is trusted, neither this machine's nor the file server's: only that the lease changes or does not.
+        try:
+            stamp = (holder, lease.stat().st_mtime_ns)
         except OSError:
             return False
-        if holder == owner or silent > LEASE_SECONDS:
-            return False
-        words, mine = holder.split(), owner.split()
-        if len(words) == 3 and words[0] == mine[0] and words[1].isdigit():
-            return _alive(int(words[1]))
-        return True
+        now = time.monotonic()
+        seen, since = self._seen.get(lease.name, (None, now))
+        if stamp != seen:
+            since = now
+        self._seen[lease.name] = stamp, since
+        return now - since < LEASE_SECONDS
 
-    def renew(self, run_ids: Iterable[str]) -> None:
-        """A sign of life for leases that are held."""
-        for run_id in run_ids:
-            with contextlib.suppress(OSError):
-                os.utime(self.path / "leases" / run_id)
+    def renew(self, run_ids: Iterable[str], owner: str) -> set[str]:
+        """A sign of life for leases that are held. Returns those that another supervisor has taken over meanwhile."""
+        taken = set()
+        with self._locked("leases"):
+            for run_id in run_ids:
+                lease = self.path / "leases" / run_id
+                if self._holder(lease) not in ("", owner):
+                    taken.add(run_id)
+                else:
+                    with contextlib.suppress(OSError):
+                        os.utime(lease)
+        return taken
 
-    def release(self, run_ids: Iterable[str]) -> None:
+    def release(self, run_ids: Iterable[str], owner: str) -> None:
         """Give leases back."""
         for run_id in run_ids:
-            with contextlib.suppress(OSError):
-                (self.path / "leases" / run_id).unlink()
+            lease = self.path / "leases" / run_id
+            if self._holder(lease) == owner:
+                with contextlib.suppress(OSError):
+                    lease.unlink()
 
 
-def _alive(pid: int) -> bool:
+def _machine() -> str:
+    """Where a process number means one process: the host's name, this boot of it, the container's own numbers."""
+    words = [os.uname().nodename.replace(" ", "_")]
+    with contextlib.suppress(OSError):  # not Linux
+        words.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip())
+        words.append(str(os.stat("/proc/self/ns/pid").st_ino))
+    return ":".join(words)
+
+
+def _born(pid: int) -> str:
+    """When a process began, in ticks since boot: numbers are given out again. "0" where the system does not say."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
+    except (OSError, IndexError, UnicodeDecodeError):
+        return "0"
+
+
+def _alive(process: str) -> bool:
+    """Whether a process of this machine, "PID BORN TOKEN", still runs."""
+    pid, born, *_ = [*process.split(), "", ""]
+    if not pid.isdigit():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
-        return True
-    return True
+        pass
+    return _born(int(pid)) == born
 
 
 def lease_owner() -> str:
-    """This process, as `Store.claim` wants it."""
-    return f"{os.uname().nodename.replace(' ', '_')} {os.getpid()} {secrets.token_hex(4)}"
+    """This process, as `Store.claim` wants it: "MACHINE PID BORN TOKEN"."""
+    return f"{_machine()} {os.getpid()} {_born(os.getpid())} {secrets.token_hex(4)}"
 
 
 # ---------------------------------------------------------------- tables
@@ -645,8 +723,9 @@ def _newest(metrics: pd.DataFrame) -> pd.DataFrame:
     added = metrics.pop("added")
     if not added.any():
         return metrics
-    newest = metrics.groupby(["run_id", "metric"])["version"].transform("max")
-    return metrics[metrics["version"] == newest].drop_duplicates(_KEY, keep="last", ignore_index=True)
+    newest = metrics["version"] == metrics.groupby(["run_id", "metric"])["version"].transform("max")
+    ordered = pd.concat([metrics[newest & ~added], metrics[newest & added]])  # a later one wins
+    return ordered.drop_duplicates(_KEY, keep="last", ignore_index=True)
 
 
 def load_results(path: Path | str) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -95,7 +95,8 @@ def run_stack(stack: Stack, settings: Settings, attempt: int) -> list[tuple[str,
     numbers = [
         {"run_id": run.run_id, "metric": "kl", "version": 1, "value": float(run.seed) / 7, "n": 1} for run in stack.runs
     ]
-    Store(settings.results).write_part(f"{stack.stack_id}-{attempt}", rows, numbers if status == "ok" else [])
+    if status == "ok":
+        Store(settings.results).write_part(f"{stack.stack_id}-{attempt}", rows, numbers)
     if act == "exit after writing":
         os._exit(3)
     return [(run.run_id, status, "") for run in stack.runs]

@@ -7,6 +7,7 @@ import itertools
 import os
 import shutil
 import subprocess
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,60 @@ def test_a_truncated_part_is_set_aside_and_its_runs_redone(store: Store, folder:
     assert len(load_results(store.path)[0]) == 2
 
 
+@pytest.mark.parametrize("folder", ["runs", "metrics", "curves"])
+def test_a_flipped_bit_is_noticed(store: Store, folder: str) -> None:
+    store.write_part("q", [row("b")], [number("b")], [point("b", 0)])
+    store.write_part("p", [row("a", x=0.25)], [number("a", value=0.25)], [point("a", 0)])
+    path = store.path / folder / "p.parquet"
+    content, before = path.read_bytes(), [*load_results(store.path), load_curves(store.path)]
+    footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    for place in [*range(4, footer, footer // 12), *range(footer, len(content), (len(content) - footer) // 25)]:
+        path.write_bytes(content[:place] + bytes([content[place] ^ 0x10]) + content[place + 1 :])
+        with warnings.catch_warnings(record=True, action="always") as heard:
+            try:
+                after = [*load_results(store.path), load_curves(store.path)]
+            except InputError:  # such as a version that does not exist yet
+                assert place >= footer
+                continue
+        if heard:
+            assert all(set(table.run_id) <= {"a", "b"} for table in after)
+            assert "b" in set(after[0].run_id)
+            for lost in store.path.rglob("*.corrupt"):
+                lost.rename(lost.with_suffix(".parquet"))
+        elif place < footer:  # values have checksums, the names of the hyper-parameters' columns have none
+            for was, now in zip(before, after, strict=True):
+                pd.testing.assert_frame_equal(was, now)
+        path.write_bytes(content)
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.EIO, errno.ESTALE])
+def test_what_cannot_be_read_just_now_is_not_set_aside(
+    store: Store, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    store.write_part("p", [row("a")], [number("a")])
+
+    def failing(*args: Any, **kwargs: Any) -> None:
+        raise OSError(code, os.strerror(code))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pq, "ParquetFile", failing)
+        for read in (Store(store.path).done, lambda: load_results(store.path)):
+            with pytest.raises(InputError, match=rf"p.parquet: cannot be read: {os.strerror(code)}"):
+                read()
+    assert set(load_results(store.path)[1].run_id) == {"a"}
+
+
+def test_compaction_leaves_out_a_part_whose_numbers_are_damaged(store: Store) -> None:
+    for name in "pqr":
+        store.write_part(name, [row(name)], [number(name)])
+    path = store.path / "metrics" / "q.parquet"
+    content = path.read_bytes()
+    path.write_bytes(content[:4] + bytes(60) + content[64:])
+    with pytest.warns(UserWarning, match="part q is damaged and set aside"):
+        assert store.compact(at=2)
+    assert set(load_results(store.path)[0].run_id) == set(Store(store.path).done()) == {"p", "r"}
+
+
 def test_a_missing_metrics_file_is_noticed(store: Store) -> None:
     store.write_part("p", [row("a")], [number("a")])
     (store.path / "metrics" / "p.parquet").unlink()
@@ -169,15 +224,21 @@ def test_compaction_changes_no_row(store: Store) -> None:
     store.write_part("q", [row("r3", 1, "failed")])
     store.write_evaluated([number("r0", value=99)])
     before = [*load_results(store.path), load_curves(store.path), store.done()]
-    assert not store.compact(at=13)
-    assert store.compact(at=10)
-    assert len(list((store.path / "runs").iterdir())) == 1
+    assert not store.compact(at=14)
+    assert store.compact(at=13)
+    assert [len(list((store.path / folder).iterdir())) for folder in ("runs", "metrics", "curves")] == [1, 1, 1]
     after = [*load_results(store.path), load_curves(store.path), Store(store.path).done()]
     for was, now in zip(before[:3], after[:3], strict=True):
         pd.testing.assert_frame_equal(
             was.sort_values("run_id", ignore_index=True), now.sort_values("run_id", ignore_index=True)
         )
     assert before[3] == after[3]
+    store.write_evaluated([number("r0", value=100), number("r1", value=101)])
+    store.write_evaluated([number("r0", value=102)])
+    assert store.compact(at=1), "added numbers are compacted as well"
+    assert len(list((store.path / "metrics").iterdir())) == 2
+    values = load_results(store.path)[1].set_index("run_id").value
+    assert (values["r0"], values["r1"], values["r2"], len(values)) == (102, 101, 2, 11)
 
 
 class Killed(BaseException):
@@ -233,22 +294,47 @@ def test_membership_is_overwritten_or_merged(store: Store) -> None:
 
 
 def test_leases(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    here, there = store_module.lease_owner(), "elsewhere 1 x"
-    assert store.claim(["a", "b"], here)
-    assert store.claim(["b"], here)
-    assert not store.claim(["c", "b"], there)
-    assert store.claim(["c"], there), "a claim that failed must hold nothing"
-    assert not store.claim(["c"], here)
-    store.release(["a", "b"])
-    assert store.claim(["b"], there)
+    here, there = store_module.lease_owner(), "elsewhere 1 0 x"
+    assert store.claim(["a", "b"], here) == set()
+    assert store.claim(["b"], here) == set()
+    assert store.claim(["c", "b"], there) is None
+    assert store.claim(["c"], there) == set(), "a claim that failed must hold nothing"
+    assert store.claim(["c"], here) is None
+    store.release(["a", "b"], there)
+    assert store.claim(["b"], there) is None, "a lease is given back by its holder only"
+    store.release(["a", "b"], here)
+    assert store.claim(["b"], there) == set()
     child = subprocess.Popen(["true"])
     child.wait()
-    dead = f"{here.split()[0]} {child.pid} x"
-    assert store.claim(["d"], dead)
-    assert store.claim(["d"], here), "a lease of a dead process is void"
-    assert store.claim(["e"], there)
-    os.utime(store.path / "leases" / "e", (0, 0))
-    assert store.claim(["e"], here), "a lease without a sign of life is void"
+    machine, pid, born, token = here.split()
+    assert store.claim(["d"], f"{machine} {child.pid} {born} x") == set()
+    assert store.claim(["d"], here) == set(), "a lease of a dead process is void"
+    assert store.claim(["e"], f"{machine} {pid} {int(born) - 1} {token}") == set()
+    assert store.claim(["e"], here) == set(), "its process number was given to another"
+    (store.path / "leases" / "f").write_bytes(b"")  # the disk was full, or the power went
+    assert store.claim(["f"], here) == set()
+
+
+def test_a_lease_of_another_machine_ends_by_silence_whatever_the_clocks_say(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there, now = store_module.lease_owner(), "elsewhere 1 0 x", [100.0]
+    monkeypatch.setattr("bench.store.time.monotonic", lambda: now[0])
+    lease = store.path / "leases" / "a"
+    assert store.claim(["a"], there) == set()
+    for clock in (0, 2_000_000_000, 4_000_000_000):  # wherever the clock of the file server jumps
+        os.utime(lease, (clock, clock))
+        now[0] += 59
+        assert store.claim(["a"], here) is None
+    now[0] += 59
+    assert store.claim(["a"], here) is None
+    assert store.renew(["a"], there) == set()
+    now[0] += 59
+    assert store.claim(["a"], here) is None, "there was a sign of life"
+    now[0] += 61
+    assert store.claim(["a"], here) == {"a"}
+    assert store.renew(["a"], there) == {"a"}, "the old holder is told"
+    assert store.claim(["a"], there) is None
 
 
 def test_a_column_of_the_wrong_type_is_named(store: Store) -> None:
