@@ -62,7 +62,9 @@ class Past:
         for names in ALIKE:
             present = [name for name in names if name in runs]
             places = self.runs.groupby(present).indices if present else {(): np.arange(len(self.runs))}
-            self._alike.append((present, {k if isinstance(k, tuple) else (k,): v for k, v in places.items()}))
+            self._alike.append(
+                (present, {k if isinstance(k, tuple) else (k,): np.asarray(v) for k, v in places.items()})
+            )
 
     def predict(self, wanted: Mapping[str, object], leaving_out: int = -1) -> Estimate | None:
         """From the latest runs most like it, each phase scaled by its work; None without any past run."""
