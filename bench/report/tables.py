@@ -646,8 +646,8 @@ def _against_baseline(groups: Sequence[Group], column: Column) -> dict[str, list
         pairs += [(label, cell, base) for label, cell in cells.items() if base is not None and cell is not base]
     found: dict[str, list[Interval]] = {}
     for label, *both in pairs:
-        mine, base = ({seed: sign * v for seed, v in c.values.get(column.metric, {}).items()} for c in both)
-        found.setdefault(label, []).append(difference(mine, base, 1 - 0.05 / len(pairs)))
+        mine, other = ({seed: sign * v for seed, v in c.values.get(column.metric, {}).items()} for c in both)
+        found.setdefault(label, []).append(difference(mine, other, 1 - 0.05 / len(pairs)))
     return found
 
 
