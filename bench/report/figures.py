@@ -787,7 +787,7 @@ def _maps(
             corner = found.best[1], found.best[0]
             ax.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor="#d55e00", linewidth=3, zorder=5))
         seaborn.heatmap(
-            pd.DataFrame(found.means, rows, columns), ax=ax, fmt="", annot=found.texts if small else False,
+            pd.DataFrame(found.means, list(rows), list(columns)), ax=ax, fmt="", annot=found.texts if small else False,
             annot_kws={"fontsize": 8.5}, linewidths=0.5 if small else 0, cbar=False,
             cmap="cividis_r" if found.direction == "lower" else "cividis",
         )  # fmt: skip
