@@ -63,8 +63,9 @@ def _keyed(selection: Selection) -> dict[Key, Cell]:
 
 def compare(a: Selection, b: Selection) -> Comparison:
     """Cells that both have, metric by metric; metrics of different versions are named and left out."""
-    versions = [s.metrics.drop_duplicates("metric").set_index("metric")["version"].to_dict() for s in (a, b)]
-    moved: set[str] = {str(m) for m in versions[0].keys() & versions[1].keys() if versions[0][m] != versions[1][m]}
+    measured = [s.metrics[["metric", "version"]].drop_duplicates() for s in (a, b)]
+    versions = [dict(zip(table["metric"], table["version"], strict=True)) for table in measured]
+    moved = {m for m in versions[0].keys() & versions[1].keys() if versions[0][m] != versions[1][m]}
     notes = [f"{m}: version {versions[0][m]} in A, {versions[1][m]} in B: not compared" for m in sorted(moved)]
     if moved & {"nll_own", "nll_permuted"}:
         moved.add("nll_gap")
