@@ -36,7 +36,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from bench.contracts import DatasetSpec, DiffusionConfig, ModelConfig, Splits, TrainConfig, Unavailable
+from bench.contracts import DiffusionConfig, ModelConfig, Splits, TrainConfig, Unavailable
 from bench.memory import peak_bytes, reset_peak
 from bench.method import Method, stacked
 from bench.metrics.dependency import dependency_measures
@@ -49,7 +49,6 @@ from bench.program import Recorder, recording
 from bench.randomness import Randomness, numpy_generator
 from bench.registry import METHODS
 from bench.train import Trained, train_stack
-from bench.windows import load_splits
 
 Way = Literal["plain", "graphs", "fused"]
 
@@ -307,7 +306,7 @@ def _decoding(size: Size, runs: int, given: Plan, trained: Trained) -> Iterator[
 
 def _measures(size: Size, given: Plan) -> Iterator[Row]:
     """Of one trained run: on the device, and beside it on the CPU."""
-    splits = windows(size.series, size.window, CHANNELS)
+    splits = _windows(size)
     with way_of("graphs", given):
         trained = training(size, 1, given, given.precision[1], METHODS["proposed"](N=0.05, M=0.9), splits=splits)
     model = trained.model
@@ -476,9 +475,7 @@ def creep_part(given: Plan) -> Iterator[Row]:
 def precision_part(given: Plan) -> Iterator[Row]:
     """What TF32 and bfloat16 products do to the numbers: means over seeds, trained on the same batches."""
     size, (seeds, updates) = given.sizes[0], given.precision
-    splits = windows(size.series, size.window, CHANNELS)
-    if given.device.type == "cuda":
-        splits = load_splits(DatasetSpec("regimes"), 0, None)
+    splits = _windows(size)
     method = METHODS["proposed"](N=0.05, M=0.9)
     n = min(given.samples, len(splits.test))
     for precision in ("float32", "tf32", "bf16"):
