@@ -161,7 +161,7 @@ def _work(part: Part, settings: JobSettings, device: torch.device) -> None:
             [run.train for run in runs],
             [run.diffusion for run in runs],
             device,
-            look if device.type == "cpu" else keep,  # a GPU does not wait for the measures
+            look if one_by_one(device) else keep,
             runs[0].evaluate.during_training,
         )
         began = time.perf_counter()
@@ -178,6 +178,11 @@ def _work(part: Part, settings: JobSettings, device: torch.device) -> None:
         _finish(part, settings, trained, index, run, windows, device, drawn)
 
 
+def one_by_one(device: torch.device) -> bool:
+    """Whether runs are sampled and, in training, measured one by one; a GPU takes all together and measures later."""
+    return device.type == "cpu"
+
+
 def _draw_together(
     trained: Trained, runs: Sequence[Run], splits: Sequence[Splits], scopes: Sequence[Scope], device: torch.device
 ) -> np.ndarray | None:
@@ -186,7 +191,7 @@ def _draw_together(
     sizes = {
         evaluation_size(scope.measured(part), config.n_samples) for scope, part in zip(scopes, splits, strict=True)
     }
-    if device.type == "cpu" or len(sizes) > 1:
+    if one_by_one(device) or len(sizes) > 1:
         return None
     return draw_stack(trained.model.eval(), trained.method, splits, config, scopes)
 

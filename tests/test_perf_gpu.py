@@ -21,7 +21,7 @@ needs_none = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CU
 @pytest.mark.parametrize("part", [name for name in gpu.PARTS if name != "processes"])
 def test_a_part_runs_and_its_numbers_are_finite(part: str, tmp_path: Path) -> None:
     said: list[str] = []
-    gpu.measure([part], "tiny", said.append, tmp_path / "new" / "gpu.json")
+    assert gpu.measure([part], "tiny", said.append, tmp_path / "new" / "gpu.json")
     found = json.loads((tmp_path / "new" / "gpu.json").read_text())
     rows = [row for row in found["rows"] if not row["note"].startswith("not here")]  # a CPU has no tf32
     assert rows
@@ -34,6 +34,21 @@ def test_a_part_runs_and_its_numbers_are_finite(part: str, tmp_path: Path) -> No
         assert all(value == 0 for value in differences.values()), differences  # on a CPU all of them are the same
     if part == "runs":
         assert {row["unit"] for row in rows} == {"runs per hour", "times", "updates/s"}
+
+
+def test_a_part_that_fails_is_a_row_and_the_others_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(given: gpu.Plan):
+        yield gpu.Row("memory", "before", 1.0, "MiB")
+        raise RuntimeError("out of luck\nand more")
+
+    monkeypatch.setattr(
+        gpu, "PARTS", {"memory": fails, "lstm": lambda given: iter([gpu.Row("lstm", "after", 2.0, "us")])}
+    )
+    said: list[str] = []
+    assert not gpu.measure(["memory", "lstm"], "tiny", said.append, tmp_path / "gpu.json")
+    rows = json.loads((tmp_path / "gpu.json").read_text())["rows"]
+    assert [(row["what"], row["value"]) for row in rows] == [("before", 1.0), ("failed", None), ("after", 2.0)]
+    assert rows[1]["note"] == "RuntimeError: out of luck"
 
 
 @pytest.mark.slow

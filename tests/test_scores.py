@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import make_splits
 from safetensors import safe_open
@@ -272,3 +273,25 @@ def test_the_command_exits_2_without_a_traceback(tmp_path):
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "no such folder" in done.stderr
+
+
+def test_a_stack_drawn_together_and_measured_later_has_the_same_numbers(tmp_path, monkeypatch):
+    """What a GPU does with a stack, on a CPU: bit for bit."""
+    path = tmp_path / "tiny.yaml"
+    path.write_text(SWEEP.replace("seeds: 1", "seeds: 3"))
+    runs = [run for run in read_sweep(path).runs if run.kind == "method"]
+    found = []
+    for together in (False, True):
+        monkeypatch.setattr("bench.job.one_by_one", lambda _, together=together: not together)
+        folder = tmp_path / str(together)
+        for stack in make_stacks(runs, 3):
+            assert {status for _, status, _ in run_stack(stack, JobSettings(folder, None))} == {"ok"}
+        table, metrics = load_results(folder)
+        assert (table.programs == "autoencoder plain; denoiser plain").all()
+        assert (table.evaluate_seconds > 0).all()
+        assert (table.sample_seconds > 0).all()
+        order = ["run_id", "metric", "train_step", "index", "metric_seed"]
+        found.append(metrics.sort_values(order).reset_index(drop=True)[[*order, "value", "sd", "n"]])
+    assert len(found[0]) > 100
+    assert (found[0].train_step > 0).any()
+    pd.testing.assert_frame_equal(found[0], found[1], check_exact=True)

@@ -33,7 +33,7 @@ ON_A_GPU = {"gpu": tuple(gpu.PARTS), **{f"gpu.{name}": (name,) for name in gpu.P
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print a table per part. Exit 0; 2 for an unknown part, or one that cannot run here."""
+    """Print a table per part. Exit 0; 1 where a part of `gpu` failed; 2 for a part that is unknown or cannot run here."""
     parser = command.parser("perf", str(__doc__))
     parser.add_argument(
         "names", nargs="*", metavar="NAME", help=f"parts (default: all): {', '.join(PARTS)}; {', '.join(ON_A_GPU)}"
@@ -51,11 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.set_num_threads(1)
     scale: Scale = "quick" if given.quick else "full"
     parts = list(dict.fromkeys(part for name in given.names for part in ON_A_GPU.get(name, ())))
-    if parts:
-        gpu.measure(parts, scale, command.write, Path(given.json), stacks)
+    good = not parts or gpu.measure(parts, scale, command.write, Path(given.json), stacks)
     names = [name for name in given.names if name in PARTS] if given.names else list(PARTS)
     if not names:
-        return 0
+        return 0 if good else 1
     command.write(f"{platform.processor() or platform.machine()}, torch {torch.__version__}, one thread, CPU seconds")
     for name in names:
         command.write(f"\n{name:60}{'ours':>10}{'other':>10}{'ratio':>10}  target")
@@ -63,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for line in PARTS[name](scale):
             command.write(str(line))
         command.write(f"  ({time.process_time() - began:.0f} CPU seconds)")
-    return 0
+    return 0 if good else 1
 
 
 if __name__ == "__main__":

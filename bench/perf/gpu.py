@@ -21,6 +21,7 @@ import json
 import multiprocessing
 import os
 import platform
+import queue
 import shutil
 import statistics
 import subprocess
@@ -36,7 +37,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from bench.contracts import DatasetSpec, DiffusionConfig, ModelConfig, Splits, TrainConfig, Unavailable
+from bench.contracts import DiffusionConfig, ModelConfig, Splits, TrainConfig, Unavailable
 from bench.memory import peak_bytes, reset_peak
 from bench.method import Method, stacked
 from bench.metrics.dependency import dependency_measures
@@ -49,7 +50,6 @@ from bench.program import Recorder, recording
 from bench.randomness import Randomness, numpy_generator
 from bench.registry import METHODS
 from bench.train import Trained, train_stack
-from bench.windows import load_splits
 
 Way = Literal["plain", "graphs", "fused"]
 
@@ -307,7 +307,7 @@ def _decoding(size: Size, runs: int, given: Plan, trained: Trained) -> Iterator[
 
 def _measures(size: Size, given: Plan) -> Iterator[Row]:
     """Of one trained run: on the device, and beside it on the CPU."""
-    splits = windows(size.series, size.window, CHANNELS)
+    splits = _windows(size)
     with way_of("graphs", given):
         trained = training(size, 1, given, given.precision[1], METHODS["proposed"](N=0.05, M=0.9), splits=splits)
     model = trained.model
@@ -382,9 +382,13 @@ def _together(given: Plan, size: Size, count: int) -> tuple[float, str]:
     started = [context.Process(target=_process, args=(child, size, ready, results)) for _ in range(count)]
     for process in started:
         process.start()
-    found = [results.get(timeout=300) for _ in started]
+    try:
+        found = [results.get(timeout=300) for _ in started]
+    except queue.Empty:
+        found = [(float("nan"), "a process ended without a word")]
     for process in started:
-        process.join()
+        process.join(10)
+        process.kill()
     return sum(rate for rate, _ in found), next((reason for _, reason in found if reason), "")
 
 
@@ -400,12 +404,23 @@ def multi_process_service(device: torch.device) -> Iterator[str]:
         before = {name: os.environ.get(name) for name in places}
         os.environ.update(places)
         try:
-            done = subprocess.run([control, "-d"], capture_output=True, text=True, timeout=30)
-            yield "" if done.returncode == 0 else (done.stderr or done.stdout).strip() or "it did not start"
+            started = _say(control, "-d")
+            yield started
         finally:
-            subprocess.run([control], input="quit\n", capture_output=True, text=True, timeout=60)
+            _say(control, text="quit\n")
             for name, value in before.items():
-                os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)
+                os.environ.pop(name, None)
+                if value is not None:
+                    os.environ[name] = value
+
+
+def _say(*words: str, text: str = "") -> str:
+    """Run a command; what went wrong, or nothing."""
+    try:
+        done = subprocess.run(words, input=text, capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.SubprocessError) as error:
+        return str(error)
+    return "" if done.returncode == 0 else (done.stderr or done.stdout).strip() or f"exit {done.returncode}"
 
 
 def processes_part(given: Plan) -> Iterator[Row]:
@@ -476,9 +491,7 @@ def creep_part(given: Plan) -> Iterator[Row]:
 def precision_part(given: Plan) -> Iterator[Row]:
     """What TF32 and bfloat16 products do to the numbers: means over seeds, trained on the same batches."""
     size, (seeds, updates) = given.sizes[0], given.precision
-    splits = windows(size.series, size.window, CHANNELS)
-    if given.device.type == "cuda":
-        splits = load_splits(DatasetSpec("regimes"), 0, None)
+    splits = _windows(size)
     method = METHODS["proposed"](N=0.05, M=0.9)
     n = min(given.samples, len(splits.test))
     for precision in ("float32", "tf32", "bf16"):
@@ -549,10 +562,11 @@ def machine(device: torch.device) -> dict[str, str]:
     return found
 
 
-def measure(names: Sequence[str], scale: Scale, write: Callable[[str], None], path: Path, stacks: int = 0) -> None:
+def measure(names: Sequence[str], scale: Scale, write: Callable[[str], None], path: Path, stacks: int = 0) -> bool:
     """Print the rows of the named parts as they come, and write them to `path` after each part.
 
-    stacks: how many `creep` trains, in place of the scale's number. Raises Unavailable without CUDA.
+    stacks: how many `creep` trains, in place of the scale's number. A part that fails is a row with its reason; returns
+    whether none did. Raises Unavailable without CUDA.
     """
     given = plan(scale)
     if stacks:
@@ -560,13 +574,21 @@ def measure(names: Sequence[str], scale: Scale, write: Callable[[str], None], pa
     facts = {**machine(given.device), "scale": scale, "date": time.strftime("%Y-%m-%d")}
     write(", ".join(f"{name} {value}" for name, value in facts.items()))
     rows: list[Row] = []
+    good = True
     for name in names:
         write(f"\ngpu.{name}")
         began = time.perf_counter()
-        for row in PARTS[name](given):
-            write(str(row))
-            rows.append(row)
+        try:
+            for row in PARTS[name](given):
+                write(str(row))
+                rows.append(row)
+        except Exception as error:  # the other parts go on: a GPU is often lent for minutes
+            good = False
+            rows.append(Row(name, "failed", float("nan"), "", f"{type(error).__name__}: {error}".splitlines()[0]))
+            write(str(rows[-1]))
         write(f"  ({time.perf_counter() - began:.0f} s)")
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({"machine": facts, "rows": [dataclasses.asdict(row) for row in rows]}, indent=1))
+        listed = [{**dataclasses.asdict(row), "value": None if row.value != row.value else row.value} for row in rows]
+        path.write_text(json.dumps({"machine": facts, "rows": listed}, indent=1))
     write(f"\nwritten: {path}")
+    return good
