@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 
 from bench.contracts import Dataset, Recordings, option
-from bench.files import Remote, find, read_csv
+from bench.files import Remote, extract, find, read_csv
 from bench.registry import register_dataset
 from bench.tables import in_order
 
@@ -67,7 +68,7 @@ class Energy(Dataset):
             f"python -m bench.data fetch energy, or download it from {self.source} and put it into energy/",
         )
         channels = [name for name in UNITS if self.noise_channels or name not in NOISE]
-        rows = in_order(read_csv(path, numbers=list(UNITS), times=["date"]), [], "date", path)
+        rows = extract(f"energy version {self.version}", [path], lambda: _rows(path))
         return Recordings(
             series=[rows[channels].to_numpy()],
             channels=tuple(channels),
@@ -78,3 +79,7 @@ class Energy(Dataset):
             split=self.split,
             times=[rows["date"].to_numpy()],
         )
+
+
+def _rows(path: Path) -> pd.DataFrame:
+    return in_order(read_csv(path, numbers=list(UNITS), times=["date"], keep=False), [], "date", path)

@@ -57,7 +57,7 @@ def test_describe_prints_the_card_and_draws(folder, capsys):
         "rows: 59 in 1 series",
         "missing: nothing",
         "  sha256 7845bbe2d4de930bc80e2f1d6a9797d4f4a63abdcc0e630246654774c22c71c9; file at that commit",
-        "time between rows: 1 days 01:00:00 in the median, 1 days 04:00:00 at most",
+        "time between rows: 1 days 00:00:00 in the median, 1 days 03:00:00 at most",
         "windows: T = 4, test windows every 1 rows, split: time",
         "  train: 38 windows, 1990-01-02 01:00 to 1990-02-11 01:00",
         "  test: 9 windows, 1990-02-18 01:00 to 1990-03-01 02:00",
