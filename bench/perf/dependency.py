@@ -61,10 +61,12 @@ def by_captum(states: Callable[[Tensor, Tensor], Tensor], z: Tensor, past: Tenso
     return result.detach()
 
 
-def enough_nodes(states: Callable[[Tensor, Tensor], Tensor], z: Tensor, past: Tensor, most: int) -> int:
-    """The fewest of 4, 8, 16, .. nodes with a completeness error of at most 1e-4; `most` where none is enough."""
+def enough_nodes(
+    states: Callable[[Tensor, Tensor], Tensor], z: Tensor, past: Tensor, most: int, accuracy: float = ACCURACY
+) -> int:
+    """The fewest of 4, 8, 16, .. nodes with a completeness error of at most `accuracy`; `most` where none is enough."""
     nodes = 4
-    while nodes < most and float((by_captum(states, z, past, nodes)[2] - 1).abs().max()) > ACCURACY:
+    while nodes < most and float((by_captum(states, z, past, nodes)[2] - 1).abs().max()) > accuracy:
         nodes *= 2
     return nodes
 

@@ -21,6 +21,7 @@ from bench.parts.likelihoods import gaussian_log_prob
 from bench.perf.denoiser import PlainDenoiser
 from bench.perf.dependency import by_captum
 from bench.perf.lstm import native_of
+from bench.perf.measure import Stopwatch
 from bench.randomness import Randomness
 
 
@@ -100,43 +101,56 @@ def run(
     key: tuple[str, int],
     n: int,
     series: Tensor,
-    z: Tensor | None = None,
-    nodes: int = 8,
+    nodes: int,
+    watch: Stopwatch,
 ) -> Found:
-    """Train both stages, sample, and attribute with captum; `z` replaces the own latents of `series` (B, T, C)."""
+    """Train both stages, sample, and attribute with captum, which gets `nodes` nodes, for `series` (B, T, C)."""
     model, randomness = Straightforward(source, config), Randomness([key])
-    x, last = torch.from_numpy(splits.train), len(splits.train) - 1
+    x = torch.from_numpy(splits.train)
+    with watch("autoencoder"):
+        loss = _train_autoencoder(model, x, train, randomness)
+    with watch("denoiser"):
+        _train_denoiser(model, x, diffusion, randomness)
+    with watch("sampling"):
+        samples = model.sample(n, splits.window, randomness).numpy()
+    with watch("dependency"):
+        with torch.no_grad():
+            mean, log_sigma = model.encode(series)
+        z = mean + log_sigma.exp() * randomness.draws("metric 0 posterior").normal(len(series), model.latent)[0]
+        shares = by_captum(model.states, z, series[:, :-1], nodes)
+    return Found(loss, samples, shares)
+
+
+def _train_autoencoder(model: Straightforward, x: Tensor, train: TrainConfig, randomness: Randomness) -> float:
     named = model.named_parameters()
     trained = [value for name, value in named if value.requires_grad and not name.startswith("denoiser")]
     adam = torch.optim.Adam(trained, lr=train.learning_rate)
     order, draws = randomness.draws("batches"), randomness.draws("objective")
     loss = torch.zeros(())
     for _ in range(train.steps):
-        batch = x[order.steps(0, last, train.batch_size)[0]]
-        noise = draws.normal(len(batch), config.latent)[0]
-        draws.uniform(len(batch), splits.window - 1, 1)  # the mask of the past, all ones
+        batch = x[order.steps(0, len(x) - 1, train.batch_size)[0]]
+        noise = draws.normal(len(batch), model.latent)[0]
+        draws.uniform(len(batch), x.shape[1] - 1, 1)  # the mask of the past, all ones
         adam.zero_grad()
         loss = model.loss(batch, noise)
         loss.backward()
         nn.utils.clip_grad_norm_(trained, train.clip_norm)
         adam.step()
+    return float(loss.detach())
+
+
+def _train_denoiser(model: Straightforward, x: Tensor, diffusion: DiffusionConfig, randomness: Randomness) -> None:
     with torch.no_grad():
         mean, log_sigma = model.encode(x)
     adam = torch.optim.Adam(model.denoiser.parameters(), lr=diffusion.learning_rate)
     order, draws = randomness.draws("denoiser batches"), randomness.draws("denoiser")
     for _ in range(diffusion.steps):
-        rows = order.steps(0, last, diffusion.batch_size)[0]
-        latents = mean[rows] + log_sigma[rows].exp() * draws.normal(len(rows), config.latent)[0]
-        i, noise = draws.steps(1, diffusion.L, len(rows))[0], draws.normal(len(rows), config.latent)[0]
+        rows = order.steps(0, len(x) - 1, diffusion.batch_size)[0]
+        latents = mean[rows] + log_sigma[rows].exp() * draws.normal(len(rows), model.latent)[0]
+        i, noise = draws.steps(1, diffusion.L, len(rows))[0], draws.normal(len(rows), model.latent)[0]
         kept = model.alpha_bar[i][:, None]
         adam.zero_grad()
         predicted = model.denoiser(kept.sqrt() * latents + (1 - kept).sqrt() * noise, i)
-        ((noise - predicted).square().sum(dim=-1).mean() / config.latent).backward()
+        ((noise - predicted).square().sum(dim=-1).mean() / model.latent).backward()
         nn.utils.clip_grad_norm_(model.denoiser.parameters(), 1.0)
         adam.step()
-    samples = model.sample(n, splits.window, randomness).numpy()
-    if z is None:
-        with torch.no_grad():
-            mean, log_sigma = model.encode(series)
-        z = mean + log_sigma.exp() * randomness.draws("metric 0 posterior").normal(len(series), config.latent)[0]
-    return Found(float(loss.detach()), samples, by_captum(model.states, z, series[:, :-1], nodes))
