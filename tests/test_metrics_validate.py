@@ -97,6 +97,18 @@ def test_the_shipped_table_is_of_todays_measures_and_their_claims_hold() -> None
                 assert set(rows.verdict[rows.claimed]) <= {"sees"}
 
 
+def test_nothing_is_claimed_that_the_shipped_table_does_not_show() -> None:
+    table = pd.read_csv(resources.files("bench.metrics") / "validation.csv")
+    shown = table[table.verdict == "sees"]
+    seen = set(zip(shown.metric, shown.version, shown.corruption, strict=True))
+    for name in METRICS:
+        metric = METRICS[name]
+        if issubclass(metric, SampleMetric):
+            for score, claims in metric.sees.items():
+                assert {(score, metric.version, corruption) for corruption in claims} <= seen
+    assert set(table.verdict[table.claimed]) == {"sees"}
+
+
 def test_the_command_prints_verdicts_and_writes_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "validation.csv"
     names = ["wasserstein", "sliced_wasserstein", "marginal", "autocorrelation"]

@@ -132,8 +132,7 @@ class ContextFID(SampleMetric):
     windows; failed when a covariance is not positive.
     Source: Jeha et al. 2022, ICLR (PSA-GAN); the encoder's task follows Yue et al. 2022 (TS2Vec, arXiv:2106.10466).
     Ours: a small encoder of our own, so the numbers do not compare with published ones. Above 0 for two finite draws
-    of one law: read it beside the floors. Blind to: what the encoder learned to ignore (masking teaches it to ignore
-    noise).
+    of one law: read it beside the floors. Blind to: what the encoder learned to ignore (weak noise, by its masking).
     """
 
     version = 1

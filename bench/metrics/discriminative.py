@@ -65,7 +65,7 @@ class Discriminative(SampleMetric):
     unit = "probability"
     direction = "lower"
     source = "Yoon et al. 2019, NeurIPS (TimeGAN)"
-    sees: ClassVar = {"discriminative": ("noise", "blur", "mean_only")}
+    sees: ClassVar = {"discriminative": ()}  # no claim before `bench.metrics.validate` has been run on it
     fast = False
 
     def compare(self, evaluation: SampleEvaluation) -> list[Measurement]:

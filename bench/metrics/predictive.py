@@ -85,7 +85,7 @@ class Predictive(SampleMetric):
     unit = "train standard deviations"
     direction = "lower"
     source = "Yoon et al. 2019, NeurIPS (TimeGAN)"
-    sees: ClassVar = {"predictive": ("channel_permutation",)}
+    sees: ClassVar = {"predictive": ()}  # no claim before `bench.metrics.validate` has been run on it
     fast = False
 
     def compare(self, evaluation: SampleEvaluation) -> list[Measurement]:
