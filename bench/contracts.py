@@ -199,7 +199,7 @@ class EvaluateConfig:
     metric_seeds: int = option(1, at_least=1)  # evaluations of a run, each with its own windows and draws
     during_training: int = option(10, at_least=0)  # how often the cheap collapse measures are taken on the way
     dependency_tolerance: float = option(1e-2, above=0)
-    dependency_series: int = option(500, at_least=1)  # the paper's n; sharp decoders cost about 50 ms per series
+    dependency_series: int = option(500, at_least=1)  # the paper's n; sharp decoders cost 10 to 20 ms per series
     split: Literal["test", "validation"] = "test"  # the windows that are measured; validation is for choosing
 
 

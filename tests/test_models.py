@@ -7,7 +7,6 @@ import torch
 from torch import nn
 
 from bench.models.lstm import LSTM, _native, _stacked
-from bench.models.residual_mlp import residual_mlp
 from bench.models.stacked import Flat, Linear, RowAdam, initialise
 from bench.randomness import Randomness
 
@@ -97,26 +96,3 @@ def test_a_row_that_is_inactive_or_not_finite_stays():
     assert (flat.values != before).any(dim=-1).tolist() == [True, False, False]
     assert flat.values.isfinite().all()
     assert torch.equal(module.weight.flatten(1), flat.values[:, : module.weight[0].numel()])
-
-
-@pytest.mark.parametrize("of_each", [True, False])
-def test_the_residual_mlp_is_autograds_in_value_and_gradient(of_each):
-    draws = Randomness([("mlp", 0), ("mlp", 1)]).draws("all")
-    sizes, hidden = [(4, 6), (6, 6), (6, 6), (6, 3)], 6
-    layers = [(draws.normal(out, inner).double(), draws.normal(out).double()) for inner, out in sizes]
-    z, embedded = draws.normal(5, 4).double(), draws.normal(5 if of_each else 1, 2 * hidden).double()
-    given = [value.requires_grad_() for value in (z, embedded, *(part for layer in layers for part in layer))]
-
-    def plain():
-        h = z @ layers[0][0].mT + layers[0][1][:, None]
-        for (weight, bias), step in zip(layers[1:-1], embedded.chunk(2, dim=-1), strict=True):
-            h = h + torch.nn.functional.silu(h + step) @ weight.mT + bias[:, None]
-        return torch.nn.functional.silu(h) @ layers[-1][0].mT + layers[-1][1][:, None]
-
-    direction = draws.normal(5, 3).double()
-    ours, truth = residual_mlp(z, embedded, layers), plain()
-    torch.testing.assert_close(ours, truth, rtol=0, atol=1e-12)
-    found = torch.autograd.grad((ours * direction).sum(), given)
-    for mine, theirs in zip(found, torch.autograd.grad((truth * direction).sum(), given), strict=True):
-        assert theirs.abs().max() > 0.1
-        torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-11)

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bench.models.residual_mlp import residual_mlp
 from bench.models.stacked import Linear
 from bench.parts.diffusion import linear_schedule
 
@@ -51,8 +50,10 @@ class Denoiser(nn.Module):
 
     def with_step(self, z: Tensor, embedded: Tensor) -> Tensor:
         """The noise in z^i, given `embed(i)` as (R, B, ...) or (R, 1, ...)."""
-        layers = [self.input, *self.hidden, self.output]
-        return residual_mlp(z, embedded, [(layer.weight, layer.bias) for layer in layers])
+        h = self.input(z)
+        for layer, step in zip(self.hidden, embedded.chunk(self.blocks, dim=-1), strict=True):
+            h = h + layer(functional.silu(h + step))
+        return self.output(functional.silu(h))
 
 
 class SeriesDenoiser(Denoiser):
