@@ -69,7 +69,8 @@ def most_in(memory: int, run: Run) -> int:
 def fastest(seconds: Callable[[int], float], most: int) -> int:
     """The number of runs from which on twice as many hardly do more per second; seconds(R) is what R take together.
 
-    Doubles from `LEAST`; whatever a number of runs raises (too little memory, for one) ends the search.
+    Doubles from `LEAST`. What a larger number raises (too little memory, for one) ends the search; what the first one
+    raises is passed on.
     """
     best, rate = min(LEAST, most), 0.0
     size = best
@@ -77,6 +78,8 @@ def fastest(seconds: Callable[[int], float], most: int) -> int:
         try:
             new = size / seconds(size)
         except Exception:
+            if not rate:
+                raise
             break
         if new < GAIN * rate:
             break

@@ -101,6 +101,11 @@ def test_the_search_ends_where_doubling_does_not_pay(seconds, most, expected):
     assert fastest(seconds, most) == expected
 
 
+def test_what_the_smallest_stack_raises_is_passed_on():
+    with pytest.raises(ZeroDivisionError):
+        fastest(lambda runs: 1 / 0, 64)
+
+
 @pytest.mark.slow
 def test_a_measurement_in_a_process_of_its_own(runs, monkeypatch, capfd):
     assert 1 <= measured(runs[0], Device("cpu"), None, (), 8) <= 8
