@@ -76,6 +76,7 @@ def evaluate_kept(
         count += 1
         names = ", ".join(metric.name for metric in needed)
         write(f"{position}/{len(finished)}  {run.label}  {run.dataset.key}  seed {run.seed}: {names}")
+    store.compact()
     return count, notes
 
 

@@ -104,18 +104,18 @@ def _run(given: Namespace, line: str) -> int:
         _list(sweep.runs, done, attempts, len(stacks))
         return 0
 
-    store.prepare()
-    labels = {run.run_id: run.label for run in sweep.runs}
-    narrowed = bool(given.method or given.dataset or given.backbone or given.seeds)
-    store.write_membership(sweep.name, labels, sweep.description, line, merge=narrowed)
+    cluster = _connect(given, devices[0]) if stacks else None
     interrupted, ended = 0, {}
-    if not stacks and not given.quiet:
-        command.write(f"nothing to do: all {len(sweep.runs)} runs are done")
-    if stacks:
-        pairs = [(stack, max(attempts[run_id] for run_id in stack.run_ids)) for stack in stacks]
-        limits = Limits(given.max_retries, seconds, memory)
-        cluster = _connect(given, devices[0])
-        try:
+    try:
+        store.prepare()
+        labels = {run.run_id: run.label for run in sweep.runs}
+        narrowed = bool(given.method or given.dataset or given.backbone or given.seeds)
+        store.write_membership(sweep.name, labels, sweep.description, line, merge=narrowed)
+        if not stacks and not given.quiet:
+            command.write(f"nothing to do: all {len(sweep.runs)} runs are done")
+        if stacks:
+            pairs = [(stack, max(attempts[run_id] for run_id in stack.run_ids)) for stack in stacks]
+            limits = Limits(given.max_retries, seconds, memory)
             if cluster:
                 workers = cluster.workers(jobs, store)
             else:
@@ -123,15 +123,13 @@ def _run(given: Namespace, line: str) -> int:
                     per_device = slots_that_fit(devices, Past(store.runs(), devices[0].kind).memory(stacks))
                 workers = [LocalWorker(slot) for slot in make_slots(devices, jobs, per_device)]
             settings = _settings(given, store, devices[0])
-            before = len(sweep.runs) - len(left)
-            supervisor = Supervisor(
-                store, settings, workers[: len(stacks)], limits, _progress(given, store, sweep.runs)
-            )
-            report = supervisor.run(pairs, before)
+            progress = _progress(given, store, sweep.runs)
+            supervisor = Supervisor(store, settings, workers[: len(stacks)], limits, progress)
+            report = supervisor.run(pairs, len(sweep.runs) - len(left))
             interrupted, ended = report.interrupted, report.statuses
-        finally:
-            if cluster:
-                cluster.close()
+    finally:
+        if cluster:
+            cluster.close()
     # What workers on other machines wrote may not be in this one's view of the folder yet.
     statuses = {run_id: done.status for run_id, done in store.done().items()} | ended
     if not given.quiet:

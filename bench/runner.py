@@ -531,10 +531,11 @@ class Supervisor:
         In company they left no row and it counts as no try: what there was no room for is the company.
         """
         self._parts += 1
-        short = tuple(run for run in task.stack.runs if (run.run_id, "oom") in {(o[0], o[1]) for o in outcomes})
+        without = {run_id for run_id, status, _ in outcomes if status == "oom"}
+        short = tuple(run for run in task.stack.runs if run.run_id in without)
         if short and len(task.stack.runs) > 1:
             smaller = halves(Stack(short)) if len(short) == len(task.stack.runs) else [Stack(short)]
-            self._waiting.extendleft(dataclasses.replace(task, stack=stack) for stack in smaller)
+            self._waiting.extendleft(dataclasses.replace(task, stack=stack) for stack in reversed(smaller))
             outcomes = [outcome for outcome in outcomes if outcome[1] != "oom"]
         elif short and task.tries <= self.limits.max_retries:
             self._again(task, [task.stack])

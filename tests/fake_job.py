@@ -87,6 +87,11 @@ def run_stack(stack: Stack, settings: Settings, attempt: int) -> list[tuple[str,
         hoard = []
         while True:
             hoard.append(b"x" * 2**26)
+    if act == "grow":
+        hoard = []
+        while True:
+            hoard.append(b"x" * 2**25)
+            time.sleep(0.05)
     if act == "needs room" and len(stack.runs) > 1:
         status = "oom"
     if act == "wait":

@@ -258,7 +258,7 @@ class Inline(Worker):
 def test_out_of_memory_halves_the_stack_and_changes_nothing_else(
     plugin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runs = [run for run in read_sweep(tiny(tmp_path, "roomy", 7)).runs if run.kind == "method"]
+    runs = [run for run in read_sweep(tiny(tmp_path, "roomy", 5)).runs if run.kind == "method"]
     monkeypatch.setenv("ROOMY_JOURNAL", str(tmp_path / "solo journal"))
     for name in ("solo", "together"):
         Store(tmp_path / name).prepare()
@@ -267,12 +267,12 @@ def test_out_of_memory_halves_the_stack_and_changes_nothing_else(
     monkeypatch.setenv("ROOMY_JOURNAL", str(tmp_path / "journal"))
     store, settings = Store(tmp_path / "together"), JobSettings(tmp_path / "together", None)
     report = Supervisor(store, settings, [Inline()], Limits(max_retries=0), Silent()).run([(Stack(tuple(runs)), 1)])
-    assert report.counts == {"ok": 7}
+    assert report.counts == {"ok": 5}
     asked = [tuple(map(int, line.split())) for line in (tmp_path / "journal").read_text().splitlines()]
     assert {batch for _, batch in asked} == {8}, "the batch size is a hyper-parameter"
-    assert [size for size, _ in dict.fromkeys(asked)] == [7, 3, 2, 1, 4]
+    assert [size for size, _ in dict.fromkeys(asked)] == [5, 3, 2, 1]
     table = load_results(tmp_path / "together")[0]
-    assert (len(table), set(table.attempt), set(table.stack_size)) == (7, {1}, {1, 2})
+    assert (len(table), set(table.attempt), set(table.stack_size)) == (5, {1}, {1, 2})
     for solo, together in zip(numbers(tmp_path / "solo"), numbers(tmp_path / "together"), strict=True):
         pd.testing.assert_frame_equal(solo, together, check_exact=True)
 

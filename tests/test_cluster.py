@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import subprocess
@@ -13,15 +14,20 @@ from pathlib import Path
 from typing import Any
 
 import fake_job
+import pandas as pd
 import pytest
 from fake_job import JOB, Settings, fake_run
 
+from bench import command
 from bench.cluster import Cluster
 from bench.contracts import InputError
+from bench.job import JobSettings, run_stack
 from bench.registry import METHODS
+from bench.run import main
 from bench.runner import Limits, Report, Silent, Supervisor
-from bench.stacks import Stack
+from bench.stacks import Stack, make_stacks
 from bench.store import Store, load_results
+from bench.sweep import read_sweep
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # dask's own
 
@@ -76,11 +82,46 @@ def test_a_time_limit_holds(cluster: Cluster, tmp_path: Path) -> None:
     assert report.counts == {"ok": 3, "timeout": 1}
 
 
-def test_results_come_back_without_a_shared_folder(cluster: Cluster, tmp_path: Path) -> None:
-    cluster.shared = False
-    assert supervise(cluster, tmp_path / "here", {"ok": 3}).counts == {"ok": 3}
-    runs, metrics = load_results(tmp_path / "here")
-    assert len(runs) == len(metrics) == 3
+def test_a_memory_limit_holds(cluster: Cluster, tmp_path: Path) -> None:
+    cluster.client.run(importlib.import_module, "torch")
+    cluster._asked = -10.0
+    limit = max(cluster.memory().values()) + 3 * 2**28
+    assert limit > 3 * 2**28
+    report = supervise(cluster, tmp_path, {"grow": 1, "ok": 3}, Limits(memory=limit, max_retries=0))
+    assert report.counts == {"ok": 3, "oom": 1}
+    runs = load_results(tmp_path)[0].set_index("label")
+    assert "took more memory than the limit of" in runs.reason["grow"]
+
+
+SWEEP = """
+name: small
+datasets: [{name: ar1, series: 60}]
+methods: [latent_diffusion]
+seeds: 1
+model: {hidden: 8, latent: 4}
+train: {steps: 4, batch_size: 8}
+diffusion: {L: 20, steps: 4, batch_size: 8, hidden: 8}
+evaluate: {n_samples: 12, metrics: [sliced_wasserstein], during_training: 0}
+"""
+
+
+def test_results_come_back_without_a_shared_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("distributed", reason="dask.distributed is not installed (extra `cluster`)")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent.parent))
+    sweep, here, there = tmp_path / "small.yaml", tmp_path / "here", tmp_path / "there"
+    sweep.write_text(SWEEP)
+    words = ["--grid", str(sweep), "--device", "cpu", "--quiet"]
+    assert main([*words, "--results", str(there), "--cluster", "local:1", "--no-shared-fs"]) == 0
+    here.mkdir()
+    for stack in make_stacks(read_sweep(sweep).runs, 1):
+        run_stack(stack, JobSettings(here, None))
+    for mine, theirs in zip(load_results(here), load_results(there), strict=True):
+        keys = [name for name in ("run_id", "metric", "index", "value", "status", "label") if name in mine]
+        left, right = (table[keys].sort_values(keys, ignore_index=True) for table in (mine, theirs))
+        pd.testing.assert_frame_equal(left, right, check_exact=True)
+    names = {path.relative_to(there).as_posix() for path in (there / "models").rglob("*")}
+    assert names == {path.relative_to(here).as_posix() for path in (here / "models").rglob("*")}
+    assert any(name.endswith("weights.safetensors") for name in names)
 
 
 ELSEWHERE = """
@@ -123,6 +164,21 @@ def test_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bench.cluster._ANSWER_SECONDS", 1)
     with pytest.raises(InputError, match=r"--cluster tcp://127.0.0.1:9: no scheduler answers there"):
         Cluster("tcp://127.0.0.1:9")
+
+
+def test_an_unreachable_cluster_is_one_line_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("distributed", reason="dask.distributed is not installed (extra `cluster`)")
+    monkeypatch.setattr("bench.cluster._ANSWER_SECONDS", 1)
+    sweep = tmp_path / "small.yaml"
+    sweep.write_text(SWEEP)
+    words = ["--grid", str(sweep), "--results", str(tmp_path / "r"), "--cluster", "tcp://127.0.0.1:9"]
+    with pytest.raises(SystemExit, match="2"):
+        command.run_command(lambda _: main(words))
+    errors = capsys.readouterr().err
+    assert errors == "error: --cluster tcp://127.0.0.1:9: no scheduler answers there, expected tcp://HOST:PORT\n"
+    assert not (tmp_path / "r").exists()
 
 
 def test_without_dask_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
