@@ -33,7 +33,7 @@ ON_A_GPU = {"gpu": tuple(gpu.PARTS), **{f"gpu.{name}": (name,) for name in gpu.P
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print a table per part. Exit 0; 1 where a part of `gpu` failed; 2 for a part that is unknown or cannot run here."""
+    """Print a table per part. Exit 0; 1 where a part of `gpu` failed; 2 for a part that is unknown or cannot run."""
     parser = command.parser("perf", str(__doc__))
     parser.add_argument(
         "names", nargs="*", metavar="NAME", help=f"parts (default: all): {', '.join(PARTS)}; {', '.join(ON_A_GPU)}"
