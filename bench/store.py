@@ -74,7 +74,13 @@ CURVES: dict[str, pa.DataType] = {"run_id": _TEXT, "step": _INT, "stage": _TEXT,
 _METRICS = {**METRICS, "attempt": _INT, "added": _BOOL}
 _CURVES = {**CURVES, "attempt": _INT}
 
-_NEEDED: dict[str, Iterable[str]] = {"runs": ("run_id", "status", "attempt"), "metrics": _METRICS, "curves": _CURVES}
+_LATER: dict[str, dict[str, pa.DataType]] = {"metrics": {"error": _FLOAT}}
+"""Columns that parts written before them lack; read as null."""
+_NEEDED: dict[str, Iterable[str]] = {
+    "runs": ("run_id", "status", "attempt"),
+    "metrics": [name for name in _METRICS if name not in _LATER["metrics"]],
+    "curves": _CURVES,
+}
 """By folder: the columns without which a file is none of ours."""
 
 _ABSENT = {_TEXT: "", _INT: 0, _FLOAT: float("nan"), _BOOL: False}
@@ -208,7 +214,11 @@ def _open(path: Path) -> pq.ParquetFile:
 
 def _read(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     with _open(path) as file, _reading(path):
-        return file.read(columns=columns)
+        table = file.read(columns=columns)
+    for name, kind in _LATER.get(path.parent.name, {}).items():
+        if name not in table.column_names and (columns is None or name in columns):
+            table = table.append_column(name, pa.nulls(table.num_rows, kind))
+    return table
 
 
 def _intact(path: Path) -> bool:

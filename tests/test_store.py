@@ -341,3 +341,16 @@ def test_a_column_of_the_wrong_type_is_named(store: Store) -> None:
     with pytest.raises(TypeError, match="column seed"):
         store.write_part("p", [row("a") | {"seed": "x"}])
     assert pa.types.is_string(store_module.RUNS["label"])
+
+
+def test_a_part_of_before_a_column_was_added_is_whole(tmp_path):
+    store = Store(tmp_path)
+    store.write_part(
+        "old", [{"run_id": "a", "attempt": 1, "status": "ok"}], [{"run_id": "a", "metric": "kl", "value": 2.0}]
+    )
+    path = tmp_path / "metrics" / "old.parquet"
+    pq.write_table(pq.read_table(path).drop_columns(["error"]), path)
+    _, metrics = load_results(tmp_path)
+    assert metrics["value"].tolist() == [2.0]
+    assert metrics["error"].isna().all()
+    assert store.done()["a"].status == "ok"
