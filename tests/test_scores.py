@@ -88,7 +88,7 @@ def test_a_job_writes_rows_curves_and_kept_files(results):
     assert kept["samples"].shape == (12, 24, 6)
     assert kept["real"].shape[1:] == (24, 6)
     with safe_open(results / "models" / mine.run_id / "samples.safetensors", framework="np") as file:
-        words = {key: json.loads(value) for key, value in file.metadata().items()}
+        words = {key: json.loads(file.metadata()[key]) for key in ("channels", "units")}
     assert words == {"channels": [f"x{c}" for c in range(1, 7)], "units": [""] * 6}
 
 
