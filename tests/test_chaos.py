@@ -89,6 +89,7 @@ class Killer(threading.Thread):
                 self.killed["worker"] += 1
 
 
+@pytest.mark.slow  # about 160 CPU seconds: every kill is a worker that starts again; CI runs it by name
 def test_kills_move_no_number(tmp_path: Path) -> None:
     sweep = tmp_path / "chaos.yaml"
     sweep.write_text(SWEEP)

@@ -335,7 +335,7 @@ def test_lagging_inference_moves_only_the_encoder_in_its_inner_loop():
             )
         }
 
-    lagging.catch_up(7, terms, torch.tensor([True, True, False]))
+    lagging.catch_up(Step(7, 10), terms, torch.tensor([True, True, False]))
     moved = flat.values != before
     assert moved[:2, :width].any(dim=-1).all()
     assert not moved[:, width:].any()  # the decoder waits
@@ -353,7 +353,7 @@ def test_the_inner_loop_stops_per_run_when_its_loss_stops_falling():
         weights = model.encoder.output.bias.sum(dim=-1)
         return {"loss": weights - weights.detach() + torch.tensor([-count, count, -min(count, 25)])}
 
-    lagging.catch_up(0, terms, torch.ones(R, dtype=torch.bool))
+    lagging.catch_up(Step(0, 10), terms, torch.ones(R, dtype=torch.bool))
     moves = [[not torch.equal(*pair) for pair in itertools.pairwise(run)] for run in zip(*before_update, strict=True)]
     assert [sum(run) for run in moves] == [99, 20, 50]  # falls for ever (100, the last unseen), never, until update 25
     assert all(run == sorted(run, reverse=True) for run in moves)  # who has stopped stays
@@ -371,7 +371,7 @@ def test_lagging_ends_for_good_when_the_mutual_information_does_not_rise():
     lagging.check(x)
     assert lagging.running.tolist() == [False, True, True]
     calls = []
-    lagging.catch_up(0, lambda *given: calls.append(1), torch.tensor([True, False, False]))
+    lagging.catch_up(Step(0, 10), lambda *given: calls.append(1), torch.tensor([True, False, False]))
     assert calls == []
 
 

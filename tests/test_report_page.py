@@ -310,7 +310,7 @@ def test_data_cards_and_the_noise_of_metrics(tmp_path, no_pictures):
     page = Page(write(build(chosen, FACTS, cards_of(chosen), made=MADE), tmp_path).read_text(encoding="utf-8"))
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
     for words in (page.words, text):
-        assert "CC BY 4.0 (L. M. Candanedo, 2017)" in words
+        assert "CC BY 4.0 (L. Candanedo, 2017" in words
         assert "https://archive.ics.uci.edu" in words
         assert "PhysioNet Credentialed Health Data License" in words
         assert "only summaries are shown" in words
