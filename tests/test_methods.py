@@ -340,7 +340,7 @@ def test_lagging_inference_moves_only_the_encoder_in_its_inner_loop():
     assert moved[:2, :width].any(dim=-1).all()
     assert not moved[:, width:].any()  # the decoder waits
     assert not moved[2].any()  # and so does a run that is not active
-    assert calls == [7] * 30  # the loss fell all the time: every update that is allowed
+    assert calls == [Step(7, 10)] * 30  # the loss fell all the time: every update that is allowed
 
 
 def test_the_inner_loop_stops_per_run_when_its_loss_stops_falling():
