@@ -216,6 +216,7 @@ def tiny(tmp_path: Path, methods: str, seeds: int) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_methods_that_misbehave_end_as_their_rows(plugin: Path, tmp_path: Path) -> None:
     sweep = tiny(tmp_path, "good, raises, not_a_number, exits, loops, allocates", 1)
     words = ["--grid", str(sweep), "--plugin", str(plugin), "--results", str(tmp_path / "r"), "--jobs", "2"]

@@ -77,11 +77,13 @@ def test_every_end_is_a_row(cluster: Cluster, tmp_path: Path) -> None:
     assert len(metrics) == 5
 
 
+@pytest.mark.slow
 def test_a_time_limit_holds(cluster: Cluster, tmp_path: Path) -> None:
     report = supervise(cluster, tmp_path, {"loop": 1, "ok": 3}, Limits(seconds=5))
     assert report.counts == {"ok": 3, "timeout": 1}
 
 
+@pytest.mark.slow
 def test_a_memory_limit_holds(cluster: Cluster, tmp_path: Path) -> None:
     cluster.client.run(importlib.import_module, "torch")
     cluster._asked = -10.0
@@ -105,6 +107,7 @@ evaluate: {n_samples: 12, metrics: [sliced_wasserstein], during_training: 0}
 """
 
 
+@pytest.mark.slow
 def test_results_come_back_without_a_shared_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("distributed", reason="dask.distributed is not installed (extra `cluster`)")
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent.parent))
@@ -134,6 +137,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_a_lost_scheduler_is_one_line_and_the_rest_can_be_resumed(tmp_path: Path) -> None:
     pytest.importorskip("distributed", reason="dask.distributed is not installed (extra `cluster`)")
     script = tmp_path / "elsewhere.py"

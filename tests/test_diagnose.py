@@ -12,6 +12,7 @@ from bench.contracts import InputError
 SMALL = ("evaluate.n_samples=50", "evaluate.dependency_series=8", "evaluate.during_training=0")
 
 
+@pytest.mark.slow
 def test_a_users_file_gets_an_answer_and_a_report(tmp_path, capsys):
     rng = np.random.default_rng(0)
     time = pd.date_range("2024-01-01", periods=600, freq="h")

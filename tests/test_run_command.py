@@ -316,6 +316,7 @@ def test_run_all_fetches_only_when_asked(tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.slow
 def test_seeds_are_added_only_where_the_ranks_are_unclear(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sweep = tmp_path / "small.yaml"
     sweep.write_text(

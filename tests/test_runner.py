@@ -162,6 +162,7 @@ def test_ctrl_c_once_finishes_what_is_running(tmp_path: Path) -> None:
     assert len(list((tmp_path / "journal").iterdir())) == count, "a run that had begun was not finished"
 
 
+@pytest.mark.slow
 def test_ctrl_c_twice_stops_now(tmp_path: Path) -> None:
     supervisor = launch(tmp_path, 4, 600)
     until(lambda: (tmp_path / "journal").is_dir() and list((tmp_path / "journal").iterdir()))
@@ -189,6 +190,7 @@ def test_a_dead_supervisors_workers_end_and_its_runs_are_free(tmp_path: Path) ->
     assert Store(tmp_path).claim([fake_run("ok", seed=seed).run_id for seed in range(4)], lease_owner()) == set()
 
 
+@pytest.mark.slow
 def test_two_supervisors_share_the_work(tmp_path: Path) -> None:
     both = [launch(tmp_path, 20, 0.05) for _ in range(2)]
     assert [supervisor.wait(60) for supervisor in both] == [0, 0]

@@ -200,8 +200,8 @@ def plain(value: Any) -> str:
 
 
 def is_setting(column: str) -> bool:
-    """Whether a column of the runs table is a hyper-parameter."""
-    return column not in RUN_COLUMNS and not column.startswith("version_")
+    """Whether a column of the runs table is a hyper-parameter; how a run is measured is none."""
+    return column not in RUN_COLUMNS and not column.startswith(("version_", "evaluate."))
 
 
 def _missing(value: Any) -> bool:
