@@ -61,14 +61,17 @@ def cell_noise(runs: pd.DataFrame, metrics: pd.DataFrame, run: Run) -> pd.Series
     return metrics[metrics.run_id.isin(peers)].groupby(KEY, dropna=False)["value"].std()
 
 
-def judge(before: pd.Series, after: pd.Series, noise: pd.Series) -> tuple[str, pd.DataFrame]:
-    """The word, and a row per number that moved: then, now, how far in units of the seeds' spread."""
+def judge(before: pd.Series, after: pd.Series, noise: pd.Series, within: float = 1.0) -> tuple[str, pd.DataFrame]:
+    """The word, and a row per number that moved: then, now, how far in units of the seeds' spread.
+
+    within: so many of these units still count as noise.
+    """
     both = pd.DataFrame({"then": before, "now": after})
     moved = both[~((both.then == both.now) | (both.then.isna() & both.now.isna()))].copy()
     if moved.empty:
         return "identical", moved
     moved["seeds_apart"] = (moved.now - moved.then).abs() / noise.reindex(moved.index)
-    inside = moved.seeds_apart.fillna(math.inf) <= 1
+    inside = moved.seeds_apart.fillna(math.inf) <= within
     return ("within noise" if inside.all() else "different"), moved
 
 
@@ -79,6 +82,9 @@ def main(words: Sequence[str] | None = None) -> int:
     arguments.add_argument("--results", default="results", help="results folder (default: results)")
     arguments.add_argument("--data", help="folder of the real data files (also: BENCH_DATA)")
     arguments.add_argument("--device", default="cpu", help="cpu or cuda:K (default: cpu)")
+    arguments.add_argument(
+        "--within", type=float, default=1.0, metavar="SD", help="standard deviations over seeds that count as noise (1)"
+    )
     arguments.add_argument("--plugin", action="append", default=[], metavar="FILE.py")
     given = arguments.parse_args(words)
     load_entry_points()
@@ -105,7 +111,7 @@ def main(words: Sequence[str] | None = None) -> int:
         found = load_results(folder)[1].set_index(KEY)["value"]
     known = metrics[metrics.run_id == run.run_id].set_index(KEY)["value"]
     shared = known.index.intersection(found.index)  # metrics added later have nothing to be compared with
-    word, moved = judge(known.loc[shared], found.loc[shared], cell_noise(runs, metrics, run))
+    word, moved = judge(known.loc[shared], found.loc[shared], cell_noise(runs, metrics, run), given.within)
     write(f"{word}: {len(shared)} numbers compared, {len(moved)} moved")
     if len(moved):
         furthest = moved.sort_values("seeds_apart", ascending=False, na_position="first").head(10)

@@ -64,3 +64,11 @@ def test_without_other_seeds_any_move_is_a_difference():
 def test_an_unknown_run_is_one_line(results):
     with pytest.raises(InputError, match="no such run"):
         replay.main(["zzz", "--results", str(results)])
+
+
+def test_what_counts_as_noise_can_be_widened():
+    before, after = pd.Series({"a": 1.0}), pd.Series({"a": 1.2})
+    noise = pd.Series({"a": 0.1})
+    assert replay.judge(before, after, noise)[0] == "different"
+    assert replay.judge(before, after, noise, within=3)[0] == "within noise"
+    assert replay.judge(before, after + 0.2, noise, within=3)[0] == "different"
