@@ -209,9 +209,9 @@ class Lagging:
 
     Before an update the encoder alone moves, at most `method.encoder_updates` times, each on a
     batch of its own, until the mean loss of `BLOCK` updates is not below that of the block before.
-    At the first check of training at which the mutual information between x and z, over the
-    validation series, has not risen, a run goes on like any other. Each run of a stack stops by
-    itself: an update's draws do not depend on how long the loops before it were.
+    The update that follows moves the decoder alone. At the first check of training at which the mutual information
+    between x and z, over the validation series, has not risen, a run goes on like any other. Each run of a stack stops
+    by itself: an update's draws do not depend on how long the loops before it were.
     """
 
     BLOCK = 10
@@ -219,7 +219,9 @@ class Lagging:
     def __init__(
         self, flat: Flat, model: StackedModel, method: Method, budget: TrainConfig, randomness: Randomness
     ) -> None:
-        self._optimiser = RowAdam(flat.beginning(model.encoder), budget.learning_rate, budget.clip_norm)
+        self.flat, self._encoder = flat, flat.beginning(model.encoder)
+        self._alone = RowAdam(self._encoder, budget.learning_rate, budget.clip_norm)
+        self._together = RowAdam(flat, budget.learning_rate, budget.clip_norm)
         self._model, self._method, self._randomness = model, method, randomness
         self._information = torch.full((model.runs,), -torch.inf, device=flat.values.device)
         self.running = torch.ones(model.runs, dtype=torch.bool, device=flat.values.device)
@@ -238,11 +240,18 @@ class Lagging:
             terms = terms_from(step, order, draws)
             loss = sum(terms.values(), torch.zeros(()))
             assert isinstance(loss, Tensor)
-            self._optimiser.step(self._optimiser.flat.gradient(loss.sum()), moving & loss.isfinite())
+            self._alone.step(self._encoder.gradient(loss.sum()), moving & loss.isfinite())
             block = block + loss.detach()
             if (update + 1) % self.BLOCK == 0:
                 moving = moving & (block < before)
                 before, block = block, torch.zeros_like(block)
+
+    def step(self, gradient: Tensor, active: Tensor) -> Tensor:
+        """As `RowAdam.step`, but while a run is in the loop its encoder stays where the loop has left it."""
+        caught_up = self._encoder.values.clone()
+        moved = self._together.step(gradient, active)
+        self._encoder.values.copy_(torch.where(self.running[:, None], caught_up, self._encoder.values))
+        return moved
 
     def check(self, x: Tensor) -> None:
         """A run leaves the loop when its mutual information over x (R, n, T, C) has not risen since the last check."""
@@ -257,7 +266,7 @@ class Lagging:
 def _updates(
     terms_at: Callable[[Step], dict[str, Tensor]],
     streams: Sequence[Ahead],
-    optimiser: RowAdam,
+    optimiser: RowAdam | Lagging,
     steps: int,
     stage: str,
     guard: Guard,
@@ -324,11 +333,11 @@ def _train_autoencoder(
     order, draws = (Ahead(randomness.draws(role)) for role in ("batches", "objective"))
     parts = [*model.autoencoder(), *([model.denoiser] if method.denoises_jointly else [])]
     flat = Flat(parts)
-    optimiser = RowAdam(flat, budget.learning_rate, budget.clip_norm)
     values = validation[0, 0].numel()
     marginal = -model.marginal_log_prob(validation).mean(dim=-1) / values
     best, kept = torch.full_like(marginal, torch.inf), flat.values.clone()
     lagging = Lagging(flat, model, method, budget, randomness) if method.encoder_updates else None
+    optimiser = lagging or RowAdam(flat, budget.learning_rate, budget.clip_norm)
 
     def terms_from(step: Step, order: Draws, draws: Draws) -> dict[str, Tensor]:
         x = windows.at(order.steps(0, windows.last, budget.batch_size))

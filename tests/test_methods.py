@@ -343,6 +343,19 @@ def test_lagging_inference_moves_only_the_encoder_in_its_inner_loop():
     assert calls == [Step(7, 10)] * 30  # the loss fell all the time: every update that is allowed
 
 
+def test_after_the_inner_loop_the_decoder_moves_alone_until_the_run_has_left_it():
+    lagging, model, flat = lagging_of()
+    before, width = flat.values.clone(), sum(weights[0].numel() for weights in model.encoder.parameters())
+    lagging.running[1] = False
+    moved = lagging.step(torch.ones_like(flat.values), torch.tensor([True, True, False]))
+    assert moved.tolist() == [True, True, False]
+    changed = flat.values != before
+    assert not changed[0, :width].any()
+    assert changed[0, width:].all()
+    assert changed[1].all()  # like any other run
+    assert not changed[2].any()
+
+
 def test_the_inner_loop_stops_per_run_when_its_loss_stops_falling():
     lagging, model, flat = lagging_of(100)
     before_update = []
