@@ -13,7 +13,7 @@ from bench.contracts import DiffusionConfig, InputError, ModelConfig, TrainConfi
 from bench.models.build import BACKBONES, StackedModel
 from bench.models.head import make_head
 from bench.models.stacked import initialise
-from bench.parts.likelihoods import CorrelatedGaussian, Gaussian, Mixture
+from bench.parts.likelihoods import SCORES, CorrelatedGaussian, Gaussian, Mixture, WarpedGaussian
 from bench.randomness import Randomness
 from bench.registry import METHODS
 from bench.train import train_stack
@@ -22,6 +22,7 @@ R, B, T, C, H, K = 3, 5, 7, 2, 6, 4
 SIGMA_MIN = 0.05
 NAMES = typing.get_args(typing.get_type_hints(ModelConfig)["likelihood"])
 LEARNED = pytest.mark.parametrize("likelihood", [name for name in NAMES if name != "mse"])
+OF_TORCH = pytest.mark.parametrize("likelihood", [name for name in NAMES if name != "quantile"])
 EVERY = pytest.mark.parametrize("likelihood", NAMES)
 
 
@@ -67,7 +68,7 @@ def truth_of(likelihood: str, head, h: torch.Tensor) -> distributions.Distributi
     return distributions.Independent(distributions.Normal(mean, scale.expand_as(mean)), 1)
 
 
-@EVERY
+@OF_TORCH
 def test_densities_and_means_are_torchs(likelihood):
     head, h, x = head_of(likelihood), normal("h", B, T, H), normal("x", B, T, C)
     p = head(h)
@@ -82,7 +83,7 @@ def test_densities_and_means_are_torchs(likelihood):
         torch.testing.assert_close(alone(h[run : run + 1]).log_prob(x[run : run + 1])[0], p.log_prob(x)[run])
 
 
-@LEARNED
+@pytest.mark.parametrize("likelihood", ["gaussian", "heteroscedastic", "correlated", "mixture"])
 def test_samples_have_the_mean_and_the_covariance_of_their_distribution(likelihood):
     n, head, one = 40_000, head_of(likelihood, runs=1), normal("h", 1, 1, H, runs=1)
     sampled = head(one.expand(1, n, 1, H)).sample(draws("samples", 1))[0, :, 0]
@@ -112,7 +113,9 @@ def test_no_deviation_goes_below_its_bound(likelihood):
             if name.startswith(("raw_sigma", "root")):
                 weights.fill_(0 if name in ("root", "raw_sigma.weight") else -1e4)
     p = head(h)
-    most = -C * T * torch.tensor(SIGMA_MIN * (2 * torch.pi) ** 0.5, dtype=torch.float64).log()
+    most = (
+        -C * T * torch.tensor(SIGMA_MIN * (2 * torch.pi) ** 0.5, dtype=torch.float64).log()
+    )  # of g(x), as fitted to 0
     assert (p.log_prob(p.mean) <= most + 1e-6).all()
     if likelihood != "mixture":
         torch.testing.assert_close(p.log_prob(p.mean), most.expand(R, B), rtol=0, atol=1e-6)
@@ -197,6 +200,50 @@ def test_an_unknown_likelihood_and_too_few_components_are_refused():
         check_options(ModelConfig(components=1), "model")
 
 
+def warped(n: int = 500) -> tuple[WarpedGaussian, torch.Tensor]:
+    """A channel of heavy tails and one that is 0 in most series, and a distribution whose g is fitted to them."""
+    noise = normal("values", n, T, C, runs=1)[0]
+    x = torch.stack([noise[..., 0] ** 3, noise[..., 1].clamp(min=0.5) - 0.5], dim=-1)
+    knots = WarpedGaussian.fitted_knots(x, SIGMA_MIN).expand(R, 1, 1, C, -1)
+    sigma = draws("sigma").uniform(1, 1, C).double() + 0.3
+    return WarpedGaussian(normal("location", B, T, C), sigma, knots), x
+
+
+def test_a_warped_gaussian_is_a_density_and_its_mean_and_samples_are_its_own():
+    p, _ = warped()
+    fine = torch.linspace(-9, 9, 200_001, dtype=torch.float64)
+    for channel in range(C):
+        one = WarpedGaussian(
+            p.location[:1, :1, :1, [channel]], p.sigma[:1, :, :, [channel]], p.knots[:1, :, :, [channel]]
+        )
+        grid = one.unwarp(fine[None, :, None, None]).flatten()  # dense where the density jumps
+        density = one.log_prob(grid[None, :, None, None]).exp()[0]
+        torch.testing.assert_close(torch.trapezoid(density, grid), torch.ones(()).double(), rtol=0, atol=1e-3)
+        mean = torch.trapezoid(density * grid, grid)
+        torch.testing.assert_close(one.mean.squeeze(), mean, rtol=0, atol=3e-3)
+        below = torch.cumulative_trapezoid(density, grid)
+        many = WarpedGaussian(one.location.expand(1, 40_000, 1, 1), one.sigma, one.knots)
+        sampled = many.sample(draws("samples", 1)).flatten().sort().values
+        there = below[torch.searchsorted(grid, sampled).clamp(1, len(below)) - 1]
+        assert (there - torch.linspace(0, 1, 40_000).double()).abs().max() < 1.63 / 40_000**0.5  # Kolmogorov, 1 %
+    assert p.mean.shape == (R, B, T, C)
+
+
+def test_the_quantile_map_makes_a_channel_normal_and_is_undone():
+    p, x = warped()
+    windows = x[:B].expand(R, B, T, C)
+    torch.testing.assert_close(p.unwarp(p.warp(windows)[0]), windows, rtol=0, atol=1e-9)
+    y = p.warp(x.expand(R, *x.shape))[0][0, ..., 0].flatten()
+    for score in (-1.5, -0.5, 0.0, 0.5, 1.5):
+        share = (y <= score).double().mean()
+        assert abs(share - torch.special.ndtr(torch.tensor(score))) < 0.002  # between two knots, of 3,500 values
+    assert (p.warp(windows)[1] <= -torch.tensor(SIGMA_MIN).log() + 1e-9).all()  # steeper would be a spike at the ties
+    torch.testing.assert_close(
+        p.warp(windows)[1],
+        torch.autograd.functional.jvp(lambda v: p.warp(v)[0], windows, torch.ones_like(windows))[1].log(),
+    )
+
+
 def test_families_agree_where_they_meet():
     """One component, or no correlation: the plain Gaussian."""
     x, mean = normal("x", B, T, C), normal("mean", B, T, C)
@@ -207,3 +254,6 @@ def test_families_agree_where_they_meet():
     torch.testing.assert_close(of_one.log_prob(x), plain.log_prob(x))
     diagonal = CorrelatedGaussian(mean, torch.diag_embed(sigma))
     torch.testing.assert_close(diagonal.log_prob(x), plain.log_prob(x))
+    straight = torch.tensor(SCORES, dtype=torch.float64).expand(R, 1, 1, C, -1)
+    torch.testing.assert_close(WarpedGaussian(mean, sigma, straight).log_prob(x), plain.log_prob(x))
+    torch.testing.assert_close(WarpedGaussian(mean, sigma, straight).mean, mean)

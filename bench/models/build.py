@@ -63,6 +63,7 @@ class StackedModel(nn.Module):
             components=config.components,
         )
         self._marginal: Callable[[Tensor], Marginal] = decoder.head.marginal  # type: ignore[union-attr, assignment]
+        self._fit_head: Callable[[Sequence[Tensor]], None] = decoder.head.fit  # type: ignore[union-attr, assignment]
         standard = {
             "encoder": make_encoder(**sizes, outputs=method.encoder_width(config.latent)),
             "decoder": BlindDecoder(decoder, "latent") if method.latent_route == "none" else decoder,
@@ -82,7 +83,8 @@ class StackedModel(nn.Module):
             self.register_buffer(f"marginal_{name}", value.repeat(runs, *(1,) * value.ndim))
 
     def fit_marginal(self, windows: Sequence[Tensor]) -> None:
-        """F from each run's training windows (n, T, C), with the decoder's `sigma_min`."""
+        """F from each run's training windows (n, T, C), and what the decoder's head takes from them."""
+        self._fit_head(windows)
         for run, x in enumerate(windows):
             for name, value in tensors_of(self._marginal(x)).items():
                 self.get_buffer(f"marginal_{name}")[run].copy_(value)

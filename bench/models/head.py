@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from bench.contracts import Likelihood
 from bench.models.stacked import Linear, parameter
-from bench.parts.likelihoods import CorrelatedGaussian, Gaussian, Marginal, Mixture
+from bench.parts.likelihoods import SCORES, CorrelatedGaussian, Gaussian, Marginal, Mixture, WarpedGaussian
 
 
 class Head(nn.Module, ABC):
@@ -33,6 +33,9 @@ class Head(nn.Module, ABC):
     def marginal(self, x: Tensor) -> Marginal:
         """F of one run, fitted to its windows x (n, T, C); the fields without R and B."""
         return Gaussian.marginal(x, self.sigma_min)
+
+    def fit(self, windows: Sequence[Tensor]) -> None:
+        """Take what is no parameter from each run's training windows (n, T, C); most families take nothing."""
 
     def at_first(self) -> float:
         """What softplus takes to 1 - sigma_min, so that sigma = 1."""
@@ -103,6 +106,29 @@ class CorrelatedHead(Head):
         return CorrelatedGaussian.marginal(x, self.sigma_min)
 
 
+class QuantileHead(GaussianHead):
+    """`quantile`: a Gaussian of g(x), g fitted to each channel's quantiles before training; see `WarpedGaussian`."""
+
+    def __init__(self, runs: int, hidden: int, channels: int, sigma_min: float) -> None:
+        super().__init__(runs, hidden, channels, sigma_min)
+        self.knots: Tensor
+        self.register_buffer("knots", torch.tensor(SCORES).repeat(runs, channels, 1))
+
+    def fit(self, windows: Sequence[Tensor]) -> None:
+        """g of each run."""
+        for run, x in enumerate(windows):
+            self.knots[run].copy_(WarpedGaussian.fitted_knots(x, self.sigma_min))
+
+    def forward(self, h: Tensor) -> WarpedGaussian:  # type: ignore[override]
+        """(R, B, T, H) -> p(x | h)."""
+        normal = super().forward(h)
+        return WarpedGaussian(normal.mean, normal.sigma, self.knots[:, None, None])
+
+    def marginal(self, x: Tensor) -> WarpedGaussian:
+        """With the same g."""
+        return WarpedGaussian.marginal(x, self.sigma_min)
+
+
 class MixtureHead(Head):
     """`mixture`: K diagonal Gaussians whose weights, means and deviations all depend on h; see `Mixture`."""
 
@@ -133,5 +159,6 @@ def make_head(runs: int, hidden: int, channels: int, likelihood: str, sigma_min:
         "mse": MSEHead,
         "heteroscedastic": HeteroscedasticHead,
         "correlated": CorrelatedHead,
+        "quantile": QuantileHead,
     }
     return kinds[likelihood](runs, hidden, channels, sigma_min)
