@@ -140,7 +140,7 @@ class ContextFID(SampleMetric):
     unit = "squared standard deviations"
     direction = "lower"
     source = "Jeha et al. 2022, ICLR (PSA-GAN); Yue et al. 2022, arXiv:2106.10466"
-    sees: ClassVar = {"context_fid": ("mean_only", "mode_dropping", "time_warping", "channel_permutation")}
+    sees: ClassVar = {"context_fid": ("mean_only", "mode_dropping", "channel_permutation")}
     fast = False
 
     def compare(self, evaluation: SampleEvaluation) -> list[Measurement]:
