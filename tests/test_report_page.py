@@ -185,12 +185,13 @@ def test_pictures_are_drawn_again_only_where_they_changed(tmp_path, monkeypatch)
     assert len(made) == 3
 
 
-def test_a_compact_report_is_two_files(tmp_path):
+def test_a_compact_report_is_two_files_and_the_dependency_plots(tmp_path):
     runs = quick_runs(("energy",), 1, (False,), ("proposed",))
     rendered(runs, tmp_path)
     report = build(selection(runs, tmp_path), FACTS, made=MADE)
     page = Page(write(report, tmp_path, compact=True).read_text(encoding="utf-8"))
-    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == [".files", "index.html", "report.md"]
+    files = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
+    assert files == [".files", "figures/dependency-energy-lstm.png", "index.html", "report.md"]
     assert [link for link in page.links if not link.startswith("#")] == []
     assert len(report.pictures) == (tmp_path / "index.html").read_text(encoding="utf-8").count("<svg ") > 0
     text = (tmp_path / "report.md").read_text(encoding="utf-8")

@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="error bars of the dependency plots: 95%% over seeds (default), 3 standard deviations over series, or "
         "95%% of a run's mean over test windows (blocks where they overlap)",
     )
-    parser.add_argument("--compact", action="store_true", help="the page and its text alone, small enough to commit")
+    parser.add_argument("--compact", action="store_true", help="page, text and dependency plots: to commit")
     parser.add_argument("--plugin", action="append", default=[], metavar="FILE", help="a Python file of your own")
     parser.add_argument("--watch", action="store_true", help="render again whenever results arrive, until Ctrl-C")
     parser.add_argument("--every", type=float, default=10.0, metavar="SECONDS", help="how often --watch looks")

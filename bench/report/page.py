@@ -434,11 +434,13 @@ def _environment() -> Environment:
 def write(report: Report, out: Path, compact: bool = False) -> Path:
     """Write the whole report under `out` and return the page's path. What an earlier report left there is removed.
 
-    compact: index.html and report.md alone, with nothing beside them: small enough to commit.
+    compact: index.html, report.md and the dependency plots as PNG, nothing else: small enough to commit.
     Raises InputError where `out` cannot be written.
     """
     jinja, words = _environment(), {**_words(report), "compact": compact}
-    files: dict[str, str | bytes] = {} if compact else _files_beside(report)
+    files: dict[str, str | bytes] = _files_beside(report)
+    if compact:
+        files = {name: content for name, content in files.items() if re.fullmatch(r"figures/dependency-.*\.png", name)}
     files["report.md"] = jinja.get_template("report.md.jinja").render(words)
     files["index.html"] = jinja.get_template("page.html.jinja").render(words)
     _remove_earlier(out, set(files))
