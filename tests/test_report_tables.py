@@ -245,3 +245,12 @@ def test_intervals_read_as_they_are():
     assert with_interval(interval([0.16])) == "0.160"
     assert with_interval(Interval(0.5, 0.4, 0.9, 0.1, 12)) == "0.50 [0.40, 0.90]"
     assert with_interval(interval([])) == "-"
+
+
+def test_runs_of_before_an_option_are_in_one_cell_with_runs_at_its_default():
+    old = run_row("proposed", seed=0)
+    new = run_row("proposed", seed=1, **{"model.components": 5.0, "diffusion.sampler": "ddpm"})
+    other = run_row("proposed", seed=2, **{"model.components": 3.0, "diffusion.sampler": "ddpm"})
+    cells = cells_of(selection([old, new]))
+    assert [(cell.name, sorted(cell.seeds.values())) for cell in cells] == [("proposed", [0, 1])]
+    assert [sorted(cell.seeds.values()) for cell in cells_of(selection([old, new, other]))] == [[2], [0, 1]]

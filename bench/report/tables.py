@@ -7,6 +7,7 @@ set, shuffle and backbone, beside the reference rows (floors and controls) of th
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,7 +18,7 @@ from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 
-from bench.contracts import InputError, nearest
+from bench.contracts import DiffusionConfig, InputError, ModelConfig, TrainConfig, nearest
 from bench.report.statistics import Interval, Standing, difference, interval, standings
 from bench.store import RUNS, Membership, load_curves, load_memberships, load_results
 from bench.verdict import THRESHOLDS, dependency_illusion, standard_error, verdict
@@ -128,6 +129,7 @@ def select(
         known = set(runs["run_id"])
         runs = runs.set_index("run_id").loc[[run for run in sweep.runs if run in known]].reset_index()
         runs["label"] = [sweep.runs[run] or label for run, label in zip(runs["run_id"], runs["label"], strict=True)]
+    runs = _with_later_options(runs)
     metrics = metrics[metrics["run_id"].isin(runs["run_id"]) & (metrics["split"] == "test")]
     if len(metrics):
         metrics = metrics[metrics["version"] == metrics.groupby("metric")["version"].transform("max")]
@@ -144,6 +146,18 @@ def select(
         history=metrics[~ended].reset_index(drop=True),
         curves=curves,
     )
+
+
+def _with_later_options(runs: pd.DataFrame) -> pd.DataFrame:
+    """What a run could not say because the option came after it: the default, which is what it did."""
+    blocks: dict[str, type] = {"model": ModelConfig, "train": TrainConfig, "diffusion": DiffusionConfig}
+    later = {
+        f"{block}.{item.name}": item.default
+        for block, config in blocks.items()
+        for item in dataclasses.fields(config)
+        if item.metadata.get("later")
+    }
+    return runs.fillna({name: default for name, default in later.items() if name in runs})
 
 
 # ---------------------------------------------------------------- cells
