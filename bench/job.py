@@ -18,7 +18,7 @@ from bench.contracts import Splits, Unavailable
 from bench.devices import turn
 from bench.energy import Meter
 from bench.kept import keep_run, save_series
-from bench.memory import peak_bytes, reset_peak
+from bench.memory import keep_freed, peak_bytes, reset_peak
 from bench.method import stacked
 from bench.models import lstm_triton
 from bench.models.build import StackedModel
@@ -88,6 +88,7 @@ def run_stack(stack: Stack, settings: JobSettings, attempt: int = 1) -> list[Out
         load_plugin(plugin)
     device = torch.device(settings.device)
     part = Part(stack, attempt, settings.device, [], [], [])
+    keep_freed()
     reset_peak(device)
     meter = Meter(device)
     try:

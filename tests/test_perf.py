@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 import itertools
 import math
@@ -16,6 +17,7 @@ from conftest import make_splits
 from bench import job
 from bench import precision as precision_module
 from bench.contracts import DiffusionConfig, ModelConfig, TrainConfig, Unavailable
+from bench.memory import keep_freed, reset_peak
 from bench.method import stacked
 from bench.models.build import StackedModel
 from bench.models.stacked import initialise
@@ -109,6 +111,22 @@ def test_the_straightforward_run_has_our_results() -> None:
     samples, shares = (float(word.split()[-1]) for word in line.note.split(","))
     assert samples < 1e-3
     assert shares < 1e-2  # the tolerance of ours
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="not glibc")
+def test_freed_memory_stays_until_the_next_measurement() -> None:
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    cpu, size = torch.device("cpu"), 2**26
+    keep_freed()
+    reset_peak(cpu)
+    before = resident()
+    for _ in range(2):
+        torch.ones(size // 4)
+        assert resident() - before > size / 2
+    reset_peak(cpu)
+    assert resident() - before < size / 2
 
 
 # ---------------------------------------------------------------- samplers

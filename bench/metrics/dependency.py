@@ -111,15 +111,12 @@ Slopes: TypeAlias = Callable[[Tensor, Tensor], _Nodes]
 
 
 def _forward_slopes(sweep: Sweep, w: Tensor) -> Slopes:
-    directions = w.unbind(dim=1)
+    steps_first = w.transpose(0, 1)  # as our own sweep has them in memory
 
     def slopes(s: Tensor, row: Tensor) -> _Nodes:
         h, total, *parts = sweep(s, row)
-        shares = [  # t by t, so that what lies between stays in the cache
-            torch.stack([torch.linalg.vecdot(part[:, t], direction[row]) for part in parts], dim=1)
-            for t, direction in enumerate(directions)
-        ]
-        return _Nodes(h, total, torch.stack(shares, dim=2))
+        directions = steps_first.index_select(1, row).transpose(0, 1)
+        return _Nodes(h, total, torch.stack([torch.linalg.vecdot(part, directions) for part in parts], dim=1))
 
     return slopes
 
@@ -188,13 +185,13 @@ _FIRST_LOST = float(_boole @ np.polynomial.legendre.legval(2 * _places - 1, [0] 
 def _roughness(values: Tensor, to_legendre: Tensor) -> Tensor:
     """An estimate of the mean's quadrature error from the values at the nodes, (n, NODES, ..) -> (n, ..).
 
-    Where the coefficients c_k fall geometrically, the first term that is lost is about |c_4| (|c_4| / |c_2|); odd
-    neighbours stand in where the integrand is nearly odd or even.
+    Where the coefficients c_k fall geometrically, |c_{k+2}| = decay |c_k|, the first term that is lost is c_6, about
+    |c_4| decay; odd neighbours stand in where the integrand is nearly odd or even.
     """
     c = (to_legendre @ values.flatten(2)).abs().unflatten(2, values.shape[2:])
     low, high = torch.maximum(c[:, 1], c[:, 2]), torch.maximum(c[:, 3], c[:, 4])
     decay = (high / low.clamp(min=torch.finfo(c.dtype).tiny)).clamp(max=1)
-    return _FIRST_LOST * high * decay
+    return _FIRST_LOST * torch.maximum(c[:, 3] * decay.sqrt(), c[:, 4]) * decay
 
 
 def _halves(old: Tensor, new: Tensor) -> Tensor:
@@ -211,10 +208,11 @@ def _mean(weights: Tensor, values: Tensor) -> Tensor:
     return (weights @ values.flatten(2)).unflatten(1, values.shape[2:])
 
 
-def _integrate(decoder: Decoder, z: Tensor, x_prev: Tensor, tolerance: float) -> _Integrals:
+def _integrate(decoder: Decoder, z: Tensor, x_prev: Tensor, first: Tensor, tolerance: float) -> _Integrals:
+    """first (1, T, H): the state at all-zero inputs."""
     epsilon = torch.finfo(z.dtype).eps
     weights, to_legendre, places = (z.new_tensor(value) for value in (_boole, _LEGENDRE, _places))
-    own, first = decoder(z, x_prev), decoder(0 * z[:1], 0 * x_prev[:1])
+    own = decoder(z, x_prev)
     change = own - first
     norm = change.norm(dim=-1)
     size = first.norm(dim=-1) + own.norm(dim=-1)
@@ -249,7 +247,10 @@ def _integrate(decoder: Decoder, z: Tensor, x_prev: Tensor, tolerance: float) ->
         count = torch.bincount(row, minlength=len(z))[:, None]
         most = torch.where(small <= left / 2, most, left / (2 * count))
         large = error > most[row] + rounding[row]
-        split = (large & defined[row]).any(dim=-1) if depth < MAX_DEPTH else torch.zeros_like(row, dtype=torch.bool)
+        # a series that is done with this level may use up all that is left
+        fits = (torch.zeros_like(used).index_add_(0, row, error) <= left) | ~defined
+        large &= (defined & ~fits.all(dim=-1, keepdim=True))[row]
+        split = large.any(dim=-1) if depth < MAX_DEPTH else torch.zeros_like(row, dtype=torch.bool)
         split &= (torch.bincount(row[split], minlength=len(z)) <= MAX_WIDTH)[row]
 
         done = ~split
@@ -274,8 +275,14 @@ def _integrate(decoder: Decoder, z: Tensor, x_prev: Tensor, tolerance: float) ->
 @torch.no_grad()
 def _measures(decoder: Decoder, z: Tensor, x_prev: Tensor, tolerance: float) -> _Integrals:
     size = ON_A_GPU if z.is_cuda else ROWS
+    first = decoder(0 * z[:1], 0 * x_prev[:1])
+    if first.ndim != 3 or first.shape[:2] != (1, x_prev.shape[1] + 1):
+        raise InputError(
+            f"dependency_measures: the decoder gave {tuple(first.shape)} for one series: "
+            f"expected (1, {x_prev.shape[1] + 1}, H)"
+        )
     series = zip(z.split(size), x_prev.split(size), strict=True)
-    parts = [_integrate(decoder, *some, tolerance) for some in series]
+    parts = [_integrate(decoder, *some, first, tolerance) for some in series]
     return _Integrals(*(torch.cat(values) for values in zip(*parts, strict=True)))
 
 
@@ -299,12 +306,6 @@ def dependency_measures(decoder: Decoder, z: Tensor, x_prev: Tensor, tolerance: 
     if z.ndim != 2 or x_prev.ndim != 3 or len(z) != len(x_prev):
         raise InputError(
             f"dependency_measures: z {tuple(z.shape)}, x_prev {tuple(x_prev.shape)}: expected (B, D) and (B, T-1, C)"
-        )
-    with torch.no_grad():
-        shape = tuple(decoder(z[:1], x_prev[:1]).shape)
-    if len(shape) != 3 or shape[:2] != (1, x_prev.shape[1] + 1):
-        raise InputError(
-            f"dependency_measures: the decoder gave {shape} for one series: expected (1, {x_prev.shape[1] + 1}, H)"
         )
     found = _measures(decoder, z, x_prev, tolerance)
     return DependencyMeasures(found.global_, found.local, found.error, int((~found.resolved).sum()))

@@ -162,7 +162,7 @@ class SingleLSTMDecoder:
     def __call__(self, z: Tensor, x_prev: Tensor) -> Tensor:
         """z (B, D), x_prev (B, T-1, C) -> h (B, T, H)."""
         layers = [(ih[None], hh[None], bias[None]) for ih, hh, bias in self.layers]
-        return _stacked(decoder_inputs(z, x_prev, self.every_step)[None], layers)[0]
+        return lstm(decoder_inputs(z, x_prev, self.every_step)[None], layers)[0]
 
     def tangent_sweep(self, z: Tensor, x_prev: Tensor) -> Callable[[Tensor, Tensor], tuple[Tensor, ...]]:
         """h and its three tangents at points of the paths to z and x_prev; see `lstm_tangent_sweep`."""

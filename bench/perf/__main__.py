@@ -17,6 +17,7 @@ import torch
 from bench import command
 from bench.contracts import InputError, nearest
 from bench.devices import parse_count
+from bench.memory import keep_freed
 from bench.perf import gpu
 from bench.perf.measure import Line, Scale
 
@@ -49,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if name not in PARTS and name not in ON_A_GPU:
             raise InputError(f"bench.perf: unknown part '{name}': {nearest(name, [*PARTS, *ON_A_GPU])}")
     torch.set_num_threads(1)
+    keep_freed()  # as a worker does; so does the other side, but for that of `whole_run`
     scale: Scale = "quick" if given.quick else "full"
     parts = list(dict.fromkeys(part for name in given.names for part in ON_A_GPU.get(name, ())))
     good = not parts or gpu.measure(parts, scale, command.write, Path(given.json), stacks)
