@@ -7,16 +7,17 @@ a process of its own, imports and all. Ratio: the target's seconds over ours.
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from bench.job import JobSettings, run_stack
 from bench.perf.measure import Line, Scale
@@ -98,9 +99,13 @@ def _templates(runs: Sequence[Run], folder: Path) -> dict[str, tuple[Rows, Rows,
         store.prepare()
         run_stack(Stack((run,)), JobSettings(folder, None, keep="none"))
         tables = *load_results(folder), load_curves(folder)
-        own = (table[table["run_id"] == run.run_id].astype(object) for table in tables)
-        found[kind] = tuple(table.to_dict("records") for table in own)
+        rows, numbers, points = (_rows(table[table["run_id"] == run.run_id]) for table in tables)
+        found[kind] = rows, numbers, points
     return found
+
+
+def _rows(table: pd.DataFrame) -> Rows:
+    return [{str(name): value for name, value in row.items()} for row in table.astype(object).to_dict("records")]
 
 
 def write_results(runs: Sequence[Run], folder: Path) -> None:
@@ -113,7 +118,7 @@ def write_results(runs: Sequence[Run], folder: Path) -> None:
     single = min(COMPACT_AT - 1, len(runs) // 2)
     edges = [*range(0, len(runs) - single, COMPACT_AT), *range(len(runs) - single, len(runs) + 1)]
     noise = numpy_generator("perf", 0, "noise").normal(1.0, 0.01, len(runs))
-    for begin, end in zip(edges, edges[1:], strict=False):
+    for begin, end in itertools.pairwise(edges):
         parts: tuple[Rows, Rows, Rows] = [], [], []
         for run, factor in zip(runs[begin:end], noise[begin:end].tolist(), strict=True):
             (row,), metrics, curves = templates[run.kind]
