@@ -193,7 +193,7 @@ def _reading(path: Path) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise
-    except (pa.ArrowException, OSError, ValueError, KeyError) as error:  # the last two: JSON in a footer, no such column
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:  # last: JSON in a footer, no such column
         if isinstance(error, OSError) and error.errno:  # too many open files, a server that does not answer, ...
             raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
         raise _Corrupt(f"{path.parent.name}/{path.name}: {' '.join(str(error).split())}") from error
@@ -762,8 +762,8 @@ class _Words:
         found = [self._code.setdefault(word, len(self._code)) for word in coded.dictionary.to_pylist()]
         return np.asarray(found, np.min_scalar_type(-len(self._code)))[coded.indices.to_numpy()]
 
-    def categorical(self, codes: np.ndarray) -> pd.Categorical:
-        """The words of these codes, which it changes; as categories in the order of the alphabet, by which words are sorted."""
+    def categorical(self, codes: np.ndarray) -> Any:
+        """The words of these codes, which it changes; the categories are in the order of the alphabet."""
         used = np.zeros(len(self._code), dtype=bool)
         blocks = [codes[k : k + 2**20] for k in range(0, len(codes), 2**20)]  # an index is copied, as 64 bits
         for block in blocks:
@@ -773,7 +773,7 @@ class _Words:
         order = np.asarray([place.get(word, -1) for word in self._code], codes.dtype)
         for block in blocks:
             block[:] = order[block]
-        return pd.Categorical.from_codes(codes, words)  # type: ignore[arg-type]
+        return pd.Categorical.from_codes(codes, pd.Index(words))
 
 
 def _frame(tables: Iterable[pa.Table], columns: Mapping[str, pa.DataType], attempts: Mapping[str, int]) -> pd.DataFrame:
