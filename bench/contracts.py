@@ -17,10 +17,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, TypeAlias
 
 import numpy as np
-from torch import Tensor
+
+if TYPE_CHECKING:  # who only reads results does not wait for torch, nor pay 150 MB for it
+    from torch import Tensor
 
 PerRun: TypeAlias = Annotated[Any, "a number per run"]
 """A hyper-parameter that may differ between runs of one stack.

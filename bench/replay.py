@@ -20,7 +20,7 @@ from bench.job import JobSettings, run_stack
 from bench.provenance import provenance
 from bench.registry import METHODS, load_entry_points, load_plugin
 from bench.stacks import Stack
-from bench.store import load_results
+from bench.store import load_results, spelled
 from bench.sweep import TRAINING_VERSION, Run
 from bench.windows import load_splits
 
@@ -58,7 +58,7 @@ def cell_noise(runs: pd.DataFrame, metrics: pd.DataFrame, run: Run) -> pd.Series
 
     mine = without_seed(run.to_config())
     peers = [run_id for run_id, config in zip(runs.run_id, runs.config, strict=True) if without_seed(config) == mine]
-    return metrics[metrics.run_id.isin(peers)].groupby(KEY, dropna=False)["value"].std()
+    return spelled(metrics[metrics.run_id.isin(peers)]).groupby(KEY, dropna=False)["value"].std()
 
 
 def judge(before: pd.Series, after: pd.Series, noise: pd.Series, within: float = 1.0) -> tuple[str, pd.DataFrame]:
@@ -108,8 +108,8 @@ def main(words: Sequence[str] | None = None) -> int:
         if again[0][1] != row.status:
             write(f"different: the run was {row.status} and is now {again[0][1]} {again[0][2]}")
             return 1
-        found = load_results(folder)[1].set_index(KEY)["value"]
-    known = metrics[metrics.run_id == run.run_id].set_index(KEY)["value"]
+        found = spelled(load_results(folder)[1]).set_index(KEY)["value"]
+    known = spelled(metrics[metrics.run_id == run.run_id]).set_index(KEY)["value"]
     shared = known.index.intersection(found.index)  # metrics added later have nothing to be compared with
     word, moved = judge(known.loc[shared], found.loc[shared], cell_noise(runs, metrics, run), given.within)
     write(f"{word}: {len(shared)} numbers compared, {len(moved)} moved")

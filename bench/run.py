@@ -260,12 +260,16 @@ def _connect(given: Namespace, device: Device) -> Any:
 def varying(runs: Iterable[Any]) -> dict[str, list[str]]:
     """Per label, the hyper-parameters that differ between its runs."""
     values: dict[str, dict[str, set[Any]]] = {}
-    parts = ("label", "hyper", "model", "train", "diffusion")  # the seeds of a variant share these very objects
-    for run in {tuple(id(getattr(run, part)) for part in parts): run for run in runs}.values():
+    for run in {_variant(run): run for run in runs}.values():
         fields = values.setdefault(run.label, {})
         for name, value in _settings_of(run).items():
             fields.setdefault(name, set()).add(value)
     return {label: [name for name, seen in fields.items() if len(seen) > 1] for label, fields in values.items()}
+
+
+def _variant(run: Any) -> tuple[int, ...]:
+    """What all seeds of a variant share: these very objects, of which there may be a hundred thousand users."""
+    return id(run.label), id(run.hyper), id(run.model), id(run.train), id(run.diffusion)
 
 
 def _settings_of(run: Any) -> dict[str, Any]:
@@ -290,11 +294,12 @@ def _place(run: Any) -> str:
 
 def _list(runs: Sequence[Any], done: Mapping[str, Any], attempts: Mapping[str, int], stacks: int) -> None:
     names = varying(runs)
+    titles = {variant: _title(run, names) for variant, run in {_variant(run): run for run in runs}.items()}
     rows = []
     for run in runs:
         past = done[run.run_id].status if run.run_id in done else ""
         state = f"to do again ({past})" if past and run.run_id in attempts else past or "to do"
-        rows.append((run.run_id, state, _place(run), run.backbone or "-", f"seed {run.seed}", _title(run, names)))
+        rows.append((run.run_id, state, _place(run), run.backbone or "-", f"seed {run.seed}", titles[_variant(run)]))
     command.write_table(rows)
     command.write(f"{len(runs)} runs: {len(runs) - len(attempts)} done, {len(attempts)} to do in {stacks} stacks")
 
@@ -305,10 +310,11 @@ def _summary(runs: Sequence[Any], store: Any, statuses: Mapping[str, str]) -> No
 
     table, metrics = store.results()
     at_end = metrics[(metrics.train_step == -1) & (metrics.status == "ok")]
-    sliced = at_end[(at_end.metric == "sliced_wasserstein") & at_end["index"].isna()].groupby("run_id").value.mean()
+    sliced = at_end[(at_end.metric == "sliced_wasserstein") & at_end["index"].isna()]
     windows = table.set_index("run_id").window
     latent = at_end[at_end.metric == "dependency_global"]
-    latent = latent[latent["index"] == latent.run_id.map(windows)].groupby("run_id").value.mean()
+    latent = latent[latent["index"] == latent.run_id.map(windows).astype(float)]
+    sliced, latent = (rows.groupby("run_id", observed=True).value.mean() for rows in (sliced, latent))
     names = varying(runs)
     cells: dict[tuple[str, str], list[str]] = {}
     for run in runs:

@@ -19,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import itertools
 import json
 import os
 import secrets
@@ -29,8 +30,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -83,6 +85,7 @@ _NEEDED: dict[str, Iterable[str]] = {
 }
 """By folder: the columns without which a file is none of ours."""
 
+_T = TypeVar("_T")
 _ABSENT = {_TEXT: "", _INT: 0, _FLOAT: float("nan"), _BOOL: False}
 _DEFAULTS: dict[str, Any] = {"split": "test", "train_step": -1, "status": "ok"}  # where a writer leaves a column out
 _KEY = ["run_id", "metric", "split", "train_step", "coordinate", "index", "metric_seed"]  # of one number
@@ -190,31 +193,41 @@ def _reading(path: Path) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise
-    except (pa.ArrowException, OSError, ValueError) as error:  # the last one: of JSON in a footer
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:  # last: JSON in a footer, no such column
         if isinstance(error, OSError) and error.errno:  # too many open files, a server that does not answer, ...
             raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
         raise _Corrupt(f"{path.parent.name}/{path.name}: {' '.join(str(error).split())}") from error
 
 
-def _open(path: Path) -> pq.ParquetFile:
+def _open(path: Path, coded: Sequence[str] = ()) -> tuple[pq.ParquetFile, pa.Schema]:
+    """A table and its schema, which the file makes anew at every look; `coded` columns of words come as codes."""
     with _reading(path):
-        file = pq.ParquetFile(path, page_checksum_verification=True)
-        version = int(_fact(file.schema_arrow.metadata, "schema_version", 0))
+        file = pq.ParquetFile(path, page_checksum_verification=True, read_dictionary=list(coded))
+        schema = file.schema_arrow
+        version = int(_fact(schema.metadata, "schema_version", 0))
     if version > SCHEMA_VERSION:
         file.close()
         raise InputError(
             f"{path}: written by a newer version of this benchmark (schema {version}, expected <= {SCHEMA_VERSION})"
         )
     for name in _NEEDED[path.parent.name]:
-        if name not in file.schema_arrow.names:
+        if name not in schema.names:
             file.close()
             raise _Corrupt(f"{path.parent.name}/{path.name} has no column {name}")
-    return file
+    return file, schema
 
 
-def _read(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    with _open(path) as file, _reading(path):
-        table = file.read(columns=columns)
+def _schema(path: Path) -> pa.Schema:
+    file, schema = _open(path)
+    file.close()
+    return schema
+
+
+def _read(path: Path, columns: Sequence[str] | None = None, coded: Sequence[str] = ()) -> pa.Table:
+    """Whole columns, and the file's facts as the table's metadata."""
+    file, _ = _open(path, coded)
+    with file, _reading(path):
+        table = file.read(columns=columns, use_threads=False)
     for name, kind in _LATER.get(path.parent.name, {}).items():
         if name not in table.column_names and (columns is None or name in columns):
             table = table.append_column(name, pa.nulls(table.num_rows, kind))
@@ -360,8 +373,8 @@ class Store:
         """The parts that a compacted one replaces."""
         if path.stem not in self._index.replaces:
             try:
-                with _open(path) as file, _reading(path):
-                    self._index.replaces[path.stem] = list(_fact(file.schema_arrow.metadata, "replaces", []))
+                with _reading(path):
+                    self._index.replaces[path.stem] = list(_fact(_schema(path).metadata, "replaces", []))
             except _Corrupt as error:
                 self._set_aside(path.stem, str(error))
                 return []
@@ -378,10 +391,10 @@ class Store:
             with contextlib.suppress(OSError):
                 path.rename(path.with_suffix(".corrupt"))
 
-    def _belongings(self, name: str, runs: Path) -> list[str]:
+    def _belongings(self, name: str, runs: Path, facts: Mapping[bytes, bytes]) -> list[str]:
         """Which of metrics and curves a part has. Raises _Corrupt where they are not there, or cut short."""
-        with _open(runs) as file, _reading(runs):
-            belongings: list[str] = _fact(file.schema_arrow.metadata, "with", [])
+        with _reading(runs):
+            belongings: list[str] = _fact(facts, "with", [])
         for folder in belongings:
             other = self.path / folder / f"{name}.parquet"
             try:
@@ -395,7 +408,12 @@ class Store:
         return belongings
 
     def _read_part(
-        self, name: str, runs: Path | None, folders: Sequence[str], columns: Sequence[str] | None = None
+        self,
+        name: str,
+        runs: Path | None,
+        folders: Sequence[str],
+        columns: Sequence[str] | None = None,
+        coded: Sequence[str] = (),
     ) -> dict[str, pa.Table] | None:
         """The tables of a part, those of `folders` that it has; None where it is damaged: it is then set aside.
 
@@ -403,9 +421,15 @@ class Store:
         meanwhile.
         """
         try:
-            has = ["metrics"] if runs is None else ["runs", *self._belongings(name, runs)]
+            tables: dict[str, pa.Table] = {}
+            has = ["metrics"]
+            if runs is not None:
+                if "runs" in folders:
+                    tables["runs"] = _read(runs, columns, coded)
+                schema = tables["runs"].schema if tables else _schema(runs)
+                has = self._belongings(name, runs, schema.metadata)
             paths = {folder: self.path / folder / f"{name}.parquet" for folder in folders if folder in has}
-            return {folder: _read(path, columns) for folder, path in paths.items()}
+            return tables | {folder: _read(path, columns, coded) for folder, path in paths.items()}
         except _Corrupt as error:
             self._set_aside(name, str(error))
             return None
@@ -430,16 +454,19 @@ class Store:
         return self._index.done
 
     def _tables(
-        self, folder: str, columns: Sequence[str] | None = None, keep: Callable[[pa.Table], pa.Table] | None = None
-    ) -> list[pa.Table]:
-        """What `keep` leaves of every part that counts; parts that vanish meanwhile were compacted: look again."""
+        self,
+        folder: str,
+        gather: Callable[[Iterator[pa.Table]], _T],
+        columns: Sequence[str] | None = None,
+        coded: Sequence[str] = (),
+    ) -> _T:
+        """What `gather` makes of every part that counts; parts that vanish meanwhile were compacted: look again."""
         for _ in range(5):
             parts, replaced = self._parts()
             names = [*parts, *(self._evaluated(replaced) if folder == "metrics" else ())]
             try:
-                read = (self._read_part(name, parts.get(name), [folder], columns) for name in names)
-                found = (tables[folder] for tables in read if tables and folder in tables)
-                return [keep(table) if keep else table for table in found]
+                read = (self._read_part(name, parts.get(name), [folder], columns, coded) for name in names)
+                return gather(tables[folder] for tables in read if tables and folder in tables)
             except FileNotFoundError:
                 continue
         raise InputError(f"{self.path}: changes faster than it can be read: try again")
@@ -451,13 +478,13 @@ class Store:
 
     def runs(self) -> pd.DataFrame:
         """The runs table alone: the latest attempt at each run."""
-        return _latest(_joined(self._tables("runs"), RUNS), self.path).to_pandas()
+        return _latest(_joined(self._tables("runs", _merged), RUNS), self.path).to_pandas()
 
     def results(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """See `load_results`."""
-        runs = _latest(_joined(self._tables("runs"), RUNS), self.path)
-        metrics = self._tables("metrics", keep=lambda table: _of_latest(table, runs))
-        return runs.to_pandas(), _newest(_frame(metrics, _METRICS))
+        runs = self.runs()
+        attempts = dict(zip(runs["run_id"].tolist(), runs["attempt"].tolist(), strict=True))
+        return runs, _newest(self._numbers("metrics", _METRICS, attempts))
 
     def numbers_of(self, part: str) -> pd.DataFrame:
         """The metrics of one part; none where it has no numbers, is compacted already or cannot be read."""
@@ -469,11 +496,17 @@ class Store:
 
     def curves(self, of: Iterable[str] | None = None) -> pd.DataFrame:
         """See `load_curves`."""
-        attempts = self._tables("runs", ["run_id", "attempt"])
-        runs = _latest(_joined(attempts, {"run_id": _TEXT, "attempt": _INT}), self.path)
+        columns = {"run_id": _TEXT, "attempt": _INT}
+        runs = _latest(_joined(self._tables("runs", list, list(columns)), columns), self.path)
+        attempts = dict(zip(*(column.to_pylist() for column in runs.columns), strict=True))
         if of is not None:
-            runs = runs.filter(pc.is_in(runs["run_id"], pa.array(of, _TEXT)))
-        return _frame(self._tables("curves", keep=lambda table: _of_latest(table, runs)), CURVES)
+            attempts = {run_id: attempts[run_id] for run_id in of if run_id in attempts}
+        return self._numbers("curves", _CURVES, attempts)
+
+    def _numbers(self, folder: str, columns: Mapping[str, pa.DataType], attempts: Mapping[str, int]) -> pd.DataFrame:
+        """The rows of these attempts at these runs."""
+        words = [name for name, kind in columns.items() if kind == _TEXT]
+        return self._tables(folder, lambda tables: _frame(tables, columns, attempts), coded=words)
 
     # ---- compaction
 
@@ -691,6 +724,14 @@ def _joined(tables: Sequence[pa.Table], columns: Mapping[str, pa.DataType]) -> p
     return pa.concat_tables([empty, *even], promote_options="default")
 
 
+def _merged(tables: Iterator[pa.Table]) -> list[pa.Table]:
+    """The same rows in few tables: a thousand small ones of eighty columns each hold more memory than their rows."""
+    merged = []
+    while group := list(itertools.islice(tables, 50)):
+        merged.append(_joined(group, RUNS).combine_chunks())
+    return merged
+
+
 def _latest(runs: pa.Table, path: Path) -> pa.Table:
     """The row of the latest attempt at every run. Raises InputError where an attempt has two rows."""
     if not runs.num_rows:
@@ -707,25 +748,66 @@ def _latest(runs: pa.Table, path: Path) -> pa.Table:
     return runs if len(last) == runs.num_rows else runs.take(pa.array(sorted(last.values()), pa.int64()))
 
 
-def _of_latest(rows: pa.Table, runs: pa.Table) -> pa.Table:
-    """The rows that belong to the latest attempt at their run; words as codes, because millions of rows share few."""
-    latest = pc.take(runs["attempt"], pc.index_in(rows["run_id"], runs["run_id"]))
-    rows = rows.filter(pc.fill_null(pc.equal(rows["attempt"], latest), False)).drop_columns(["attempt"])
-    for place, item in enumerate(rows.schema):
-        if item.type == _TEXT:
-            rows = rows.set_column(place, item.name, rows[item.name].dictionary_encode())
-    return rows
+class _Words:
+    """A column of words as codes, in the order in which the words appear."""
+
+    def __init__(self) -> None:
+        self._code: dict[str, int] = {}
+
+    def codes(self, column: pa.Array) -> np.ndarray:
+        """The code of every row, in the smallest type that holds all so far."""
+        if column.null_count:
+            column = column.cast(_TEXT).fill_null("")
+        coded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+        found = [self._code.setdefault(word, len(self._code)) for word in coded.dictionary.to_pylist()]
+        return np.asarray(found, np.min_scalar_type(-len(self._code)))[coded.indices.to_numpy()]
+
+    def categorical(self, codes: np.ndarray) -> Any:
+        """The words of these codes, which it changes; the categories are in the order of the alphabet."""
+        used = np.zeros(len(self._code), dtype=bool)
+        blocks = [codes[k : k + 2**20] for k in range(0, len(codes), 2**20)]  # an index is copied, as 64 bits
+        for block in blocks:
+            used[block] = True
+        words = sorted(word for word, code in self._code.items() if used[code])
+        place = {word: k for k, word in enumerate(words)}
+        order = np.asarray([place.get(word, -1) for word in self._code], codes.dtype)
+        for block in blocks:
+            block[:] = order[block]
+        return pd.Categorical.from_codes(codes, pd.Index(words))
 
 
-def _frame(tables: list[pa.Table], columns: Mapping[str, pa.DataType]) -> pd.DataFrame:
-    """The stated columns of many tables, one column at a time: all of them at once would need twice the memory."""
-    series = {}
-    for name, kind in columns.items():
-        if name != "attempt":
-            chunks = [chunk.cast(kind) for table in tables for chunk in table[name].chunks]
-            series[name] = pa.chunked_array(chunks, kind).to_pandas()
-            tables[:] = [table.drop_columns([name]) for table in tables]
-    return pd.DataFrame(series, copy=False)
+def _frame(tables: Iterable[pa.Table], columns: Mapping[str, pa.DataType], attempts: Mapping[str, int]) -> pd.DataFrame:
+    """The stated columns of the rows that belong to these attempts at their runs, in the types of `load_results`.
+
+    Every table is gone before the next one is read, and a column grows where it is: the system moves its pages, so that
+    nothing of it exists twice.
+    """
+    names = [name for name in columns if name != "attempt"]
+    words = {name: _Words() for name in names if columns[name] == _TEXT}
+    kinds = {_TEXT: np.int8, _INT: np.int32, _FLOAT: np.float64, _BOOL: np.bool_}
+    found: dict[str, np.ndarray] = {name: np.empty(0, kinds[columns[name]]) for name in names}
+    for table in tables:
+        runs = table["run_id"].combine_chunks()
+        latest = np.asarray([attempts.get(run_id, -1) for run_id in runs.dictionary.to_pylist()], np.int64)
+        mine = table["attempt"].to_numpy() == latest[runs.indices.to_numpy()]
+        for name in names:
+            column = table[name].combine_chunks()
+            values = words[name].codes(column) if name in words else column.to_numpy(zero_copy_only=False)
+            _append(found, name, values if mine.all() else values[mine])
+    coded = {name: word.categorical(found.pop(name)) for name, word in words.items()}
+    return pd.DataFrame({name: coded.get(name, found.get(name)) for name in names}, copy=False)
+
+
+def _append(found: dict[str, np.ndarray], name: str, values: np.ndarray) -> None:
+    """Put values at the end of a column, which becomes of a wider type where they do not fit."""
+    held = found[name]
+    if values.dtype == np.int64 and (not values.size or max(abs(values.min()), abs(values.max())) < 2**31):
+        values = values.astype(np.int32)
+    if values.dtype.itemsize > held.dtype.itemsize:
+        held = found[name] = held.astype(values.dtype)
+    count = len(held)
+    held.resize(count + len(values), refcheck=False)
+    held[count:] = values
 
 
 def _newest(metrics: pd.DataFrame) -> pd.DataFrame:
@@ -733,7 +815,8 @@ def _newest(metrics: pd.DataFrame) -> pd.DataFrame:
     added = metrics.pop("added")
     if not added.any():
         return metrics
-    newest = metrics["version"] == metrics.groupby(["run_id", "metric"])["version"].transform("max")
+    by = metrics.groupby(["run_id", "metric"], observed=True)
+    newest = metrics["version"] == by["version"].transform("max")
     ordered = pd.concat([metrics[newest & ~added], metrics[newest & added]])  # a later one wins
     return ordered.drop_duplicates(_KEY, keep="last", ignore_index=True)
 
@@ -741,14 +824,25 @@ def _newest(metrics: pd.DataFrame) -> pd.DataFrame:
 def load_results(path: Path | str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The runs table (latest attempt at each run) and the metrics table of a results folder.
 
+    There may be millions of numbers, so the words of the metrics are categories (`category`, in the order of the
+    alphabet, so that they sort as words do), whole numbers take 32 bits (64 where one needs them), and all others are
+    float64. Two folders have different categories: `spelled` makes words of them again. The runs table has plain words.
     Raises InputError where the folder is none, is of a newer version, or holds two rows of one attempt.
     """
     return _existing(path).results()
 
 
 def load_curves(path: Path | str, of: Iterable[str] | None = None) -> pd.DataFrame:
-    """The training curves of the latest attempts, of some runs or of all: (run_id, step, stage, term, value)."""
+    """The training curves of the latest attempts, of some runs or of all: (run_id, step, stage, term, value).
+
+    Types as in `load_results`.
+    """
     return _existing(path).curves(of)
+
+
+def spelled(table: pd.DataFrame) -> pd.DataFrame:
+    """A small part of a table with its words as words: an index of them can be compared with another folder's."""
+    return table.astype({name: str for name in table.columns if isinstance(table[name].dtype, pd.CategoricalDtype)})
 
 
 def load_memberships(path: Path | str) -> list[Membership]:

@@ -90,9 +90,19 @@ class Run:
     data_sha256: str  # of the windows; "" where the data are not available
     kind: Literal["method", "reference"] = "method"
 
-    @functools.cached_property
+    @property
     def ingredients(self) -> dict[str, Any]:
         """What determines the result of training, and nothing else: no label, no sweep, no evaluation."""
+        return {**self._own, **{name: _fields(getattr(self, name)) for name in self._blocks}}
+
+    @property
+    def _blocks(self) -> Iterable[str]:
+        """Those of the training blocks that determine the result."""
+        return _TRAINING_BLOCKS if self.kind == "method" else ()
+
+    @property
+    def _own(self) -> dict[str, Any]:
+        """The ingredients beside the blocks, which thousands of runs share."""
         shared = {
             "dataset": self.dataset.key,
             "shuffle": self.dataset.shuffle,
@@ -110,16 +120,14 @@ class Run:
             "training_version": TRAINING_VERSION,
             "hyper": {name: plain(value) for name, value in self.hyper},
             "backbone": self.backbone,
-            **{name: _fields(getattr(self, name)) for name in _TRAINING_BLOCKS},
             **shared,
         }
 
     @functools.cached_property
     def run_id(self) -> str:
         """The first 16 hexadecimal digits of the sha256 of `ingredients`."""
-        own = {name: value for name, value in self.ingredients.items() if name not in _TRAINING_BLOCKS}
-        blocks = [_block_json(getattr(self, name)) for name in _TRAINING_BLOCKS] if self.kind == "method" else []
-        return hashlib.sha256("\n".join([_canonical(own), *blocks]).encode()).hexdigest()[:16]
+        blocks = [_block_json(getattr(self, name)) for name in self._blocks]
+        return hashlib.sha256("\n".join([_canonical(self._own), *blocks]).encode()).hexdigest()[:16]
 
     def build_method(self) -> Any:
         """The method with its hyper-parameters, every one of them a number that training can use."""
@@ -527,6 +535,7 @@ def _expand(parsed: SweepFile, place: str, selection: Selection, data: Path | No
     blocks = {name: _build(block, given[name], place, name) for name, block in _BLOCKS.items()}
     _check_metrics(blocks["evaluate"].metrics, place)
     variants = [variant for entry in entries for variant in _variants(entry, blocks, settings, place)]
+    chosen = [_fields_of(variant) for variant in variants]
     backbones = selection.backbones or tuple(parsed.backbones)
     _check_backbones(backbones, "--backbone" if selection.backbones else f"{place}: backbones")
     specs = _specs(parsed, selection.datasets, place)
@@ -545,8 +554,7 @@ def _expand(parsed: SweepFile, place: str, selection: Selection, data: Path | No
             for name in REFERENCES
         ]
         rows += [
-            Run(backbone=backbone, **_fields_of(variant), **shared)
-            for backbone, variant in itertools.product(backbones, variants)
+            Run(backbone=backbone, **fields, **shared) for backbone, fields in itertools.product(backbones, chosen)
         ]
         for run in rows:
             first = runs.setdefault(run.run_id, run)

@@ -89,7 +89,9 @@ def ranks(runs: pd.DataFrame, metrics: pd.DataFrame, metric: str) -> pd.DataFram
     runs: rows of the trials, their label "LABEL #NUMBER". A run that is not ok has the last rank.
     """
     at_end = metrics[(metrics.metric == metric) & (metrics.split == "validation") & (metrics.train_step < 0)]
-    table = runs.assign(value=runs.run_id.map(at_end[at_end.status == "ok"].groupby("run_id").value.mean()))
+    table = runs.assign(
+        value=runs.run_id.map(at_end[at_end.status == "ok"].groupby("run_id", observed=True).value.mean())
+    )
     table[["label", "trial"]] = table.label.str.rsplit(" #", n=1, expand=True)
     table["trial"] = table.trial.astype(int)
     better = -table.value if better_is_higher(metric) else table.value

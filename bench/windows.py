@@ -150,13 +150,13 @@ def divide(
 
 def _divided_truth(recordings: Recordings, spec: DatasetSpec, seed: int) -> Mapping[str, Truth]:
     """Each part's rows of the truth, in the order of its windows: divided as the series are, a series being one row."""
-    truth: dict[str, dict[str, np.ndarray]] = {name: {} for name in PARTS}
-    for factor, values in recordings.truth.items():
-        rng = numpy_generator(spec.key, seed, "split")
-        parts = divide(list(values[:, None]), recordings.split, 1, rng, recordings.entities)
-        for name in PARTS:
-            truth[name][factor] = np.concatenate(parts[name])
-    return truth
+    if not recordings.truth:
+        return {name: {} for name in PARTS}
+    rng = numpy_generator(spec.key, seed, "split")
+    places = list(np.arange(len(recordings.series))[:, None])
+    parts = divide(places, recordings.split, 1, rng, recordings.entities)
+    chosen = {name: np.concatenate(parts[name]) for name in PARTS}
+    return {name: {factor: values[chosen[name]] for factor, values in recordings.truth.items()} for name in PARTS}
 
 
 def _grouped(series: Sequence[np.ndarray], entities: Sequence[str]) -> list[list[np.ndarray]]:

@@ -155,13 +155,19 @@ def curve_rows(run):
     return rows
 
 
+def coded(table):
+    """Words and whole numbers as `bench.store.load_results` has them."""
+    words = {name: pd.CategoricalDtype(sorted(table[name].unique())) for name in table if table[name].dtype == "str"}
+    return table.astype({**words, **{name: "int32" for name in table if table[name].dtype == "int64"}})
+
+
 def frames(runs):
     records = pd.DataFrame(runs).to_dict("records")
     done = [row for row in records if row["status"] == "ok"]
     return (
         pd.DataFrame(runs, columns=None if runs else list(RUNS)),
-        pd.DataFrame([m for row in done for m in metric_rows(row)], columns=list(METRICS)),
-        pd.DataFrame([c for row in records for c in curve_rows(row)], columns=list(CURVES)),
+        coded(pd.DataFrame([m for row in done for m in metric_rows(row)], columns=list(METRICS))),
+        coded(pd.DataFrame([c for row in records for c in curve_rows(row)], columns=list(CURVES))),
     )
 
 

@@ -6,7 +6,7 @@ from report_data import curve_rows, metric_rows, quick_runs, run_row
 
 from bench.contracts import InputError
 from bench.publish import main
-from bench.store import Store, load_curves, load_memberships, load_results
+from bench.store import Store, load_curves, load_memberships, load_results, spelled
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def test_published_results_are_the_same_numbers(results, tmp_path):
         order = [
             name for name in ("run_id", "metric", "train_step", "index", "stage", "term", "step") if name in before
         ]
-        before, after = (table.sort_values(order, ignore_index=True) for table in (before, after))
+        before, after = (spelled(table).sort_values(order, ignore_index=True) for table in (before, after))
         pd.testing.assert_frame_equal(before, after[list(before)])
     assert [(m.name, m.command) for m in load_memberships(out)] == [
         (m.name, m.command) for m in load_memberships(results)

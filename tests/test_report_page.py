@@ -21,7 +21,7 @@ from bench.report import figures
 from bench.report.cards import cards_of
 from bench.report.page import build, latex, markdown, replay_command, tex, write
 from bench.report.tables import cells_of, groups_of, select
-from bench.store import Store
+from bench.store import Store, spelled
 
 MADE = "2026-11-23T17:00:00+00:00"
 VOID = {"meta", "link", "input", "br", "img", "hr", "path", "use", "circle", "rect", "line"}
@@ -287,7 +287,7 @@ def test_all_failed(tmp_path):
 def test_missing_metrics(tmp_path):
     runs = [run_row("proposed", seed=seed) for seed in (0, 1)]
     frame, metrics, curves = frames(runs)
-    few = metrics[metrics["metric"].isin(["nll_own"]) & (metrics["train_step"] < 0)].copy()
+    few = spelled(metrics[metrics["metric"].isin(["nll_own"]) & (metrics["train_step"] < 0)])
     few.loc[few.index[0], ["value", "status", "reason"]] = [np.nan, "failed", "ValueError: no <b>"]
     chosen = select(frame, few, reader(curves[:0]), membership(runs), tmp_path)
     page = Page(write(build(chosen, FACTS, made=MADE), tmp_path).read_text(encoding="utf-8"))

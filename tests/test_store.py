@@ -7,6 +7,7 @@ import itertools
 import os
 import shutil
 import subprocess
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ import pytest
 
 import bench.store as store_module
 from bench.contracts import InputError
-from bench.store import Store, load_curves, load_memberships, load_results
+from bench.store import Store, load_curves, load_memberships, load_results, spelled
 
 
 def row(run_id: str, attempt: int = 0, status: str = "ok", **values: Any) -> dict[str, Any]:
@@ -216,6 +217,36 @@ def test_a_full_disk_is_said_in_one_line(store: Store, monkeypatch: pytest.Monke
     with pytest.raises(InputError, match="the disk is full; what is finished is safe"):
         store.write_part("p", [row("a")], [number("a")])
     assert [path for path in store.path.rglob("*") if path.is_file()] == []
+
+
+def test_words_are_categories_and_sort_as_words(store: Store) -> None:
+    for run_id, metric in (("b", "wasserstein"), ("a", "mmd2")):
+        store.write_part(run_id, [row(run_id)], [number(run_id, metric=metric), number(run_id, metric="kl", n=7)])
+    _, metrics = load_results(store.path)
+    assert metrics.metric.cat.categories.tolist() == ["kl", "mmd2", "wasserstein"]
+    assert metrics.sort_values("run_id").run_id.tolist() == ["a", "a", "b", "b"]
+    assert {str(metrics[name].dtype) for name in ("version", "train_step", "metric_seed", "n")} == {"int32"}
+    assert (metrics.status == "ok").all()
+    assert "category" not in set(map(str, spelled(metrics).dtypes))
+
+
+def test_words_of_earlier_attempts_are_no_categories(store: Store) -> None:
+    store.write_part("p", [row("a")], [number("a", metric="old")])
+    store.write_part("q", [row("a", 2)], [number("a", metric="new")])
+    assert load_results(store.path)[1].metric.cat.categories.tolist() == ["new"]
+
+
+def test_many_words_and_large_numbers_fit(store: Store) -> None:
+    store.write_part("p", [row("a")], [number("a", metric=f"m{k:03d}", n=k) for k in range(300)])
+    store.write_part("q", [row("b")], [number("b", n=2**40)])
+    _, metrics = load_results(store.path)
+    assert metrics.metric.tolist()[:300] == [f"m{k:03d}" for k in range(300)]
+    assert metrics.n.tolist() == [*range(300), 2**40]
+
+
+def test_reading_results_needs_no_torch() -> None:
+    code = "import sys, bench.store; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).resolve().parent.parent)
 
 
 def test_compaction_changes_no_row(store: Store) -> None:

@@ -28,7 +28,7 @@ def _measure(name: str, scale: Scale) -> Iterator[Line]:
     return lines
 
 
-NAMES = ("dependency", "sampling", "denoiser", "whole_run", "lstm", "sweep_overhead", "metrics", "loading")
+NAMES = ("dependency", "sampling", "denoiser", "whole_run", "lstm", "sweep_overhead", "metrics", "loading", "many_runs")
 PARTS: Mapping[str, Callable[[Scale], Iterator[Line]]] = {name: partial(_measure, name) for name in NAMES}
 ON_A_GPU = {"gpu": tuple(gpu.PARTS), **{f"gpu.{name}": (name,) for name in gpu.PARTS}}
 

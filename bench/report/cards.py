@@ -98,7 +98,7 @@ def cards_of(selection: Selection) -> list[Card]:
             facts = {"source": dataset.source, "licence and credit": dataset.licence, "version": str(dataset.version)}
             facts["restricted"] = RESTRICTED if dataset.restricted else "no"
         cards.append(Card("data set", name, facts, _text(dataset) if dataset else absent))
-    measured = selection.metrics.groupby("metric")["version"].max().to_dict()
+    measured = selection.metrics.groupby("metric", observed=True)["version"].max().to_dict()
     owners = {output: name for name in METRICS for output in METRICS[name].outputs}
     for name in sorted({owners.get(str(metric), str(metric)) for metric in measured}):
         if name not in METRICS:

@@ -280,7 +280,7 @@ DEPENDENCY = {"dependency_global": r"global $m_{t,0}$", "dependency_local": r"lo
 def dependency(selection: Selection, groups: Sequence[Group], styles: Styles, bars: Bars = "seeds") -> list[Picture]:
     """m_{t,0} and m_{t,t-1} against t, ordered beside shuffled."""
     along_t = selection.metrics[selection.metrics["coordinate"] == "t"]
-    curves = {str(name): rows for name, rows in along_t.groupby("metric")}
+    curves = {str(name): rows for name, rows in along_t.groupby("metric", observed=True)}
     pictures = []
     for (dataset, backbone), here in _placed(groups).items():
         runs = {run for group in here for cell in group.cells for run in cell.seeds}
@@ -570,7 +570,7 @@ def training(curves: pd.DataFrame, groups: Sequence[Group], styles: Styles) -> l
     for group in groups:
         names, rows = _names(group), dict[tuple[str, str], dict[str, pd.DataFrame]]()
         for cell in shown(group):
-            for (stage, term), points in _rows_of(curves, cell).groupby(["stage", "term"]):
+            for (stage, term), points in _rows_of(curves, cell).groupby(["stage", "term"], observed=True):
                 rows.setdefault((str(stage), str(term)), {})[cell.label] = points.rename(columns={"step": "x"})
         panels = [
             _panel(
@@ -652,7 +652,7 @@ def along(
 ) -> list[Picture]:
     """Every metric that has an index other than t, against that index."""
     pictures = []
-    for coordinate, rows in selection.metrics.groupby("coordinate"):
+    for coordinate, rows in selection.metrics.groupby("coordinate", observed=True):
         if coordinate in ("", "t"):
             continue
         title, xlabel, what = COORDINATES.get(str(coordinate), (f"Over {coordinate}", str(coordinate), ""))

@@ -331,7 +331,7 @@ def unmeasured(report: Report) -> list[tuple[str, str, int]]:
     """Metrics that failed or are undefined in finished runs: name, reason, in how many runs."""
     metrics = report.selection.metrics
     bad = metrics[metrics["status"] != "ok"]
-    counts = bad.groupby(["metric", "reason"])["run_id"].nunique()
+    counts = bad.groupby(["metric", "reason"], observed=True)["run_id"].nunique()
     return [(str(key[0]), str(key[1]), int(n)) for key, n in counts.items()]  # type: ignore[index]
 
 

@@ -130,9 +130,10 @@ def select(
         runs = runs.set_index("run_id").loc[[run for run in sweep.runs if run in known]].reset_index()
         runs["label"] = [sweep.runs[run] or label for run, label in zip(runs["run_id"], runs["label"], strict=True)]
     runs = _with_later_options(runs)
-    metrics = metrics[metrics["run_id"].isin(runs["run_id"]) & (metrics["split"] == "test")]
+    metrics = _where(metrics, metrics["run_id"].isin(runs["run_id"]) & (metrics["split"] == "test"))
     if len(metrics):
-        metrics = metrics[metrics["version"] == metrics.groupby("metric")["version"].transform("max")]
+        newest = metrics.groupby("metric", observed=True)["version"].transform("max")
+        metrics = _where(metrics, metrics["version"] == newest)
     ended = metrics["train_step"] < 0
     return Selection(
         name=sweep.name if sweep else "all runs",
@@ -158,6 +159,11 @@ def _with_later_options(runs: pd.DataFrame) -> pd.DataFrame:
         if item.metadata.get("later")
     }
     return runs.fillna({name: default for name, default in later.items() if name in runs})
+
+
+def _where(table: pd.DataFrame, mask: pd.Series) -> pd.DataFrame:
+    """The rows of a mask; the table itself where that is all of them, because there may be millions."""
+    return table if mask.all() else table[mask]
 
 
 # ---------------------------------------------------------------- cells
@@ -230,13 +236,14 @@ def per_run(selection: Selection) -> pd.DataFrame:
 def scalars_by(metrics: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     """Means of the scalars (columns metric), with the derived ones, in rows that `by` names."""
     scalars = metrics[(metrics["coordinate"] == "") & metrics["value"].notna()]
-    table = scalars.pivot_table(index=by, columns="metric", values="value", aggfunc="mean")
+    table = scalars.groupby([*by, "metric"], observed=True)["value"].mean().unstack("metric")
+    table.columns = pd.Index(table.columns.tolist(), dtype=object)  # no categories: more columns follow
     if {"nll_own", "nll_permuted"} <= set(table.columns):
         table["nll_gap"] = table["nll_permuted"] - table["nll_own"]
     curve = metrics[(metrics["metric"] == "dependency_global") & (metrics["coordinate"] == "t")]
     if len(curve):
-        last = curve["index"] == curve.groupby("run_id")["index"].transform("max")
-        table["dependency_end"] = curve[last].groupby(by)["value"].mean()
+        last = curve["index"] == curve.groupby("run_id", observed=True)["index"].transform("max")
+        table["dependency_end"] = curve[last].groupby(by, observed=True)["value"].mean()
     return table
 
 
@@ -245,7 +252,7 @@ def _metric_noise(selection: Selection) -> dict[str, dict[str, float]]:
     metrics = selection.metrics
     if not len(metrics) or metrics["metric_seed"].max() < 1:
         return {}
-    variance = scalars_by(metrics, ["run_id", "metric_seed"]).groupby(level="run_id").var()
+    variance = scalars_by(metrics, ["run_id", "metric_seed"]).groupby(level="run_id", observed=True).var()
     return {
         str(run): {str(metric): float(value) for metric, value in row.dropna().items()}
         for run, row in variance.iterrows()
@@ -259,7 +266,7 @@ def _illusions(selection: Selection, numbers: Mapping[str, Mapping[str, float]])
     found: dict[str, str] = {}
     runs = selection.runs.reindex(columns=["run_id", "window", "test_stride"]).fillna({"window": 0, "test_stride": 0})
     windows = {run: (int(window), int(stride)) for run, window, stride in runs.itertuples(index=False)}
-    for key, rows in local.sort_values("index").groupby("run_id"):
+    for key, rows in local.sort_values("index").groupby("run_id", observed=True):
         run = str(key)
         own, marginal = (numbers[run].get(name, math.nan) for name in ("nll_own", "nll_marginal"))
         errors = [
@@ -741,9 +748,7 @@ def recommendations(group: Group) -> list[str]:
 def collapse_began(selection: Selection, groups: Iterable[Group]) -> list[str]:
     """When the latent fell silent: the first check from which permuted - own NLL stays below `gap_collapsed`."""
     history = selection.history
-    wide = history[history["coordinate"] == ""].pivot_table(
-        index=["run_id", "train_step"], columns="metric", values="value"
-    )
+    wide = scalars_by(history[history["metric"].isin(["nll_own", "nll_permuted"])], ["run_id", "train_step"])
     if not {"nll_own", "nll_permuted"} <= set(wide.columns):
         return []
     differences = (wide["nll_permuted"] - wide["nll_own"]).dropna()
