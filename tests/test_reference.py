@@ -20,7 +20,7 @@ def rows_of(text: str) -> list[list[str]]:
 def report_of(dataset: str) -> dict[str, dict[str, str]]:
     """One data set's comparison table in the report, by method and column."""
     text = (REPORT / "report.md").read_text(encoding="utf-8")
-    table = text.split(f"### {dataset} · lstm\n")[1].split("\n### ")[0].split("\n\n")[1]
+    table = text.split(f"### {dataset} · lstm\n")[1].split("\n### ")[0].split("\n\n")[0]
     head, *rows = rows_of(table)
     return {row[0]: dict(zip(head[1:], row[1:], strict=True)) for row in rows}
 
