@@ -60,5 +60,6 @@ def write_table(rows: Iterable[Sequence[str]], header: Sequence[str] = ()) -> No
     """Columns of whole words, two spaces apart; never cut, so that `| grep` finds everything."""
     lines = [list(row) for row in ([header] if header else []) + list(rows)]
     widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
-    for line in lines:
-        write("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    row = "  ".join(f"{{:<{width}}}" for width in widths).format
+    if lines:
+        write("\n".join(row(*line).rstrip() for line in lines))

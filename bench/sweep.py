@@ -62,6 +62,15 @@ def _fields(config: Any) -> dict[str, Any]:
     return {item.name: plain(getattr(config, item.name)) for item in dataclasses.fields(config)}
 
 
+@functools.lru_cache(maxsize=16384)
+def _plain_hyper(method: str, hyper: tuple[tuple[str, Any], ...]) -> dict[str, Any]:
+    """A method's fields as plain values; cached because the runs of a variant share them.
+
+    By method, because only within one a field's type is fixed: True == 1, but they are different settings.
+    """
+    return {name: plain(value) for name, value in hyper}
+
+
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
 
@@ -118,7 +127,7 @@ class Run:
             "method": self.method,
             "method_version": METHODS[self.method].version,
             "training_version": TRAINING_VERSION,
-            "hyper": {name: plain(value) for name, value in self.hyper},
+            "hyper": _plain_hyper(self.method, self.hyper),
             "backbone": self.backbone,
             **shared,
         }
