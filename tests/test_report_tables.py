@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import pandas as pd
@@ -254,3 +255,14 @@ def test_runs_of_before_an_option_are_in_one_cell_with_runs_at_its_default():
     cells = cells_of(selection([old, new]))
     assert [(cell.name, sorted(cell.seeds.values())) for cell in cells] == [("proposed", [0, 1])]
     assert [sorted(cell.seeds.values()) for cell in cells_of(selection([old, new, other]))] == [[2], [0, 1]]
+
+
+def test_a_method_without_a_finished_run_is_not_called_a_tie():
+    runs = [run_row(label, seed=seed) for label in ("latent_diffusion", "proposed") for seed in (0, 1)]
+    runs += [run_row("kl_free", seed=seed, status="diverged") for seed in (0, 1)]
+    chosen = selection(runs)
+    frame = chosen.metrics[~chosen.metrics["run_id"].isin(chosen.runs["run_id"][chosen.runs["status"] != "ok"])]
+    chosen = dataclasses.replace(chosen, metrics=frame)
+    better = headline(groups_of(cells_of(chosen), FACTS), chosen)[1].sentences
+    assert "kl_free" not in better[0]
+    assert better[1] == "No finished run to compare: kl_free."

@@ -636,8 +636,11 @@ def _who_samples_better(groups: Sequence[Group]) -> list[str]:
     column = ranked[0].quality[0]
     measure = LONG.get(column.metric, column.title)
     gaps = _against_baseline(ranked, column)
+    scored = {c.label for group in ranked for c in best_settings(group).values() if c.values.get(column.metric)}
     outcomes: dict[str, list[str]] = {"better": [], "worse": [], "not resolved": []}
     for label, found in gaps.items():
+        if label not in scored:
+            continue
         better, worse = sum(gap.high < 0 for gap in found), sum(gap.low > 0 for gap in found)
         for word, count in (("better", better), ("worse", worse)):
             if count:
@@ -649,6 +652,8 @@ def _who_samples_better(groups: Sequence[Group]) -> list[str]:
         for word, start in (("better", "Better than"), ("worse", "Worse than"), ("not resolved", "Not told from"))
         if outcomes[word]
     ]
+    if silent := [label for label in gaps if label not in scored]:
+        sentences.append(f"No finished run to compare: {', '.join(silent)}.")
     best = [(cell, group) for group in ranked if (cell := group.best(column.metric))]
     words = Counter(verdict_of(cell) for cell, _ in best)
     if len(best) == 1:
