@@ -52,8 +52,11 @@ def model_of(diffusion: DiffusionConfig = DIFFUSION, dtype: torch.dtype = torch.
     return model.to(dtype).eval()
 
 
-# sweep_overhead has a slow test of its own, and loading measures nothing where there are no files
-@pytest.mark.parametrize("part", [name for name in perf.PARTS if name not in ("sweep_overhead", "loading")])
+OTHERWISE = ("sweep_overhead", "many_runs", "loading")
+"""Two have slow tests of their own, and loading measures nothing where there are no files."""
+
+
+@pytest.mark.parametrize("part", [name for name in perf.PARTS if name not in OTHERWISE])
 def test_a_part_runs_and_its_ratios_are_finite(part: str) -> None:
     pytest.importorskip("captum")
     lines = list(perf.PARTS[part]("tiny"))
@@ -67,6 +70,15 @@ def test_the_overhead_of_a_sweep_is_measured() -> None:
     share, idle = sweep_overhead.measure("tiny")
     assert 0 < share.ratio < 1
     assert idle.ratio >= 0
+
+
+@pytest.mark.slow
+def test_many_runs_are_loaded_listed_and_reported() -> None:
+    lines = list(perf.PARTS["many_runs"]("tiny"))
+    assert [line.what for line in lines] == [
+        f"11 runs: {what}" for what in ("both tables", "dry run", "report", "the report's page, MB")
+    ]
+    assert all(math.isfinite(line.ratio) and line.ratio > 0 for line in lines)
 
 
 def test_an_unknown_part_is_refused() -> None:

@@ -28,7 +28,7 @@ from bench.sweep import Run, read_sweep
 
 SWEEP = """
 name: many
-datasets: [regimes, {{name: regimes, shuffle: true}}, sines, {{name: sines, shuffle: true}}]
+datasets: {datasets}
 methods:
   - latent_diffusion
   - kl_annealing
@@ -84,7 +84,9 @@ def write_sweep(folder: Path, scale: Scale) -> Path:
     first = {"N": 1, "M": 21, "gamma": 1, "eta": 1}
     values = {name: list(range(k, k + count)) for (name, k), count in zip(first.items(), counts, strict=True)}
     path = folder / "many.yaml"
-    path.write_text(SWEEP.format(**values, seeds=seeds), encoding="utf-8")
+    specs = [{"name": name, "shuffle": shuffle} for name in ("regimes", "sines") for shuffle in (False, True)]
+    datasets = json.dumps(specs[:1] if scale == "tiny" else specs)
+    path.write_text(SWEEP.format(**values, seeds=seeds, datasets=datasets), encoding="utf-8")
     return path
 
 
