@@ -72,3 +72,12 @@ def test_what_counts_as_noise_can_be_widened():
     assert replay.judge(before, after, noise)[0] == "different"
     assert replay.judge(before, after, noise, within=3)[0] == "within noise"
     assert replay.judge(before, after + 0.2, noise, within=3)[0] == "different"
+
+
+def test_how_well_a_number_was_computed_is_not_judged_by_the_spread_over_seeds():
+    noise = pd.Series({"dependency_completeness_error": 1e-9, "dependency_global": 0.01})
+    before = pd.Series({"dependency_completeness_error": 1e-3, "dependency_global": 0.5})
+    finer = before.replace(1e-3, 2e-3)
+    assert replay.judge(before, finer, noise)[0] == "within noise"
+    assert len(replay.judge(before, finer, noise)[1]) == 1  # it is shown all the same
+    assert replay.judge(before, finer.replace(0.5, 0.6), noise)[0] == "different"
