@@ -192,6 +192,15 @@ class DiffusionConfig:
     sampling_steps: int = option(0, at_least=0, later=True)  # evenly spaced among the L; 0 is all of them
 
 
+TRAINING_BLOCKS: Mapping[str, type] = {"model": ModelConfig, "train": TrainConfig, "diffusion": DiffusionConfig}
+"""The blocks that determine what training gives, as a sweep file and the runs table name them."""
+
+
+def later_options(block: Any) -> dict[str, Any]:
+    """The options of a block, or of its class, that came after the first release, with their defaults; see `option`."""
+    return {item.name: item.default for item in dataclasses.fields(block) if item.metadata.get("later")}
+
+
 @dataclass(frozen=True)
 class EvaluateConfig:
     """What is measured; not part of a run's identity."""
@@ -515,6 +524,7 @@ class Metric(ABC):
     version: ClassVar[int]
     needs: ClassVar[Literal["samples", "latent"]]
     outputs: ClassVar[tuple[str, ...]]  # names of the Measurements it returns
+    diagnostics: ClassVar[tuple[str, ...]] = ()  # those of them that say how well the others were computed
     unit: ClassVar[str]
     direction: ClassVar[Literal["lower", "higher", "none"]]  # which way is better
     source: ClassVar[str]

@@ -18,7 +18,7 @@ from bench.command import data_dir, parser, run_command, write, write_table
 from bench.contracts import InputError, Unavailable
 from bench.job import JobSettings, run_stack
 from bench.provenance import provenance
-from bench.registry import METHODS, load_entry_points, load_plugin
+from bench.registry import METHODS, METRICS, load_entry_points, load_plugin
 from bench.stacks import Stack
 from bench.store import load_results, spelled
 from bench.sweep import TRAINING_VERSION, Run
@@ -61,22 +61,19 @@ def cell_noise(runs: pd.DataFrame, metrics: pd.DataFrame, run: Run) -> pd.Series
     return spelled(metrics[metrics.run_id.isin(peers)]).groupby(KEY, dropna=False)["value"].std()
 
 
-OF_THE_COMPUTATION = ("dependency_completeness_error", "dependency_unresolved")
-"""Numbers that say how well others were computed: they move with the algorithm, and count for identity alone."""
-
-
 def judge(before: pd.Series, after: pd.Series, noise: pd.Series, within: float = 1.0) -> tuple[str, pd.DataFrame]:
     """The word, and a row per number that moved: then, now, how far in units of the seeds' spread.
 
-    within: so many of these units still count as noise.
+    within: so many of these units still count as noise. A metric's diagnostics move with its algorithm: they count for
+    identity alone.
     """
     both = pd.DataFrame({"then": before, "now": after})
     moved = both[~((both.then == both.now) | (both.then.isna() & both.now.isna()))].copy()
     if moved.empty:
         return "identical", moved
     moved["seeds_apart"] = (moved.now - moved.then).abs() / noise.reindex(moved.index)
-    unjudged = moved.index.get_level_values(0).isin(OF_THE_COMPUTATION)
-    inside = (moved.seeds_apart.fillna(math.inf) <= within) | unjudged
+    diagnostics = {name for metric in METRICS for name in METRICS[metric].diagnostics}
+    inside = (moved.seeds_apart.fillna(math.inf) <= within) | moved.index.get_level_values(0).isin(diagnostics)
     return ("within noise" if inside.all() else "different"), moved
 
 

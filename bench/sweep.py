@@ -23,6 +23,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from yaml.nodes import MappingNode, Node, ScalarNode
 
 from bench.contracts import (
+    TRAINING_BLOCKS,
     DatasetSpec,
     DiffusionConfig,
     EvaluateConfig,
@@ -31,6 +32,7 @@ from bench.contracts import (
     TrainConfig,
     Unavailable,
     check_options,
+    later_options,
     nearest,
 )
 from bench.registry import DATASETS, METHODS, METRICS
@@ -40,8 +42,7 @@ TRAINING_VERSION = 1
 
 SHIPPED = Path(__file__).parent / "sweeps"
 
-_TRAINING_BLOCKS: dict[str, type] = {"model": ModelConfig, "train": TrainConfig, "diffusion": DiffusionConfig}
-_BLOCKS: dict[str, type] = {**_TRAINING_BLOCKS, "evaluate": EvaluateConfig}
+_BLOCKS: dict[str, type] = {**TRAINING_BLOCKS, "evaluate": EvaluateConfig}
 
 
 # ---------------------------------------------------------------- a run
@@ -77,7 +78,7 @@ _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 @functools.lru_cache(maxsize=4096)
 def _block_json(config: Any) -> str:
     """A block's part of a run's identity: a `later` field at its default is left out (see `bench.contracts.option`)."""
-    later = {item.name: plain(item.default) for item in dataclasses.fields(config) if item.metadata.get("later")}
+    later = {name: plain(default) for name, default in later_options(config).items()}
     return _canonical({name: value for name, value in _fields(config).items() if later.get(name, ...) != value})
 
 
@@ -107,7 +108,7 @@ class Run:
     @property
     def _blocks(self) -> Iterable[str]:
         """Those of the training blocks that determine the result."""
-        return _TRAINING_BLOCKS if self.kind == "method" else ()
+        return TRAINING_BLOCKS if self.kind == "method" else ()
 
     @property
     def _own(self) -> dict[str, Any]:
@@ -557,7 +558,7 @@ def _expand(parsed: SweepFile, place: str, selection: Selection, data: Path | No
     for seed, spec in itertools.product(seeds, specs):
         shared: dict[str, Any] = {"sweep": parsed.name, "dataset": spec, "seed": seed, "evaluate": blocks["evaluate"]}
         shared["data_sha256"] = _sha256(spec, seed, data, notes)
-        training = {name: blocks[name] for name in _TRAINING_BLOCKS}
+        training = {name: blocks[name] for name in TRAINING_BLOCKS}
         rows: list[Run] = [
             Run(label=name, method=name, hyper=(), backbone="", kind="reference", **training, **shared)
             for name in REFERENCES
@@ -656,8 +657,8 @@ def _variants(
         given: dict[str, dict[str, Any]] = {}
         for block, name, value in (*combination, *fixed):
             given.setdefault(block, {})[name] = value
-        configs = {name: blocks[name] for name in _TRAINING_BLOCKS}
-        for name in _TRAINING_BLOCKS:
+        configs = {name: blocks[name] for name in TRAINING_BLOCKS}
+        for name in TRAINING_BLOCKS:
             if name in given:
                 if (key := f"{name} {given[name]}") not in built:
                     changed = {**_fields(blocks[name]), **given[name]}

@@ -113,9 +113,8 @@ def test_no_deviation_goes_below_its_bound(likelihood):
             if name.startswith(("raw_sigma", "root")):
                 weights.fill_(0 if name in ("root", "raw_sigma.weight") else -1e4)
     p = head(h)
-    most = (
-        -C * T * torch.tensor(SIGMA_MIN * (2 * torch.pi) ** 0.5, dtype=torch.float64).log()
-    )  # of g(x), as fitted to 0
+    # under `quantile` of g(x), which is x before it is fitted
+    most = -C * T * torch.tensor(SIGMA_MIN * (2 * torch.pi) ** 0.5, dtype=torch.float64).log()
     assert (p.log_prob(p.mean) <= most + 1e-6).all()
     if likelihood != "mixture":
         torch.testing.assert_close(p.log_prob(p.mean), most.expand(R, B), rtol=0, atol=1e-6)

@@ -329,6 +329,7 @@ class Dependency(LatentMetric):
 
     version = 1
     outputs = ("dependency_global", "dependency_local", "dependency_completeness_error", "dependency_unresolved")
+    diagnostics = outputs[2:]
     unit = "share"
     direction = "none"
     source = "Li et al., arXiv:2405.14021"

@@ -21,7 +21,8 @@ from bench.contracts import Draws
 LOG_TWO_PI = math.log(2 * math.pi)
 EM_UPDATES = 50  # of a mixture's marginal; the log-likelihood then moves by less than 1e-3 nats per value
 EM_SERIES = 2000  # at most, evenly spaced among the training windows
-SCORES = tuple(k / 4 for k in range(-12, 13))  # where the quantiles of a channel go; beyond them a map goes on straight
+SCORE_STEP = 1 / 4
+SCORES = tuple(k * SCORE_STEP for k in range(-12, 13))  # where quantiles go; a map goes on straight beyond them
 QUANTILE_VALUES = 20_000  # at most per channel, evenly spaced among the training windows
 
 
@@ -180,7 +181,7 @@ class WarpedGaussian:
         values = values[:: -(-len(values) // QUANTILE_VALUES)].double()
         scores = values.new_tensor(SCORES)
         quantiles = torch.quantile(values, torch.special.ndtr(scores), dim=0).mT
-        gaps = quantiles.diff(dim=-1).clamp(min=sigma_min * (SCORES[1] - SCORES[0]))
+        gaps = quantiles.diff(dim=-1).clamp(min=sigma_min * SCORE_STEP)
         places = functional.pad(gaps.cumsum(dim=-1), (1, 0))
         middle = len(SCORES) // 2
         return (places + (quantiles - places)[:, middle, None]).to(x.dtype)
@@ -193,25 +194,28 @@ class WarpedGaussian:
         normal = Gaussian.marginal(of_zero.warp(x[None])[0][0], sigma_min)
         return cls(normal.mean, normal.sigma, knots)
 
+    @property
+    def _knots_of_runs(self) -> Tensor:
+        """(R, C, K)"""
+        return self.knots.squeeze(1).squeeze(1)
+
     def _piece(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """The left knot and the width of the intervals `index` (R, B, T, C)."""
-        knots = self.knots.squeeze(1).squeeze(1)  # (R, C, K)
-        flat = index.flatten(1, 2).mT
+        knots, flat = self._knots_of_runs, index.flatten(1, 2).mT
         left, width = (values.gather(-1, flat).mT.unflatten(1, index.shape[1:3]) for values in (knots, knots.diff()))
         return left, width
 
     def warp(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """g(x) and ln g'(x), each (R, B, T, C)."""
-        knots = self.knots.squeeze(1).squeeze(1).contiguous()
+        knots = self._knots_of_runs.contiguous()
         index = torch.searchsorted(knots, x.flatten(1, 2).mT.contiguous()).clamp(1, len(SCORES) - 1) - 1
         index = index.mT.unflatten(1, x.shape[1:3])
         left, width = self._piece(index)
-        step = SCORES[1] - SCORES[0]
-        return SCORES[0] + step * (index + (x - left) / width), math.log(step) - width.log()
+        return SCORES[0] + SCORE_STEP * (index + (x - left) / width), math.log(SCORE_STEP) - width.log()
 
     def unwarp(self, y: Tensor) -> Tensor:
         """x = g^-1(y), (R, B, T, C)."""
-        place = (y - SCORES[0]) / (SCORES[1] - SCORES[0])
+        place = (y - SCORES[0]) / SCORE_STEP
         index = place.detach().floor().long().clamp(0, len(SCORES) - 2)
         left, width = self._piece(index)
         return left + width * (place - index)
@@ -225,7 +229,7 @@ class WarpedGaussian:
         mass = torch.special.ndtr(ends).diff(dim=-1)
         density = (-0.5 * ends.square()).exp().diff(dim=-1) / math.sqrt(2 * math.pi)
         of_y = self.location[..., None] * mass - self.sigma[..., None] * density
-        slope = self.knots.diff(dim=-1) / (SCORES[1] - SCORES[0])
+        slope = self.knots.diff(dim=-1) / SCORE_STEP
         at_zero = self.knots[..., :-1] - slope * self.location.new_tensor(SCORES[:-1])
         return (at_zero * mass + slope * of_y).sum(dim=-1)
 

@@ -438,9 +438,7 @@ def write(report: Report, out: Path, compact: bool = False) -> Path:
     Raises InputError where `out` cannot be written.
     """
     jinja, words = _environment(), {**_words(report), "compact": compact}
-    files: dict[str, str | bytes] = _files_beside(report)
-    if compact:
-        files = {name: content for name, content in files.items() if re.fullmatch(r"figures/dependency-.*\.png", name)}
+    files = _dependency_plots(report) if compact else _files_beside(report)
     files["report.md"] = jinja.get_template("report.md.jinja").render(words)
     files["index.html"] = jinja.get_template("page.html.jinja").render(words)
     _remove_earlier(out, set(files))
@@ -450,6 +448,12 @@ def write(report: Report, out: Path, compact: bool = False) -> Path:
     with replacing(out / MANIFEST) as temporary:
         temporary.write_text("\n".join(files), encoding="utf-8")
     return out / "index.html"
+
+
+def _dependency_plots(report: Report) -> dict[str, str | bytes]:
+    """The pictures that go with a compact report, by their path."""
+    chosen = [picture for picture in report.pictures if picture.name.startswith("dependency-")]
+    return {f"figures/{picture.name}.png": picture.png for picture in chosen}
 
 
 def _files_beside(report: Report) -> dict[str, str | bytes]:

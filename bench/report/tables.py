@@ -7,7 +7,6 @@ set, shuffle and backbone, beside the reference rows (floors and controls) of th
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,7 +17,7 @@ from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 
-from bench.contracts import DiffusionConfig, InputError, ModelConfig, TrainConfig, nearest
+from bench.contracts import TRAINING_BLOCKS, InputError, later_options, nearest
 from bench.report.statistics import Interval, Standing, difference, interval, standings
 from bench.store import RUNS, Membership, load_curves, load_memberships, load_results
 from bench.verdict import THRESHOLDS, dependency_illusion, standard_error, verdict
@@ -151,12 +150,10 @@ def select(
 
 def _with_later_options(runs: pd.DataFrame) -> pd.DataFrame:
     """What a run could not say because the option came after it: the default, which is what it did."""
-    blocks: dict[str, type] = {"model": ModelConfig, "train": TrainConfig, "diffusion": DiffusionConfig}
     later = {
-        f"{block}.{item.name}": item.default
-        for block, config in blocks.items()
-        for item in dataclasses.fields(config)
-        if item.metadata.get("later")
+        f"{block}.{name}": default
+        for block, config in TRAINING_BLOCKS.items()
+        for name, default in later_options(config).items()
     }
     return runs.fillna({name: default for name, default in later.items() if name in runs})
 
