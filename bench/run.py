@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shlex
 import sys
@@ -24,6 +25,7 @@ RETRIED = ("diverged", *BAD, "skipped")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit 0: every run is ok, diverged or skipped with a reason. 1: some are not. 2: bad input. 130: Ctrl-C."""
     given = _parser().parse_args(arguments)
+    gc.set_threshold(100_000)  # a large sweep is millions of objects that stay: looking for cycles took a sixth of it
     line = shlex.join(["python", "-m", "bench.run", *(sys.argv[1:] if arguments is None else arguments)])
     if not given.until_resolved:
         return _run(given, line)

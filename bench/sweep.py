@@ -73,6 +73,12 @@ def _plain_hyper(method: str, hyper: tuple[tuple[str, Any], ...]) -> dict[str, A
 
 
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
+_word_json = functools.lru_cache(maxsize=16384, typed=True)(_canonical)
+
+
+@functools.lru_cache(maxsize=16384)
+def _hyper_json(method: str, hyper: tuple[tuple[str, Any], ...]) -> str:
+    return _canonical(_plain_hyper(method, hyper))
 
 
 @functools.lru_cache(maxsize=4096)
@@ -136,8 +142,13 @@ class Run:
     @functools.cached_property
     def run_id(self) -> str:
         """The first 16 hexadecimal digits of the sha256 of `ingredients`."""
+        # `_canonical(self._own)`, put together from texts that thousands of runs share
+        texts = {name: _word_json(value) for name, value in self._own.items() if name != "hyper"}
+        if self.kind == "method":
+            texts["hyper"] = _hyper_json(self.method, self.hyper)
+        own = ",".join(f'"{name}":{texts[name]}' for name in sorted(texts))
         blocks = [_block_json(getattr(self, name)) for name in self._blocks]
-        return hashlib.sha256("\n".join([_canonical(self._own), *blocks]).encode()).hexdigest()[:16]
+        return hashlib.sha256("\n".join([f"{{{own}}}", *blocks]).encode()).hexdigest()[:16]
 
     def build_method(self) -> Any:
         """The method with its hyper-parameters, every one of them a number that training can use."""

@@ -85,7 +85,8 @@ def make_splits(recordings: Recordings, spec: DatasetSpec, seed: int) -> Splits:
             )
 
     median = _medians(parts["train"], recordings.channels, owner)
-    filled = {name: [_fill(piece, median) for piece in pieces] for name, pieces in parts.items()}
+    missing = {name: np.isnan(np.concatenate(pieces)).any() for name, pieces in parts.items()}
+    filled = {name: [_fill(p, median) for p in pieces] if missing[name] else pieces for name, pieces in parts.items()}
 
     rows = np.concatenate(filled["train"])
     mean, scale = rows.mean(axis=0), rows.std(axis=0)
@@ -102,8 +103,7 @@ def make_splits(recordings: Recordings, spec: DatasetSpec, seed: int) -> Splits:
     strides = {"train": recordings.train_stride, "validation": recordings.train_stride, "test": recordings.test_stride}
     cut = {}
     for name in PARTS:
-        scaled = [((piece - mean) / scale).astype(np.float32) for piece in filled.pop(name)]
-        cut[name] = np.concatenate([cut_windows(piece, window, strides[name]) for piece in scaled])
+        cut[name] = _cut(filled.pop(name), mean, scale, window, strides[name])
         if order is not None:
             steps = order.random(cut[name].shape[:2]).argsort(axis=1)  # one permutation per window
             cut[name] = np.take_along_axis(cut[name], steps[:, :, None], axis=1)
@@ -160,8 +160,10 @@ def _divided_truth(recordings: Recordings, spec: DatasetSpec, seed: int) -> Mapp
 
 
 def _grouped(series: Sequence[np.ndarray], entities: Sequence[str]) -> list[list[np.ndarray]]:
+    if not entities:
+        return [[rows] for rows in series]
     groups: dict[str, list[np.ndarray]] = {}
-    for owner, rows in zip(entities or map(str, range(len(series))), series, strict=True):
+    for owner, rows in zip(entities, series, strict=True):
         groups.setdefault(owner, []).append(rows)
     return list(groups.values())
 
@@ -175,12 +177,22 @@ def _blocks(series: Sequence[np.ndarray], window: int) -> Iterable[list[np.ndarr
         yield np.array_split(rows, max(1, len(rows) // max(length, 1)))
 
 
+def _cut(pieces: list[np.ndarray], mean: np.ndarray, scale: np.ndarray, window: int, stride: int) -> np.ndarray:
+    """All windows (n, T, C) of some pieces, scaled: at once, because a simulated data set has thousands of them."""
+    rows, lengths = np.concatenate(pieces), [len(piece) for piece in pieces]
+    rows -= mean
+    rows /= scale
+    rows = rows.astype(np.float32)
+    if set(lengths) == {window}:
+        return rows.reshape(-1, window, rows.shape[1])
+    scaled = np.split(rows, np.cumsum(lengths)[:-1])
+    return np.concatenate([cut_windows(piece, window, stride) for piece in scaled])
+
+
 def cut_windows(rows: np.ndarray, window: int, stride: int) -> np.ndarray:
     """Windows (n, T, C) that begin at rows 0, stride, 2 stride, ..; none where there are fewer than T rows."""
     if len(rows) < window:
         return np.empty((0, window, rows.shape[1]), dtype=rows.dtype)
-    if len(rows) < window + stride:  # the one window of a simulated series, thousands of times
-        return rows[None, :window].copy()
     view = np.lib.stride_tricks.sliding_window_view(rows, window, axis=0)[::stride]
     return np.ascontiguousarray(view.transpose(0, 2, 1))
 
@@ -222,12 +234,13 @@ def _check(series: Sequence[np.ndarray], recordings: Recordings, owner: str) -> 
             raise InputError(
                 f"{owner}: series {number} has {len(rows)} rows, expected at least one window of {recordings.window}"
             )
-        if np.isinf(rows).any():
-            row, channel = np.argwhere(np.isinf(rows))[0]
-            raise InputError(
-                f"{owner}: series {number}, row {row}, channel '{recordings.channels[channel]}' is infinite, "
-                "expected a finite number (or an empty cell where it is missing)"
-            )
+    if np.isinf(np.concatenate(series)).any():
+        number = next(number for number, rows in enumerate(series) if np.isinf(rows).any())
+        row, channel = np.argwhere(np.isinf(series[number]))[0]
+        raise InputError(
+            f"{owner}: series {number}, row {row}, channel '{recordings.channels[channel]}' is infinite, "
+            "expected a finite number (or an empty cell where it is missing)"
+        )
 
 
 def _fingerprint(arrays: Sequence[np.ndarray], words: Any) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import itertools
+import json
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.contracts import DatasetSpec, InputError
+from bench.contracts import TRAINING_BLOCKS, DatasetSpec, InputError, later_options
 from bench.sweep import (
     Run,
     Selection,
@@ -409,3 +411,19 @@ def test_any_value_of_a_key_is_understood_or_an_input_error(key: str, value: Any
 def test_numbers_survive_a_sweep_file(real: float, whole: int) -> None:
     assert plain(parse_yaml(f"a: {real!r}", "f")["a"]) == real
     assert plain(parse_yaml(f"a: {whole}.0", "f")["a"]) == whole
+
+
+def test_an_identity_is_the_hash_of_its_ingredients_however_it_is_put_together(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text(
+        "name: a\ndatasets: [sines, {name: regimes, shuffle: true}]\nseeds: [0, 1]\n"
+        "methods: [{name: proposed, grid: {gamma: [1, 2], joint: [true, false]}}, free_bits]\n"
+    )
+    for run in read_sweep(path).runs:
+        later = {name: later_options(getattr(run, name)) for name in TRAINING_BLOCKS}
+        own, blocks = dict(run.ingredients), []
+        for name in TRAINING_BLOCKS:
+            if (block := own.pop(name, None)) is not None:
+                blocks.append({key: value for key, value in block.items() if later[name].get(key, ...) != value})
+        texts = [json.dumps(part, sort_keys=True, separators=(",", ":")) for part in (own, *blocks)]
+        assert run.run_id == hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
