@@ -59,7 +59,7 @@ def write(text: str = "") -> None:
 def write_table(rows: Iterable[Sequence[str]], header: Sequence[str] = ()) -> None:
     """Columns of whole words, two spaces apart; never cut, so that `| grep` finds everything."""
     lines = [list(row) for row in ([header] if header else []) + list(rows)]
-    widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     row = "  ".join(f"{{:<{width}}}" for width in widths).format
     if lines:
         write("\n".join(row(*line).rstrip() for line in lines))

@@ -222,7 +222,7 @@ class DatasetSpec:
     options: tuple[tuple[str, Any], ...] = ()  # sorted by name, so that equal specs compare equal
     shuffle: bool = False
 
-    @property
+    @functools.cached_property
     def key(self) -> str:
         """The data set's part of every seed. Without `shuffle`, so that ordered and shuffled are paired."""
         return ",".join([self.name, *(f"{name}={value}" for name, value in self.options)])

@@ -295,13 +295,15 @@ def _place(run: Any) -> str:
 
 
 def _list(runs: Sequence[Any], done: Mapping[str, Any], attempts: Mapping[str, int], stacks: int) -> None:
-    names = varying(runs)
-    titles = {variant: _title(run, names) for variant, run in {_variant(run): run for run in runs}.items()}
+    variants = [_variant(run) for run in runs]
+    first = dict(zip(variants, runs, strict=True))
+    names = varying(first.values())
+    titles = {variant: _title(run, names) for variant, run in first.items()}
     rows = []
-    for run in runs:
+    for run, variant in zip(runs, variants, strict=True):
         past = done[run.run_id].status if run.run_id in done else ""
         state = f"to do again ({past})" if past and run.run_id in attempts else past or "to do"
-        rows.append((run.run_id, state, _place(run), run.backbone or "-", f"seed {run.seed}", titles[_variant(run)]))
+        rows.append((run.run_id, state, _place(run), run.backbone or "-", f"seed {run.seed}", titles[variant]))
     command.write_table(rows)
     command.write(f"{len(runs)} runs: {len(runs) - len(attempts)} done, {len(attempts)} to do in {stacks} stacks")
 

@@ -73,12 +73,8 @@ def _plain_hyper(method: str, hyper: tuple[tuple[str, Any], ...]) -> dict[str, A
 
 
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
-_word_json = functools.lru_cache(maxsize=16384, typed=True)(_canonical)
-
-
-@functools.lru_cache(maxsize=16384)
-def _hyper_json(method: str, hyper: tuple[tuple[str, Any], ...]) -> str:
-    return _canonical(_plain_hyper(method, hyper))
+_TEXTS: dict[tuple[Any, ...], str] = {}
+"""The JSON of what a method's runs have in common beside the blocks, with `"<data>"` and `"<seed>"` for what differs."""
 
 
 @functools.lru_cache(maxsize=4096)
@@ -142,13 +138,17 @@ class Run:
     @functools.cached_property
     def run_id(self) -> str:
         """The first 16 hexadecimal digits of the sha256 of `ingredients`."""
-        # `_canonical(self._own)`, put together from texts that thousands of runs share
-        texts = {name: _word_json(value) for name, value in self._own.items() if name != "hyper"}
-        if self.kind == "method":
-            texts["hyper"] = _hyper_json(self.method, self.hyper)
-        own = ",".join(f'"{name}":{texts[name]}' for name in sorted(texts))
+        own = self._own_json() if self.kind == "method" else _canonical(self._own)
         blocks = [_block_json(getattr(self, name)) for name in self._blocks]
-        return hashlib.sha256("\n".join([f"{{{own}}}", *blocks]).encode()).hexdigest()[:16]
+        return hashlib.sha256("\n".join([own, *blocks]).encode()).hexdigest()[:16]
+
+    def _own_json(self) -> str:
+        """`_canonical(self._own)` from a text that thousands of runs share."""
+        versions = METHODS[self.method].version, TRAINING_VERSION
+        shared = self.method, *versions, self.hyper, self.backbone, self.dataset
+        if (text := _TEXTS.get(shared)) is None:
+            text = _TEXTS[shared] = _canonical({**self._own, "data_sha256": "<data>", "seed": "<seed>"})
+        return text.replace('"<data>"', f'"{self.data_sha256}"').replace('"<seed>"', str(self.seed))
 
     def build_method(self) -> Any:
         """The method with its hyper-parameters, every one of them a number that training can use."""
