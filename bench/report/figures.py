@@ -14,6 +14,7 @@ import io
 import math
 import re
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -28,6 +29,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import FixedLocator
 
 from bench.report.statistics import Interval, RankTest, interval, standings
 from bench.report.tables import Cell, Group, MetricFacts, Selection, best_settings, number, plain, scalars_by, title_of
@@ -64,6 +66,7 @@ STYLE: dict[str, Any] = {
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 9.5,
     "axes.titlesize": 10,
+    "axes.titley": 1.0,  # no ticks are above an axes: where its title goes need not be worked out at every draw
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -121,6 +124,8 @@ def drawn(picture: Picture, earlier: Path | None = None) -> Picture:
             picture.make(figure)
             svg, png = io.StringIO(), io.BytesIO()
             ConstrainedLayoutEngine().execute(figure)  # once for both files, not at each draw
+            for axis in (axis for ax in figure.axes for axis in (ax.xaxis, ax.yaxis)):
+                axis.set_major_locator(FixedLocator(axis.get_majorticklocs()))  # nor are ticks chosen again
             figure.savefig(svg, format="svg", dpi=150, metadata={"Date": None, "Creator": None, "Identifier": key})
             figure.savefig(png, format="png", dpi=130, facecolor="white", metadata={"Identifier": key})
         found = svg.getvalue(), png.getvalue()
@@ -472,9 +477,10 @@ class Panel(NamedTuple):
     unit: str
     lines: list[Line]
     bottom: float = -math.inf
+    ticks: tuple[str, ...] = ()  # of x = 1, 2, ..: kinds, which no line joins
 
 
-SHARE_OF_VARIANCE = ("probe_level", "diffusion_probe")
+SHARE_OF_VARIANCE = ("probe_level", "diffusion_probe", "probe_truth_by_factor")
 """Coefficients of determination: how far below -1 they are tells nothing."""
 
 
@@ -499,14 +505,18 @@ def _panels(figure: Figure, panels: Sequence[Panel], xlabel: str, order: Sequenc
         ax.set_visible(False)
     for place, (ax, panel) in enumerate(zip(axes, panels, strict=False)):
         heights: list[float] = []
-        for line in panel.lines:
-            style = {**line.style, "markersize": 3.5, "markevery": max(len(line.x) // 8, 1)}
-            ax.plot(line.x, line.mean, **style, label=line.name)
-            if (line.up > 0).any() or (line.down > 0).any():
-                ax.fill_between(
-                    line.x, line.mean - line.down, line.mean + line.up, color=line.style["color"], alpha=0.15,
-                    linewidth=0,
-                )  # fmt: skip
+        for k, line in enumerate(panel.lines):
+            style = {**line.style, "markersize": 3.5, "label": line.name}
+            if panel.ticks:
+                x = line.x + (k - (len(panel.lines) - 1) / 2) * 0.1
+                ax.errorbar(x, line.mean, [line.down, line.up], **{**style, "linestyle": ""}, elinewidth=0.8)
+            else:
+                ax.plot(line.x, line.mean, **style, markevery=max(len(line.x) // 8, 1))
+                if (line.up > 0).any() or (line.down > 0).any():
+                    ax.fill_between(
+                        line.x, line.mean - line.down, line.mean + line.up, color=line.style["color"], alpha=0.15,
+                        linewidth=0,
+                    )  # fmt: skip
             heights += np.maximum(line.mean, panel.bottom).tolist()
         if len(heights) > 20:  # one divergence must not flatten all the rest
             low, high = np.quantile(heights, [0.01, 0.97])
@@ -514,6 +524,8 @@ def _panels(figure: Figure, panels: Sequence[Panel], xlabel: str, order: Sequenc
             ax.set_ylim(low - margin, high + margin)
         elif heights and ax.get_ylim()[0] < panel.bottom:
             ax.set_ylim(panel.bottom - 0.1, max(heights) + 0.1)
+        if panel.ticks:
+            ax.set_xticks(range(1, len(panel.ticks) + 1), map(shorten, panel.ticks), rotation=90, fontsize=8)
         ax.set_title(shorten(panel.title, 40))
         ax.set_ylabel(panel.unit)
         if place >= len(panels) - across:
@@ -540,7 +552,7 @@ def _over(
     left_out = len([panel for panel in panels if panel.lines]) - len(kept)
     words = [
         *caption,
-        f"Lines: mean of {_seeds([group])}; shaded: lowest to highest seed.",
+        f"Lines and markers: mean of {_seeds([group])}; shades and bars: lowest to highest seed.",
         f"The first {MOST_PANELS} of {MOST_PANELS + left_out} measures." if left_out else "",
         _note_on_choice([group]),
     ]
@@ -552,7 +564,7 @@ def _over(
             _joined(words),
             f"{', '.join(panel.title for panel in kept)} of each method against {xlabel} on {group.name}. "
             f"{first.title} at the end: {ends}.",
-            (3.4 * across + 0.8, 2.4 * math.ceil(len(kept) / across) + 0.8),
+            (3.4 * max(across, 2 if first.ticks else 1) + 0.8, 2.4 * math.ceil(len(kept) / across) + 0.8),
             partial(_panels, panels=kept, xlabel=xlabel, order=list(_names(group).values())),
             group.dataset,
             group.backbone,
@@ -644,7 +656,9 @@ COORDINATES = {
         "Sorted by size within each run: the order of dimensions means nothing.",
     ),
     "threshold": ("Over thresholds", "threshold", ""),
+    "factor": ("By factor", "factor, component", "Of what the simulator drew for a series."),
 }
+"""Coordinate -> title, label of the axis, and what is seen; any other coordinate names a factor."""
 
 
 def along(
@@ -652,27 +666,43 @@ def along(
 ) -> list[Picture]:
     """Every metric that has an index other than t, against that index."""
     pictures = []
-    for coordinate, rows in selection.metrics.groupby("coordinate", observed=True):
-        if coordinate in ("", "t"):
-            continue
-        title, xlabel, what = COORDINATES.get(str(coordinate), (f"Over {coordinate}", str(coordinate), ""))
+    indexed = selection.metrics[~selection.metrics["coordinate"].isin(["", "t"])]
+    kinds = indexed["coordinate"].astype(str)
+    for coordinate, rows in indexed.groupby(kinds.where(kinds.isin(list(COORDINATES)), "factor")):
+        title, xlabel, what = COORDINATES[str(coordinate)]
         if coordinate == "dimension":
             place = rows.groupby(["run_id", "metric"], observed=True)["value"].rank(ascending=False, method="first")
             rows = rows.assign(index=place)
         for group in groups:
             names, mine = _names(group), [(cell.label, _rows_of(rows, cell)) for cell in shown(group)]
+            ticks: tuple[str, ...] = ()
+            if coordinate == "factor":
+                ticks, mine = _by_component(mine)
             panels = []
             for metric in sorted(rows["metric"].unique()):
                 lines = {
                     label: points.loc[points["metric"] == metric, ["index", "value"]].set_axis(["x", "value"], axis=1)
                     for label, points in mine
                 }
-                panels.append(_of_metric(metric, facts, lines, styles, names))
+                panels.append(_of_metric(metric, facts, lines, styles, names)._replace(ticks=ticks))
             n = _series(n for _, points in mine for n in points["n"].unique())
             caption = [what, f"On {n}." if n else ""]
             words = (str(coordinate), "over-training", title, xlabel)
             pictures += _over(group, panels, *words, caption)
     return pictures
+
+
+def _by_component(rows: Sequence[tuple[str, pd.DataFrame]]) -> tuple[tuple[str, ...], list[tuple[str, pd.DataFrame]]]:
+    """A name for every component of every factor ("level 2"), and the rows with its place among them as index."""
+    found = sorted({pair for _, points in rows for pair in zip(points["coordinate"], points["index"], strict=True)})
+    alone = {factor for factor, count in Counter(factor for factor, _ in found).items() if count == 1}
+    ticks = tuple(str(factor) if factor in alone else f"{factor} {plain(index)}" for factor, index in found)
+    places = {pair: place for place, pair in enumerate(found, 1)}
+    renumbered = [
+        (label, points.assign(index=[places[pair] for pair in zip(points["coordinate"], points["index"], strict=True)]))
+        for label, points in rows
+    ]
+    return ticks, renumbered
 
 
 # ---------------------------------------------------------------- grids
