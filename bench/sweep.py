@@ -74,7 +74,7 @@ def _plain_hyper(method: str, hyper: tuple[tuple[str, Any], ...]) -> dict[str, A
 
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 _TEXTS: dict[tuple[Any, ...], str] = {}
-"""The JSON of what a method's runs have in common beside the blocks, with `"<data>"` and `"<seed>"` for what differs."""
+"""What a method's runs have in common beside the blocks, as JSON with `"<data>"` and `"<seed>"` for what differs."""
 
 
 @functools.lru_cache(maxsize=4096)

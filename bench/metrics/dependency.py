@@ -22,7 +22,7 @@ What is still open at the maximum depth keeps its value and is counted as unreso
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeAlias
 
@@ -110,15 +110,16 @@ Slopes: TypeAlias = Callable[[Tensor, Tensor], _Nodes]
 """(s (n,), row (n,)) -> what is known there."""
 
 
-def _forward_slopes(sweep: Sweep, w: Tensor) -> Slopes:
+def _projected(found: Sequence[Tensor], row: Tensor, w: Tensor) -> _Nodes:
+    """What a sweep gave for points of the series row (n,)."""
+    h, total, *parts = found
     steps_first = w.transpose(0, 1)  # as our own sweep has them in memory
+    directions = steps_first.index_select(1, row).transpose(0, 1)
+    return _Nodes(h, total, torch.stack([torch.linalg.vecdot(part, directions) for part in parts], dim=1))
 
-    def slopes(s: Tensor, row: Tensor) -> _Nodes:
-        h, total, *parts = sweep(s, row)
-        directions = steps_first.index_select(1, row).transpose(0, 1)
-        return _Nodes(h, total, torch.stack([torch.linalg.vecdot(part, directions) for part in parts], dim=1))
 
-    return slopes
+def _forward_slopes(sweep: Sweep, w: Tensor) -> Slopes:
+    return lambda s, row: _projected(sweep(s, row), row, w)
 
 
 def _reverse_slopes(decoder: Decoder, z: Tensor, x_prev: Tensor, w: Tensor) -> Slopes:
@@ -152,16 +153,23 @@ class _HasSweep(Protocol):
     def tangent_sweep(self, z: Tensor, x_prev: Tensor) -> Sweep: ...
 
 
-def _slopes_of(decoder: Decoder | _HasSweep, z: Tensor, x_prev: Tensor, w: Tensor) -> Slopes:
-    """The decoder's own sweep, else forward mode, else (nn.LSTM under oneDNN has no forward mode) reverse mode."""
+def _sweep_of(decoder: Decoder | _HasSweep, z: Tensor, x_prev: Tensor) -> Sweep | None:
+    """The decoder's own sweep, else forward mode; None where there is none (nn.LSTM under oneDNN)."""
     if hasattr(decoder, "tangent_sweep"):
-        return _forward_slopes(decoder.tangent_sweep(z, x_prev), w)
+        return decoder.tangent_sweep(z, x_prev)
     sweep = forward_sweep(decoder, z, x_prev)
     try:
         sweep(torch.ones_like(z[:1, 0]), torch.zeros(1, dtype=torch.int64, device=z.device))
     except (NotImplementedError, RuntimeError):
-        return _reverse_slopes(decoder, z, x_prev, w)
-    return _forward_slopes(sweep, w)
+        return None
+    return sweep
+
+
+def _in_parts(evaluate: Callable[[Tensor, Tensor], Sequence[Tensor]], s: Tensor, row: Tensor) -> Sequence[Tensor]:
+    """`evaluate` at all points s (n,), as many at once as a cache holds."""
+    size = ON_A_GPU if s.is_cuda else POINTS
+    found = [evaluate(*some) for some in zip(s.split(size), row.split(size), strict=True)]
+    return found[0] if len(found) == 1 else [torch.cat(parts) for parts in zip(*found, strict=True)]
 
 
 # ------------------------------------------------------------------------- the adaptive integral
@@ -212,26 +220,29 @@ def _integrate(decoder: Decoder, z: Tensor, x_prev: Tensor, first: Tensor, toler
     """first (1, T, H): the state at all-zero inputs."""
     epsilon = torch.finfo(z.dtype).eps
     weights, to_legendre, places = (z.new_tensor(value) for value in (_boole, _LEGENDRE, _places))
-    own = decoder(z, x_prev)
+    # every open interval of a level has the same length: its series, its left end, what is known at its nodes
+    row, start = torch.arange(len(z), device=z.device), z.new_zeros(len(z))
+    at_nodes = places.repeat(len(z)), row.repeat_interleave(NODES)
+    sweep = _sweep_of(decoder, z, x_prev)
+    found = None if sweep is None else _in_parts(sweep, *at_nodes)
+    own = decoder(z, x_prev) if found is None else found[0][NODES - 1 :: NODES]  # the states at s = 1
     change = own - first
     norm = change.norm(dim=-1)
     size = first.norm(dim=-1) + own.norm(dim=-1)
     defined = norm > 1000 * epsilon * size  # below that the change is rounding
     rounding = 8 * epsilon * size / norm  # a residual this small is rounding, and no subdivision removes it
     w = torch.where(defined[..., None], change / norm.square()[..., None], 0)  # m = <w, int d>
-    slopes = _slopes_of(decoder, z, x_prev, w)
+    slopes = _reverse_slopes(decoder, z, x_prev, w) if sweep is None else _forward_slopes(sweep, w)
 
     def at(s: Tensor, row: Tensor) -> _Nodes:
         """s (n, k) of the series row (n,)."""
-        size = ON_A_GPU if s.is_cuda else POINTS
-        points = zip(s.flatten().split(size), row.repeat_interleave(s.shape[1]).split(size), strict=True)
-        found = [slopes(*some) for some in points]
-        return _Nodes(*(torch.cat(parts).unflatten(0, s.shape) for parts in zip(*found, strict=True)))
+        flat = _in_parts(slopes, s.flatten(), row.repeat_interleave(s.shape[1]))
+        return _Nodes(*(part.unflatten(0, s.shape) for part in flat))
 
-    # every open interval of a level has the same length: its series, its left end, what is known at its nodes
-    row = torch.arange(len(z), device=z.device)
-    start = z.new_zeros(len(z))
-    nodes = at(places.expand(len(z), -1), row)
+    if found is None:
+        nodes = at(places.expand(len(z), -1), row)
+    else:
+        nodes = _Nodes(*(part.unflatten(0, (-1, NODES)) for part in _projected(found, at_nodes[1], w)))
     shares = z.new_zeros(len(z), 2, norm.shape[1])
     residuals = torch.zeros_like(nodes.h[:, 0])
     doubt, used = torch.zeros_like(norm), torch.zeros_like(norm)

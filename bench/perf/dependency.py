@@ -92,7 +92,7 @@ def trained_decoder(window: int, hidden: int, steps: int) -> SingleLSTMDecoder:
 def measure(scale: Scale) -> Iterator[Line]:
     """Ratios at T = 24 and 48, and what a series costs on a trained decoder."""
     tiny = scale == "tiny"
-    hidden, series, repeats = (4, 3, 1) if tiny else (64, 32, 3)
+    hidden, series, repeats = (4, 3, 1) if tiny else (64, 32, 3 if scale == "quick" else 9)
     draws = Randomness([("perf", 1)]).draws("inputs")
     for window in (5, 6) if tiny else (24, 48):
         decoder = fresh_decoder(window, hidden)

@@ -18,8 +18,8 @@ import numpy as np
 from bench.contracts import Splits
 from bench.randomness import numpy_generator
 
-Scale = Literal["tiny", "quick", "full"]
-"""tiny: for the tests; quick: all parts in under three minutes; full: the sizes of the targets."""
+Scale = Literal["tiny", "quick", "full", "whole"]
+"""tiny: for the tests; quick: all parts in under three minutes; full: the sizes of the targets; whole: a whole run."""
 
 
 @dataclass(frozen=True)

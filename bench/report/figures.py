@@ -125,7 +125,7 @@ def drawn(picture: Picture, earlier: Path | None = None) -> Picture:
             svg, png = io.StringIO(), io.BytesIO()
             ConstrainedLayoutEngine().execute(figure)  # once for both files, not at each draw
             for axis in (axis for ax in figure.axes for axis in (ax.xaxis, ax.yaxis)):
-                axis.set_major_locator(FixedLocator(axis.get_majorticklocs()))  # nor are ticks chosen again
+                axis.set_major_locator(FixedLocator(axis.get_majorticklocs().tolist()))  # nor are ticks chosen again
             figure.savefig(svg, format="svg", dpi=150, metadata={"Date": None, "Creator": None, "Identifier": key})
             figure.savefig(png, format="png", dpi=130, facecolor="white", metadata={"Identifier": key})
         found = svg.getvalue(), png.getvalue()
