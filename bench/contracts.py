@@ -201,6 +201,10 @@ def later_options(block: Any) -> dict[str, Any]:
     return {item.name: item.default for item in dataclasses.fields(block) if item.metadata.get("later")}
 
 
+Scored: TypeAlias = Literal["test", "validation"]
+"""The windows that a run is measured on; validation is for choosing."""
+
+
 @dataclass(frozen=True)
 class EvaluateConfig:
     """What is measured; not part of a run's identity."""
@@ -211,7 +215,7 @@ class EvaluateConfig:
     during_training: int = option(10, at_least=0)  # how often the cheap collapse measures are taken on the way
     dependency_tolerance: float = option(1e-2, above=0)
     dependency_series: int = option(500, at_least=1)  # the paper's n; sharp decoders cost 10 to 20 ms per series
-    split: Literal["test", "validation"] = "test"  # the windows that are measured; validation is for choosing
+    split: Scored = "test"
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,14 @@ import sys
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
 import torch
 
 from bench.command import data_dir, parser, run_command, write, write_table
-from bench.contracts import EvaluateConfig, InputError, Metric, Splits, Unavailable
+from bench.contracts import EvaluateConfig, InputError, Metric, Scored, Splits, Unavailable
 from bench.kept import load_model, load_run, load_samples
 from bench.metrics.dependency import dependency_measures
 from bench.references import REFERENCES, evaluation_size, reference_windows
@@ -48,11 +48,16 @@ def missing_metrics(run: Run, wanted: Sequence[Metric], metrics: pd.DataFrame) -
 
 
 def evaluate_kept(
-    results: Path, data: Path | None, wanted: Sequence[Metric], metric_seeds: int = 1
+    results: Path,
+    data: Path | None,
+    wanted: Sequence[Metric],
+    metric_seeds: int = 1,
+    split: Scored | None = None,
 ) -> tuple[int, list[str]]:
     """Add what is missing to every finished run. Returns how many runs got something, and what could not be done.
 
-    metric_seeds: evaluations of each run, where its sweep asked for fewer.
+    metric_seeds: evaluations of each run, where its sweep asked for fewer. split: on these windows, whatever its sweep
+    asked for: what was chosen on validation windows is so confirmed on test windows, without training it again.
     """
     store = Store(results)
     runs, metrics = store.results()
@@ -61,7 +66,8 @@ def evaluate_kept(
     for position, config in enumerate(finished.config, start=1):
         run = Run.from_config(config)
         seeds = max(metric_seeds, run.evaluate.metric_seeds)
-        run = dataclasses.replace(run, evaluate=dataclasses.replace(run.evaluate, metric_seeds=seeds))
+        asked = dataclasses.replace(run.evaluate, metric_seeds=seeds, split=split or run.evaluate.split)
+        run = dataclasses.replace(run, evaluate=asked)
         needed = missing_metrics(run, wanted, metrics)
         if run.kind == "reference":
             needed = [metric for metric in needed if metric.needs == "samples"]
@@ -204,6 +210,8 @@ def main(words: Sequence[str] | None = None) -> int:
     arguments.add_argument("--metrics", nargs="+", default=["fast"], metavar="NAME", help="fast, all, or names")
     seeds = "repeat the measures of kept runs under so many seeds of their own (default: as the sweep asked)"
     arguments.add_argument("--metric-seeds", type=int, default=1, metavar="K", help=seeds)
+    where = "score kept runs on these windows (default: as the sweep asked)"
+    arguments.add_argument("--split", choices=get_args(Scored), help=where)
     arguments.add_argument("--data", help="folder of the real data files (also: BENCH_DATA)")
     arguments.add_argument("--plugin", action="append", default=[], metavar="FILE.py")
     arguments.add_argument(
@@ -225,7 +233,7 @@ def main(words: Sequence[str] | None = None) -> int:
     if given.samples is None:
         if given.metric_seeds < 1:
             raise InputError(f"--metric-seeds {given.metric_seeds}: expected a whole number >= 1")
-        return _main_kept(Path(given.results), data, choose(names), given.metric_seeds)
+        return _main_kept(Path(given.results), data, choose(names), given.metric_seeds, given.split)
     if given.n < 2 or given.seed < 0:
         raise InputError(f"--n {given.n} --seed {given.seed}: expected n >= 2 and a seed >= 0")
     rows: list[Row] = []
@@ -248,10 +256,12 @@ def main(words: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _main_kept(results: Path, data: Path | None, wanted: Sequence[Metric], metric_seeds: int) -> int:
+def _main_kept(
+    results: Path, data: Path | None, wanted: Sequence[Metric], metric_seeds: int, split: Scored | None
+) -> int:
     if not results.is_dir():
         raise InputError(f"--results {results}: no such folder")
-    count, notes = evaluate_kept(results, data, wanted, metric_seeds)
+    count, notes = evaluate_kept(results, data, wanted, metric_seeds, split)
     for note in notes:
         write(f"not evaluated: {note}")
     write(f"{count} runs got new metrics in {results}")

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from bench.contracts import (
     Measurement,
     Metric,
     SampleEvaluation,
+    Scored,
     Splits,
     Undefined,
     nearest,
@@ -41,7 +42,7 @@ class Scope:
     dataset: str
     seed: int
     metric_seed: int = 0
-    split: Literal["test", "validation"] = "test"
+    split: Scored = "test"
 
     @classmethod
     def of(cls, run: Run) -> Scope:

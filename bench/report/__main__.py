@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import cast, get_args
 
 from bench import command
-from bench.contracts import InputError
+from bench.contracts import InputError, Scored
 from bench.registry import load_entry_points, load_plugin
 from bench.report.cards import cards_of, metric_facts
 from bench.report.figures import Bars
@@ -29,6 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="error bars of the dependency plots: 95%% over seeds (default), 3 standard deviations over series, or "
         "95%% of a run's mean over test windows (blocks where they overlap)",
     )
+    which = "the windows whose numbers are shown (default: test; validation where no method was scored on test windows)"
+    parser.add_argument("--split", choices=get_args(Scored), help=which)
     parser.add_argument("--compact", action="store_true", help="page, text and dependency plots: to commit")
     parser.add_argument("--plugin", action="append", default=[], metavar="FILE", help="a Python file of your own")
     parser.add_argument("--watch", action="store_true", help="render again whenever results arrive, until Ctrl-C")
@@ -41,19 +43,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         load_plugin(plugin)
     results = Path(given.results)
     out = Path(given.out) if given.out else results / "report"
-    render(results, out, given.sweep, cast(Bars, given.bars), given.compact)
+    render(results, out, given.sweep, cast(Bars, given.bars), given.compact, given.split)
     seen = _parts(results)
     while given.watch:
         time.sleep(given.every)
         if (now := _parts(results)) != seen:
-            render(results, out, given.sweep, cast(Bars, given.bars), given.compact)
+            render(results, out, given.sweep, cast(Bars, given.bars), given.compact, given.split)
             seen = now
     return 0
 
 
-def render(results: Path, out: Path, sweep: str | None, bars: Bars, compact: bool) -> None:
+def render(results: Path, out: Path, sweep: str | None, bars: Bars, compact: bool, split: Scored | None) -> None:
     """One report, from the store to the page; says what it found and where the page is."""
-    selection = load(results, sweep)
+    selection = load(results, sweep, split)
     report = build(selection, metric_facts(), cards_of(selection), bars, earlier=out)
     page = write(report, out, compact)
     for about, sentences in report.headline:

@@ -32,6 +32,8 @@ MOST_RUNS = 3000  # whose details stand on the page
 MOST_FAILURES = 300
 CD_DATASETS = 6  # a critical-difference diagram over fewer says nothing
 
+ON_VALIDATION = "All numbers are of validation windows: they are for choosing, and a claim needs the test windows."
+
 MANIFEST = ".files"
 
 SECTIONS = [
@@ -426,7 +428,7 @@ def _environment() -> Environment:
     jinja.globals.update(
         sections=SECTIONS, limits=asdict(THRESHOLDS), entry=entry, listed=listed, settings_of=settings_of,
         ties_text=tables.ties_text, replay_command=replay_command, costs=tuple(tables.COSTS), slug=figures.slug,
-        most_failures=MOST_FAILURES, long=tables.LONG, cd_datasets=CD_DATASETS,
+        most_failures=MOST_FAILURES, on_validation=ON_VALIDATION, long=tables.LONG, cd_datasets=CD_DATASETS,
     )  # fmt: skip
     return jinja
 

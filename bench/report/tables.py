@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 
-from bench.contracts import TRAINING_BLOCKS, InputError, later_options, nearest
+from bench.contracts import TRAINING_BLOCKS, InputError, Scored, later_options, nearest
 from bench.report.statistics import Interval, Standing, difference, interval, standings
 from bench.store import RUNS, Membership, load_curves, load_memberships, load_results
 from bench.verdict import THRESHOLDS, dependency_illusion, standard_error, verdict
@@ -99,11 +99,14 @@ class Selection:
     runs: pd.DataFrame
     metrics: pd.DataFrame  # newest version of each, at the end of training
     history: pd.DataFrame  # the same during training, train_step >= 0
+    split: Scored  # the windows that all numbers are of
     curves: Callable[[Iterable[str]], pd.DataFrame]  # training curves of some runs: of a large sweep few are drawn
 
 
-def load(folder: Path, sweep: str | None = None) -> Selection:
+def load(folder: Path, sweep: str | None = None, split: Scored | None = None) -> Selection:
     """The named sweep of a results folder, by default the one written last; all runs where there is no sweep.
+
+    split: the windows that the numbers are of; by default validation where no method was scored on test windows.
 
     Raises InputError when the folder is not there or has no such sweep.
     """
@@ -113,7 +116,7 @@ def load(folder: Path, sweep: str | None = None) -> Selection:
         raise InputError(f"--sweep {sweep}: no such sweep in {folder}: {nearest(sweep, named)}")
     chosen = named[sweep] if sweep is not None else memberships[-1] if memberships else None
     runs, metrics = load_results(folder)
-    return select(runs, metrics, partial(load_curves, folder), chosen, folder)
+    return select(runs, metrics, partial(load_curves, folder), chosen, folder, split)
 
 
 def select(
@@ -122,6 +125,7 @@ def select(
     curves: Callable[[Iterable[str]], pd.DataFrame],
     sweep: Membership | None,
     folder: Path,
+    split: Scored | None = None,
 ) -> Selection:
     """Keep the runs of a sweep (all of them where there is none) and their rows in the other tables."""
     if sweep is not None:
@@ -129,7 +133,9 @@ def select(
         runs = runs.set_index("run_id").loc[[run for run in sweep.runs if run in known]].reset_index()
         runs["label"] = [sweep.runs[run] or label for run, label in zip(runs["run_id"], runs["label"], strict=True)]
     runs = _with_later_options(runs)
-    metrics = _where(metrics, metrics["run_id"].isin(runs["run_id"]) & (metrics["split"] == "test"))
+    metrics = _where(metrics, metrics["run_id"].isin(runs["run_id"]))
+    split = split or _scored(runs, metrics)
+    metrics = _where(metrics, metrics["split"] == split)
     if len(metrics):
         newest = metrics.groupby("metric", observed=True)["version"].transform("max")
         metrics = _where(metrics, metrics["version"] == newest)
@@ -144,8 +150,17 @@ def select(
         runs=runs.reset_index(drop=True),
         metrics=metrics[ended].reset_index(drop=True),
         history=metrics[~ended].reset_index(drop=True),
+        split=split,
         curves=curves,
     )
+
+
+def _scored(runs: pd.DataFrame, metrics: pd.DataFrame) -> Scored:
+    """Validation where every number of a method is of validation windows; references may have been scored before."""
+    if not (metrics["split"] == "validation").any():
+        return "test"
+    methods = metrics["run_id"].isin(runs.loc[runs["kind"] == "method", "run_id"])
+    return "test" if (metrics.loc[methods, "split"] == "test").any() else "validation"
 
 
 def _with_later_options(runs: pd.DataFrame) -> pd.DataFrame:
