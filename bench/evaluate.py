@@ -103,9 +103,11 @@ def _evaluate_one(results: Path, run: Run, data: Path | None, needed: Sequence[M
         raise Unavailable("its weights or samples were not kept")
     if loaded is None:
         rows: list[Row] = []
+        measured = scope.measured(splits)
+        samples = kept["samples"][: evaluation_size(measured, len(kept["samples"]))]
         for again in scope.repeats(run.evaluate):
-            reference = reference_windows(scope.measured(splits), len(kept["samples"]), again.reference())
-            rows += score_samples(reference, kept["samples"], splits.train, needed, again)
+            reference = reference_windows(measured, len(samples), again.reference())
+            rows += score_samples(reference, samples, splits.train, needed, again)
         return rows
     model, method = loaded
     return score_run(model, method, splits, kept["samples"], run.evaluate, scope, names)

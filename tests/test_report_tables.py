@@ -69,6 +69,24 @@ def test_only_the_newest_version_of_a_metric_and_the_mean_of_its_repeats():
     assert cell.noise == {"mmd2": pytest.approx(math.sqrt(2))}  # of 4 and 6, the same run measured twice
 
 
+def test_numbers_are_of_the_test_windows_unless_no_method_has_any():
+    method, reference = run_row("proposed"), run_row("floor_shift", kind="reference")
+    runs, metrics, curves = frames([method, reference])
+    of_method = metrics["run_id"] == method["run_id"]
+    on_validation = metrics[of_method].assign(split="validation", value=metrics["value"] + 1)
+
+    def chosen(table, split=None):
+        return select(runs, table, reader(curves), None, selection([]).folder, split)
+
+    both = pd.concat([metrics, on_validation])
+    assert chosen(metrics).split == chosen(both).split == "test"
+    choosing = chosen(pd.concat([metrics[~of_method], on_validation]))
+    assert choosing.split == "validation"
+    assert set(choosing.metrics["split"]) == {"validation"}
+    ends = {split: cells_of(chosen(both, split))[0].values["mmd2"][0] for split in ("test", "validation")}
+    assert ends["validation"] == pytest.approx(ends["test"] + 1)
+
+
 def test_the_noise_of_a_metric_stands_beside_the_interval_over_seeds():
     runs = [run_row("proposed", seed=seed) for seed in range(2)] + [run_row("latent_diffusion", seed=0)]
     once, metrics, curves = frames(runs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -17,17 +18,18 @@ from conftest import make_splits
 from safetensors import safe_open
 
 from bench import evaluate
-from bench.contracts import EvaluateConfig, InputError, Measurement, Metric
+from bench.contracts import DatasetSpec, EvaluateConfig, InputError, Measurement, Metric
 from bench.job import JobSettings, run_stack
 from bench.kept import load_samples
 from bench.metrics.base import SampleMetric
-from bench.references import REFERENCES
+from bench.references import REFERENCES, reference_windows
 from bench.registry import METHODS, METRICS
 from bench.report.tables import cells_of, load
 from bench.scores import Scope, choose, score_reference, score_samples
 from bench.stacks import make_stacks
 from bench.store import load_curves, load_results
 from bench.sweep import read_sweep
+from bench.windows import load_splits
 
 SWEEP = """
 name: tiny
@@ -120,6 +122,25 @@ def test_metrics_are_added_to_kept_runs_once_and_agree(results, capsys):
     known = ended[ended.metric.isin(list(again))].set_index("metric").value
     for name, value in again.items():
         assert value == pytest.approx(known[name], rel=1e-6)
+
+
+def test_kept_runs_are_scored_on_the_other_windows(results, tmp_path, capsys):
+    folder = shutil.copytree(results, tmp_path / "copy")
+    words = ["--results", str(folder), "--metrics", "mmd2", "nll", "--split", "validation"]
+    evaluate.main(words)
+    evaluate.main(words)
+    assert "0 runs got new metrics" in capsys.readouterr().out
+    metrics = load_results(folder)[1].query("train_step == -1 and metric in ['mmd2', 'nll_own']")
+    both = metrics.pivot(index=["run_id", "metric"], columns="split", values="value")
+    assert len(both.dropna()) == 4 + len(REFERENCES)  # the latter have no latent
+    assert (both.validation != both.test).all()
+    splits = load_splits(DatasetSpec("regimes", (("series", 60),)), 0)
+    run_id = load_results(folder)[0].query("method == 'proposed'").run_id.iloc[0]
+    samples, scope = load_samples(folder, run_id)["samples"], Scope("regimes,series=60", 0, split="validation")
+    real = reference_windows(scope.measured(splits), len(samples), scope.reference())
+    samples = samples[: len(real)]  # there are fewer validation windows
+    (expected,) = score_samples(real, samples, splits.train, choose(["mmd2"]), scope)
+    assert both.validation[run_id, "mmd2"] == pytest.approx(expected["value"], rel=1e-6)
 
 
 def test_latent_measures_have_a_noise_of_their_own(results, capsys):
