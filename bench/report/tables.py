@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from bench.contracts import TRAINING_BLOCKS, InputError, Scored, later_options, nearest
@@ -271,22 +272,39 @@ def _metric_noise(selection: Selection) -> dict[str, dict[str, float]]:
     }
 
 
-def _illusions(selection: Selection, numbers: Mapping[str, Mapping[str, float]]) -> dict[str, str]:
-    shuffled = set(selection.runs.loc[selection.runs["shuffle"].astype(bool), "run_id"])
-    metrics = selection.metrics
+def _illusions(selection: Selection, scalars: pd.DataFrame) -> dict[str, str]:
+    """The dependency illusion of every shuffled run."""
+    metrics, runs = selection.metrics, selection.runs
+    shuffled = runs.loc[runs["shuffle"].astype(bool), "run_id"]
     local = metrics[(metrics["metric"] == "dependency_local") & metrics["run_id"].isin(shuffled)]
+    if not len(local):
+        return {}
+    local = local.sort_values(["run_id", "index"])
+    ids, firsts = np.unique(local["run_id"].astype(str).to_numpy(dtype=object), return_index=True)
+    values, errors, sd, n = (local[name].to_numpy(dtype=float) for name in ("value", "error", "sd", "n"))
+    needed = scalars.reindex(index=ids, columns=["nll_own", "nll_marginal"]).to_numpy(dtype=float).tolist()
+    known = runs.reindex(columns=["run_id", "window", "test_stride"]).set_index("run_id").fillna(0).loc[ids]
     found: dict[str, str] = {}
-    runs = selection.runs.reindex(columns=["run_id", "window", "test_stride"]).fillna({"window": 0, "test_stride": 0})
-    windows = {run: (int(window), int(stride)) for run, window, stride in runs.itertuples(index=False)}
-    for key, rows in local.sort_values("index").groupby("run_id", observed=True):
-        run = str(key)
-        own, marginal = (numbers[run].get(name, math.nan) for name in ("nll_own", "nll_marginal"))
-        errors = [
-            error if math.isfinite(error) else standard_error(sd, n, *windows[run])
-            for error, sd, n in zip(rows["error"], rows["sd"], rows["n"], strict=True)
-        ]
-        found[run] = dependency_illusion(True, rows["value"].tolist(), errors, own, marginal)
+    ends = [*firsts[1:], len(local)]
+    for run, first, end, own, window in zip(ids, firsts, ends, needed, known.astype(int).to_numpy(), strict=True):
+        of_run = slice(first, end)
+        stated = errors[of_run].tolist()
+        if not np.isfinite(errors[of_run]).all():
+            pairs = zip(stated, sd[of_run], n[of_run], strict=True)
+            stated = [e if math.isfinite(e) else standard_error(s, count, *window) for e, s, count in pairs]
+        found[run] = dependency_illusion(True, values[of_run].tolist(), stated, *own)
     return found
+
+
+def _fewest(selection: Selection, scalars: pd.DataFrame) -> np.ndarray:
+    """n of every number in `scalars`; infinite where none is stated."""
+    ends = selection.metrics[selection.metrics["coordinate"] == ""]
+    rows = scalars.index.get_indexer(pd.Index(ends["run_id"].astype(str)))
+    columns = scalars.columns.get_indexer(pd.Index(ends["metric"].astype(str)))
+    counts = np.full(scalars.shape, np.inf)
+    good = (rows >= 0) & (columns >= 0)
+    counts[rows[good], columns[good]] = ends["n"].to_numpy(dtype=float)[good]
+    return counts
 
 
 def cells_of(selection: Selection) -> list[Cell]:
@@ -295,15 +313,9 @@ def cells_of(selection: Selection) -> list[Cell]:
     if not len(runs):
         return []
     scalars = per_run(selection)
-    numbers = {
-        str(run): dict(zip(scalars.columns, row, strict=True))
-        for run, row in zip(scalars.index.tolist(), scalars.to_numpy().tolist(), strict=True)
-    }
-    illusions, noise = _illusions(selection, numbers), _metric_noise(selection)
-    ends = selection.metrics[selection.metrics["coordinate"] == ""]
-    # lists first: an Arrow column is slow to iterate
-    counts = zip(ends["run_id"].tolist(), ends["metric"].tolist(), ends["n"].tolist(), strict=True)
-    series = {(run, metric): int(n) for run, metric, n in counts}
+    names, counts = [str(name) for name in scalars.columns], _fewest(selection, scalars)
+    numbers, place_of = scalars.to_numpy(dtype=float), {run: place for place, run in enumerate(scalars.index.tolist())}
+    illusions, noise = _illusions(selection, scalars), _metric_noise(selection)
     varying: dict[str, list[str]] = {}
     hyper = [name for name in runs.columns if is_setting(name)]
     for label, same in runs.groupby("label", sort=False):
@@ -331,22 +343,25 @@ def cells_of(selection: Selection) -> list[Cell]:
             seeds={str(row["run_id"]): int(row["seed"]) for row in rows},
             status=Counter(str(row["status"]) for row in rows),
         )
-        for row in rows:
-            if row["status"] != "ok":
-                continue
-            run, seed = str(row["run_id"]), int(row["seed"])
-            mine = {name: float(value) for name, value in numbers[run].items() if not math.isnan(value)}
-            for cost in COSTS if cell.kind == "method" else ():
+        finished = [row for row in rows if row["status"] == "ok"]
+        seeds = [int(row["seed"]) for row in finished]
+        places = [place_of[row["run_id"]] for row in finished]
+        found = numbers[places]
+        n = np.where(np.isnan(found), np.inf, counts[places]).min(axis=0, initial=np.inf)
+        for column in np.flatnonzero(~np.isnan(found).all(axis=0)):
+            pairs = zip(seeds, found[:, column].tolist(), strict=True)
+            cell.values[names[column]] = {seed: value for seed, value in pairs if value == value}
+            if math.isfinite(n[column]):
+                cell.series[names[column]] = int(n[column])
+        for seed, row in zip(seeds, finished, strict=True) if cell.kind == "method" else ():
+            for cost in COSTS:
                 if not _missing(row.get(cost)):
-                    mine[cost] = float(row[cost])
-            for name, value in mine.items():
-                cell.values.setdefault(name, {})[seed] = value
-                if (run, name) in series:
-                    cell.series[name] = min(cell.series.get(name, series[run, name]), series[run, name])
-            if cell.kind == "method":
-                own, permuted, end = (mine.get(k, math.nan) for k in ("nll_own", "nll_permuted", "dependency_end"))
-                cell.verdicts[verdict(own, permuted, end)] += 1
-                cell.illusions[illusions.get(run, "-")] += 1
+                    cell.values.setdefault(cost, {})[seed] = float(row[cost])
+            own, permuted, end = (
+                cell.values.get(name, {}).get(seed, math.nan) for name in ("nll_own", "nll_permuted", "dependency_end")
+            )
+            cell.verdicts[verdict(own, permuted, end)] += 1
+            cell.illusions[illusions.get(str(row["run_id"]), "-")] += 1
         if again := [noise[run] for run in cell.seeds if run in noise]:
             cell.noise.update({str(name): math.sqrt(value) for name, value in pd.DataFrame(again).mean().items()})
         cells.append(cell)
@@ -791,41 +806,30 @@ def collapse_began(selection: Selection, groups: Iterable[Group]) -> list[str]:
     return lines
 
 
+LONG_COLUMNS = (
+    "dataset", "shuffle", "backbone", "kind", "label", "setting", "metric", "mean", "low", "high", "sd", "seeds",
+    "sd_over_metric_seeds", "series", "place", "more_seeds", "verdict", "dependency_illusion",
+)  # fmt: skip
+
+
 def long_table(groups: Iterable[Group]) -> pd.DataFrame:
     """Every number of every comparison table, one row each."""
-    rows = []
+    rows: list[tuple[Any, ...]] = []
+    none = Standing("none")
     for group in groups:
+        shown = [column.metric for column in group.columns]
         for cell in group.cells + group.references:
-            names = dict.fromkeys([column.metric for column in group.columns] + sorted(cell.values))
-            setting, words, illusions = cell.variant, counted(cell.verdicts), counted(cell.illusions)
-            for metric in names:
+            whose = cell.dataset, cell.shuffle, group.backbone, cell.kind, cell.label, cell.variant
+            words = counted(cell.verdicts), counted(cell.illusions)
+            for metric in dict.fromkeys(shown + sorted(cell.values)):
                 if metric not in cell.values:
                     continue
-                found = cell.interval(metric)
-                standing = group.standings.get(metric, {}).get(cell.id, Standing("none"))
-                rows.append(
-                    {
-                        "dataset": cell.dataset,
-                        "shuffle": cell.shuffle,
-                        "backbone": group.backbone,
-                        "kind": cell.kind,
-                        "label": cell.label,
-                        "setting": setting,
-                        "metric": metric,
-                        "mean": found.mean,
-                        "low": found.low,
-                        "high": found.high,
-                        "sd": found.sd,
-                        "seeds": found.n,
-                        "sd_over_metric_seeds": cell.noise.get(metric, math.nan),
-                        "series": cell.series.get(metric, 0),
-                        "place": standing.place,
-                        "more_seeds": standing.more,
-                        "verdict": words,
-                        "dependency_illusion": illusions,
-                    }
-                )
-    return pd.DataFrame(rows)
+                found, noise = cell.interval(metric), cell.noise.get(metric, math.nan)
+                standing = group.standings.get(metric, {}).get(cell.id, none)
+                of_metric = metric, found.mean, found.low, found.high, found.sd, found.n, noise
+                place = cell.series.get(metric, 0), standing.place, standing.more
+                rows.append((*whose, *of_metric, *place, *words))
+    return pd.DataFrame(rows, columns=list(LONG_COLUMNS))
 
 
 def wide_table(group: Group) -> pd.DataFrame:
