@@ -313,7 +313,8 @@ def _summary(runs: Sequence[Any], store: Any, statuses: Mapping[str, str]) -> No
     import pandas as pd
 
     table, metrics = store.results()
-    at_end = metrics[(metrics.train_step == -1) & (metrics.status == "ok")]
+    asked = runs[0].evaluate.split  # a run may have been scored on the other windows as well
+    at_end = metrics[(metrics.train_step == -1) & (metrics.status == "ok") & (metrics.split == asked)]
     sliced = at_end[(at_end.metric == "sliced_wasserstein") & at_end["index"].isna()]
     windows = table.set_index("run_id").window
     latent = at_end[at_end.metric == "dependency_global"]
