@@ -101,16 +101,16 @@ def _evaluate_one(results: Path, run: Run, data: Path | None, needed: Sequence[M
     loaded = load_model(results, run, splits)
     if kept is None or (loaded is None and any(metric.needs == "latent" for metric in needed)):
         raise Unavailable("its weights or samples were not kept")
+    measured = scope.measured(splits)
+    samples = kept["samples"][: evaluation_size(measured, len(kept["samples"]))]  # drawn for other windows, maybe more
     if loaded is None:
         rows: list[Row] = []
-        measured = scope.measured(splits)
-        samples = kept["samples"][: evaluation_size(measured, len(kept["samples"]))]
         for again in scope.repeats(run.evaluate):
             reference = reference_windows(measured, len(samples), again.reference())
             rows += score_samples(reference, samples, splits.train, needed, again)
         return rows
     model, method = loaded
-    return score_run(model, method, splits, kept["samples"], run.evaluate, scope, names)
+    return score_run(model, method, splits, samples, run.evaluate, scope, names)
 
 
 # ---------------------------------------------------------------- anybody's samples

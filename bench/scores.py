@@ -181,7 +181,6 @@ def score_run(
 ) -> list[dict[str, Any]]:
     """Metric rows of one trained run (R = 1) and its samples; `metrics` in place of the configuration's."""
     splits = scope.measured(splits)
-    samples = samples[: evaluation_size(splits, len(samples))]  # as many may have been drawn for other windows
     of_latent, of_samples = (choose(metrics or config.metrics, needs) for needs in ("latent", "samples"))
     rows = []
     for again in scope.repeats(config):

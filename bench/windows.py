@@ -85,10 +85,13 @@ def make_splits(recordings: Recordings, spec: DatasetSpec, seed: int) -> Splits:
             )
 
     median = _medians(parts["train"], recordings.channels, owner)
-    missing = {name: np.isnan(np.concatenate(pieces)).any() for name, pieces in parts.items()}
-    filled = {name: [_fill(p, median) for p in pieces] if missing[name] else pieces for name, pieces in parts.items()}
+    filled = {name: np.concatenate(pieces) for name, pieces in parts.items()}
+    for name, joined in filled.items():
+        if np.isnan(joined).any():
+            filled[name] = np.concatenate([_fill(piece, median) for piece in parts[name]])
+    lengths = {name: [len(piece) for piece in pieces] for name, pieces in parts.items()}
 
-    rows = np.concatenate(filled["train"])
+    rows = filled["train"]
     mean, scale = rows.mean(axis=0), rows.std(axis=0)
     constant = (np.ptp(rows, axis=0) == 0) | (scale == 0)
     scale[constant] = 1.0
@@ -103,7 +106,10 @@ def make_splits(recordings: Recordings, spec: DatasetSpec, seed: int) -> Splits:
     strides = {"train": recordings.train_stride, "validation": recordings.train_stride, "test": recordings.test_stride}
     cut = {}
     for name in PARTS:
-        cut[name] = _cut(filled.pop(name), mean, scale, window, strides[name])
+        joined = filled.pop(name)
+        joined -= mean
+        joined /= scale
+        cut[name] = _cut(joined.astype(np.float32), lengths[name], window, strides[name])
         if order is not None:
             steps = order.random(cut[name].shape[:2]).argsort(axis=1)  # one permutation per window
             cut[name] = np.take_along_axis(cut[name], steps[:, :, None], axis=1)
@@ -177,16 +183,12 @@ def _blocks(series: Sequence[np.ndarray], window: int) -> Iterable[list[np.ndarr
         yield np.array_split(rows, max(1, len(rows) // max(length, 1)))
 
 
-def _cut(pieces: list[np.ndarray], mean: np.ndarray, scale: np.ndarray, window: int, stride: int) -> np.ndarray:
-    """All windows (n, T, C) of some pieces, scaled: at once, because a simulated data set has thousands of them."""
-    rows, lengths = np.concatenate(pieces), [len(piece) for piece in pieces]
-    rows -= mean
-    rows /= scale
-    rows = rows.astype(np.float32)
+def _cut(rows: np.ndarray, lengths: Sequence[int], window: int, stride: int) -> np.ndarray:
+    """All windows (n, T, C) of pieces of these lengths, one after another in `rows`."""
     if set(lengths) == {window}:
         return rows.reshape(-1, window, rows.shape[1])
-    scaled = np.split(rows, np.cumsum(lengths)[:-1])
-    return np.concatenate([cut_windows(piece, window, stride) for piece in scaled])
+    pieces = np.split(rows, np.cumsum(lengths)[:-1])
+    return np.concatenate([cut_windows(piece, window, stride) for piece in pieces])
 
 
 def cut_windows(rows: np.ndarray, window: int, stride: int) -> np.ndarray:

@@ -87,6 +87,21 @@ def test_numbers_are_of_the_test_windows_unless_no_method_has_any():
     assert ends["validation"] == pytest.approx(ends["test"] + 1)
 
 
+def test_a_run_keeps_its_own_dependency_illusion_whatever_order_its_words_have():
+    rows = [run_row("latent_diffusion", shuffle=True, seed=seed) for seed in range(4)]
+    runs, metrics, curves = frames(rows)
+    of_odd = metrics["run_id"].isin([row["run_id"] for row in rows if row["seed"] % 2])
+    local = metrics["metric"] == "dependency_local"
+    metrics.loc[local, ["value", "error"]] = 0.0, 0.001
+    metrics.loc[local & of_odd, "value"] = 0.5
+    metrics.loc[metrics["metric"].isin(["nll_own", "nll_marginal"]), "value"] = 1.0
+    for order in (sorted, lambda words: sorted(words, reverse=True), lambda words: [*words[1:], words[0]]):
+        words = pd.CategoricalDtype(order([row["run_id"] for row in rows]))
+        coded = metrics.assign(run_id=metrics["run_id"].astype(words))
+        (cell,) = cells_of(select(runs, coded, reader(curves), None, selection([]).folder))
+        assert cell.illusions == {"yes": 2, "no": 2}
+
+
 def test_the_noise_of_a_metric_stands_beside_the_interval_over_seeds():
     runs = [run_row("proposed", seed=seed) for seed in range(2)] + [run_row("latent_diffusion", seed=0)]
     once, metrics, curves = frames(runs)

@@ -239,10 +239,9 @@ def _integrate(decoder: Decoder, z: Tensor, x_prev: Tensor, first: Tensor, toler
         flat = _in_parts(slopes, s.flatten(), row.repeat_interleave(s.shape[1]))
         return _Nodes(*(part.unflatten(0, s.shape) for part in flat))
 
-    if found is None:
-        nodes = at(places.expand(len(z), -1), row)
-    else:
-        nodes = _Nodes(*(part.unflatten(0, (-1, NODES)) for part in _projected(found, at_nodes[1], w)))
+    flat = _in_parts(slopes, *at_nodes) if found is None else _projected(found, at_nodes[1], w)
+    nodes = _Nodes(*(part.unflatten(0, (-1, NODES)) for part in flat))
+    del found, flat, own  # on a GPU they are large, and nodes are replaced at the next level
     shares = z.new_zeros(len(z), 2, norm.shape[1])
     residuals = torch.zeros_like(nodes.h[:, 0])
     doubt, used = torch.zeros_like(norm), torch.zeros_like(norm)

@@ -279,8 +279,9 @@ def _illusions(selection: Selection, scalars: pd.DataFrame) -> dict[str, str]:
     local = metrics[(metrics["metric"] == "dependency_local") & metrics["run_id"].isin(shuffled)]
     if not len(local):
         return {}
+    local = local.assign(run_id=local["run_id"].astype(str))  # categories would be sorted in an order of their own
     local = local.sort_values(["run_id", "index"])
-    ids, firsts = np.unique(local["run_id"].astype(str).to_numpy(dtype=object), return_index=True)
+    ids, firsts = np.unique(local["run_id"].to_numpy(dtype=object), return_index=True)
     values, errors, sd, n = (local[name].to_numpy(dtype=float) for name in ("value", "error", "sd", "n"))
     needed = scalars.reindex(index=ids, columns=["nll_own", "nll_marginal"]).to_numpy(dtype=float).tolist()
     known = runs.reindex(columns=["run_id", "window", "test_stride"]).set_index("run_id").fillna(0).loc[ids]
