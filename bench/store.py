@@ -506,8 +506,17 @@ class Store:
     def results(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """See `load_results`."""
         runs = self.runs()
-        attempts = {run_id: attempt for run_id, (attempt, _) in self._index.latest.items()}
-        return runs, _newest(self._numbers("metrics", _METRICS, attempts))
+        (metrics,) = self._numbers("metrics", _METRICS, self._attempts(), _undivided)
+        return runs, _newest(metrics)
+
+    def results_apart(self) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+        """The same, numbers at the end of training apart from those during it: there may be no room to divide them."""
+        runs = self.runs()
+        at_end, during = self._numbers("metrics", _METRICS, self._attempts(), _by_time)
+        return runs, _newest(at_end), _newest(during)
+
+    def _attempts(self) -> dict[str, int]:
+        return {run_id: attempt for run_id, (attempt, _) in self._index.latest.items()}
 
     def numbers_of(self, part: str) -> pd.DataFrame:
         """The metrics of one part; none where it has no numbers, is compacted already or cannot be read."""
@@ -521,24 +530,27 @@ class Store:
         """See `load_curves`. Those of some runs that `results` gave are read from the parts that hold them."""
         if of is None:
             self._latest(["run_id", "attempt"])
-            latest, parts = self._index.latest, None
+            attempts, parts = self._attempts(), None
         else:
-            latest = {run_id: self._index.latest[run_id] for run_id in of if run_id in self._index.latest}
-            parts = {part for _, part in latest.values()}
-        return self._numbers("curves", _CURVES, {run_id: attempt for run_id, (attempt, _) in latest.items()}, parts)
+            known = {run_id: self._index.latest[run_id] for run_id in of if run_id in self._index.latest}
+            attempts = {run_id: attempt for run_id, (attempt, _) in known.items()}
+            parts = {part for _, part in known.values()}
+        (curves,) = self._numbers("curves", _CURVES, attempts, _undivided, parts)
+        return curves
 
     def _numbers(
         self,
         folder: str,
         columns: Mapping[str, pa.DataType],
         attempts: Mapping[str, int],
+        divide: Callable[[pa.Table], Sequence[np.ndarray]],
         only: Set[str] | None = None,
-    ) -> pd.DataFrame:
-        """The rows of these attempts at these runs."""
+    ) -> list[pd.DataFrame]:
+        """The rows of these attempts at these runs, divided into tables."""
         words = [name for name, kind in columns.items() if kind == _TEXT]
 
-        def gather(tables: Iterator[tuple[str, pa.Table]]) -> pd.DataFrame:
-            return _frame((table for _, table in tables), columns, attempts)
+        def gather(tables: Iterator[tuple[str, pa.Table]]) -> list[pd.DataFrame]:
+            return _frames((table for _, table in tables), columns, attempts, divide)
 
         return self._tables(folder, gather, coded=words, only=only)
 
@@ -810,26 +822,49 @@ class _Words:
         return pd.Categorical.from_codes(codes, pd.Index(words))
 
 
-def _frame(tables: Iterable[pa.Table], columns: Mapping[str, pa.DataType], attempts: Mapping[str, int]) -> pd.DataFrame:
-    """The stated columns of the rows that belong to these attempts at their runs, in the types of `load_results`.
+class _Frame:
+    """A table that grows part by part: stated columns, in the types of `load_results`."""
 
-    Every table is gone before the next one is read, and a column grows where it is: the system moves its pages, so that
-    nothing of it exists twice.
-    """
-    names = [name for name in columns if name != "attempt"]
-    words = {name: _Words() for name in names if columns[name] == _TEXT}
-    kinds = {_TEXT: np.int8, _INT: np.int32, _FLOAT: np.float64, _BOOL: np.bool_}
-    found: dict[str, np.ndarray] = {name: np.empty(0, kinds[columns[name]]) for name in names}
-    for table in tables:
-        runs = table["run_id"].combine_chunks()
-        latest = np.asarray([attempts.get(run_id, -1) for run_id in runs.dictionary.to_pylist()], np.int64)
-        mine = table["attempt"].to_numpy() == latest[runs.indices.to_numpy()]
-        for name in names:
+    def __init__(self, columns: Mapping[str, pa.DataType]) -> None:
+        kinds = {_TEXT: np.int8, _INT: np.int32, _FLOAT: np.float64, _BOOL: np.bool_}
+        self._names = list(columns)
+        self._words = {name: _Words() for name in columns if columns[name] == _TEXT}
+        self._found: dict[str, np.ndarray] = {name: np.empty(0, kinds[columns[name]]) for name in columns}
+
+    def add(self, table: pa.Table, mine: np.ndarray) -> None:
+        """Some rows of a part. A column grows where it is: the system moves its pages, so that nothing exists twice."""
+        for name in self._names:
             column = table[name].combine_chunks()
-            values = words[name].codes(column) if name in words else column.to_numpy(zero_copy_only=False)
-            _append(found, name, values if mine.all() else values[mine])
-    coded = {name: word.categorical(found.pop(name)) for name, word in words.items()}
-    return pd.DataFrame({name: coded.get(name, found.get(name)) for name in names}, copy=False)
+            words = self._words.get(name)
+            values = words.codes(column) if words is not None else column.to_numpy(zero_copy_only=False)
+            _append(self._found, name, values if mine.all() else values[mine])
+
+    def made(self) -> pd.DataFrame:
+        """The table; nothing can be added to it any more."""
+        coded = {name: words.categorical(self._found.pop(name)) for name, words in self._words.items()}
+        return pd.DataFrame({name: coded.get(name, self._found.get(name)) for name in self._names}, copy=False)
+
+
+def _frames(
+    tables: Iterable[pa.Table],
+    columns: Mapping[str, pa.DataType],
+    attempts: Mapping[str, int],
+    divide: Callable[[pa.Table], Sequence[np.ndarray]],
+) -> list[pd.DataFrame]:
+    """The rows that belong to these attempts at their runs, divided into tables; every part is gone before the next."""
+    names = [name for name in columns if name != "attempt"]
+    frames: list[_Frame] = []
+    nothing = pa.table({name: pa.array([], kind) for name, kind in columns.items()})
+    for table in itertools.chain([nothing], tables):
+        runs = table["run_id"].combine_chunks()
+        coded = runs if pa.types.is_dictionary(runs.type) else runs.dictionary_encode()
+        latest = np.asarray([attempts.get(run_id, -1) for run_id in coded.dictionary.to_pylist()], np.int64)
+        mine = table["attempt"].to_numpy() == latest[coded.indices.to_numpy()]
+        masks = divide(table)
+        frames = frames or [_Frame({name: columns[name] for name in names}) for _ in masks]
+        for frame, mask in zip(frames, masks, strict=True):
+            frame.add(table, mine & mask)
+    return [frame.made() for frame in frames]
 
 
 def _append(found: dict[str, np.ndarray], name: str, values: np.ndarray) -> None:
@@ -842,6 +877,16 @@ def _append(found: dict[str, np.ndarray], name: str, values: np.ndarray) -> None
     count = len(held)
     held.resize(count + len(values), refcheck=False)
     held[count:] = values
+
+
+def _undivided(table: pa.Table) -> Sequence[np.ndarray]:
+    return (np.ones(table.num_rows, dtype=bool),)
+
+
+def _by_time(table: pa.Table) -> Sequence[np.ndarray]:
+    """Numbers at the end of training, and those during it."""
+    ended = table["train_step"].to_numpy() < 0
+    return ended, ~ended
 
 
 def _newest(metrics: pd.DataFrame) -> pd.DataFrame:

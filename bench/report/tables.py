@@ -116,8 +116,7 @@ def load(folder: Path, sweep: str | None = None, split: Scored | None = None) ->
     if sweep is not None and sweep not in named:
         raise InputError(f"--sweep {sweep}: no such sweep in {folder}: {nearest(sweep, named)}")
     chosen = named[sweep] if sweep is not None else memberships[-1] if memberships else None
-    runs, metrics = store.results()
-    return select(runs, metrics, store.curves, chosen, folder, split)
+    return _select(*store.results_apart(), store.curves, chosen, folder, split)
 
 
 def select(
@@ -129,18 +128,27 @@ def select(
     split: Scored | None = None,
 ) -> Selection:
     """Keep the runs of a sweep (all of them where there is none) and their rows in the other tables."""
+    ended = metrics["train_step"] < 0
+    return _select(runs, metrics[ended], metrics[~ended], curves, sweep, folder, split)
+
+
+def _select(
+    runs: pd.DataFrame,
+    at_end: pd.DataFrame,
+    during: pd.DataFrame,
+    curves: Callable[[Iterable[str]], pd.DataFrame],
+    sweep: Membership | None,
+    folder: Path,
+    split: Scored | None,
+) -> Selection:
     if sweep is not None:
         known = set(runs["run_id"])
         runs = runs.set_index("run_id").loc[[run for run in sweep.runs if run in known]].reset_index()
         runs["label"] = [sweep.runs[run] or label for run, label in zip(runs["run_id"], runs["label"], strict=True)]
     runs = _with_later_options(runs)
-    metrics = _where(metrics, metrics["run_id"].isin(runs["run_id"]))
-    split = split or _scored(runs, metrics)
-    metrics = _where(metrics, metrics["split"] == split)
-    if len(metrics):
-        newest = metrics.groupby("metric", observed=True)["version"].transform("max")
-        metrics = _where(metrics, metrics["version"] == newest)
-    ended = metrics["train_step"] < 0
+    tables = [_where(table, table["run_id"].isin(runs["run_id"])) for table in (at_end, during)]
+    split = split or _scored(runs, tables)
+    at_end, during = _newest(_where(table, table["split"] == split) for table in tables)
     return Selection(
         name=sweep.name if sweep else "all runs",
         description=sweep.description if sweep else "",
@@ -149,19 +157,34 @@ def select(
         pending=len(sweep.runs.keys() - set(runs["run_id"])) if sweep else 0,
         folder=folder,
         runs=runs.reset_index(drop=True),
-        metrics=metrics[ended].reset_index(drop=True),
-        history=metrics[~ended].reset_index(drop=True),
+        metrics=at_end.reset_index(drop=True),
+        history=during.reset_index(drop=True),
         split=split,
         curves=curves,
     )
 
 
-def _scored(runs: pd.DataFrame, metrics: pd.DataFrame) -> Scored:
+def _scored(runs: pd.DataFrame, tables: Sequence[pd.DataFrame]) -> Scored:
     """Validation where every number of a method is of validation windows; references may have been scored before."""
-    if not (metrics["split"] == "validation").any():
+    methods = runs.loc[runs["kind"] == "method", "run_id"]
+    if not any((table["split"] == "validation").any() for table in tables):
         return "test"
-    methods = metrics["run_id"].isin(runs.loc[runs["kind"] == "method", "run_id"])
-    return "test" if (metrics.loc[methods, "split"] == "test").any() else "validation"
+    of_methods = (table.loc[table["run_id"].isin(methods), "split"] for table in tables)
+    return "test" if any((splits == "test").any() for splits in of_methods) else "validation"
+
+
+def _newest(tables: Iterable[pd.DataFrame]) -> list[pd.DataFrame]:
+    """The rows of the highest version of each metric in any of the tables."""
+    coded = [(table, pd.Categorical(table["metric"])) for table in tables]
+    found: dict[str, int] = {}
+    for table, _ in coded:
+        for name, version in table.groupby("metric", observed=True)["version"].max().items():
+            found[str(name)] = max(version, found.get(str(name), version))
+    kept = []
+    for table, metric in coded:
+        newest = np.asarray([found.get(str(name), 0) for name in metric.categories], dtype=np.int64)
+        kept.append(_where(table, table["version"] == newest[metric.codes]) if len(table) else table)
+    return kept
 
 
 def _with_later_options(runs: pd.DataFrame) -> pd.DataFrame:
@@ -202,6 +225,7 @@ class Cell:
     series: dict[str, int] = field(default_factory=dict)  # metric -> n, the fewest over seeds
     noise: dict[str, float] = field(default_factory=dict)  # metric -> its own sd: over metric seeds, within a run
     _intervals: dict[str, Interval] = field(default_factory=dict, compare=False, repr=False)
+    _texts: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def variant(self) -> str:
@@ -223,6 +247,12 @@ class Cell:
         if metric not in self._intervals:  # a page asks for each several times
             self._intervals[metric] = interval(list(self.values.get(metric, {}).values()))
         return self._intervals[metric]
+
+    def text(self, metric: str) -> str:
+        """Mean and interval as they are printed; "-" where no seed has a value."""
+        if metric not in self._texts:
+            self._texts[metric] = with_interval(self.interval(metric)) if self.values.get(metric) else "-"
+        return self._texts[metric]
 
 
 def plain(value: Any) -> str:
@@ -330,7 +360,9 @@ def cells_of(selection: Selection) -> list[Cell]:
     fixed = ["run_id", "dataset", "shuffle", "backbone", "label", "method", "kind", "seed", "status"]
     wanted = {*fixed, *COSTS, *(name for names in varying.values() for name in names)}
     members: dict[tuple[Any, ...], list[dict[Any, Any]]] = {}
-    for row in runs[[name for name in runs.columns if name in wanted]].to_dict("records"):
+    columns = [str(name) for name in runs.columns if name in wanted]
+    for values in zip(*(runs[name].tolist() for name in columns), strict=True):  # a quarter of the time of `to_dict`
+        row = dict(zip(columns, values, strict=True))
         place = (str(row["dataset"]), bool(row["shuffle"]), str(row["backbone"] or ""), str(row["label"]))
         members.setdefault((*place, *(plain(row[name]) for name in varying[place[3]])), []).append(row)
 
@@ -354,11 +386,11 @@ def cells_of(selection: Selection) -> list[Cell]:
         places = [place_of[row["run_id"]] for row in finished]
         found = numbers[places]
         n = np.where(np.isnan(found), np.inf, counts[places]).min(axis=0, initial=np.inf)
-        for column in np.flatnonzero(~np.isnan(found).all(axis=0)):
-            pairs = zip(seeds, found[:, column].tolist(), strict=True)
-            cell.values[names[column]] = {seed: value for seed, value in pairs if value == value}
-            if math.isfinite(n[column]):
-                cell.series[names[column]] = int(n[column])
+        for name, of_seeds, fewest in zip(names, found.T.tolist(), n.tolist(), strict=True):
+            if known := {seed: value for seed, value in zip(seeds, of_seeds, strict=True) if value == value}:
+                cell.values[name] = known
+                if math.isfinite(fewest):
+                    cell.series[name] = int(fewest)
         for seed, row in zip(seeds, finished, strict=True) if cell.kind == "method" else ():
             for cost in COSTS:
                 if not _missing(row.get(cost)):
@@ -629,7 +661,7 @@ def overview(groups: Sequence[Group]) -> dict[str, list[Mark | None]]:
             if cell is None:
                 found[label].append(None)
                 continue
-            value = with_interval(cell.interval(column.metric)) if column and column.metric in cell.values else "-"
+            value = cell.text(column.metric) if column else "-"
             place = group.standings[column.metric][cell.id].place if column else "none"
             found[label].append(Mark(cell, verdict_of(cell), value, place))
     return found
@@ -850,7 +882,7 @@ def wide_table(group: Group) -> pd.DataFrame:
     }
     noisy = {metric for cell in group.cells for metric in cell.noise}
     for metric, title in ((column.metric, column.title) for column in group.columns):
-        table[title] = [with_interval(cell.interval(metric)) if metric in cell.values else "-" for cell in cells]
+        table[title] = [cell.text(metric) for cell in cells]
         if metric in noisy:
             table[f"{title}, sd over metric seeds"] = [number(cell.noise.get(metric, math.nan)) for cell in cells]
     table["verdict"] = [counted(cell.verdicts) for cell in cells]
