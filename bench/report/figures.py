@@ -55,6 +55,7 @@ MARKERS = [
 LINES = ["-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 1))]
 MOST_LINES = 8
 MOST_PANELS = 9
+STEPS = [1, 2, 2.5, 5, 10]  # between ticks, times a power of ten
 MOST_NUMBERS = 80  # printed into one heat map; a larger one shows its colours only
 UNRESOLVED = 0.05  # share of series above which a point is drawn hollow
 
@@ -528,8 +529,8 @@ def _panels(figure: Figure, panels: Sequence[Panel], xlabel: str, order: Sequenc
             ax.set_xticks(range(1, len(panel.ticks) + 1), map(shorten, panel.ticks), rotation=90, fontsize=8)
         else:
             whole = all((line.x == line.x.round()).all() for line in panel.lines)
-            ax.xaxis.set_major_locator(MaxNLocator(5, integer=whole))
-        ax.yaxis.set_major_locator(MaxNLocator(5))
+            ax.xaxis.set_major_locator(MaxNLocator(5, steps=STEPS, integer=whole))
+        ax.yaxis.set_major_locator(MaxNLocator(5, steps=STEPS))
         ax.set_title(shorten(panel.title, 40))
         ax.set_ylabel(panel.unit)
         if place >= len(panels) - across:
@@ -829,9 +830,10 @@ def _maps(
             pd.DataFrame(found.means, list(rows), list(columns)), ax=ax, fmt="", annot=found.texts if small else False,
             annot_kws={"fontsize": 8.5}, linewidths=0.5 if small else 0, cbar=False,
             cmap="cividis_r" if found.direction == "lower" else "cividis",
+            xticklabels=math.ceil(len(columns) / 6), yticklabels=math.ceil(len(rows) / 12),
         )  # fmt: skip
         if not small:  # nothing is printed on it: a scale
-            figure.colorbar(ax.collections[0], ax=ax, use_gridspec=False)
+            figure.colorbar(ax.collections[0], ax=ax, use_gridspec=False, ticks=MaxNLocator(5, steps=STEPS))
         ax.grid(False)
         ax.set_title(f"{found.title} ({found.direction} is better)", fontsize=9)
         ax.set_xlabel(names[1])
