@@ -53,15 +53,19 @@ def evaluate_kept(
     wanted: Sequence[Metric],
     metric_seeds: int = 1,
     split: Scored | None = None,
+    sweep: str | None = None,
 ) -> tuple[int, list[str]]:
-    """Add what is missing to every finished run. Returns how many runs got something, and what could not be done.
+    """Add what is missing to every finished run, or to those of one sweep.
 
-    metric_seeds: evaluations of each run, where its sweep asked for fewer. split: on these windows, whatever its sweep
-    asked for: what was chosen on validation windows is so confirmed on test windows, without training it again.
+    Returns how many runs got something, and what could not be done. metric_seeds: evaluations of each run, where its
+    sweep asked for fewer. split: on these windows, whatever its sweep asked for: what was chosen on validation windows
+    is so confirmed on test windows, without training it again.
     """
     store = Store(results)
     runs, metrics = store.results()
     finished, notes = runs[runs.status == "ok"], []
+    if sweep is not None and (chosen := store.membership(sweep)) is not None:
+        finished = finished[finished.run_id.isin(chosen.runs)]
     count = 0
     for position, config in enumerate(finished.config, start=1):
         run = Run.from_config(config)
@@ -210,6 +214,7 @@ def main(words: Sequence[str] | None = None) -> int:
     arguments = parser("evaluate", "Add metrics to kept runs, or score samples of any model against a data set.")
     arguments.add_argument("--results", default="results", help="results folder of kept runs (default: results)")
     arguments.add_argument("--metrics", nargs="+", default=["fast"], metavar="NAME", help="fast, all, or names")
+    arguments.add_argument("--sweep", metavar="NAME", help="kept runs of this sweep only (default: all of the folder)")
     seeds = "repeat the measures of kept runs under so many seeds of their own (default: as the sweep asked)"
     arguments.add_argument("--metric-seeds", type=int, default=1, metavar="K", help=seeds)
     where = "score kept runs on these windows (default: as the sweep asked)"
@@ -235,7 +240,7 @@ def main(words: Sequence[str] | None = None) -> int:
     if given.samples is None:
         if given.metric_seeds < 1:
             raise InputError(f"--metric-seeds {given.metric_seeds}: expected a whole number >= 1")
-        return _main_kept(Path(given.results), data, choose(names), given.metric_seeds, given.split)
+        return _main_kept(Path(given.results), data, choose(names), given.metric_seeds, given.split, given.sweep)
     if given.n < 2 or given.seed < 0:
         raise InputError(f"--n {given.n} --seed {given.seed}: expected n >= 2 and a seed >= 0")
     rows: list[Row] = []
@@ -259,11 +264,16 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _main_kept(
-    results: Path, data: Path | None, wanted: Sequence[Metric], metric_seeds: int, split: Scored | None
+    results: Path,
+    data: Path | None,
+    wanted: Sequence[Metric],
+    metric_seeds: int,
+    split: Scored | None,
+    sweep: str | None,
 ) -> int:
     if not results.is_dir():
         raise InputError(f"--results {results}: no such folder")
-    count, notes = evaluate_kept(results, data, wanted, metric_seeds, split)
+    count, notes = evaluate_kept(results, data, wanted, metric_seeds, split, sweep)
     for note in notes:
         write(f"not evaluated: {note}")
     write(f"{count} runs got new metrics in {results}")

@@ -38,7 +38,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from bench.contracts import InputError
+from bench.contracts import InputError, nearest
 
 SCHEMA_VERSION = 1
 
@@ -624,6 +624,13 @@ class Store:
             except (ValueError, TypeError) as error:
                 raise InputError(f"{path}: expected a sweep's list of runs: {error}") from error
         return sorted(found, key=lambda membership: membership.written)
+
+    def membership(self, name: str | None) -> Membership | None:
+        """The named sweep, by default the one written last, if any. Raises InputError where there is none so named."""
+        known = {membership.name: membership for membership in self.memberships()}
+        if name is not None and name not in known:
+            raise InputError(f"--sweep {name}: no such sweep in {self.path}: {nearest(name, known)}")
+        return known[name] if name is not None else next(reversed(known.values()), None)
 
     # ---- leases
 

@@ -40,6 +40,7 @@ def test_a_users_file_gets_an_answer_and_a_report(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "Vanilla latent diffusion" in printed
     assert "kl_free" in printed
+    assert "latent_diffusion + mixture" in printed
     assert (tmp_path / "out" / "report" / "index.html").is_file()
 
 

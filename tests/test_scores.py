@@ -27,7 +27,7 @@ from bench.registry import METHODS, METRICS
 from bench.report.tables import cells_of, load
 from bench.scores import Scope, choose, score_reference, score_samples
 from bench.stacks import make_stacks
-from bench.store import load_curves, load_results
+from bench.store import Store, load_curves, load_results
 from bench.sweep import read_sweep
 from bench.windows import load_splits
 
@@ -141,6 +141,18 @@ def test_kept_runs_are_scored_on_the_other_windows(results, tmp_path, capsys):
     samples = samples[: len(real)]  # there are fewer validation windows
     (expected,) = score_samples(real, samples, splits.train, choose(["mmd2"]), scope)
     assert both.validation[run_id, "mmd2"] == pytest.approx(expected["value"], rel=1e-6)
+
+
+def test_one_sweep_of_a_folder_is_scored(results, tmp_path, capsys):
+    folder = shutil.copytree(results, tmp_path / "copy")
+    run_id = load_results(folder)[0].query("method == 'proposed'").run_id.iloc[0]
+    Store(folder).write_membership("few", {run_id: "proposed"})
+    words = ["--results", str(folder), "--metrics", "mmd2", "--split", "validation"]
+    evaluate.main([*words, "--sweep", "few"])
+    assert "1 runs got new metrics" in capsys.readouterr().out
+    assert set(load_results(folder)[1].query("split == 'validation'").run_id) == {run_id}
+    with pytest.raises(InputError, match=r"--sweep fw: no such sweep .*few"):
+        evaluate.main([*words, "--sweep", "fw"])
 
 
 def test_latent_measures_have_a_noise_of_their_own(results, capsys):

@@ -45,13 +45,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         load_plugin(plugin)
     results = Path(given.results)
     out = Path(given.out) if given.out else results / "report"
-    render(results, out, given.sweep, cast(Bars, given.bars), given.compact, given.split)
-    seen = _parts(results)
-    while given.watch:
-        time.sleep(given.every)
+    seen: set[str] | None = None
+    while seen is None or given.watch:
+        if seen is not None:
+            time.sleep(given.every)
         if (now := _parts(results)) != seen:
             render(results, out, given.sweep, cast(Bars, given.bars), given.compact, given.split)
-            seen = now
+        seen = now
     return 0
 
 

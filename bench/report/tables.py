@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
-from bench.contracts import TRAINING_BLOCKS, InputError, Scored, later_options, nearest
+from bench.contracts import TRAINING_BLOCKS, Scored, later_options
 from bench.report.statistics import Interval, Standing, difference, interval, standings
 from bench.store import RUNS, Membership, existing
 from bench.verdict import THRESHOLDS, dependency_illusion, standard_error, verdict
@@ -111,11 +111,7 @@ def load(folder: Path, sweep: str | None = None, split: Scored | None = None) ->
     Raises InputError when the folder is not there or has no such sweep.
     """
     store = existing(folder)
-    memberships = store.memberships()
-    named = {membership.name: membership for membership in memberships}
-    if sweep is not None and sweep not in named:
-        raise InputError(f"--sweep {sweep}: no such sweep in {folder}: {nearest(sweep, named)}")
-    chosen = named[sweep] if sweep is not None else memberships[-1] if memberships else None
+    chosen = store.membership(sweep)
     return _select(*store.results_apart(), store.curves, chosen, folder, split)
 
 
