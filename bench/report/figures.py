@@ -32,7 +32,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from bench.report.statistics import Interval, RankTest, interval, standings
-from bench.report.tables import Cell, Group, MetricFacts, Selection, best_settings, number, plain, scalars_by, title_of
+from bench.report.tables import Cell, Group, MetricFacts, Selection, number, plain, scalars_by, title_of
 
 matplotlib.use("Agg")
 
@@ -174,7 +174,7 @@ class Styles:
 
 def shown(group: Group) -> list[Cell]:
     """At most one cell per label, the best by the first quality column, and at most MOST_LINES labels."""
-    return list(best_settings(group).values())[:MOST_LINES]
+    return list(group.best_settings.values())[:MOST_LINES]
 
 
 def legend_name(group: Group, cell: Cell, width: int = 30) -> str:

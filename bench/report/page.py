@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -67,22 +68,22 @@ class Report:
     ranks: list[tuple[Column, RankTest]]
     made: str
 
-    @property
+    @cached_property
     def headline(self) -> list[Answer]:
         """The report in a few sentences."""
         return tables.headline(self.groups, self.selection)
 
-    @property
+    @cached_property
     def answer(self) -> list[Answer]:
         """The same, one data set after the other."""
         return tables.answer(self.groups)
 
-    @property
+    @cached_property
     def overview(self) -> dict[str, list[Mark | None]]:
         """Every method on every data set, in two words each."""
         return tables.overview(self.groups)
 
-    @property
+    @cached_property
     def columns(self) -> list[Column]:
         """Every column of the comparison tables once."""
         return list({column.metric: column for group in self.groups for column in group.columns}.values())

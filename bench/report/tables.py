@@ -11,6 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -457,6 +458,18 @@ class Group:
         places = self.standings.get(metric, {})
         return next((cell for cell in self.cells if cell.id in places and places[cell.id].place == "best"), None)
 
+    @cached_property
+    def best_settings(self) -> dict[str, Cell]:
+        """Label -> the setting with the best mean of the first quality column; the first one where there is none."""
+        column = next(iter(self.quality), None)
+        places = self.standings[column.metric] if column else {}
+        found: dict[str, Cell] = {}
+        for cell in self.cells:
+            held = found.get(cell.label)
+            if held is None or 0 < _rank(places, cell) < (_rank(places, held) or 10**9):
+                found[cell.label] = cell
+        return found
+
     def n_of(self, metric: str) -> str:
         """Series behind a column: "1000", or "200 to 1000" where cells differ."""
         found = sorted({cell.series[metric] for cell in self.cells + self.references if cell.series.get(metric)})
@@ -598,18 +611,6 @@ def verdict_of(cell: Cell) -> str:
     return "not measured" if not seen else seen.pop() if len(seen) == 1 else "mixed over seeds"
 
 
-def best_settings(group: Group) -> dict[str, Cell]:
-    """Label -> the setting with the best mean of the first quality column; the first one where there is none."""
-    column = next(iter(group.quality), None)
-    places = group.standings[column.metric] if column else {}
-    found: dict[str, Cell] = {}
-    for cell in group.cells:
-        held = found.get(cell.label)
-        if held is None or 0 < _rank(places, cell) < (_rank(places, held) or 10**9):
-            found[cell.label] = cell
-    return found
-
-
 def _rank(places: Mapping[str, Standing], cell: Cell) -> int:
     return places[cell.id].rank if cell.id in places else 0
 
@@ -648,7 +649,7 @@ class Mark(NamedTuple):
 
 def overview(groups: Sequence[Group]) -> dict[str, list[Mark | None]]:
     """Label -> a mark per group for its best setting there; None where the group lacks the label."""
-    settings = [best_settings(group) for group in groups]
+    settings = [group.best_settings for group in groups]
     found: dict[str, list[Mark | None]] = {}
     for label in dict.fromkeys(label for cells in settings for label in cells):
         found[label] = []
@@ -666,7 +667,7 @@ def overview(groups: Sequence[Group]) -> dict[str, list[Mark | None]]:
 def _who_lives(groups: Sequence[Group]) -> list[str]:
     seen: dict[str, Counter[str]] = {}
     for group in groups:
-        for label, cell in best_settings(group).items():
+        for label, cell in group.best_settings.items():
             seen.setdefault(label, Counter())[verdict_of(cell)] += 1
     profiles: dict[tuple[tuple[str, int], ...], list[str]] = {}
     for label, words in seen.items():
@@ -697,7 +698,7 @@ def _who_samples_better(groups: Sequence[Group]) -> list[str]:
     column = ranked[0].quality[0]
     measure = LONG.get(column.metric, column.title)
     gaps = _against_baseline(ranked, column)
-    scored = {c.label for group in ranked for c in best_settings(group).values() if c.values.get(column.metric)}
+    scored = {c.label for group in ranked for c in group.best_settings.values() if c.values.get(column.metric)}
     outcomes: dict[str, list[str]] = {"better": [], "worse": [], "not resolved": []}
     for label, found in gaps.items():
         if label not in scored:
@@ -733,7 +734,7 @@ def _against_baseline(groups: Sequence[Group], column: Column) -> dict[str, list
     sign = 1.0 if column.direction == "lower" else -1.0
     pairs: list[tuple[str, Cell, Cell]] = []
     for group in groups:
-        cells = best_settings(group)
+        cells = group.best_settings
         base = cells.get(BASELINE)
         pairs += [(label, cell, base) for label, cell in cells.items() if base is not None and cell is not base]
     found: dict[str, list[Interval]] = {}
