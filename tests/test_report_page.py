@@ -20,7 +20,7 @@ from bench.report import __main__ as report_command
 from bench.report import figures
 from bench.report.cards import cards_of
 from bench.report.page import build, latex, markdown, replay_command, tex, write
-from bench.report.tables import cells_of, groups_of, select
+from bench.report.tables import cells_of, groups_of, number, select
 from bench.store import Store, spelled
 
 MADE = "2026-11-23T17:00:00+00:00"
@@ -143,8 +143,13 @@ def test_a_large_grid_has_a_scale_in_place_of_numbers():
     (planned,) = figures.grids(groups, figures.Styles(["proposed"]))
     picture = figures.drawn(planned)
     assert len(runs) > figures.MOST_NUMBERS
-    assert "best" not in picture.svg
+    texts = re.findall(r"<text[^>]*>([^<]*)<", picture.svg)
+    assert "≈ best" not in texts
     assert "<image" in picture.svg  # of the scale
+    assert texts.count("best") == texts.count("worst") == 1  # its ends
+    values = groups[0].cells
+    low, high = (f(cell.interval("sliced_wasserstein").mean for cell in values) for f in (min, max))
+    assert f"best {number(low, (high - low) / 10)}, worst {number(high, (high - low) / 10)}" in texts
     assert "Best: sliced W. N = 50" in picture.alt
 
 

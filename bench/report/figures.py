@@ -26,6 +26,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
@@ -832,13 +833,24 @@ def _maps(
             cmap="cividis_r" if found.direction == "lower" else "cividis",
             xticklabels=math.ceil(len(columns) / 6), yticklabels=math.ceil(len(rows) / 12),
         )  # fmt: skip
-        if not small:  # nothing is printed on it: a scale
-            figure.colorbar(ax.collections[0], ax=ax, use_gridspec=False, ticks=MaxNLocator(5, steps=STEPS))
         ax.grid(False)
-        ax.set_title(f"{found.title} ({found.direction} is better)", fontsize=9)
+        ends = "" if small else _ends(found)
+        ax.set_title(f"{found.title} ({found.direction} is better){ends}", fontsize=9)
         ax.set_xlabel(names[1])
         ax.tick_params(axis="y", rotation=0)
     axes[0].set_ylabel(names[0])
+    if not small:  # one scale for all: what its ends are is said above each map
+        scale = figure.colorbar(ScalarMappable(cmap="cividis"), ax=axes.tolist(), ticks=[0, 1], aspect=30, pad=0.02)
+        scale.ax.set_yticklabels(["worst", "best"])
+
+
+def _ends(found: Map) -> str:
+    """The values at the two ends of a map's colours, as a second line."""
+    if np.isnan(found.means).all():
+        return ""
+    low, high = float(np.nanmin(found.means)), float(np.nanmax(found.means))
+    best, worst = (low, high) if found.direction == "lower" else (high, low)
+    return f"\nbest {number(best, (high - low) / 10)}, worst {number(worst, (high - low) / 10)}"
 
 
 class Track(NamedTuple):
