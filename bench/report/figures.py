@@ -26,6 +26,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -99,6 +100,7 @@ class Picture:
     make: partial[None]  # a function of this module and all it draws; takes the figure
     dataset: str = ""
     backbone: str = ""
+    placed: bool = False  # whether `make` gives the axes their places; else they are laid out
     svg: str = ""
     png: bytes = b""
 
@@ -125,7 +127,8 @@ def drawn(picture: Picture, earlier: Path | None = None) -> Picture:
             figure = Figure(figsize=picture.size)
             picture.make(figure)
             svg, png = io.StringIO(), io.BytesIO()
-            ConstrainedLayoutEngine().execute(figure)  # once for both files, not at each draw
+            if not picture.placed:
+                ConstrainedLayoutEngine().execute(figure)  # once for both files, not at each draw
             for axis in (axis for ax in figure.axes for axis in (ax.xaxis, ax.yaxis)):
                 axis.set_major_locator(FixedLocator(axis.get_majorticklocs().tolist()))  # nor are ticks chosen again
             figure.savefig(svg, format="svg", dpi=150, metadata={"Date": None, "Creator": None, "Identifier": key})
@@ -194,8 +197,8 @@ def _note_on_choice(groups: Sequence[Group]) -> str:
     return " ".join(notes)
 
 
-def _legend(figure: Figure, axes: Iterable[Axes], order: Sequence[str] = ()) -> None:
-    """Below everything: every label of the axes once, in as many columns as the figure is wide."""
+def _legend(figure: Figure, axes: Iterable[Axes], order: Sequence[str] = ()) -> float:
+    """Below everything: every label of the axes once, in as many columns as the figure is wide. Its height, inches."""
     entries: dict[str, Any] = {}
     for ax in axes:
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
@@ -206,6 +209,45 @@ def _legend(figure: Figure, axes: Iterable[Axes], order: Sequence[str] = ()) -> 
         columns = max(1, min(len(labels), int(figure.get_figwidth() / longest)))
         handles = [entries[label] for label in labels]
         figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=8.5)
+        return 0.16 + 0.177 * math.ceil(len(labels) / columns)
+    return 0.0
+
+
+def _place(figure: Figure, axes: np.ndarray, below: float) -> None:
+    """A grid of axes of one size, with room for the words around each; `below` is kept free, inches.
+
+    A third of the time that drawing takes is what a layout engine measures; of panels like these it is known: one line
+    of title, tick labels whose characters can be counted, one line of label.
+    """
+    down, across = axes.shape
+    left = [0.42 + max(_width(ax.yaxis) for ax in column if ax.get_visible()) for column in axes.T]
+    under = [0.28 + max(_height(ax.xaxis) for ax in row if ax.get_visible()) for row in axes]
+    width, height = figure.get_size_inches()
+    wide = (width - sum(left) - 0.2 * across) / across
+    high = (height - below - sum(under) - 0.28 * down) / down
+    for r, row in enumerate(axes):
+        for c, ax in enumerate(row):
+            x = sum(left[: c + 1]) + c * (wide + 0.2)
+            y = height - (r + 1) * (0.28 + high) - sum(under[:r])
+            ax.set_position((x / width, y / height, wide / width, high / height))
+
+
+def _ticks(axis: Axis) -> list[str]:
+    (low, high), places = sorted(axis.get_view_interval()), axis.get_majorticklocs().tolist()
+    texts = axis.get_major_formatter().format_ticks(places)
+    return [text for text, at in zip(texts, places, strict=True) if low <= at <= high]
+
+
+def _width(axis: Axis) -> float:
+    """Of the longest tick label, inches, at this size of the font."""
+    return max((0.084 * len(text) - 0.04 * text.count(".") for text in _ticks(axis)), default=0.0)
+
+
+def _height(axis: Axis) -> float:
+    """Of the label, and of tick labels that stand upright, inches."""
+    label = 0.2 if axis.get_label_text() else 0.0
+    upright = axis.get_major_ticks(1)[0].label1.get_rotation() > 0
+    return label + (0.07 * max(map(len, _ticks(axis)), default=0) if upright else 0.0)
 
 
 def _placed(groups: Sequence[Group]) -> dict[tuple[str, str], list[Group]]:
@@ -502,7 +544,8 @@ def _panel(title: str, unit: str, rows: Mapping[str, pd.DataFrame], styles: Styl
 def _panels(figure: Figure, panels: Sequence[Panel], xlabel: str, order: Sequence[str]) -> None:
     across = min(len(panels), 3)
     down = math.ceil(len(panels) / across)
-    axes = figure.subplots(down, across, squeeze=False).ravel()
+    grid = figure.subplots(down, across, squeeze=False)
+    axes = grid.ravel()
     for ax in axes[len(panels) :]:
         ax.set_visible(False)
     for place, (ax, panel) in enumerate(zip(axes, panels, strict=False)):
@@ -536,7 +579,7 @@ def _panels(figure: Figure, panels: Sequence[Panel], xlabel: str, order: Sequenc
         ax.set_ylabel(panel.unit)
         if place >= len(panels) - across:
             ax.set_xlabel(xlabel)
-    _legend(figure, axes, order)
+    _place(figure, grid, _legend(figure, axes, order))
 
 
 def _over(
@@ -574,6 +617,7 @@ def _over(
             partial(_panels, panels=kept, xlabel=xlabel, order=list(_names(group).values())),
             group.dataset,
             group.backbone,
+            placed=True,
         )
     ]
 
