@@ -275,12 +275,14 @@ def per_run(selection: Selection) -> pd.DataFrame:
 
 def scalars_by(metrics: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     """Means of the scalars (columns metric), with the derived ones, in rows that `by` names."""
-    scalars = metrics[(metrics["coordinate"] == "") & metrics["value"].notna()]
+    needed = [*by, "metric", "value"]  # of millions of rows only what is asked for
+    scalars = metrics.loc[(metrics["coordinate"] == "") & metrics["value"].notna(), needed]
     table = scalars.groupby([*by, "metric"], observed=True)["value"].mean().unstack("metric")
     table.columns = pd.Index(table.columns.tolist(), dtype=object)  # no categories: more columns follow
     if {"nll_own", "nll_permuted"} <= set(table.columns):
         table["nll_gap"] = table["nll_permuted"] - table["nll_own"]
-    curve = metrics[(metrics["metric"] == "dependency_global") & (metrics["coordinate"] == "t")]
+    of_z = (metrics["metric"] == "dependency_global") & (metrics["coordinate"] == "t")
+    curve = metrics.loc[of_z, [*by, "index", "value"]]
     if len(curve):
         last = curve["index"] == curve.groupby("run_id", observed=True)["index"].transform("max")
         table["dependency_end"] = curve[last].groupby(by, observed=True)["value"].mean()
@@ -303,18 +305,19 @@ def _illusions(selection: Selection, scalars: pd.DataFrame) -> dict[str, str]:
     """The dependency illusion of every shuffled run."""
     metrics, runs = selection.metrics, selection.runs
     shuffled = runs.loc[runs["shuffle"].astype(bool), "run_id"]
-    local = metrics[(metrics["metric"] == "dependency_local") & metrics["run_id"].isin(shuffled)]
+    needed = ["run_id", "index", "value", "error", "sd", "n"]
+    local = metrics.loc[(metrics["metric"] == "dependency_local") & metrics["run_id"].isin(shuffled), needed]
     if not len(local):
         return {}
     local = local.assign(run_id=local["run_id"].astype(str))  # categories would be sorted in an order of their own
     local = local.sort_values(["run_id", "index"])
     ids, firsts = np.unique(local["run_id"].to_numpy(dtype=object), return_index=True)
     values, errors, sd, n = (local[name].to_numpy(dtype=float) for name in ("value", "error", "sd", "n"))
-    needed = scalars.reindex(index=ids, columns=["nll_own", "nll_marginal"]).to_numpy(dtype=float).tolist()
+    nlls = scalars.reindex(index=ids, columns=["nll_own", "nll_marginal"]).to_numpy(dtype=float).tolist()
     known = runs.reindex(columns=["run_id", "window", "test_stride"]).set_index("run_id").fillna(0).loc[ids]
     found: dict[str, str] = {}
     ends = [*firsts[1:], len(local)]
-    for run, first, end, own, window in zip(ids, firsts, ends, needed, known.astype(int).to_numpy(), strict=True):
+    for run, first, end, own, window in zip(ids, firsts, ends, nlls, known.astype(int).to_numpy(), strict=True):
         of_run = slice(first, end)
         stated = errors[of_run].tolist()
         if not np.isfinite(errors[of_run]).all():
@@ -326,7 +329,7 @@ def _illusions(selection: Selection, scalars: pd.DataFrame) -> dict[str, str]:
 
 def _fewest(selection: Selection, scalars: pd.DataFrame) -> np.ndarray:
     """n of every number in `scalars`; infinite where none is stated."""
-    ends = selection.metrics[selection.metrics["coordinate"] == ""]
+    ends = selection.metrics.loc[selection.metrics["coordinate"] == "", ["run_id", "metric", "n"]]
     rows, columns = _places(ends["run_id"], scalars.index), _places(ends["metric"], scalars.columns)
     counts = np.full(scalars.shape, np.inf)
     good = (rows >= 0) & (columns >= 0)
