@@ -282,8 +282,8 @@ def scalars_by(metrics: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     if {"nll_own", "nll_permuted"} <= set(table.columns):
         table["nll_gap"] = table["nll_permuted"] - table["nll_own"]
     of_z = (metrics["metric"] == "dependency_global") & (metrics["coordinate"] == "t")
-    curve = metrics.loc[of_z, [*by, "index", "value"]]
-    if len(curve):
+    if of_z.any():
+        curve = metrics.loc[of_z, [*by, "index", "value"]]
         last = curve["index"] == curve.groupby("run_id", observed=True)["index"].transform("max")
         table["dependency_end"] = curve[last].groupby(by, observed=True)["value"].mean()
     return table
