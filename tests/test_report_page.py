@@ -145,6 +145,8 @@ def test_a_large_grid_has_a_scale_in_place_of_numbers():
     assert len(runs) > figures.MOST_NUMBERS
     texts = re.findall(r"<text[^>]*>([^<]*)<", picture.svg)
     assert "≈ best" not in texts
+    assert "≈ best" not in picture.caption
+    assert "the scale's ends are said above each map" in picture.caption
     assert "<image" in picture.svg  # of the scale
     assert texts.count("best") == texts.count("worst") == 1  # its ends
     values = groups[0].cells

@@ -845,13 +845,16 @@ def _heat_maps(
                 words.append(f"{title} {pair[0]} = {plain(key[0])}, {pair[1]} = {plain(key[1])}")
         maps.append(Map(title, direction, means, texts, best))
     average = "Averaged over the other settings. " if others else ""
+    ties = "; ≈ best: not distinguishable from it (paired over seeds, 95 % over the whole map)"
+    if len(rows) * len(columns) > MOST_NUMBERS:
+        ties = "; the scale's ends are said above each map"
     n = group.n_of(metrics[0][0])
     return Picture(
         slug(f"grid {pair[0]} {pair[1]} {label} {group.name}"),
         "grids",
         f"{label} over {pair[0]} and {pair[1]}: {group.name}",
         f"Mean over {_seeds([group])}{f', n = {n} windows' if n else ''}. {average}Brighter is better. Framed: best "
-        "mean; ≈ best: not distinguishable from it (paired over seeds, 95 % over the whole map).",
+        f"mean{ties}.",
         f"Heat maps of {label} over {pair[0]} and {pair[1]} on {group.name}. Best: {'; '.join(words)}.",
         (2.9 * len(metrics) + 0.3, min(0.55 * len(rows), 6.0) + 1.3),
         partial(_maps, maps=maps, rows=[plain(v) for v in rows], columns=[plain(v) for v in columns], names=pair),
