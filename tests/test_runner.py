@@ -332,13 +332,19 @@ def test_a_system_that_gives_no_process_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_log_that_is_gone_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[str] = []
+
     class Gone:
         def write(self, text: str) -> None:
+            tried.append(text)
             raise BrokenPipeError
 
     monkeypatch.setattr(sys, "stderr", Gone())
     Lines(0).advance(1, 2, 3.0)
+    assert len(tried) == 1
     Silent().say("anything")
+    assert len(tried) == 2
+    assert "anything" in tried[1]
 
 
 # ---------------------------------------------------------------- what is left to do

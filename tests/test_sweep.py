@@ -8,6 +8,7 @@ import hashlib
 import itertools
 import json
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -391,9 +392,16 @@ ANY = st.recursive(
 @settings(deadline=None, max_examples=60)
 @given(st.text(max_size=60))
 def test_any_text_is_understood_or_an_input_error(text: str) -> None:
-    for read in (lambda: parse_yaml(text, "f"), lambda: parse_seeds(text), lambda: parse_setting(text)):
+    def understood(read: Callable[[], Any]) -> Any:
         with contextlib.suppress(InputError):  # anything else would be a traceback for a user
-            read()
+            return read()
+        return None
+
+    understood(lambda: parse_yaml(text, "f"))
+    seeds = understood(lambda: parse_seeds(text))
+    assert seeds is None or (len(seeds) > 0 and min(seeds) >= 0)
+    setting = understood(lambda: parse_setting(text))
+    assert setting is None or text.startswith(f"{setting[0]}=")
 
 
 @settings(deadline=None, max_examples=60)
