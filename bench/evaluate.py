@@ -62,10 +62,11 @@ def evaluate_kept(
     is so confirmed on test windows, without training it again.
     """
     store = Store(results)
+    chosen = store.membership(sweep).runs if sweep is not None else None
     runs, metrics = store.results()
     finished, notes = runs[runs.status == "ok"], []
-    if sweep is not None and (chosen := store.membership(sweep)) is not None:
-        finished = finished[finished.run_id.isin(chosen.runs)]
+    if chosen is not None:
+        finished = finished[finished.run_id.isin(chosen)]
     count = 0
     for position, config in enumerate(finished.config, start=1):
         run = Run.from_config(config)

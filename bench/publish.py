@@ -7,27 +7,18 @@ sweep. `python -m bench.compare results PUBLISHED` then says how somebody's own 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from bench import command
-from bench.contracts import InputError, nearest
+from bench.contracts import InputError
 from bench.report.__main__ import main as report
-from bench.store import Membership, Store, load_curves, load_memberships, load_results
+from bench.store import Membership, Store, existing, load_curves, load_results
 
 OWN = ("runs", "metrics", "curves", "sweeps", "report")
-
-
-def chosen(memberships: Sequence[Membership], names: Iterable[str], place: Path) -> list[Membership]:
-    """The sweeps of these names, all of them where there are none. Raises InputError."""
-    known = {membership.name: membership for membership in memberships}
-    for name in names:
-        if name not in known:
-            raise InputError(f"--sweep {name}: no such sweep in {place}: {nearest(name, known)}")
-    return [known[name] for name in names] or list(memberships)
 
 
 def publish(source: Path, out: Path, sweeps: Sequence[Membership]) -> int:
@@ -71,7 +62,8 @@ def main(words: Sequence[str] | None = None) -> int:
     source = Path(given.results)
     if given.out.resolve() == source.resolve():
         raise InputError(f"--out {given.out}: expected another folder than --results")
-    sweeps = chosen(load_memberships(source), given.sweep, source)
+    store = existing(source)
+    sweeps = [store.membership(name) for name in given.sweep] or store.memberships()
     size = publish(source, given.out, sweeps)
     count = len({run_id for sweep in sweeps for run_id in sweep.runs})
     command.write(f"{len(sweeps)} sweeps, {count} runs: {size / 2**20:.1f} MB of tables in {given.out}")

@@ -489,9 +489,9 @@ class Store:
 
     def runs(self) -> pd.DataFrame:
         """The runs table alone: the latest attempt at each run."""
-        return self._latest().to_pandas()
+        return self._latest_runs().to_pandas()
 
-    def _latest(self, columns: Sequence[str] | None = None) -> pa.Table:
+    def _latest_runs(self, columns: Sequence[str] | None = None) -> pa.Table:
         """The runs table, or some columns of it; what is known of the latest attempts is known from here on."""
 
         def gather(tables: Iterator[tuple[str, pa.Table]]) -> list[pa.Table]:
@@ -506,13 +506,13 @@ class Store:
     def results(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """See `load_results`."""
         runs = self.runs()
-        (metrics,) = self._numbers("metrics", _METRICS, self._attempts(), _undivided)
+        (metrics,) = self._numbers("metrics", _METRICS, self._attempts())
         return runs, _newest(metrics)
 
     def results_apart(self) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
         """The same, numbers at the end of training apart from those during it: there may be no room to divide them."""
         runs = self.runs()
-        at_end, during = self._numbers("metrics", _METRICS, self._attempts(), _by_time)
+        at_end, during = self._numbers("metrics", _METRICS, self._attempts(), apart=True)
         return runs, _newest(at_end), _newest(during)
 
     def _attempts(self) -> dict[str, int]:
@@ -529,13 +529,13 @@ class Store:
     def curves(self, of: Iterable[str] | None = None) -> pd.DataFrame:
         """See `load_curves`. Those of some runs that `results` gave are read from the parts that hold them."""
         if of is None:
-            self._latest(["run_id", "attempt"])
+            self._latest_runs(["run_id", "attempt"])
             attempts, parts = self._attempts(), None
         else:
             known = {run_id: self._index.latest[run_id] for run_id in of if run_id in self._index.latest}
             attempts = {run_id: attempt for run_id, (attempt, _) in known.items()}
             parts = {part for _, part in known.values()}
-        (curves,) = self._numbers("curves", _CURVES, attempts, _undivided, parts)
+        (curves,) = self._numbers("curves", _CURVES, attempts, only=parts)
         return curves
 
     def _numbers(
@@ -543,14 +543,14 @@ class Store:
         folder: str,
         columns: Mapping[str, pa.DataType],
         attempts: Mapping[str, int],
-        divide: Callable[[pa.Table], Sequence[np.ndarray]],
+        apart: bool = False,
         only: Set[str] | None = None,
     ) -> list[pd.DataFrame]:
-        """The rows of these attempts at these runs, divided into tables."""
+        """The rows of these attempts at these runs; see `_frames`."""
         words = [name for name, kind in columns.items() if kind == _TEXT]
 
         def gather(tables: Iterator[tuple[str, pa.Table]]) -> list[pd.DataFrame]:
-            return _frames((table for _, table in tables), columns, attempts, divide)
+            return _frames((table for _, table in tables), columns, attempts, apart)
 
         return self._tables(folder, gather, coded=words, only=only)
 
@@ -625,12 +625,12 @@ class Store:
                 raise InputError(f"{path}: expected a sweep's list of runs: {error}") from error
         return sorted(found, key=lambda membership: membership.written)
 
-    def membership(self, name: str | None) -> Membership | None:
-        """The named sweep, by default the one written last, if any. Raises InputError where there is none so named."""
+    def membership(self, name: str) -> Membership:
+        """The named sweep. Raises InputError where there is none."""
         known = {membership.name: membership for membership in self.memberships()}
-        if name is not None and name not in known:
+        if name not in known:
             raise InputError(f"--sweep {name}: no such sweep in {self.path}: {nearest(name, known)}")
-        return known[name] if name is not None else next(reversed(known.values()), None)
+        return known[name]
 
     # ---- leases
 
@@ -853,24 +853,24 @@ class _Frame:
 
 
 def _frames(
-    tables: Iterable[pa.Table],
-    columns: Mapping[str, pa.DataType],
-    attempts: Mapping[str, int],
-    divide: Callable[[pa.Table], Sequence[np.ndarray]],
+    tables: Iterable[pa.Table], columns: Mapping[str, pa.DataType], attempts: Mapping[str, int], apart: bool
 ) -> list[pd.DataFrame]:
-    """The rows that belong to these attempts at their runs, divided into tables; every part is gone before the next."""
-    names = [name for name in columns if name != "attempt"]
-    frames: list[_Frame] = []
-    nothing = pa.table({name: pa.array([], kind) for name, kind in columns.items()})
-    for table in itertools.chain([nothing], tables):
+    """The rows that belong to these attempts at their runs; every part is gone before the next one is read.
+
+    apart: two tables, of the end of training and of what was measured during it, in place of one.
+    """
+    stated = {name: kind for name, kind in columns.items() if name != "attempt"}
+    frames = [_Frame(stated) for _ in range(2 if apart else 1)]
+    for table in tables:
         runs = table["run_id"].combine_chunks()
-        coded = runs if pa.types.is_dictionary(runs.type) else runs.dictionary_encode()
-        latest = np.asarray([attempts.get(run_id, -1) for run_id in coded.dictionary.to_pylist()], np.int64)
-        mine = table["attempt"].to_numpy() == latest[coded.indices.to_numpy()]
-        masks = divide(table)
-        frames = frames or [_Frame({name: columns[name] for name in names}) for _ in masks]
+        latest = np.asarray([attempts.get(run_id, -1) for run_id in runs.dictionary.to_pylist()], np.int64)
+        mine = table["attempt"].to_numpy() == latest[runs.indices.to_numpy()]
+        masks = [mine]
+        if apart:
+            ended = table["train_step"].to_numpy() < 0
+            masks = [mine & ended, mine & ~ended]
         for frame, mask in zip(frames, masks, strict=True):
-            frame.add(table, mine & mask)
+            frame.add(table, mask)
     return [frame.made() for frame in frames]
 
 
@@ -884,16 +884,6 @@ def _append(found: dict[str, np.ndarray], name: str, values: np.ndarray) -> None
     count = len(held)
     held.resize(count + len(values), refcheck=False)
     held[count:] = values
-
-
-def _undivided(table: pa.Table) -> Sequence[np.ndarray]:
-    return (np.ones(table.num_rows, dtype=bool),)
-
-
-def _by_time(table: pa.Table) -> Sequence[np.ndarray]:
-    """Numbers at the end of training, and those during it."""
-    ended = table["train_step"].to_numpy() < 0
-    return ended, ~ended
 
 
 def _newest(metrics: pd.DataFrame) -> pd.DataFrame:

@@ -22,7 +22,7 @@ from bench import command, run
 from bench.contracts import InputError
 from bench.randomness import numpy_generator
 from bench.registry import METRICS
-from bench.store import load_memberships, load_results, replacing
+from bench.store import existing, load_results, replacing
 from bench.sweep import SweepFile, Tune, Variant, find_sweep, read_file, variants_of
 
 Settings = dict[str, Any]
@@ -171,7 +171,7 @@ def main(words: Sequence[str] | None = None) -> int:
 def _choose(results: Path, document: Settings, tune: Tune) -> dict[str, Settings]:
     """The best setting per label; prints all trials."""
     runs, metrics = load_results(results)
-    labels = next(sweep.runs for sweep in load_memberships(results) if sweep.name == document["name"])
+    labels = existing(results).membership(document["name"]).runs
     own = runs[runs.run_id.isin(labels) & (runs.kind == "method")]
     table = ranks(own.assign(label=own.run_id.map(labels)), metrics, tune.metric).reset_index()
     best = {

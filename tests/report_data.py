@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bench.report.tables import MetricFacts, select
+from bench.report import tables
+from bench.report.tables import MetricFacts
 from bench.store import CURVES, METRICS, RUNS, Membership
 
 FACTS = {
@@ -174,6 +175,12 @@ def frames(runs):
 def reader(curves):
     """Training curves as a selection asks for them."""
     return lambda runs: curves[curves["run_id"].isin(list(runs))]
+
+
+def select(runs, metrics, curves, sweep, folder, split=None):
+    """A selection of one table of metrics, as `load_results` gives it."""
+    ended = metrics["train_step"] < 0
+    return tables.select(runs, metrics[ended], metrics[~ended], curves, sweep, folder, split)
 
 
 def quick_runs(datasets=("energy", "regimes"), seeds=3, shuffles=(False, True), labels=tuple(LATENT)):

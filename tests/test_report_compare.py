@@ -1,9 +1,8 @@
 import pytest
-from report_data import frames, membership, quick_runs, reader, run_row
+from report_data import frames, membership, quick_runs, reader, run_row, select
 
 from bench import compare as verb
 from bench.contracts import InputError
-from bench.report.tables import select
 from bench.store import Store
 
 

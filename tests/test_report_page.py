@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from report_data import FACTS, REFERENCES, frames, grid_runs, membership, quick_runs, reader, run_row, selection
+from report_data import FACTS, REFERENCES, frames, grid_runs, membership, quick_runs, reader, run_row, select, selection
 from safetensors.numpy import save_file
 
 import bench.report.page
@@ -20,7 +20,7 @@ from bench.report import __main__ as report_command
 from bench.report import figures
 from bench.report.cards import cards_of
 from bench.report.page import build, latex, markdown, replay_command, tex, write
-from bench.report.tables import cells_of, groups_of, number, select
+from bench.report.tables import cells_of, groups_of, number
 from bench.store import Store, spelled
 
 MADE = "2026-11-23T17:00:00+00:00"

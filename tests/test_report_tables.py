@@ -3,7 +3,7 @@ import math
 
 import pandas as pd
 import pytest
-from report_data import FACTS, frames, grid_runs, membership, quick_runs, reader, run_row, selection
+from report_data import FACTS, frames, grid_runs, membership, quick_runs, reader, run_row, select, selection
 
 from bench.report.statistics import Interval, interval
 from bench.report.tables import (
@@ -17,7 +17,6 @@ from bench.report.tables import (
     number,
     overview,
     recommendations,
-    select,
     ties_text,
     wide_table,
     with_interval,

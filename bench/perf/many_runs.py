@@ -138,11 +138,11 @@ def measure(scale: Scale) -> Iterator[Line]:
         runs = read_sweep(sweep).runs
         write_results(runs, folder / "results")
         results = str(folder / "results")
-        report = 60.0 if len(runs) > 10_000 else 20.0
+        large = len(runs) > 10_000
         calls = (
             ("both tables", 60.0, 2.0, "bench.store:load_results", results),
             ("dry run", 10.0, float("inf"), "bench.run:main", "--grid", str(sweep), "--results", results, "--dry-run"),
-            ("report", report, float("inf"), "bench.report.__main__:main", "--results", results),
+            ("report", 60.0 if large else 20.0, float("inf"), "bench.report.__main__:main", "--results", results),
         )
         for what, target, most, *words in calls:
             cost = cost_of(*words)
@@ -150,6 +150,6 @@ def measure(scale: Scale) -> Iterator[Line]:
             note = f"{'' if good else '**missed** '}{cost.peak:.2f} GB, {cost.wall:.1f} s of wall clock"
             limits = f"{target:g} s" + (f", {most:g} GB" if np.isfinite(most) else "")
             yield Line(f"{len(runs):,} runs: {what}", target / cost.seconds, cost.seconds, target, limits, note)
-            if what == "report" and len(runs) < 10_000:
+            if what == "report" and not large:
                 size = Path(results, "report", "index.html").stat().st_size / 1e6
                 yield Line(f"{len(runs):,} runs: the report's page, MB", 5 / size, size, 5, "5 MB")

@@ -39,20 +39,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     if not given.every > 0:
         raise InputError(f"--every {given.every:g}: expected a number of seconds > 0")
-    gc.set_threshold(100_000)  # a large report is millions of objects that stay: looking for cycles took a tenth of it
+    gc.set_threshold(100_000)  # a large report is millions of objects that stay: no use looking for cycles
     load_entry_points()
     for plugin in given.plugin:
         load_plugin(plugin)
     results = Path(given.results)
     out = Path(given.out) if given.out else results / "report"
     seen: set[str] | None = None
-    while seen is None or given.watch:
-        if seen is not None:
-            time.sleep(given.every)
+    while True:
         if (now := _parts(results)) != seen:
             render(results, out, given.sweep, cast(Bars, given.bars), given.compact, given.split)
-        seen = now
-    return 0
+            seen = now
+        if not given.watch:
+            return 0
+        time.sleep(given.every)
 
 
 def render(results: Path, out: Path, sweep: str | None, bars: Bars, compact: bool, split: Scored | None) -> None:

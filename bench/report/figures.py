@@ -100,7 +100,6 @@ class Picture:
     make: partial[None]  # a function of this module and all it draws; takes the figure
     dataset: str = ""
     backbone: str = ""
-    placed: bool = False  # whether `make` gives the axes their places; else they are laid out
     svg: str = ""
     png: bytes = b""
 
@@ -127,7 +126,7 @@ def drawn(picture: Picture, earlier: Path | None = None) -> Picture:
             figure = Figure(figsize=picture.size)
             picture.make(figure)
             svg, png = io.StringIO(), io.BytesIO()
-            if not picture.placed:
+            if picture.make.func is not _panels:  # which gives its axes their places itself
                 ConstrainedLayoutEngine().execute(figure)  # once for both files, not at each draw
             for axis in (axis for ax in figure.axes for axis in (ax.xaxis, ax.yaxis)):
                 axis.set_major_locator(FixedLocator(axis.get_majorticklocs().tolist()))  # nor are ticks chosen again
@@ -216,8 +215,8 @@ def _legend(figure: Figure, axes: Iterable[Axes], order: Sequence[str] = ()) -> 
 def _place(figure: Figure, axes: np.ndarray, below: float) -> None:
     """A grid of axes of one size, with room for the words around each; `below` is kept free, inches.
 
-    A third of the time that drawing takes is what a layout engine measures; of panels like these it is known: one line
-    of title, tick labels whose characters can be counted, one line of label.
+    A quarter of the time that drawing takes is what a layout engine measures; of panels like these it is known: one
+    line of title, tick labels whose characters can be counted, one line of label.
     """
     down, across = axes.shape
     left = [0.42 + max(_width(ax.yaxis) for ax in column if ax.get_visible()) for column in axes.T]
@@ -617,7 +616,6 @@ def _over(
             partial(_panels, panels=kept, xlabel=xlabel, order=list(_names(group).values())),
             group.dataset,
             group.backbone,
-            placed=True,
         )
     ]
 
@@ -845,48 +843,59 @@ def _heat_maps(
                 words.append(f"{title} {pair[0]} = {plain(key[0])}, {pair[1]} = {plain(key[1])}")
         maps.append(Map(title, direction, means, texts, best))
     average = "Averaged over the other settings. " if others else ""
-    ties = "; ≈ best: not distinguishable from it (paired over seeds, 95 % over the whole map)"
-    if len(rows) * len(columns) > MOST_NUMBERS:
-        ties = "; the scale's ends are said above each map"
+    printed = len(rows) * len(columns) <= MOST_NUMBERS
+    ties = "≈ best: not distinguishable from it (paired over seeds, 95 % over the whole map)"
+    note = ties if printed else "the scale's ends are said above each map"
     n = group.n_of(metrics[0][0])
     return Picture(
         slug(f"grid {pair[0]} {pair[1]} {label} {group.name}"),
         "grids",
         f"{label} over {pair[0]} and {pair[1]}: {group.name}",
         f"Mean over {_seeds([group])}{f', n = {n} windows' if n else ''}. {average}Brighter is better. Framed: best "
-        f"mean{ties}.",
+        f"mean; {note}.",
         f"Heat maps of {label} over {pair[0]} and {pair[1]} on {group.name}. Best: {'; '.join(words)}.",
         (2.9 * len(metrics) + 0.3, min(0.55 * len(rows), 6.0) + 1.3),
-        partial(_maps, maps=maps, rows=[plain(v) for v in rows], columns=[plain(v) for v in columns], names=pair),
+        partial(
+            _maps,
+            maps=maps,
+            rows=[plain(v) for v in rows],
+            columns=[plain(v) for v in columns],
+            names=pair,
+            printed=printed,
+        ),
         group.dataset,
         group.backbone,
     )
 
 
 def _maps(
-    figure: Figure, maps: Sequence[Map], rows: Sequence[str], columns: Sequence[str], names: tuple[str, str]
+    figure: Figure,
+    maps: Sequence[Map],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    names: tuple[str, str],
+    printed: bool,
 ) -> None:
     import seaborn  # here: it takes a second, and few sweeps have a grid
 
-    small = len(rows) * len(columns) <= MOST_NUMBERS
     axes = figure.subplots(1, len(maps), squeeze=False, sharey=True)[0]
     for ax, found in zip(axes, maps, strict=True):
         if found.best is not None:
             corner = found.best[1], found.best[0]
             ax.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor="#d55e00", linewidth=3, zorder=5))
         seaborn.heatmap(
-            pd.DataFrame(found.means, list(rows), list(columns)), ax=ax, fmt="", annot=found.texts if small else False,
-            annot_kws={"fontsize": 8.5}, linewidths=0.5 if small else 0, cbar=False,
+            pd.DataFrame(found.means, list(rows), list(columns)), ax=ax, fmt="", cbar=False,
+            annot=found.texts if printed else False, annot_kws={"fontsize": 8.5}, linewidths=0.5 if printed else 0,
             cmap="cividis_r" if found.direction == "lower" else "cividis",
             xticklabels=math.ceil(len(columns) / 6), yticklabels=math.ceil(len(rows) / 12),
         )  # fmt: skip
         ax.grid(False)
-        ends = "" if small else _ends(found)
+        ends = "" if printed else _ends(found)
         ax.set_title(f"{found.title} ({found.direction} is better){ends}", fontsize=9)
         ax.set_xlabel(names[1])
         ax.tick_params(axis="y", rotation=0)
     axes[0].set_ylabel(names[0])
-    if not small:  # one scale for all: what its ends are is said above each map
+    if not printed:  # one scale for all: what its ends are is said above each map
         scale = figure.colorbar(ScalarMappable(cmap="cividis"), ax=axes.tolist(), ticks=[0, 1], aspect=30, pad=0.02)
         scale.ax.set_yticklabels(["worst", "best"])
 

@@ -112,32 +112,20 @@ def load(folder: Path, sweep: str | None = None, split: Scored | None = None) ->
     Raises InputError when the folder is not there or has no such sweep.
     """
     store = existing(folder)
-    chosen = store.membership(sweep)
-    return _select(*store.results_apart(), store.curves, chosen, folder, split)
+    chosen = store.membership(sweep) if sweep is not None else next(reversed(store.memberships()), None)
+    return select(*store.results_apart(), store.curves, chosen, folder, split)
 
 
 def select(
-    runs: pd.DataFrame,
-    metrics: pd.DataFrame,
-    curves: Callable[[Iterable[str]], pd.DataFrame],
-    sweep: Membership | None,
-    folder: Path,
-    split: Scored | None = None,
-) -> Selection:
-    """Keep the runs of a sweep (all of them where there is none) and their rows in the other tables."""
-    ended = metrics["train_step"] < 0
-    return _select(runs, metrics[ended], metrics[~ended], curves, sweep, folder, split)
-
-
-def _select(
     runs: pd.DataFrame,
     at_end: pd.DataFrame,
     during: pd.DataFrame,
     curves: Callable[[Iterable[str]], pd.DataFrame],
     sweep: Membership | None,
     folder: Path,
-    split: Scored | None,
+    split: Scored | None = None,
 ) -> Selection:
+    """Keep the runs of a sweep (all of them where there is none) and their rows in the other tables."""
     if sweep is not None:
         known = set(runs["run_id"])
         runs = runs.set_index("run_id").loc[[run for run in sweep.runs if run in known]].reset_index()
@@ -145,7 +133,7 @@ def _select(
     runs = _with_later_options(runs)
     tables = [_where(table, table["run_id"].isin(runs["run_id"])) for table in (at_end, during)]
     split = split or _scored(runs, tables)
-    at_end, during = _newest(_where(table, table["split"] == split) for table in tables)
+    at_end, during = _newest([_where(table, table["split"] == split) for table in tables])
     return Selection(
         name=sweep.name if sweep else "all runs",
         description=sweep.description if sweep else "",
@@ -163,25 +151,19 @@ def _select(
 
 def _scored(runs: pd.DataFrame, tables: Sequence[pd.DataFrame]) -> Scored:
     """Validation where every number of a method is of validation windows; references may have been scored before."""
-    methods = runs.loc[runs["kind"] == "method", "run_id"]
     if not any((table["split"] == "validation").any() for table in tables):
         return "test"
+    methods = runs.loc[runs["kind"] == "method", "run_id"]
     of_methods = (table.loc[table["run_id"].isin(methods), "split"] for table in tables)
     return "test" if any((splits == "test").any() for splits in of_methods) else "validation"
 
 
-def _newest(tables: Iterable[pd.DataFrame]) -> list[pd.DataFrame]:
+def _newest(tables: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:
     """The rows of the highest version of each metric in any of the tables."""
-    coded = [(table, pd.Categorical(table["metric"])) for table in tables]
-    found: dict[str, int] = {}
-    for table, _ in coded:
-        for name, version in table.groupby("metric", observed=True)["version"].max().items():
-            found[str(name)] = max(version, found.get(str(name), version))
-    kept = []
-    for table, metric in coded:
-        newest = np.asarray([found.get(str(name), 0) for name in metric.categories], dtype=np.int64)
-        kept.append(_where(table, table["version"] == newest[metric.codes]) if len(table) else table)
-    return kept
+    highest = pd.concat([table.groupby("metric", observed=True)["version"].max() for table in tables])
+    newest = highest.groupby(highest.index.astype(str)).max()
+    versions = (newest.to_numpy()[_places(table["metric"], newest.index)] for table in tables)
+    return [_where(table, table["version"] == version) for table, version in zip(tables, versions, strict=True)]
 
 
 def _with_later_options(runs: pd.DataFrame) -> pd.DataFrame:
@@ -361,7 +343,7 @@ def cells_of(selection: Selection) -> list[Cell]:
     wanted = {*fixed, *COSTS, *(name for names in varying.values() for name in names)}
     members: dict[tuple[Any, ...], list[dict[Any, Any]]] = {}
     columns = [str(name) for name in runs.columns if name in wanted]
-    for values in zip(*(runs[name].tolist() for name in columns), strict=True):  # a quarter of the time of `to_dict`
+    for values in zip(*(runs[name].tolist() for name in columns), strict=True):  # a third of the time of `to_dict`
         row = dict(zip(columns, values, strict=True))
         place = (str(row["dataset"]), bool(row["shuffle"]), str(row["backbone"] or ""), str(row["label"]))
         members.setdefault((*place, *(plain(row[name]) for name in varying[place[3]])), []).append(row)
@@ -574,7 +556,7 @@ def ties_text(group: Group, column: Column) -> str:
     if best is None:
         return ""
     places = group.standings[column.metric]
-    text = f"best mean: {best.name}, {with_interval(best.interval(column.metric))}"
+    text = f"best mean: {best.name}, {best.text(column.metric)}"
     tied = [(cell, places[cell.id]) for cell in group.cells if places[cell.id].place == "tie"]
     tied.sort(key=lambda pair: pair[1].rank)
     if not tied:
@@ -807,7 +789,7 @@ def recommendations(group: Group) -> list[str]:
         best = next(cell for cell in pool if places[cell.id].place == "best")
         ties = sum(standing.place == "tie" for standing in places.values())
         whose = f"{len(alive)} settings whose latent is alive" if alive else f"{len(cells)} settings (none is alive)"
-        value = with_interval(best.interval(column.metric))
+        value = best.text(column.metric)
         lines.append(
             f"{group.name}, {label}: {best.variant}, the best mean {column.title} ({value}) of {whose}; "
             f"{ties or 'none'} of the others cannot be told from it."
@@ -852,24 +834,23 @@ WORDS = ("verdict", "dependency_illusion")
 
 def long_table(groups: Iterable[Group]) -> pd.DataFrame:
     """Every number of every comparison table, one row each."""
-    wholes: list[tuple[Any, ...]] = []  # of a cell: the same in all its rows
+    wholes: list[tuple[Any, ...]] = []  # what is the same in all rows of a cell
     rows: list[tuple[Any, ...]] = []
-    lengths: list[int] = []
     none = Standing("none")
     for group in groups:
         shown = dict.fromkeys(column.metric for column in group.columns)
         for cell in group.cells + group.references:
             words = counted(cell.verdicts), counted(cell.illusions)
+            for metric in {**shown, **dict.fromkeys(sorted(cell.values))}:
+                if metric in cell.values:
+                    standing = group.standings.get(metric, {}).get(cell.id, none)
+                    noise, series = cell.noise.get(metric, math.nan), cell.series.get(metric, 0)
+                    place = standing.place, standing.more
+                    rows.append((len(wholes), metric, *cell.interval(metric), noise, series, *place))
             wholes.append((cell.dataset, cell.shuffle, group.backbone, cell.kind, cell.label, cell.variant, *words))
-            metrics = [metric for metric in {**shown, **dict.fromkeys(sorted(cell.values))} if metric in cell.values]
-            lengths.append(len(metrics))
-            for metric in metrics:
-                standing = group.standings.get(metric, {}).get(cell.id, none)
-                noise, series = cell.noise.get(metric, math.nan), cell.series.get(metric, 0)
-                rows.append((metric, *cell.interval(metric), noise, series, standing.place, standing.more))
-    whole = pd.DataFrame(wholes, columns=[*WHOSE, *WORDS]).iloc[np.repeat(np.arange(len(wholes)), lengths)]
-    numbers = pd.DataFrame(rows, columns=list(NUMBERS), index=whole.index)
-    return pd.concat([whole, numbers], axis=1)[[*WHOSE, *NUMBERS, *WORDS]].reset_index(drop=True)
+    numbers = pd.DataFrame(rows, columns=["cell", *NUMBERS]).astype({"cell": int})
+    whole = pd.DataFrame(wholes, columns=[*WHOSE, *WORDS])
+    return numbers.join(whole, on="cell")[[*WHOSE, *NUMBERS, *WORDS]]
 
 
 def wide_table(group: Group) -> pd.DataFrame:
