@@ -313,6 +313,7 @@ class Dataset(ABC):
     def load(self, data_dir: Path | None, rng: np.random.Generator) -> Recordings:
         """Read or simulate. `rng` is for simulators: it depends on (data set, seed), so each seed is a fresh draw.
 
+        The same values on every processor, because they decide which run it is: `bench.portable` for logarithms.
         Raises Unavailable (how to get the file) when it is not under `data_dir`, and
         InputError (file, place, what was expected) when it is there and cannot be used.
         """

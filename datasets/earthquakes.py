@@ -11,6 +11,7 @@ import pandas as pd
 
 from bench.contracts import Dataset, InputError, Recordings, option
 from bench.files import Remote, find, read_csv
+from bench.portable import log1p
 from bench.registry import register_dataset
 
 FILES = {
@@ -33,7 +34,7 @@ def unit_vector(latitude: np.ndarray, longitude: np.ndarray) -> np.ndarray:
 
 def log_gaps(time: pd.Series) -> np.ndarray:
     """ln(1 + seconds since the event before), (n - 1,), of sorted times."""
-    return np.log1p(time.diff().dt.total_seconds().to_numpy()[1:])
+    return log1p(time.diff().dt.total_seconds().to_numpy()[1:])
 
 
 @register_dataset("earthquakes")
@@ -100,7 +101,7 @@ class Earthquakes(Dataset):
             [
                 log_gaps(events["time"]),
                 events["mag"].to_numpy()[1:],
-                np.log1p(events["depth"].clip(lower=0).to_numpy()[1:]),
+                log1p(events["depth"].clip(lower=0).to_numpy()[1:]),
                 unit_vector(events["latitude"].to_numpy(), events["longitude"].to_numpy())[1:],
             ]
         )

@@ -8,12 +8,17 @@ import dataclasses
 import functools
 import inspect
 import itertools
+import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from numpy._core import _multiarray_umath as numpy_build
 
 from bench.contracts import DatasetSpec, Unavailable
 from bench.data import kind, remotes
@@ -193,3 +198,40 @@ def test_splits_whatever_the_seed_and_the_windows(name, options, own_files, seed
     spec = dataclasses.replace(spec, shuffle=shuffle)
     check_rows(changed, spec, seed)
     check_scaling(changed, spec, seed)
+
+
+FINGERPRINTS = """
+import functools, hashlib, json, sys, warnings
+from pathlib import Path
+import numpy as np
+from bench import files
+from bench.contracts import DatasetSpec, Unavailable
+from bench.randomness import numpy_generator
+from bench.windows import make_splits, open_dataset
+
+warnings.simplefilter("ignore")
+files._kept = lambda folders, key, build: build()  # an extract may have been made with other instructions
+for name, options in json.load(sys.stdin):
+    spec = DatasetSpec(name, tuple(sorted(options.items())))
+    try:
+        recordings = open_dataset(spec).load(Path(sys.argv[1]), numpy_generator(spec.key, 0, "data"))
+    except Unavailable:
+        continue
+    rows = hashlib.sha256(b"".join(np.asarray(rows).tobytes() for rows in recordings.series)).hexdigest()
+    print(name, options, "rows", rows)
+    print(name, options, "windows", make_splits(recordings, spec, 0).sha256)
+"""
+
+
+def test_windows_do_not_depend_on_the_processor(own_files):
+    """They are part of a run's identity: published runs must count as done on a machine with other instructions."""
+    given_ = json.dumps([[*case.values] for case in cases(options=True)])
+    dispatched = [name for name in numpy_build.__cpu_dispatch__ if numpy_build.__cpu_features__[name]]
+    found = []
+    for disabled in ("", " ".join(dispatched)):
+        command = [sys.executable, "-c", FINGERPRINTS, str(own_files)]
+        environment = {**os.environ, "NPY_DISABLE_CPU_FEATURES": disabled}
+        run = subprocess.run(command, input=given_, env=environment, capture_output=True, text=True, check=True)
+        found.append(run.stdout.splitlines())
+    assert len(found[0]) >= 16  # simulated data sets and own files need nothing
+    assert found[0] == found[1]

@@ -1,0 +1,25 @@
+"""Functions of the windows whose last bit is the same on every processor.
+
+numpy chooses its loops by the processor's instructions, and some round differently: `np.log1p` with and without
+AVX-512. The windows' hash is part of a run's identity: a data set that used it would have other runs elsewhere.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+_log1p = np.frompyfunc(math.log1p, 1, 1)
+
+
+def log1p(x: ArrayLike) -> np.ndarray:
+    """ln(1 + x) of each number by the C library, float64 of the same shape; NaN stays NaN.
+
+    Raises ValueError for a number of -1 or less.
+
+    >>> log1p([0.0, 1.0]).round(3).tolist()
+    [0.0, 0.693]
+    """
+    return np.asarray(_log1p(np.asarray(x, dtype=np.float64)), dtype=np.float64)
