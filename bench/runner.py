@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 import traceback
+import warnings
 from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -175,6 +176,8 @@ class LocalWorker(Worker):
         mine = {"initializer": _initialise, "initargs": (os.getpid(),)}
         self._executor = ProcessPoolExecutor(max_workers=1, timeout=None, env=env, **mine)
         self._started = 0.0
+        # By design: a process that has grown, as one does with its first stack, is replaced between two.
+        warnings.filterwarnings("ignore", "A worker stopped while some jobs were given to the executor", UserWarning)
         # A new process inherits the blocked signal: Ctrl-C while it imports must not kill it.
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         try:
