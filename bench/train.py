@@ -335,7 +335,9 @@ def _train_autoencoder(
     flat = Flat(parts)
     values = validation[0, 0].numel()
     marginal = -model.marginal_log_prob(validation).mean(dim=-1) / values
-    best, kept = torch.full_like(marginal, torch.inf), flat.values.clone()
+    buffers = [own for part in parts for own in part.buffers() if own.shape[:1] == (model.runs,)]  # running means
+    state = [flat.values, *buffers]
+    best, kept = torch.full_like(marginal, torch.inf), [now.clone() for now in state]
     lagging = Lagging(flat, model, method, budget, randomness) if method.encoder_updates else None
     optimiser = lagging or RowAdam(flat, budget.learning_rate, budget.clip_norm)
 
@@ -359,13 +361,15 @@ def _train_autoencoder(
             lagging.check(validation)
         better = own < best
         best[better] = own[better]
-        kept[better] = flat.values[better]
+        for saved, now in zip(kept, state, strict=True):
+            saved[better] = now[better]
 
     irregular = "its encoder runs ahead for as long as the data ask" if lagging else ""
     each = terms_at, (order, draws), optimiser, budget.steps, "autoencoder", guard, curves
     how = _updates(*each, check, watched, irregular)
     if budget.select == "best_validation":
-        flat.values.copy_(kept)
+        for saved, now in zip(kept, state, strict=True):
+            now.copy_(saved)
     return how
 
 

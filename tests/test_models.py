@@ -96,3 +96,20 @@ def test_a_row_that_is_inactive_or_not_finite_stays():
     assert (flat.values != before).any(dim=-1).tolist() == [True, False, False]
     assert flat.values.isfinite().all()
     assert torch.equal(module.weight.flatten(1), flat.values[:, : module.weight[0].numel()])
+
+
+def test_a_row_that_rested_goes_on_as_if_nobody_had_moved_meanwhile():
+    def moved(rests):
+        linear = Linear(2, 3, 4)
+        initialise(linear, Randomness([("rest", 0), ("rest", 1)]))
+        flat = Flat([linear])
+        optimiser = RowAdam(flat, torch.full((2,), 0.1), clip_norm=1.0)
+        noise = torch.Generator().manual_seed(0)
+        gradients = [torch.randn(flat.values.shape, generator=noise) for _ in range(6)]
+        for k, gradient in enumerate(gradients):
+            for _ in range(3 if rests and k == 3 else 0):  # the other row has moves of its own
+                optimiser.step(torch.randn(flat.values.shape), torch.tensor([False, True]))
+            optimiser.step(gradient, torch.tensor([True, True]))
+        return flat.values[0]
+
+    assert torch.equal(moved(False), moved(True))

@@ -9,8 +9,9 @@ import torch
 from conftest import make_splits
 
 from bench.contracts import DatasetSpec, DiffusionConfig, ModelConfig, TrainConfig
+from bench.randomness import Randomness
 from bench.registry import METHODS
-from bench.train import train_stack
+from bench.train import _validation, own_nll, train_stack
 from bench.windows import load_splits
 
 MODEL = ModelConfig(hidden=8, latent=4)
@@ -105,3 +106,31 @@ def test_the_literal_penalty_diverges_on_sines_and_the_bounded_one_does_not():
         ends[penalty] = train([method], [0], [splits], ModelConfig(hidden=32, latent=8), config, small).diverged[0]
     assert "own NLL" in ends["literal"]
     assert ends["bounded"] == ""
+
+
+def test_the_best_check_comes_back_with_the_running_means_of_its_time():
+    """What the restored model says of the validation windows is the best that the curve recorded."""
+    config = replace(TRAIN, steps=60, learning_rate=0.1, select="best_validation")
+    method = METHODS["bn_vae"]()
+    trained = train([method], [0], train_config=config)
+    recorded = [row[4] for row in trained.curves.rows if row[3] == "validation_nll_own"]
+    assert min(recorded) < recorded[-1]
+    randomness = Randomness([("tiny", 0)])
+    validation = _validation([make_splits(seed=0)], randomness)
+    now = own_nll(trained.model, trained.method, validation, randomness)
+    assert now.item() == pytest.approx(min(recorded), rel=1e-6)
+
+
+def test_runs_of_a_stack_leave_the_inner_loop_of_lagging_inference_without_a_trace():
+    methods, seeds = [METHODS["lagging_inference"]()] * 3, [0, 1, 2]  # 100 encoder updates: some stop before others
+    together = train(methods, seeds)
+    for run, seed in enumerate(seeds):
+        assert same(together.model.state_of(run), train(methods[:1], [seed]).model.state_of(0))
+
+
+def test_a_share_of_the_steps_is_the_same_step_for_the_check_and_for_training():
+    half = METHODS["proposed"](N=0.5005, M=0.9, gamma=2)  # banker's rounding makes it 500, float32 would make it 501
+    diffusion = DiffusionConfig(L=1000, steps=2)
+    half.check(ModelConfig(hidden=8, latent=4), diffusion)
+    assert half.resolved(diffusion).N == 500
+    assert train([half], [0], diffusion=diffusion).diverged == [""]

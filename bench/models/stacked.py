@@ -126,8 +126,8 @@ class RowAdam:
         self._moves += moves  # a row counts its own updates, so that it does not notice its neighbours'
         first_bias, second_bias = self._bias[self._moves.clamp(1, SETTLED - 1)].unbind(dim=-1)
         first, second = self.betas
-        self._first.lerp_(gradient, 1 - first)
-        self._second.mul_(second).addcmul_(gradient, gradient, value=1 - second)
+        self._first.lerp_(gradient, (1 - first) * moves)
+        self._second.mul_(torch.where(moves, second, 1.0)).addcmul_(gradient, gradient, value=1 - second)
         denominator = (self._second / second_bias).sqrt_().add_(self.epsilon)
         rate = self.learning_rate[:, None] * moves / first_bias
         self.flat.values.sub_(self._first.div(denominator).mul_(rate))
