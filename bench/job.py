@@ -22,7 +22,7 @@ from bench.memory import keep_freed, peak_bytes, reset_peak
 from bench.method import stacked
 from bench.models import lstm_triton
 from bench.models.build import StackedModel
-from bench.precision import deterministic
+from bench.precision import deterministic, products
 from bench.program import recording
 from bench.provenance import provenance
 from bench.references import evaluation_size
@@ -93,7 +93,9 @@ def run_stack(stack: Stack, settings: JobSettings, attempt: int = 1) -> list[Out
     meter = Meter(device)
     try:
         auto = settings.kernels == "auto"
-        with deterministic(settings.deterministic), recording("auto" if auto else None), lstm_triton.fusing(auto):
+        kernels = recording("auto" if auto else None), lstm_triton.fusing(auto)
+        # What is not training is exact: cuDNN's recurrence would round to TF32 unless it is told not to.
+        with deterministic(settings.deterministic), kernels[0], kernels[1], products("float32"):
             _work(part, settings, device)
     except Unavailable as reason:
         _rest(part, "skipped", str(reason))

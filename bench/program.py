@@ -199,6 +199,6 @@ def _noticing_synchronisation() -> Iterator[list[str]]:
         finally:
             torch.cuda.set_sync_debug_mode(before)
     for warning in heard:
-        if "synchronizing" in str(warning.message):
+        if "called a synchronizing" in str(warning.message):  # and not the first call's remark about the mode itself
             place = warning.filename.replace("\\", "/").split("/")
             found.append(f"{'/'.join(place[-3:])}:{warning.lineno}")

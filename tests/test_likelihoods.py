@@ -256,3 +256,11 @@ def test_families_agree_where_they_meet():
     straight = torch.tensor(SCORES, dtype=torch.float64).expand(R, 1, 1, C, -1)
     torch.testing.assert_close(WarpedGaussian(mean, sigma, straight).log_prob(x), plain.log_prob(x))
     torch.testing.assert_close(WarpedGaussian(mean, sigma, straight).mean, mean)
+
+
+def test_a_covariance_without_a_factor_is_no_number_and_the_others_keep_theirs():
+    broken = torch.stack([torch.eye(C), -torch.eye(C)]).double()  # the second is no covariance
+    found = CorrelatedGaussian.of_covariance(torch.zeros(2, C).double(), broken, SIGMA_MIN)
+    expected = torch.linalg.cholesky(broken[0] + SIGMA_MIN**2 * torch.eye(C).double())
+    assert torch.equal(found.factor[0], expected)
+    assert found.factor[1].isnan().all()

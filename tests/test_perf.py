@@ -246,6 +246,7 @@ def test_a_job_is_deterministic_where_it_is_asked_to_be(
 
     def work(*_: object) -> None:
         seen.append((torch.are_deterministic_algorithms_enabled(), os.environ.get("CUBLAS_WORKSPACE_CONFIG")))
+        assert not torch.backends.cudnn.allow_tf32  # samples and measures are exact
 
     monkeypatch.setattr(job, "_work", work)
     job.run_stack(make_stacks(read_sweep("smoke").runs, 1)[0], job.JobSettings(tmp_path, None, deterministic=wanted))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from dataclasses import dataclass, field
 
 import pytest
@@ -14,7 +15,7 @@ from bench.method import Method, stacked
 from bench.models.build import BACKBONES, StackedModel
 from bench.models.stacked import initialise
 from bench.parts.diffusion import reverse_diffusion
-from bench.program import WARM_UP, Index, Program, Recorder, Work, recorder_on, recording
+from bench.program import WARM_UP, Index, Program, Recorder, Work, _noticing_synchronisation, recorder_on, recording
 from bench.randomness import Ahead, Irregular, Randomness
 from bench.registry import METHODS
 from bench.train import train_stack
@@ -226,3 +227,19 @@ def test_recorded_sampling_is_plain_sampling_bit_for_bit(sampler, steps, stops):
     assert graph.events.count("replay") == (steps or 20) - WARM_UP
     for one, other in zip(*found, strict=True):
         assert torch.equal(one, other)
+
+
+def test_the_first_remark_about_the_debug_mode_is_no_synchronisation(monkeypatch):
+    def remark(mode):
+        if mode == "warn":
+            warnings.warn("The mode is a prototype and does not yet detect all synchronizing operations", stacklevel=1)
+
+    monkeypatch.setattr(torch.cuda, "get_sync_debug_mode", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", remark)
+    with _noticing_synchronisation() as found:
+        pass
+    assert found == []
+    with _noticing_synchronisation() as found:
+        warnings.warn("called a synchronizing CUDA operation", stacklevel=1)
+    assert len(found) == 1
+    assert "test_program.py" in found[0]

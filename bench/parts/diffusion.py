@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bench.contracts import Draws, Model, PerRun
-from bench.program import Index, Program
+from bench.program import Index, Program, recorder_on
 from bench.randomness import Ahead
 
 
@@ -81,10 +81,13 @@ def reverse_diffusion(model: Model, n: int, draws: Draws, stop: PerRun | None = 
     z = draws.normal(n, model.latent)
     stopped, no_noise, ahead = z.clone(), torch.zeros_like(z), Ahead(draws)
     first_stop, gaps = -1 if stop is None else int(stop.max()), len(grid) <= len(alpha_bar) - 1
+    plainly = recorder_on(z.device) is None
 
     def step(index: Index) -> None:
         i, j = _pick(steps, index, 0), _pick(steps, index, 1)
-        known = grid[index + 1] if isinstance(index, int) else 0  # a recorded step is the same for all
+        known = (
+            grid[index + 1] if plainly and isinstance(index, int) else 0
+        )  # a step to be recorded is the same for all
         predicted = model.denoiser.with_step(z, table.index_select(1, i))
         noise = ahead.normal(n, model.latent) if model.sampler == "ddpm" else no_noise
         new = (z - _pick(b, index) * predicted) / _pick(root, index) + _pick(sd, index) * noise

@@ -75,7 +75,8 @@ class CorrelatedGaussian:
     def of_covariance(cls, mean: Tensor, covariance: Tensor, sigma_min: float) -> CorrelatedGaussian:
         """Covariance (..., C, C) + sigma_min^2 I, so that no direction has a deviation below sigma_min."""
         floor = sigma_min**2 * torch.eye(covariance.shape[-1], dtype=covariance.dtype, device=covariance.device)
-        return cls(mean, torch.linalg.cholesky(covariance + floor))
+        factor, failed = torch.linalg.cholesky_ex(covariance + floor)  # asks the host nothing, as `cholesky` does
+        return cls(mean, factor.masked_fill((failed != 0)[..., None, None], math.nan))
 
     @classmethod
     def marginal(cls, x: Tensor, sigma_min: float) -> CorrelatedGaussian:
