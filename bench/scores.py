@@ -53,7 +53,10 @@ class Scope:
         """The windows with those of `split` in the place of the test windows."""
         if self.split == "test":
             return splits
-        return dataclasses.replace(splits, test=splits.validation, test_truth=splits.validation_truth)
+        stride = splits.validation_stride or splits.test_stride
+        return dataclasses.replace(
+            splits, test=splits.validation, test_truth=splits.validation_truth, test_stride=stride
+        )
 
     def numpy(self, role: str) -> np.random.Generator:
         """A numpy generator, the same for every method of a (data set, seed)."""
@@ -216,9 +219,10 @@ def _latent(
     config: EvaluateConfig,
     scope: Scope,
 ) -> LatentEvaluation:
-    """The model beside n test windows and the first n_train training windows."""
+    """The model beside n test windows and n_train training windows, evenly spaced: neighbours share rows."""
     device, rows = model.alpha_bar.device, reference_rows(splits, n, scope.reference())
-    x, others = (torch.from_numpy(windows).to(device) for windows in (splits.test[rows], splits.train[:n_train]))
+    spaced = np.arange(len(splits.train))[:: max(1, len(splits.train) // n_train)][:n_train]
+    x, others = (torch.from_numpy(windows).to(device) for windows in (splits.test[rows], splits.train[spaced]))
     return LatentEvaluation(
         model,
         method,
@@ -227,6 +231,6 @@ def _latent(
         config,
         others,
         truth={factor: values[rows] for factor, values in splits.test_truth.items()},
-        train_truth={factor: values[:n_train] for factor, values in splits.train_truth.items()},
+        train_truth={factor: values[spaced] for factor, values in splits.train_truth.items()},
         block=splits.block,
     )

@@ -14,10 +14,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from conftest import make_splits
 from safetensors import safe_open
 
-from bench import evaluate
+from bench import evaluate, scores
 from bench.contracts import DatasetSpec, EvaluateConfig, InputError, Measurement, Metric
 from bench.job import JobSettings, run_stack
 from bench.kept import load_samples
@@ -25,7 +26,7 @@ from bench.metrics.base import SampleMetric
 from bench.references import REFERENCES, reference_windows
 from bench.registry import METHODS, METRICS
 from bench.report.tables import cells_of, load
-from bench.scores import Scope, choose, score_reference, score_samples
+from bench.scores import Scope, choose, score_during_training, score_reference, score_samples
 from bench.stacks import make_stacks
 from bench.store import Store, load_curves, load_results
 from bench.sweep import read_sweep
@@ -328,3 +329,15 @@ def test_a_stack_drawn_together_and_measured_later_has_the_same_numbers(tmp_path
     assert len(found[0]) > 100
     assert (found[0].train_step > 0).any()
     pd.testing.assert_frame_equal(found[0], found[1], check_exact=True)
+
+
+def test_a_probe_on_the_way_sees_training_windows_from_everywhere(monkeypatch):
+    """The first windows of overlapping ones are one stretch of a recording."""
+    seen = []
+    monkeypatch.setattr(scores, "_measure", lambda metric, evaluation: seen.append(evaluation.train) or [])
+    splits = dataclasses.replace(make_splits(n=1000), train_truth={})
+    model = type("Model", (), {"alpha_bar": torch.ones(1)})()
+    score_during_training(model, None, splits, EvaluateConfig(), Scope("tiny", 0), 5)
+    assert len(seen[0]) == 250
+    places = [int(np.flatnonzero((splits.train == window.numpy()).all(axis=(1, 2)))[0]) for window in seen[0]]
+    assert places == list(range(0, 500, 2))

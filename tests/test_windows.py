@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from bench.contracts import DatasetSpec, InputError, Recordings
 from bench.randomness import numpy_generator
+from bench.scores import Scope
 from bench.windows import cut_windows, divide, load_splits, make_splits, open_dataset
 
 SPEC = DatasetSpec("anything")
@@ -214,3 +215,15 @@ def test_splits_are_remembered_per_spec_and_seed():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert load_splits(DatasetSpec("ar1", (("series", 20),), shuffle=True), 3).sha256 != first.sha256
+
+
+def test_validation_windows_in_the_place_of_the_test_windows_keep_their_own_stride():
+    """Neighbours that share more rows make larger blocks, which standard errors resample as one."""
+    rows = np.random.default_rng(0).normal(size=(2000, 1))
+    recordings = Recordings([rows], ("x",), ("",), 24, 1, 6, "time")
+    splits = make_splits(recordings, DatasetSpec("regimes"), 0)
+    assert splits.block == 8
+    measured = Scope("regimes", 0, split="validation").measured(splits)
+    assert measured.block == 48
+    np.testing.assert_array_equal(measured.test, splits.validation)
+    assert Scope("regimes", 0).measured(splits) is splits
