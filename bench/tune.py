@@ -3,8 +3,9 @@
 Random search (Bergstra and Bengio 2012, JMLR 13) over the space that a sweep file declares: `tune.space` for every
 method, `search` of an entry for its own. The first trial is the entry as it stands, so that a change is only kept where
 it helps: a trial is judged by its mean rank over (data set, backbone, seed) in one metric on the validation windows,
-and must beat the entry's own setting by `tune.margin` in the mean as well, so that a tie is no choice. Test
-windows are never looked at. Trials are ordinary runs of a sweep of their own: they resume, and a failure is a row.
+and must beat the entry's own setting by `tune.margin` in the mean of their differences as well, so that a tie is no
+choice. A run's test windows are never looked at; but every seed divides a recording anew, so what one seed validates on
+another one tests on. Trials are ordinary runs of a sweep of their own: they resume, and a failure is a row.
 """
 
 from __future__ import annotations
@@ -84,9 +85,9 @@ def trial_sweep(file: SweepFile, entries: Sequence[Mapping[str, Any]], place: st
 
 
 def ranks(runs: pd.DataFrame, metrics: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Per label and trial: mean rank, mean value and how many runs were ok, over (data set, backbone, seed).
+    """Per label and trial, over (data set, backbone, seed): mean rank, value and change from trial 0, and runs ok.
 
-    runs: rows of the trials, their label "LABEL #NUMBER". A run that is not ok has the last rank.
+    runs: rows of the trials, their label "LABEL #NUMBER". A run that is not ok has the last rank and no change.
     """
     at_end = metrics[(metrics.metric == metric) & (metrics.split == "validation") & (metrics.train_step < 0)]
     table = runs.assign(
@@ -97,8 +98,10 @@ def ranks(runs: pd.DataFrame, metrics: pd.DataFrame, metric: str) -> pd.DataFram
     better = -table.value if better_is_higher(metric) else table.value
     place = ["label", "dataset", "shuffle", "backbone", "seed"]
     table["rank"] = better.groupby([table[name] for name in place]).rank(na_option="bottom")
+    own = table[table.trial == 0].groupby(place, observed=True).value.first()
+    table["change"] = table.value - own.reindex(pd.MultiIndex.from_frame(table[place])).to_numpy()
     grouped = table.groupby(["label", "trial"])
-    return grouped.agg(rank=("rank", "mean"), value=("value", "mean"), ok=("value", "count"))
+    return grouped.agg(rank=("rank", "mean"), value=("value", "mean"), change=("change", "mean"), ok=("value", "count"))
 
 
 def better_is_higher(metric: str) -> bool:
@@ -109,13 +112,15 @@ def better_is_higher(metric: str) -> bool:
 def best_trial(table: pd.DataFrame, margin: float, higher: bool) -> int:
     """The trial with the lowest mean rank (a tie: the earlier one), or 0 where it is not better by `margin`.
 
+    Where trial 0 failed more often it need not be better, only not worse where both have a value.
     table: one method's rows of `ranks`, by `trial`.
     """
     rows = table.set_index("trial").sort_index()
     best = rows.index.to_list()[rows["rank"].to_numpy().argmin()]
-    gain = (rows.value[best] - rows.value[0]) * (1 if higher else -1)
-    failed_first = rows.ok[0] < rows.ok[best]
-    return best if gain >= margin or failed_first else 0
+    gain = rows.change[best] * (1 if higher else -1)  # NaN where no run of trial 0 is ok
+    if rows.ok[0] < rows.ok[best]:
+        return 0 if gain < 0 else best
+    return best if gain >= margin and rows.ok[best] == rows.ok[0] else 0
 
 
 def tuned_sweep(file: SweepFile, chosen: Mapping[str, Settings]) -> Settings:

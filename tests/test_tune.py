@@ -61,17 +61,23 @@ def test_ranks_are_means_over_places_and_a_failed_run_is_last():
                 numbers.append({**numbers[-1], "split": "test", "value": -value})
     found = ranks(pd.DataFrame(rows), pd.DataFrame(numbers), "sliced_wasserstein")
     assert found["rank"].tolist() == [1.5, 1.5, 3.0]
+    assert found["change"].tolist() == [0.0, 0.5, 1.0]  # paired: of trial 2 the first seed alone
     assert found["ok"].tolist() == [2, 2, 1]
     numbers = [{**row, "metric": "coverage"} for row in numbers]
     assert ranks(pd.DataFrame(rows), pd.DataFrame(numbers), "coverage")["rank"].tolist() == [2.0, 2.0, 2.0]
 
 
 def test_a_trial_must_beat_the_own_setting_by_the_margin():
-    table = pd.DataFrame({"trial": [0, 1, 2], "rank": [2.0, 1.0, 3.0], "value": [0.20, 0.19, 0.3], "ok": [3, 3, 3]})
+    table = pd.DataFrame({"trial": [0, 1, 2], "rank": [2.0, 1.0, 3.0], "change": [0.0, -0.01, 0.1], "ok": [3, 3, 3]})
     assert best_trial(table, 0.0, higher=False) == 1
     assert best_trial(table, 0.015, higher=False) == 0
     assert best_trial(table, 0.0, higher=True) == 0  # 1 has the better rank but the lower mean
     assert best_trial(table.assign(ok=[2, 3, 3]), 0.015, higher=False) == 1  # the own setting failed somewhere
+    assert (
+        best_trial(table.assign(ok=[2, 3, 3], change=[0.0, 0.01, 0.1]), 0.015, higher=False) == 0
+    )  # worse where both ran
+    assert best_trial(table.assign(ok=[0, 3, 3], change=np.nan), 0.015, higher=False) == 1
+    assert best_trial(table.assign(ok=[3, 2, 3]), 0.0, higher=False) == 0  # better where it did not fail
     assert best_trial(table.assign(rank=2.0), 0.0, higher=False) == 0
 
 
