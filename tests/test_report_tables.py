@@ -4,9 +4,11 @@ import math
 import pandas as pd
 import pytest
 from report_data import FACTS, frames, grid_runs, membership, quick_runs, reader, run_row, select, selection
+from scipy import stats
 
 from bench.report.statistics import Interval, interval
 from bench.report.tables import (
+    _against_baseline,
     answer,
     cells_of,
     collapse_began,
@@ -18,6 +20,7 @@ from bench.report.tables import (
     overview,
     recommendations,
     ties_text,
+    verdict_of,
     wide_table,
     with_interval,
 )
@@ -298,3 +301,27 @@ def test_a_method_without_a_finished_run_is_not_called_a_tie():
     better = headline(groups_of(cells_of(chosen), FACTS), chosen)[1].sentences
     assert "kl_free" not in better[0]
     assert better[1] == "No finished run to compare: kl_free."
+
+
+def test_what_diverged_speaks_for_no_verdict_and_is_seen_beside_the_number():
+    runs = [run_row("proposed", seed=seed, status="ok" if seed < 2 else "diverged") for seed in range(5)]
+    runs += [run_row("latent_diffusion", seed=seed) for seed in range(5)]
+    _, (group,) = grouped(runs)
+    proposed = next(cell for cell in group.cells if cell.label == "proposed")
+    assert counted(proposed.verdicts) == "alive 2/5"
+    assert verdict_of(proposed) == "mixed over seeds"
+    assert proposed.text("sliced_wasserstein").endswith("(2 of 5 seeds)")
+    assert group.standings["sliced_wasserstein"][proposed.id].place in ("incomplete", "worse")
+    assert group.best("sliced_wasserstein").label == "latent_diffusion"
+
+
+def test_the_best_of_many_settings_pays_for_all_of_them():
+    def against(settings):
+        runs = [run_row("latent_diffusion", seed=seed) for seed in range(4)]
+        runs += [run_row("proposed", seed=seed, N=N) for seed in range(4) for N in settings]
+        _, groups = grouped(runs)
+        return _against_baseline(groups, groups[0].quality[0])["proposed"][0]
+
+    one, many = against([50.0]), against([50.0, 60.0, 70.0])
+    assert stats.t.ppf(1 - 0.025, 3) * one.sd / 2 == pytest.approx(one.half)
+    assert stats.t.ppf(1 - 0.025 / 3, 3) * many.sd / 2 == pytest.approx(many.half)

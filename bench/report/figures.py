@@ -819,6 +819,10 @@ class Map(NamedTuple):
     best: tuple[int, int] | None
 
 
+PLACES = {"best": "\nbest", "tie": "\n≈ best", "incomplete": "\nfew seeds"}
+"""What a cell of a heat map says beside its number."""
+
+
 def _heat_maps(
     group: Group, label: str, cells: Sequence[Cell], pair: tuple[str, str], metrics: Any, others: bool
 ) -> Picture:
@@ -837,7 +841,7 @@ def _heat_maps(
             summary = interval(list(found.values()))
             place = places[str(key)].place
             means[at] = summary.mean
-            texts[at] = number(summary.mean, summary.half) + {"tie": "\n≈ best", "best": "\nbest"}.get(place, "")
+            texts[at] = number(summary.mean, summary.half) + PLACES.get(place, "")
             if place == "best":
                 best = at
                 words.append(f"{title} {pair[0]} = {plain(key[0])}, {pair[1]} = {plain(key[1])}")

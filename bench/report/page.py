@@ -272,7 +272,7 @@ def entry(group: Group, cell: Cell, column: Column) -> Entry:
     if not found.n:
         return Entry("-", "", "none", "")
     standing = group.standings.get(column.metric, {}).get(cell.id, Standing("none"))
-    notes = {"best": "best mean", "tie": "not distinguishable from the best"}
+    notes = {"best": "best mean", "tie": "not distinguishable from the best", "incomplete": "seeds are missing"}
     noise = number(cell.noise[column.metric]) if column.metric in cell.noise else ""
     return Entry(cell.text(column.metric), f"{found.mean:.9g}", standing.place, notes.get(standing.place, ""), noise)
 

@@ -85,7 +85,11 @@ def _bootstrap(values: np.ndarray, confidence: float) -> tuple[float, float] | N
 
 
 def interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
-    """The mean over seeds: a t-interval below ten of them, a bootstrap from ten, none for one. NaN is left out."""
+    """The mean over seeds: a t-interval below ten of them, a bootstrap from ten, none for one. NaN is left out.
+
+    Beyond 95 % (one of many comparisons) it is a t-interval always: in its tails the bootstrap of ten misses twice as
+    often as it claims.
+    """
     x = [value for value in values if math.isfinite(value)]  # no array: a large report asks for a million of these
     n = len(x)
     if n == 0:
@@ -94,7 +98,12 @@ def interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
     if n == 1:
         return Interval(mean, math.nan, math.nan, math.nan, 1)
     sd = math.sqrt(sum((value - mean) ** 2 for value in x) / (n - 1))
-    if n >= BOOTSTRAP_FROM and sd > 0 and (ends := _bootstrap(np.asarray(x), confidence)) is not None:
+    if (
+        n >= BOOTSTRAP_FROM
+        and confidence <= 0.95
+        and sd > 0
+        and (ends := _bootstrap(np.asarray(x), confidence)) is not None
+    ):
         return Interval(mean, *ends, sd, n)
     half = _quantile(n, confidence) * sd / math.sqrt(n)
     return Interval(mean, mean - half, mean + half, sd, n)
@@ -121,10 +130,10 @@ def more_seeds(found: Interval, confidence: float = 0.95) -> int | None:
 
 @dataclass(frozen=True)
 class Standing:
-    """One cell's place in one column: the best, a tie with it, or worse."""
+    """One cell's place in one column: the best, a tie with it, worse; or too few seeds for any of them."""
 
-    place: Literal["best", "tie", "worse", "none"]
-    rank: int = 0  # by the mean, from 1; 0 where there is no value
+    place: Literal["best", "tie", "worse", "incomplete", "none"]
+    rank: int = 0  # by the mean, from 1; 0 where seeds are missing
     gap: Interval = NOTHING  # worse side minus best, so that a positive mean is worse
     more: int | None = None  # further seeds that might resolve a tie
 
@@ -133,28 +142,37 @@ def standings(column: Mapping[str, Mapping[int, float]], direction: Literal["low
     """Who is best in a column, and who cannot be told from it.
 
     column: cell -> seed -> value. The interval of each difference from the best is widened for the number of
-    comparisons (Bonferroni), so that the column as a whole errs in 5 % of cases. A cell without a shared seed, or with
-    one only, is a tie: nothing speaks against it.
+    comparisons (Bonferroni), so that the cell whose expectation is best is called worse in at most 2.5 % of columns,
+    whichever it is: the best and its ties are a confidence set for it (Hsu 1996, Multiple Comparisons, ch. 4). That
+    none of several equal cells is called worse is not promised. With one seed all others are ties: nothing speaks
+    against them. A cell with fewer seeds than the fullest one (runs that diverged) is neither the best nor a tie,
+    because what is missing is no accident; it is worse where it is so on the seeds that it has.
     """
     sign = 1.0 if direction == "lower" else -1.0
     signed = {
         cell: {seed: sign * value for seed, value in values.items() if math.isfinite(value)}
         for cell, values in column.items()
     }
-    means = {cell: sum(values.values()) / len(values) for cell, values in signed.items() if values}
+    most = max(map(len, signed.values()), default=0)
+    means = {cell: sum(values.values()) / most for cell, values in signed.items() if values and len(values) == most}
     found = {cell: Standing("none") for cell in column}
     if not means:
         return found
     order = sorted(means, key=lambda cell: means[cell])
     best = order[0]
     found[best] = Standing("best", 1)
-    confidence = 1 - 0.05 / max(len(order) - 1, 1)
+    compared = sum(bool(values) for values in signed.values()) - 1
+    confidence = 1 - 0.05 / max(compared, 1)
     for rank, cell in enumerate(order[1:], start=2):
         gap = difference(signed[cell], signed[best], confidence)
         if gap.low > 0:
             found[cell] = Standing("worse", rank, gap)
         else:
             found[cell] = Standing("tie", rank, gap, more_seeds(gap, confidence))
+    for cell, values in signed.items():
+        if 0 < len(values) < most:
+            gap = difference(values, signed[best], confidence)
+            found[cell] = Standing("worse" if gap.low > 0 else "incomplete", 0, gap)
     return found
 
 

@@ -228,9 +228,11 @@ class Cell:
         return self._intervals[metric]
 
     def text(self, metric: str) -> str:
-        """Mean and interval as they are printed; "-" where no seed has a value."""
+        """Mean and interval as they are printed, with the number of seeds if some are missing; "-" where all are."""
         if metric not in self._texts:
-            self._texts[metric] = with_interval(self.interval(metric)) if self.values.get(metric) else "-"
+            found, total = self.interval(metric), self.status.total()
+            few = f" ({found.n} of {total} seeds)" if found.n < total else ""
+            self._texts[metric] = with_interval(found) + few if found.n else "-"
         return self._texts[metric]
 
 
@@ -382,6 +384,9 @@ def cells_of(selection: Selection) -> list[Cell]:
             )
             cell.verdicts[verdict(own, permuted, end)] += 1
             cell.illusions[illusions.get(str(row["run_id"]), "-")] += 1
+        if cell.kind == "method" and len(finished) < len(rows):  # what has not ended well speaks for nobody
+            cell.verdicts["-"] += len(rows) - len(finished)
+            cell.illusions["-"] += len(rows) - len(finished)
         if again := [noise[run] for run in cell.seeds if run in noise]:
             cell.noise.update({str(name): math.sqrt(value) for name, value in pd.DataFrame(again).mean().items()})
         cells.append(cell)
@@ -591,9 +596,10 @@ VERDICTS = ("alive", "partial", "collapsed", "mixed over seeds", "not measured")
 
 
 def verdict_of(cell: Cell) -> str:
-    """One word for all seeds of a cell."""
-    seen = {word for word in cell.verdicts if word != "-"}
-    return "not measured" if not seen else seen.pop() if len(seen) == 1 else "mixed over seeds"
+    """One word for all seeds of a cell, those that did not end well included."""
+    if not any(word != "-" for word in cell.verdicts):
+        return "not measured"
+    return next(iter(cell.verdicts)) if len(cell.verdicts) == 1 else "mixed over seeds"
 
 
 def _rank(places: Mapping[str, Standing], cell: Cell) -> int:
@@ -714,18 +720,21 @@ def _who_samples_better(groups: Sequence[Group]) -> list[str]:
 def _against_baseline(groups: Sequence[Group], column: Column) -> dict[str, list[Interval]]:
     """Label -> its best setting minus the baseline's, per group, below 0 where it is better; paired over seeds.
 
-    Widened for every comparison that is made of it (Bonferroni).
+    Widened for every comparison that could have been made (Bonferroni): the numbers that choose a setting judge it.
     """
     sign = 1.0 if column.direction == "lower" else -1.0
     pairs: list[tuple[str, Cell, Cell]] = []
+    count = 0
     for group in groups:
         cells = group.best_settings
         base = cells.get(BASELINE)
+        settings = Counter(cell.label for cell in group.cells)
+        count += sum(settings[label] * settings[BASELINE] for label in cells if label != BASELINE)
         pairs += [(label, cell, base) for label, cell in cells.items() if base is not None and cell is not base]
     found: dict[str, list[Interval]] = {}
     for label, *both in pairs:
         mine, other = ({seed: sign * v for seed, v in c.values.get(column.metric, {}).items()} for c in both)
-        found.setdefault(label, []).append(difference(mine, other, 1 - 0.05 / len(pairs)))
+        found.setdefault(label, []).append(difference(mine, other, 1 - 0.05 / count))
     return found
 
 
