@@ -56,10 +56,10 @@ def _parser() -> command.Parser:
     describe.add_argument("--out", type=Path, default=Path("results/data"), metavar="DIR", help="where the figure goes")
     describe.add_argument("--draw", action="store_true", help="draw windows of restricted data, too")
     fetching = verbs.add_parser("fetch", parents=[shared], help="download open data sets")
-    fetching.add_argument("names", nargs="*", metavar="NAME")
+    fetching.add_argument("names", nargs="*", metavar="NAME", help="open data sets (python -m bench.data list)")
     fetching.add_argument("--sweep", metavar="SWEEP", help="the open data sets that a sweep names")
     verify = verbs.add_parser("verify", parents=[shared], help="compare files with their checksums and read them")
-    verify.add_argument("name", nargs="?", metavar="NAME")
+    verify.add_argument("name", nargs="?", metavar="NAME", help="a data set (default: all)")
     return parser
 
 
@@ -112,6 +112,9 @@ def _describe(given: Namespace, data: Path | None) -> int:
     dataset = open_dataset(spec)
     for line in card(dataset):
         command.write(line)
+    if kind(type(dataset)) == "your own" and not getattr(dataset, "path", ""):
+        command.write(f"\nno file named: {name}:PATH describes yours")
+        return 0
     try:
         splits = load_splits(spec, given.seed, data)
         recordings = dataset.load(data, numpy_generator(spec.key, given.seed, "data"))

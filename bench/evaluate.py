@@ -221,7 +221,7 @@ def main(words: Sequence[str] | None = None) -> int:
     where = "score kept runs on these windows (default: as the sweep asked)"
     arguments.add_argument("--split", choices=get_args(Scored), help=where)
     arguments.add_argument("--data", help="folder of the real data files (also: BENCH_DATA)")
-    arguments.add_argument("--plugin", action="append", default=[], metavar="FILE.py")
+    arguments.add_argument("--plugin", action="append", default=[], metavar="FILE.py", help="a Python file of your own")
     arguments.add_argument(
         "--samples", type=Path, metavar="FILE.npz", help="score this file's array `samples` (n, T, C)"
     )

@@ -87,7 +87,7 @@ def main(words: Sequence[str] | None = None) -> int:
     arguments.add_argument(
         "--within", type=float, default=1.0, metavar="SD", help="standard deviations over seeds that count as noise (1)"
     )
-    arguments.add_argument("--plugin", action="append", default=[], metavar="FILE.py")
+    arguments.add_argument("--plugin", action="append", default=[], metavar="FILE.py", help="a Python file of your own")
     given = arguments.parse_args(words)
     load_entry_points()
     for plugin in given.plugin:

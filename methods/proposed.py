@@ -27,7 +27,7 @@ class Proposed(EarlyDiffusion):
         L_DM = E_{i ~ U{1..L}} || eps - eps_theta(v^i, i) ||^2
 
     A series is decoded from z^i, the reverse diffusion stopped at i ~ U{0..N}. F is the
-    log-likelihood under the per-time, per-channel Gaussian marginal of the training data.
+    log-likelihood under the per-time marginal of the training data, of the decoder's family.
 
     Shapes: x (R, B, T, C); terms (R).
     Source: Li et al. 2024, arXiv:2405.14021 (registry name of its framework); N 50, gamma 2, eta 1 are theirs.

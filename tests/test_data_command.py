@@ -68,6 +68,14 @@ def test_describe_prints_the_card_and_draws(folder, capsys):
     assert "not here: energy/energydata_complete.csv" in said(capsys, "describe", "energy")[1]
 
 
+@pytest.mark.parametrize("name", ["csv", "parquet", "npz"])
+def test_describe_lists_the_options_of_a_file_to_come(folder, capsys, name):
+    code, out = said(capsys, "describe", name)
+    assert code == 0
+    assert "window" in out
+    assert out.splitlines()[-1] == f"no file named: {name}:PATH describes yours"
+
+
 def test_describe_tells_the_share_that_is_filled_in(folder, capsys):
     (folder / "own.csv").write_text("a,b\n" + "".join(f"{k % 7},{'' if k % 4 else k % 3}\n" for k in range(80)))
     _, out = said(capsys, "describe", "csv:own.csv", "--set", "window=3", "--set", "missing=ffill")

@@ -34,7 +34,7 @@ class NLL(LatentMetric):
 
         -ln p(x | z, past) / (T * C),   past = x_1 .. x_{T-1}
         own: z ~ q(z | x)   permuted: z of another test series   noise: z ~ N(0, I)   zero: z = 0
-        marginal: no decoder, the per-time, per-channel Gaussian of the training windows
+        marginal: no decoder, the per-time marginal of the training windows, of the decoder's family
 
     `nll_permuted - nll_own` is the honest sign that z carries information about x; `noise` and `zero` can be far off
     because the decoder was never trained there, which says nothing about z.

@@ -160,7 +160,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--metrics", nargs="+", default=["fast"], help="fast, all, or names (default: fast)")
     parser.add_argument("--n", type=int, default=500, help="windows on either side (default: 500)")
     parser.add_argument("--repeats", type=int, default=3, help="draws of windows and metric seeds (default: 3)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of the split and of the corruptions (default: 0)")
     parser.add_argument("--out", metavar="FILE.csv", help="write the values too")
     parser.add_argument("--plugin", action="append", default=[], metavar="FILE", help="a Python file of your own")
     given = parser.parse_args(arguments)

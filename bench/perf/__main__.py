@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "names", nargs="*", metavar="NAME", help=f"parts (default: all): {', '.join(PARTS)}; {', '.join(ON_A_GPU)}"
     )
-    parser.add_argument("--quick", action="store_true", help="smaller sizes, all parts in under three minutes")
+    parser.add_argument("--quick", action="store_true", help="smaller sizes, all parts in about three minutes")
     parser.add_argument(
         "--json", default="results/perf-gpu.json", metavar="FILE", help="where `gpu` writes (%(default)s)"
     )

@@ -47,7 +47,7 @@ def cost_of(name: str, backbone: str, share: float) -> tuple[float, float]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print a table: updates per second of both stages, seconds at the default budget, relative cost."""
     parser = argparse.ArgumentParser(prog="python -m bench.perf.methods", description=__doc__)
-    parser.add_argument("--backbone", default="lstm", choices=sorted(BACKBONES))
+    parser.add_argument("--backbone", default="lstm", choices=sorted(BACKBONES), help="(default: %(default)s)")
     parser.add_argument("--share", type=float, default=0.05, help="of the default budget that is timed")
     parser.add_argument("names", nargs="*", help="methods (default: all)")
     given = parser.parse_args(arguments)
