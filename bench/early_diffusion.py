@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -54,9 +55,8 @@ class EarlyDiffusion(Method):
             raise InputError(f"model.latent = 1: {self.name} normalises v over its dimensions: expected at least 2")
 
     def resolved(self, diffusion: DiffusionConfig) -> EarlyDiffusion:
-        """N as a whole step, so that a share is not rounded once for the check and otherwise for training."""
-        last = auto_step("last", AUTO_N, diffusion.L) if self.N == "auto" else whole_step(self.N, diffusion.L)
-        return dataclasses.replace(self, N=last)
+        """`N: auto` as a step."""
+        return self if self.N != "auto" else dataclasses.replace(self, N=auto_step("last", AUTO_N, diffusion.L))
 
     def encoder_width(self, latent: int) -> int:
         """v alone."""
@@ -107,13 +107,8 @@ def steps_of(value: PerRun, last: int) -> Tensor:
 
 
 def step_of(value: PerRun, last: int) -> int:
-    """The same of one number, without a tensor: a grid checks tens of thousands."""
-    return round(value * last) if 0 < value < 1 else int(value)
-
-
-def whole_step(value: PerRun, last: int) -> PerRun:
-    """A share of L = last as its step; any other value as it is, for `check_step`."""
-    return step_of(value, last) if 0 < value < 1 else value
+    """The same of one number, without a tensor: a grid checks tens of thousands. Rounded as a stack's shares are."""
+    return round(float(np.float32(value)) * last) if 0 < value < 1 else int(value)
 
 
 def check_step(method: str, option_name: str, value: PerRun) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bench.contracts import DiffusionConfig, Draws, InputError, Model, ModelConfig, PerRun, Posterior, Step, option
-from bench.early_diffusion import AUTO_M, EarlyDiffusion, auto_step, check_step, step_of, steps_of, whole_step
+from bench.early_diffusion import AUTO_M, EarlyDiffusion, auto_step, check_step, step_of, steps_of
 from bench.parts.diffusion import denoising_loss, diffuse
 from bench.parts.objectives import beside, kl_to_prior
 from bench.parts.posteriors import GaussianPosterior
@@ -64,8 +64,8 @@ class Proposed(EarlyDiffusion):
             raise InputError(f"{self.name}.M = {self.M:g}: expected 1 <= M <= L = {diffusion.L}")
 
     def resolved(self, diffusion: DiffusionConfig) -> Proposed:
-        """N and M as whole steps."""
-        first = auto_step("first", AUTO_M, diffusion.L) if self.M == "auto" else whole_step(self.M, diffusion.L)
+        """`N: auto` and `M: auto` as steps."""
+        first = auto_step("first", AUTO_M, diffusion.L) if self.M == "auto" else self.M
         return dataclasses.replace(self, N=super().resolved(diffusion).N, M=first)
 
     @property

@@ -8,7 +8,8 @@ import pytest
 import torch
 from conftest import make_splits
 
-from bench.contracts import DatasetSpec, DiffusionConfig, ModelConfig, TrainConfig
+from bench.contracts import DatasetSpec, DiffusionConfig, InputError, ModelConfig, TrainConfig
+from bench.early_diffusion import step_of, steps_of
 from bench.randomness import Randomness
 from bench.registry import METHODS
 from bench.train import _validation, own_nll, train_stack
@@ -129,8 +130,12 @@ def test_runs_of_a_stack_leave_the_inner_loop_of_lagging_inference_without_a_tra
 
 
 def test_a_share_of_the_steps_is_the_same_step_for_the_check_and_for_training():
-    half = METHODS["proposed"](N=0.5005, M=0.9, gamma=2)  # banker's rounding makes it 500, float32 would make it 501
+    shares = [k / 10_000 for k in range(1, 10_000)]
+    together = steps_of(torch.tensor(shares, dtype=torch.float32), 1000)  # as a stack holds them
+    assert together.tolist() == [step_of(share, 1000) for share in shares]
+    half = METHODS["proposed"](N=0.5005, M=0.9, gamma=2)  # 500.5 steps: the check once let pass what training refused
     diffusion = DiffusionConfig(L=1000, steps=2)
-    half.check(ModelConfig(hidden=8, latent=4), diffusion)
-    assert half.resolved(diffusion).N == 500
-    assert train([half], [0], diffusion=diffusion).diverged == [""]
+    with pytest.raises(InputError, match="gamma \\* N is 1002"):
+        half.check(ModelConfig(hidden=8, latent=4), diffusion)
+    replace(half, N=0.4995).check(ModelConfig(hidden=8, latent=4), diffusion)
+    assert train([replace(half, N=0.4995)], [0], diffusion=diffusion).diverged == [""]
