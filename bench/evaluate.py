@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import sys
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -21,6 +20,7 @@ import torch
 
 from bench.command import data_dir, parser, run_command, write, write_table
 from bench.contracts import EvaluateConfig, InputError, Metric, Scored, Splits, Unavailable
+from bench.files import DAMAGED_NPZ
 from bench.kept import load_model, load_run, load_samples
 from bench.metrics.dependency import dependency_measures
 from bench.references import REFERENCES, evaluation_size, reference_windows
@@ -129,7 +129,7 @@ def read_arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
         with np.load(path, allow_pickle=False) as archive:
             present = sorted(archive.files)
             arrays = {name: np.asarray(archive[name]) for name in names if name in present}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+    except DAMAGED_NPZ as error:
         raise InputError(
             f"--samples {path}: cannot be read ({error}): expected an .npz file of plain arrays"
         ) from error

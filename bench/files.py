@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import lzma
 import os
+import tarfile
+import zipfile
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -124,17 +127,24 @@ def read_text(path: Path, wanted: Sequence[str] | None = None) -> pd.DataFrame:
         if not isinstance(frame.index, pd.RangeIndex):  # pandas takes surplus cells for an index
             raise ValueError(f"the first row has more cells than the header ({len(header.columns)})")
         return frame
-    except (EOFError, zlib.error, OSError) as error:
+    except (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, tarfile.TarError, OSError, ImportError) as error:
         raise InputError(f"{path}: cannot be read, perhaps cut short or damaged: {_first_line(error)}") from None
     except (ValueError, UnicodeError) as error:  # what pandas raises for a file that is no table
         raise InputError(f"{path}: expected a table as UTF-8 CSV: {_first_line(error)}") from None
+
+
+DAMAGED_NPZ: tuple[type[Exception], ...] = (
+    *(OSError, ValueError, EOFError, TypeError, AttributeError, RuntimeError, MemoryError),
+    *(zipfile.BadZipFile, zlib.error),
+)
+"""What numpy raises for a file that is no .npz archive of plain arrays, or a damaged, encrypted or pretended one."""
 
 
 def read_parquet(path: Path) -> pd.DataFrame:
     """A parquet file as a table; an index becomes columns. Raises InputError for a damaged file."""
     try:
         frame = pd.read_parquet(check_file(path))
-    except (OSError, ValueError) as error:  # pyarrow's errors are among these
+    except (OSError, ValueError, KeyError, TypeError) as error:  # pyarrow's errors are among these
         raise InputError(f"{path}: cannot be read as parquet: {_first_line(error)}") from None
     return frame if isinstance(frame.index, pd.RangeIndex) else frame.reset_index()
 

@@ -101,7 +101,7 @@ def run_stack(stack: Stack, settings: JobSettings, attempt: int = 1) -> list[Out
         _rest(part, "skipped", str(reason))
     except Unwritable:
         raise
-    except Exception as error:  # the sweep goes on; the row keeps the traceback
+    except (Exception, SystemExit) as error:  # the sweep goes on; the row keeps the traceback
         reason_line = (f"{type(error).__name__}: {error}".splitlines() or [type(error).__name__])[0]
         if _out_of_memory(error):
             _rest(part, "oom", reason_line)
@@ -118,7 +118,7 @@ def run_stack(stack: Stack, settings: JobSettings, attempt: int = 1) -> list[Out
     return outcomes
 
 
-def _out_of_memory(error: Exception) -> bool:
+def _out_of_memory(error: BaseException) -> bool:
     """Whether memory ran out; some of torch's libraries say so in words only."""
     words = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
     if isinstance(error, MemoryError | torch.OutOfMemoryError):

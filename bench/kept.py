@@ -112,7 +112,12 @@ def load_run(results: Path, run_id: str) -> Run:
 def load_samples(results: Path, run_id: str) -> dict[str, np.ndarray] | None:
     """samples, real, mean, scale; None where samples were not kept."""
     path = folder(results, run_id) / "samples.safetensors"
-    return dict(_read(load_arrays, path)) if path.exists() else None
+    if not path.exists():
+        return None
+    arrays = dict(_read(load_arrays, path))
+    if "samples" not in arrays:
+        raise InputError(f"{path}: holds {', '.join(arrays) or 'nothing'}: expected an array 'samples'")
+    return arrays
 
 
 def load_model(

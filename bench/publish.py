@@ -24,9 +24,12 @@ OWN = ("runs", "metrics", "curves", "sweeps", "report")
 def publish(source: Path, out: Path, sweeps: Sequence[Membership]) -> int:
     """Write the tables and lists of these sweeps to `out`, in place of what was published there; its size in bytes.
 
-    Files beside them (.md, .yaml) stay. Raises InputError where `out` holds anything else.
+    Files beside them (.md, .yaml) stay; what was there goes when the new is whole. Raises InputError where `out` holds
+    anything else, or tables and reports that this has not written.
     """
-    strangers = [p.name for p in out.glob("*") if p.name not in (*OWN, "leases") and p.suffix not in (".md", ".yaml")]
+    staging = out / ".publishing"
+    allowed = (*OWN, staging.name) if (out / "runs" / "published.parquet").is_file() else (staging.name,)
+    strangers = [p.name for p in out.glob("*") if p.name not in allowed and p.suffix not in (".md", ".yaml")]
     if strangers:
         raise InputError(
             f"--out {out}: holds {min(strangers)}: expected a new folder, or one that was published before"
@@ -34,14 +37,17 @@ def publish(source: Path, out: Path, sweeps: Sequence[Membership]) -> int:
     wanted = {run_id for sweep in sweeps for run_id in sweep.runs}
     tables = [*load_results(source), load_curves(source)]
     runs, metrics, curves = (table[table["run_id"].isin(wanted)].astype(object) for table in tables)
-    for name in OWN:
-        shutil.rmtree(out / name, ignore_errors=True)
-    target = Store(out)
+    shutil.rmtree(staging, ignore_errors=True)
+    target = Store(staging)
     target.prepare()
     target.write_part("published", _rows(runs), _rows(metrics), _rows(curves))
     for sweep in sorted(sweeps, key=lambda sweep: sweep.written):
         target.write_membership(sweep.name, sweep.runs, sweep.description, sweep.command)
-    shutil.rmtree(out / "leases")
+    for name in OWN:
+        shutil.rmtree(out / name, ignore_errors=True)
+        if (staging / name).exists():
+            (staging / name).rename(out / name)
+    shutil.rmtree(staging)
     return sum(path.stat().st_size for path in out.glob("*/*.parquet"))
 
 

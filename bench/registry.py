@@ -108,7 +108,8 @@ def load_plugin(path: str | Path) -> None:
         raise
     except (Exception, SystemExit) as error:  # whatever a user's file raises while it is imported
         del sys.modules[name]
-        raise InputError(f"--plugin {path}: does not import: {type(error).__name__}: {error}") from error
+        line = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise InputError(f"--plugin {path}: does not import: {line}") from error
 
 
 def load_entry_points() -> None:

@@ -518,7 +518,7 @@ class Supervisor:
             self._lost(task, "killed", f"its worker died{_how(error)}")
         except InputError:
             raise  # the results folder cannot be written: nothing that follows could be
-        except Exception as error:
+        except (Exception, KeyboardInterrupt) as error:  # the worker's, whose work raised it: the future is done
             self._lost(task, "failed", f"{type(error).__name__}: {error}", traceback.format_exc())
         else:
             self._finished(task, outcomes)

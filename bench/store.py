@@ -85,6 +85,8 @@ _NEEDED: dict[str, Iterable[str]] = {
 }
 """By folder: the columns without which a file is none of ours."""
 
+_STORED: dict[str, Mapping[str, pa.DataType]] = {"runs": RUNS, "metrics": _METRICS, "curves": _CURVES}
+
 _T = TypeVar("_T")
 _ABSENT = {_TEXT: "", _INT: 0, _FLOAT: float("nan"), _BOOL: False}
 _DEFAULTS: dict[str, Any] = {"split": "test", "train_step": -1, "status": "ok"}  # where a writer leaves a column out
@@ -154,7 +156,7 @@ def _table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, pa.DataType]
         values = [default if row.get(name) is None else row[name] for row in rows]
         try:
             arrays[name] = pa.array(values, kind)
-        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
             raise TypeError(f"column {name}: {error}") from error
     for name in dict.fromkeys(name for row in rows for name in row):
         if name not in arrays:
@@ -194,7 +196,7 @@ def _reading(path: Path) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise
-    except (pa.ArrowException, OSError, ValueError, KeyError) as error:  # last: JSON in a footer, no such column
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:  # also JSON in a footer, no column
         if isinstance(error, OSError) and error.errno:  # too many open files, a server that does not answer, ...
             raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
         raise _Corrupt(f"{path.parent.name}/{path.name}: {' '.join(str(error).split())}") from error
@@ -215,7 +217,24 @@ def _open(path: Path, coded: Sequence[str] = ()) -> tuple[pq.ParquetFile, pa.Sch
         if name not in schema.names:
             file.close()
             raise _Corrupt(f"{path.parent.name}/{path.name} has no column {name}")
+    for name, kind in _STORED[path.parent.name].items():
+        if name in schema.names and not _alike(schema.field(name).type, kind):
+            file.close()
+            raise _Corrupt(f"{path.parent.name}/{path.name}: column {name} holds {schema.field(name).type}, not {kind}")
     return file, schema
+
+
+def _alike(found: pa.DataType, wanted: pa.DataType) -> bool:
+    """Whether a column can be read as the wanted type: words as words, numbers as numbers, nothing as anything."""
+    found = found.value_type if pa.types.is_dictionary(found) else found
+
+    def words(kind: pa.DataType) -> bool:
+        return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+    if pa.types.is_null(found) or (words(found) and words(wanted)):
+        return True
+    whole = pa.types.is_integer(found) and not pa.types.is_boolean(wanted) and not words(wanted)
+    return whole or found == wanted
 
 
 def _schema(path: Path) -> pa.Schema:
@@ -620,9 +639,16 @@ class Store:
         found = []
         for path in sorted((self.path / "sweeps").glob("[!.]*.json")):
             try:
-                found.append(Membership(**json.loads(path.read_text(encoding="utf-8"))))
-            except (ValueError, TypeError) as error:
+                content = json.loads(path.read_text(encoding="utf-8"))
+                membership = Membership(**content)
+                words = (*membership[:4], *membership.runs, *membership.runs.values())
+                if not all(isinstance(word, str) for word in words):
+                    raise TypeError("not all of it is text")
+                if membership.name != path.stem:
+                    raise ValueError(f"its name is '{membership.name}'")
+            except (ValueError, TypeError, AttributeError, OSError, RecursionError) as error:
                 raise InputError(f"{path}: expected a sweep's list of runs: {error}") from error
+            found.append(membership)
         return sorted(found, key=lambda membership: membership.written)
 
     def membership(self, name: str) -> Membership:

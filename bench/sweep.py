@@ -35,7 +35,9 @@ from bench.contracts import (
     later_options,
     nearest,
 )
+from bench.references import REFERENCES, REFERENCES_VERSION
 from bench.registry import DATASETS, METHODS, METRICS
+from bench.store import RUNS
 
 TRAINING_VERSION = 1
 """Raised when a change of the training code moves the numbers of every method; part of a run's identity."""
@@ -122,8 +124,6 @@ class Run:
             "seed": self.seed,
         }
         if self.kind == "reference":
-            from bench.references import REFERENCES_VERSION
-
             version = {"references_version": REFERENCES_VERSION, "n_samples": self.evaluate.n_samples}
             return {"reference": self.method, **version, **shared}
         return {
@@ -221,7 +221,7 @@ def _scalar(tag: str, pattern: str, first: str, make: Any) -> None:
     def construct(loader: _Loader, node: Node) -> Any:
         try:
             return make(node.value)
-        except ValueError as error:  # an explicit tag on something else, or thousands of digits
+        except (ValueError, TypeError, AttributeError) as error:  # a tag on something else, or thousands of digits
             raise yaml.constructor.ConstructorError(None, None, str(error), node.start_mark) from error
 
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", re.compile(rf"^(?:{pattern})$"), list(first))
@@ -254,6 +254,8 @@ def parse_yaml(text: str, place: str) -> Any:
         raise InputError(f"{place}{where}: not valid YAML: {error.problem or error.context}") from error
     except yaml.YAMLError as error:
         raise InputError(f"{place}: not valid YAML: {' '.join(str(error).split())}") from error
+    except (ValueError, TypeError, AttributeError) as error:  # a tag on what it does not fit
+        raise InputError(f"{place}: not valid YAML: {error}") from error
     except RecursionError as error:
         raise InputError(f"{place}: nested too deeply") from error
 
@@ -273,10 +275,11 @@ def _seeds(value: Any) -> tuple[int, ...]:
     if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 1_000_000:
         return tuple(range(value))
     good = isinstance(value, list) and all(isinstance(seed, int) and not isinstance(seed, bool) for seed in value)
-    if good and value and min(value) >= 0 and len(set(value)) == len(value):
+    if good and value and 0 <= min(value) <= max(value) < 2**63 and len(set(value)) == len(value):
         return tuple(value)
     raise ValueError(
-        f"expected how many (a whole number >= 1) or a list of different whole numbers >= 0, not {_short(value)}"
+        "expected how many (a whole number >= 1) or a list of different whole numbers >= 0 and below 2^63, "
+        f"not {_short(value)}"
     )
 
 
@@ -562,8 +565,6 @@ def _expand(parsed: SweepFile, place: str, selection: Selection, data: Path | No
     specs = _specs(parsed, selection.datasets, place)
     seeds = selection.seeds or parsed.seeds
 
-    from bench.references import REFERENCES
-
     notes: list[str] = []
     runs: dict[str, Run] = {}
     for seed, spec in itertools.product(seeds, specs):
@@ -603,6 +604,17 @@ def _selected(entries: Sequence[_MethodEntry], wanted: Iterable[str], place: str
     for entry in entries:
         if entry.name not in METHODS:
             raise InputError(f"{place}: methods: unknown method '{entry.name}': {nearest(entry.name, METHODS)}")
+        if taken := sorted({item.name for item in dataclasses.fields(METHODS[entry.name])} & set(RUNS)):
+            raise InputError(
+                f"{place}: methods: {entry.name}: its option '{taken[0]}' has the name of a column of the runs table, "
+                "expected another"
+            )
+    owners: dict[str, str] = {}
+    for entry in entries:
+        label = entry.label or entry.name
+        if label in REFERENCES or owners.setdefault(label, entry.name) != entry.name:
+            whose = "a reference row" if label in REFERENCES else f"the method {owners[label]}"
+            raise InputError(f"{place}: methods: label '{label}' is that of {whose} as well, expected one of its own")
     names = list(wanted)
     known = {name for entry in entries for name in (entry.name, entry.label) if name}
     for name in names:

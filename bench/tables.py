@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -85,11 +85,15 @@ class Table(Dataset):
             return [rows]
         if time is None:
             raise InputError(f"{self.name}.longest_pause: {path} has no time: name its column with `time`")
+        longest: Any
         try:
             longest = pd.Timedelta(self.longest_pause) if time.dtype.kind == "M" else float(self.longest_pause)
         except ValueError:
             kind = "a duration such as 2h or 30min" if time.dtype.kind == "M" else "a number in units of the time"
             raise InputError(f"{self.name}.longest_pause = {self.longest_pause!r}: expected {kind}") from None
+        none: Any = pd.Timedelta(0) if time.dtype.kind == "M" else 0.0
+        if pd.isna(longest) or longest <= none:
+            raise InputError(f"{self.name}.longest_pause = {self.longest_pause!r}: expected more than 0")
         return np.split(rows, np.flatnonzero(np.diff(time[rows]) > longest) + 1)
 
     @property
@@ -103,7 +107,11 @@ class Table(Dataset):
         time = self.time
         if not time and rest and looks_like_times(frame[rest[0]]):
             time, rest = rest[0], rest[1:]
-        frame = frame.assign(**{self.id: frame[self.id].astype(str)}) if self.id else frame
+        if self.id:
+            if (empty := frame[self.id].isna()).any():
+                row = int(empty.argmax()) + 1
+                raise InputError(f"{path}: row {row}, column '{self.id}' is empty, expected an entity")
+            frame = frame.assign(**{self.id: frame[self.id].astype(str)})
         if time:
             hint = "" if self.id else " (or an `id`, the column that tells entities apart)"
             entities = [self.id] if self.id else []
@@ -112,7 +120,9 @@ class Table(Dataset):
         return entity, frame[time].to_numpy() if time else None, frame[rest]
 
     def _choose(self, frame: pd.DataFrame, path: Path) -> pd.DataFrame:
-        for name in self.channels:
+        for number, name in enumerate(self.channels):
+            if name in self.channels[:number]:
+                raise InputError(f"{self.name}.channels: '{name}' twice, expected different columns")
             if name not in frame.columns:
                 raise InputError(f"{path}: no column '{name}' for `channels`, {nearest(name, map(str, frame.columns))}")
         chosen = frame[list(self.channels)] if self.channels else frame

@@ -319,6 +319,15 @@ def _updates(
     return program.how
 
 
+def _check_terms(terms: object, runs: int) -> None:
+    if not isinstance(terms, dict) or not terms:
+        raise TypeError(f"objective: expected a dict of name -> tensor ({runs},), not {type(terms).__name__}")
+    for name, value in terms.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor) or value.shape != (runs,):
+            found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise TypeError(f"objective: {name!r}: expected a name and a tensor of shape ({runs},), not {found}")
+
+
 def _train_autoencoder(
     model: StackedModel,
     method: Method,
@@ -345,6 +354,7 @@ def _train_autoencoder(
         x = windows.at(order.steps(0, windows.last, budget.batch_size))
         with forward(budget.precision, windows.last.device):
             terms = method.objective(model, x, step, draws)
+        _check_terms(terms, model.runs)
         return {name: value / values for name, value in terms.items()}
 
     def terms_at(step: Step) -> dict[str, Tensor]:

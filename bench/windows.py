@@ -19,12 +19,23 @@ from typing import Any
 
 import numpy as np
 
-from bench.contracts import Dataset, DatasetSpec, InputError, Recordings, Splits, Truth, check_options, nearest
+from bench.contracts import (
+    Dataset,
+    DatasetSpec,
+    InputError,
+    Recordings,
+    Splits,
+    Truth,
+    Unavailable,
+    check_options,
+    nearest,
+)
 from bench.randomness import numpy_generator
 from bench.registry import DATASETS
 
 PARTS = ("train", "validation", "test")
 VALIDATION, TEST = 0.1, 0.2  # shares of the pieces (blocks, entities) or rows (time); the rest is for training
+LARGEST = 1e30  # of a value: float32 holds it, and its square has room in float64
 BLOCKS = 40  # one long series is cut into at most this many blocks,
 WINDOWS_PER_BLOCK = 4  # and a block is at least this many windows long while there are rows for three such blocks
 
@@ -56,7 +67,14 @@ def load_splits(spec: DatasetSpec, seed: int, data_dir: Path | None = None) -> S
 
 @lru_cache(maxsize=4)
 def _remembered(spec: DatasetSpec, seed: int, data_dir: Path | None) -> Splits:
-    recordings = open_dataset(spec).load(data_dir, numpy_generator(spec.key, seed, "data"))
+    dataset = open_dataset(spec)
+    try:
+        recordings = dataset.load(data_dir, numpy_generator(spec.key, seed, "data"))
+    except (InputError, Unavailable):
+        raise
+    except (Exception, SystemExit) as error:  # a data set of somebody's own, or sizes that do not fit into memory
+        line = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise InputError(f"{spec.key}: cannot be loaded: {line}") from error
     return make_splits(recordings, spec, seed)
 
 
@@ -69,7 +87,7 @@ def make_splits(recordings: Recordings, spec: DatasetSpec, seed: int) -> Splits:
 
     Raises InputError when a part would hold no window, or a value is infinite.
     """
-    window, owner = recordings.window, spec.name
+    window, owner = recordings.window, spec.key
     series = [np.asarray(rows, dtype=np.float64) for rows in recordings.series]
     _check(series, recordings, owner)
     parts = divide(series, recordings.split, window, numpy_generator(spec.key, seed, "split"), recordings.entities)
@@ -237,12 +255,14 @@ def _check(series: Sequence[np.ndarray], recordings: Recordings, owner: str) -> 
             raise InputError(
                 f"{owner}: series {number} has {len(rows)} rows, expected at least one window of {recordings.window}"
             )
-    if np.isinf(np.concatenate(series)).any():
-        number = next(number for number, rows in enumerate(series) if np.isinf(rows).any())
-        row, channel = np.argwhere(np.isinf(series[number]))[0]
+    if (np.abs(np.concatenate(series)) > LARGEST).any():
+        number = next(number for number, rows in enumerate(series) if (np.abs(rows) > LARGEST).any())
+        row, channel = np.argwhere(np.abs(series[number]) > LARGEST)[0]
+        value = series[number][row, channel]
         raise InputError(
-            f"{owner}: series {number}, row {row}, channel '{recordings.channels[channel]}' is infinite, "
-            "expected a finite number (or an empty cell where it is missing)"
+            f"{owner}: series {number}, row {row}, channel '{recordings.channels[channel]}' is "
+            f"{'infinite' if np.isinf(value) else f'{value:g}'}, expected a finite number, at most {LARGEST:g} in size "
+            "(or an empty cell where it is missing)"
         )
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from bench.contracts import Dataset, InputError, Recordings, nearest, option
-from bench.files import locate
+from bench.files import DAMAGED_NPZ, locate
 from bench.registry import register_dataset
 from bench.tables import Missing, treat_missing
 
@@ -45,12 +43,14 @@ class NPZ(Dataset):
         """The array's series."""
         path = locate(self.path, self.name, data_dir)
         values = _read(path, self.array)
-        if values.dtype.kind not in "fiu" or values.ndim not in (2, 3):
+        if values.dtype.kind not in "fiu" or values.ndim not in (2, 3) or not values.size:
             raise InputError(
                 f"{path}: the array has shape {values.shape} and type {values.dtype}, expected numbers as "
                 "(rows, channels) or (series, rows, channels)"
             )
         names = list(self.channels) or [f"x{c + 1}" for c in range(values.shape[-1])]
+        if len(set(names)) < len(names):
+            raise InputError(f"{self.name}.channels: expected different names")
         if len(names) != values.shape[-1]:
             raise InputError(f"{path}: {values.shape[-1]} channels, but `channels` names {len(names)}")
         series = values if values.ndim == 3 else values[None]
@@ -77,7 +77,9 @@ def _read(path: Path, array: str) -> np.ndarray:
                 raise InputError(f"{path}: no array '{array}', {nearest(array, archive.files)}")
             if not array and len(archive.files) != 1:
                 raise InputError(f"{path}: holds {', '.join(archive.files) or 'nothing'}: choose one with `array`")
-            return archive[array or archive.files[0]]
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error, TypeError) as error:  # TypeError: a .npy
+            return np.asarray(archive[array or archive.files[0]])
+    except InputError:
+        raise
+    except DAMAGED_NPZ as error:
         line = (str(error) or type(error).__name__).splitlines()[0]
         raise InputError(f"{path}: cannot be read as an .npz archive of numbers: {line}") from None

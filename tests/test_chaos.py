@@ -143,6 +143,20 @@ class Raises(Method):
     def objective(self, model, x, step, draws):
         raise ValueError("this is mine")
 
+@register_method("leaves")
+@dataclass(frozen=True)
+class Leaves(Method):
+    "Ends the process, politely."
+    def objective(self, model, x, step, draws):
+        raise SystemExit(0)
+
+@register_method("interrupts")
+@dataclass(frozen=True)
+class Interrupts(Method):
+    "Says that somebody pressed Ctrl-C."
+    def objective(self, model, x, step, draws):
+        raise KeyboardInterrupt
+
 @register_method("not_a_number")
 @dataclass(frozen=True)
 class NotANumber(Good):
@@ -186,7 +200,7 @@ class Roomy(Good):
             raise torch.OutOfMemoryError("room for two")
         return super().objective(model, x, step, draws)
 """
-NAMES = ("good", "raises", "not_a_number", "exits", "loops", "allocates", "roomy")
+NAMES = ("good", "raises", "leaves", "interrupts", "not_a_number", "exits", "loops", "allocates", "roomy")
 
 TINY = """
 name: tiny
@@ -218,7 +232,7 @@ def tiny(tmp_path: Path, methods: str, seeds: int) -> Path:
 
 @pytest.mark.slow
 def test_methods_that_misbehave_end_as_their_rows(plugin: Path, tmp_path: Path) -> None:
-    sweep = tiny(tmp_path, "good, raises, not_a_number, exits, loops, allocates", 1)
+    sweep = tiny(tmp_path, "good, raises, leaves, interrupts, not_a_number, exits, loops, allocates", 1)
     words = ["--grid", str(sweep), "--plugin", str(plugin), "--results", str(tmp_path / "r"), "--jobs", "2"]
     words += ["--device", "cpu", "--time-limit", "10s", "--memory-limit", "1500M", "--max-retries", "1", "--quiet"]
     assert main(words) == 1
@@ -227,6 +241,8 @@ def test_methods_that_misbehave_end_as_their_rows(plugin: Path, tmp_path: Path) 
     assert runs[runs.kind == "method"].status.to_dict() == {
         "good": "ok",
         "raises": "failed",
+        "leaves": "failed",
+        "interrupts": "failed",
         "not_a_number": "diverged",
         "exits": "killed",
         "loops": "timeout",

@@ -1,6 +1,7 @@
 """`csv`: a user's own table, and one clear line for every way it can be wrong."""
 
 import gzip
+import zipfile
 
 import numpy as np
 import pandas as pd
@@ -77,6 +78,8 @@ def test_a_long_pause_ends_a_series_and_no_window_goes_over_it(tmp_path):
     for options, message in (
         ({"longest_pause": "2h"}, "has no time: name its column"),
         ({"time": "t", "longest_pause": "soon"}, "'soon': expected a number in units of the time"),
+        ({"time": "t", "longest_pause": "nan"}, "'nan': expected more than 0"),
+        ({"time": "t", "longest_pause": -1}, "-1: expected more than 0"),
         ({"time": "t", "longest_pause": 0.5}, "entity 'a' has 9 rows, expected .* window of 3 without a pause"),
     ):
         with pytest.raises(InputError, match=message):
@@ -260,6 +263,7 @@ def test_npz_arrays(tmp_path):
     ("array", "message"),
     [
         (np.zeros(9), r"shape \(9,\)"),
+        (np.zeros((9, 0)), r"shape \(9, 0\)"),
         (np.array([["a", "b"]] * 9), "type <U1"),
         (np.array([[{}], [{}]], dtype=object), "cannot be read as an .npz archive of numbers"),
         (np.array([[1.0, 2], [np.nan, 3], [4, 5]]), "row 2, column 'x1' is empty"),
@@ -276,3 +280,27 @@ def test_unusable_arrays(tmp_path, array, message):
     np.save(tmp_path / "one.npy", np.zeros((9, 2)))
     with pytest.raises(InputError, match=r"one\.npy: cannot be read"):
         open_file("npz", tmp_path / "one.npy")
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x.npy", b"no array")
+    with pytest.raises(InputError, match=r"own\.npz: "):
+        open_file("npz", path)
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        ("who,x\na,1\n,2\n", {"id": "who"}, "row 2, column 'who' is empty, expected an entity"),
+        ("x,y\n1,2\n", {"channels": ("x", "x")}, r"csv\.channels: 'x' twice"),
+    ],
+)
+def test_unusable_columns(tmp_path, text, options, message):
+    with pytest.raises(InputError, match=message):
+        load(write(tmp_path, text), **options)
+
+
+@pytest.mark.parametrize("ending", ["gz", "zip", "xz", "tar", "bz2"])
+def test_a_packed_table_that_is_none_is_one_line(tmp_path, ending):
+    path = tmp_path / f"own.csv.{ending}"
+    path.write_bytes(b"no archive at all")
+    with pytest.raises(InputError, match="cannot be read, perhaps cut short or damaged"):
+        load(path)

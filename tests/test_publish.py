@@ -62,6 +62,11 @@ def test_a_folder_of_something_else_is_left_alone(results, tmp_path):
     (tmp_path / "precious" / "models").mkdir()
     with pytest.raises(InputError, match="holds models"):
         main(["--results", str(results), "--out", str(tmp_path / "precious")])
+    (tmp_path / "thesis" / "report").mkdir(parents=True)
+    (tmp_path / "thesis" / "report" / "thesis.tex").write_text("mine")
+    with pytest.raises(InputError, match="holds report"):
+        main(["--results", str(results), "--out", str(tmp_path / "thesis")])
+    assert (tmp_path / "thesis" / "report" / "thesis.tex").exists()
     with pytest.raises(InputError, match="expected another folder"):
         main(["--results", str(results), "--out", str(results)])
     assert (results / "runs").is_dir()

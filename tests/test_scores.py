@@ -288,6 +288,7 @@ def test_a_decoder_of_anybody_gets_its_dependency_measures(tmp_path, capsys, mon
         ({"samples": np.array(["a"])}, "expected numbers"),
         ({"samples": np.array([object()])}, "expected an .npz file of plain arrays"),
         (b"not a zip", "expected an .npz file"),
+        (b"\x93NUMPY\x01\x00v\x00", "expected an .npz file"),
         (None, "no such file"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import itertools
+import json
 import os
 import shutil
 import subprocess
@@ -387,3 +388,64 @@ def test_a_part_of_before_a_column_was_added_is_whole(tmp_path):
     assert metrics["value"].tolist() == [2.0]
     assert metrics["error"].isna().all()
     assert store.done()["a"].status == "ok"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": "../../elsewhere"},
+        {"runs": ["a"]},
+        {"runs": {"a": 1}},
+        {"runs": None},
+        {"command": 3},
+        {"other": ""},
+    ],
+)
+def test_a_list_of_a_sweep_that_is_none_is_named(store: Store, change: dict[str, Any]) -> None:
+    store.write_membership("first", {"a": "label"})
+    path = store.path / "sweeps" / "first.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(InputError, match=r"sweeps/first\.json: expected a sweep's list of runs"):
+        store.memberships()
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "{}", "[]", "3", "null", "\x00"])
+def test_a_list_of_a_sweep_of_another_shape_is_named(store: Store, text: str) -> None:
+    (store.path / "sweeps").mkdir(exist_ok=True)
+    (store.path / "sweeps" / "first.json").write_text(text)
+    with pytest.raises(InputError, match=r"sweeps/first\.json: expected a sweep's list of runs"):
+        store.memberships()
+
+
+@pytest.mark.parametrize(
+    ("folder", "column", "kind"),
+    [
+        ("runs", "seed", pa.string()),
+        ("runs", "status", pa.int64()),
+        ("runs", "train_seconds", pa.string()),
+        ("metrics", "value", pa.string()),
+        ("metrics", "run_id", pa.int64()),
+        ("curves", "step", pa.string()),
+    ],
+)
+def test_a_part_whose_columns_are_of_another_type_is_set_aside(
+    store: Store, folder: str, column: str, kind: pa.DataType
+) -> None:
+    store.write_part(
+        "p", [row("a")], [number("a")], [{"run_id": "a", "step": 1, "stage": "s", "term": "t", "value": 1.0}]
+    )
+    store.write_part("q", [row("b")], [number("b")])
+    path = store.path / folder / "p.parquet"
+    table = pq.read_table(path)
+    place = table.schema.names.index(column)
+    changed = pa.array(["1" if pa.types.is_string(kind) else 1] * len(table), kind)
+    pq.write_table(table.set_column(place, pa.field(column, kind), changed), path)
+    read = load_curves if folder == "curves" else load_results
+    with pytest.warns(UserWarning, match=f"damaged.*column {column} holds"):
+        read(store.path)
+    assert "b" in set(load_results(store.path)[0]["run_id"])
+
+
+def test_a_number_that_no_column_holds_is_an_error_of_its_row(store: Store) -> None:
+    with pytest.raises(TypeError, match="column seed"):
+        store.write_part("p", [{**row("a"), "seed": 2**70}])

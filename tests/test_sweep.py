@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.contracts import TRAINING_BLOCKS, DatasetSpec, InputError, later_options
+from bench.registry import METHODS
 from bench.sweep import (
     Run,
     Selection,
@@ -300,6 +301,13 @@ BAD = {
     BASE.replace("seeds: 1", "seeds: [1, 1]"): "seeds: expected",
     BASE.replace("seeds: 1", "seeds: [-1]"): "seeds: expected",
     BASE.replace("seeds: 1", "seeds: true"): "seeds: expected",
+    BASE.replace("seeds: 1", f"seeds: [{2**63}]"): "seeds: expected",
+    BASE + f"train: {{learning_rate: 1{'0' * 400}}}": "train.learning_rate = 1000",
+    BASE + "train: {steps: !!int [1]}": "line 5, column 16: not valid YAML",
+    BASE + "train: {steps: !!timestamp xx}": "not valid YAML",
+    BASE + "train: !!map a": "not valid YAML",
+    method("[{name: proposed, label: floor_noise}]"): "label 'floor_noise' is that of a reference row as well",
+    method("[{name: proposed, label: x}, {name: no_latent, label: x}]"): "'x' is that of the method proposed as well",
     BASE.replace("name: s", "name: a/b"): "name: expected letters, digits",
 }
 
@@ -435,3 +443,15 @@ def test_an_identity_is_the_hash_of_its_ingredients_however_it_is_put_together(t
                 blocks.append({key: value for key, value in block.items() if later[name].get(key, ...) != value})
         texts = [json.dumps(part, sort_keys=True, separators=(",", ":")) for part in (own, *blocks)]
         assert run.run_id == hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
+
+
+def test_an_option_named_like_a_column_of_the_runs_table_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Clash(METHODS["latent_diffusion"]):  # type: ignore[misc]
+        seed: int = 3
+
+    monkeypatch.setitem(METHODS._classes, "clash", Clash)
+    with pytest.raises(InputError, match="methods: clash: its option 'seed' has the name of a column"):
+        sweep(tmp_path, method("[clash]"))

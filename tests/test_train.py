@@ -139,3 +139,19 @@ def test_a_share_of_the_steps_is_the_same_step_for_the_check_and_for_training():
         half.check(ModelConfig(hidden=8, latent=4), diffusion)
     replace(half, N=0.4995).check(ModelConfig(hidden=8, latent=4), diffusion)
     assert train([replace(half, N=0.4995)], [0], diffusion=diffusion).diverged == [""]
+
+
+@pytest.mark.parametrize(
+    ("terms", "message"),
+    [
+        (None, r"objective: expected a dict of name -> tensor \(1,\), not NoneType"),
+        ({}, "objective: expected a dict"),
+        ({"loss": 1.0}, "objective: 'loss': expected a name and a tensor .* not float"),
+        ({"loss": torch.zeros(2)}, r"not \(2,\)"),
+        ({3: torch.zeros(1)}, "objective: 3: expected a name"),
+    ],
+)
+def test_an_objective_that_breaks_its_promise_is_told_so(monkeypatch, terms, message):
+    monkeypatch.setattr(METHODS["latent_diffusion"], "objective", lambda *_: terms)
+    with pytest.raises(TypeError, match=message):
+        train([METHODS["latent_diffusion"]()], [0])

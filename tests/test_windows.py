@@ -186,6 +186,7 @@ def test_constant_channel_is_named_and_keeps_scale_one():
         ([np.zeros((90, 3))], "blocks", r"shape \(90, 3\), expected \(rows, 2 channels\)"),
         ([np.full((90, 2), np.nan)], "blocks", "channel 'c0' has no value"),
         ([np.full((90, 2), np.inf)], "blocks", "row 0, channel 'c0' is infinite"),
+        ([np.full((90, 2), -1e31)], "blocks", r"row 0, channel 'c0' is -1e\+31, expected .* at most 1e\+30 in size"),
     ],
 )
 def test_unusable_recordings(series, split, message):

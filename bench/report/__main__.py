@@ -37,8 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--watch", action="store_true", help="render again whenever results arrive, until Ctrl-C")
     parser.add_argument("--every", type=float, default=10.0, metavar="SECONDS", help="how often --watch looks")
     given = parser.parse_args(arguments)
-    if not given.every > 0:
-        raise InputError(f"--every {given.every:g}: expected a number of seconds > 0")
+    if not 0 < given.every <= 86400:
+        raise InputError(f"--every {given.every:g}: expected a number of seconds > 0, a day at most")
     gc.set_threshold(100_000)  # a large report is millions of objects that stay: no use looking for cycles
     load_entry_points()
     for plugin in given.plugin:

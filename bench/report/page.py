@@ -190,13 +190,15 @@ def _read_samples(path: Path) -> Kept | None:
         with safe_open(path, framework="np") as file:
             words = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
-        real = arrays["real"]
+        samples, real = arrays["samples"], arrays["real"]
+        if samples.ndim != 3 or samples.shape[1:] != real.shape[1:] or not samples.size:
+            return None
         n = real.shape[2]
         names = json.loads(words.get("channels", "[]")) or [f"channel {c + 1}" for c in range(n)]
         units = json.loads(words.get("units", "[]")) or [""] * n
         mean, scale = (arrays.get(name, np.full(n, value)) for name, value in (("mean", 0.0), ("scale", 1.0)))
         channels = [Channel(*facts) for facts in zip(names, units, mean.tolist(), scale.tolist(), strict=True)]
-        return Kept(arrays["samples"], real, channels, words.get("real", "the first of the test set"))
+        return Kept(samples, real, channels, words.get("real", "the first of the test set"))
     except (OSError, SafetensorError, ValueError, LookupError):
         return None
 
