@@ -45,7 +45,7 @@ def one_page(group: Group) -> list[str]:
         return cell is not None and set(cell.verdicts) == {word}
 
     if always(VANILLA, "collapsed"):
-        lines = ["Vanilla latent diffusion collapses on these data: its decoder ignores the latent."]
+        lines = ["Vanilla latent diffusion collapses on these data: its decoder ignores the latent or soon forgets it."]
     elif always(VANILLA, "alive"):
         lines = ["Vanilla latent diffusion keeps its latent on these data; no mitigation is needed for that."]
     else:
