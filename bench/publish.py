@@ -28,7 +28,7 @@ def publish(source: Path, out: Path, sweeps: Sequence[Membership]) -> int:
     anything else, or tables and reports that this has not written.
     """
     staging = out / ".publishing"
-    allowed = (*OWN, staging.name) if (out / "runs" / "published.parquet").is_file() else (staging.name,)
+    allowed = (*OWN, "leases", staging.name) if (out / "runs" / "published.parquet").is_file() else (staging.name,)
     strangers = [p.name for p in out.glob("*") if p.name not in allowed and p.suffix not in (".md", ".yaml")]
     if strangers:
         raise InputError(
