@@ -281,7 +281,7 @@ class Splits:
     train_truth: Truth = field(default_factory=dict)  # a row per training window, and so on
     validation_truth: Truth = field(default_factory=dict)
     test_truth: Truth = field(default_factory=dict)
-    validation_stride: int | None = None  # none: as the test windows
+    train_stride: int | None = None  # of training and validation windows; none: as the test windows
 
     @property
     def window(self) -> int:

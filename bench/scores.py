@@ -53,7 +53,7 @@ class Scope:
         """The windows with those of `split` in the place of the test windows."""
         if self.split == "test":
             return splits
-        stride = splits.validation_stride or splits.test_stride
+        stride = splits.train_stride or splits.test_stride
         return dataclasses.replace(
             splits, test=splits.validation, test_truth=splits.validation_truth, test_stride=stride
         )
@@ -219,9 +219,11 @@ def _latent(
     config: EvaluateConfig,
     scope: Scope,
 ) -> LatentEvaluation:
-    """The model beside n test windows and n_train training windows, evenly spaced: neighbours share rows."""
+    """The model beside n test windows and n_train training windows; where neighbours share rows, from everywhere."""
     device, rows = model.alpha_bar.device, reference_rows(splits, n, scope.reference())
-    spaced = np.arange(len(splits.train))[:: max(1, len(splits.train) // n_train)][:n_train]
+    shared = (splits.train_stride or splits.test_stride) < splits.window
+    step = max(1, len(splits.train) // n_train) if shared else 1
+    spaced = np.arange(len(splits.train))[::step][:n_train]
     x, others = (torch.from_numpy(windows).to(device) for windows in (splits.test[rows], splits.train[spaced]))
     return LatentEvaluation(
         model,

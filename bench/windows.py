@@ -143,7 +143,7 @@ def make_splits(recordings: Recordings, spec: DatasetSpec, seed: int) -> Splits:
         train_truth=truth["train"],
         validation_truth=truth["validation"],
         test_truth=truth["test"],
-        validation_stride=strides["validation"],
+        train_stride=recordings.train_stride,
     )
 
 

@@ -336,9 +336,12 @@ def test_a_probe_on_the_way_sees_training_windows_from_everywhere(monkeypatch):
     """The first windows of overlapping ones are one stretch of a recording."""
     seen = []
     monkeypatch.setattr(scores, "_measure", lambda metric, evaluation: seen.append(evaluation.train) or [])
-    splits = dataclasses.replace(make_splits(n=1000), train_truth={})
+    splits = dataclasses.replace(make_splits(n=1000), train_stride=1)
     model = type("Model", (), {"alpha_bar": torch.ones(1)})()
     score_during_training(model, None, splits, EvaluateConfig(), Scope("tiny", 0), 5)
     assert len(seen[0]) == 250
     places = [int(np.flatnonzero((splits.train == window.numpy()).all(axis=(1, 2)))[0]) for window in seen[0]]
     assert places == list(range(0, 500, 2))
+    apart = dataclasses.replace(splits, train_stride=splits.window)  # whole series: the first are as good as any
+    score_during_training(model, None, apart, EvaluateConfig(), Scope("tiny", 0), 5)
+    np.testing.assert_array_equal(seen[-1].numpy(), splits.train[:250])
