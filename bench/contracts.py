@@ -50,6 +50,11 @@ class Diverged(Exception):
     """Training cannot go on (see `bench.train`): the run becomes a `diverged` row with this reason."""
 
 
+def in_one_line(error: BaseException) -> str:
+    """Its type and the first line of what it says: "ValueError: this is mine"."""
+    return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """A hint for an unknown word: ", did you mean 'x'?" when something is close, and what is known."""
     known = sorted(known)

@@ -14,7 +14,7 @@ from bench.command import parser, run_command, write, write_table
 from bench.contracts import InputError
 from bench.report.__main__ import main as render
 from bench.report.cards import metric_facts
-from bench.report.tables import Cell, Group, answer, cells_of, groups_of, headline, load, number
+from bench.report.tables import Cell, Group, answer, cells_of, groups_of, headline, load, number, verdict_of
 
 KINDS = {".csv": "csv", ".gz": "csv", ".parquet": "parquet", ".npz": "npz"}
 SWEEP, VANILLA = "diagnose", "latent_diffusion"
@@ -42,7 +42,7 @@ def one_page(group: Group) -> list[str]:
 
     def always(label: str, word: str) -> bool:
         cell = by_label.get(label)
-        return cell is not None and set(cell.verdicts) == {word}
+        return cell is not None and verdict_of(cell) == word
 
     if always(VANILLA, "collapsed"):
         lines = ["Vanilla latent diffusion collapses on these data: its decoder ignores the latent or soon forgets it."]

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
 from bench.contracts import InputError
-from bench.files import Remote
+from bench.files import Remote, first_line
 
 RETRIES = 3
 TIMEOUT = 60  # seconds without an answer
@@ -88,9 +88,9 @@ def _download(url: str, folder: Path, known: str) -> Path:
         files = pooch.create(folder, "", registry={"file": known or None}, urls={"file": url}, retry_if_failed=RETRIES)
         return Path(files.fetch("file", downloader=download))
     except RequestException as error:
-        raise InputError(f"{url}: cannot be fetched: {_first_line(error)}") from None
+        raise InputError(f"{url}: cannot be fetched: {first_line(error)}") from None
     except ValueError as error:  # pooch's word for a hash that does not match
-        raise InputError(f"{url}: {_first_line(error)}") from None
+        raise InputError(f"{url}: {first_line(error)}") from None
 
 
 def _unpack(archive: Path, remote: Remote) -> Path:
@@ -106,7 +106,7 @@ def _unpack(archive: Path, remote: Remote) -> Path:
             member.write_bytes(content.read(remote.member))
             return member
     except zipfile.BadZipFile as error:
-        raise InputError(f"{remote.url}: expected a zip archive: {_first_line(error)}") from None
+        raise InputError(f"{remote.url}: expected a zip archive: {first_line(error)}") from None
 
 
 def _check(path: Path, remote: Remote) -> None:
@@ -117,7 +117,3 @@ def _check(path: Path, remote: Remote) -> None:
         begin = file.read(len(remote.begins))
     if begin != remote.begins:
         raise InputError(f"{remote.url}: the file begins with {begin!r}, expected {remote.begins!r}: refused")
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -128,9 +128,9 @@ def read_text(path: Path, wanted: Sequence[str] | None = None) -> pd.DataFrame:
             raise ValueError(f"the first row has more cells than the header ({len(header.columns)})")
         return frame
     except (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, tarfile.TarError, OSError, ImportError) as error:
-        raise InputError(f"{path}: cannot be read, perhaps cut short or damaged: {_first_line(error)}") from None
+        raise InputError(f"{path}: cannot be read, perhaps cut short or damaged: {first_line(error)}") from None
     except (ValueError, UnicodeError) as error:  # what pandas raises for a file that is no table
-        raise InputError(f"{path}: expected a table as UTF-8 CSV: {_first_line(error)}") from None
+        raise InputError(f"{path}: expected a table as UTF-8 CSV: {first_line(error)}") from None
 
 
 DAMAGED_NPZ: tuple[type[Exception], ...] = (
@@ -145,7 +145,7 @@ def read_parquet(path: Path) -> pd.DataFrame:
     try:
         frame = pd.read_parquet(check_file(path))
     except (OSError, ValueError, KeyError, TypeError) as error:  # pyarrow's errors are among these
-        raise InputError(f"{path}: cannot be read as parquet: {_first_line(error)}") from None
+        raise InputError(f"{path}: cannot be read as parquet: {first_line(error)}") from None
     return frame if isinstance(frame.index, pd.RangeIndex) else frame.reset_index()
 
 
@@ -200,7 +200,8 @@ def _blame(column: pd.Series, wrong: pd.Series, path: Path, expected: str) -> No
         raise InputError(f"{path}: row {row + 1}, column '{column.name}' is {shown}, expected {expected}")
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """Of what it says; its type where it says nothing."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from bench.contracts import Splits, Unavailable
+from bench.contracts import Splits, Unavailable, in_one_line
 from bench.devices import turn
 from bench.energy import Meter
 from bench.kept import keep_run, save_series
@@ -93,16 +93,19 @@ def run_stack(stack: Stack, settings: JobSettings, attempt: int = 1) -> list[Out
     meter = Meter(device)
     try:
         auto = settings.kernels == "auto"
-        kernels = recording("auto" if auto else None), lstm_triton.fusing(auto)
-        # What is not training is exact: cuDNN's recurrence would round to TF32 unless it is told not to.
-        with deterministic(settings.deterministic), kernels[0], kernels[1], products("float32"):
+        with (
+            deterministic(settings.deterministic),
+            recording("auto" if auto else None),
+            lstm_triton.fusing(auto),
+            products("float32"),  # what is not training is exact: cuDNN's recurrence rounds to TF32 unless told not to
+        ):
             _work(part, settings, device)
     except Unavailable as reason:
         _rest(part, "skipped", str(reason))
     except Unwritable:
         raise
     except (Exception, SystemExit) as error:  # the sweep goes on; the row keeps the traceback
-        reason_line = (f"{type(error).__name__}: {error}".splitlines() or [type(error).__name__])[0]
+        reason_line = in_one_line(error)
         if _out_of_memory(error):
             _rest(part, "oom", reason_line)
         else:

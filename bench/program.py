@@ -18,6 +18,7 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
+from bench.contracts import in_one_line
 from bench.randomness import AHEAD_BYTES, AHEAD_STEPS, Ahead
 
 Index: TypeAlias = int | Tensor
@@ -165,7 +166,7 @@ class Program:
         except Exception as error:  # plainly it is slower and right
             for stream in self._streams:
                 stream.release()
-            self._give_up(f"{type(error).__name__}: {error}".splitlines()[0])
+            self._give_up(in_one_line(error))
             return
         self.how = "recorded"
         for stream in self._streams:

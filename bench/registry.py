@@ -17,7 +17,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from bench.contracts import Dataset, InputError, Metric, nearest
+from bench.contracts import Dataset, InputError, Metric, in_one_line, nearest
 
 T = TypeVar("T")
 
@@ -108,8 +108,7 @@ def load_plugin(path: str | Path) -> None:
         raise
     except (Exception, SystemExit) as error:  # whatever a user's file raises while it is imported
         del sys.modules[name]
-        line = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise InputError(f"--plugin {path}: does not import: {line}") from error
+        raise InputError(f"--plugin {path}: does not import: {in_one_line(error)}") from error
 
 
 def load_entry_points() -> None:

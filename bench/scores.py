@@ -21,6 +21,7 @@ from bench.contracts import (
     Scored,
     Splits,
     Undefined,
+    in_one_line,
     nearest,
 )
 from bench.files import places
@@ -116,7 +117,7 @@ def _measure(metric: Metric, evaluation: SampleEvaluation | LatentEvaluation) ->
     except Undefined as error:
         return [Measurement(name, float("nan"), status="undefined", reason=str(error)) for name in metric.outputs]
     except Exception as error:  # a metric that fails is a row with its reason; the others go on
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        reason = in_one_line(error)
         return [Measurement(name, float("nan"), status="failed", reason=reason) for name in metric.outputs]
 
 

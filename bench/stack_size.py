@@ -12,6 +12,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import TypeAlias
 
+from bench.contracts import in_one_line
 from bench.devices import CONTEXT_BYTES, Device, memory_of, parse_count
 from bench.sweep import Run
 
@@ -97,7 +98,7 @@ def measured(run: Run, device: Device, data: Path | None, plugins: Sequence[str]
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
             size = pool.submit(_fastest_of, run, device.kind, data, tuple(plugins), most).result()
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        reason = in_one_line(error)
         sys.stderr.write(f"note: --stack auto: could not be measured, {min(LEAST, most)} runs per stack ({reason})\n")
         return min(LEAST, most)
     finally:

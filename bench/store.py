@@ -85,7 +85,7 @@ _NEEDED: dict[str, Iterable[str]] = {
 }
 """By folder: the columns without which a file is none of ours."""
 
-_STORED: dict[str, Mapping[str, pa.DataType]] = {"runs": RUNS, "metrics": _METRICS, "curves": _CURVES}
+_STORED: dict[str, Mapping[str, pa.DataType]] = {"metrics": _METRICS, "curves": _CURVES, "runs": RUNS}
 
 _T = TypeVar("_T")
 _ABSENT = {_TEXT: "", _INT: 0, _FLOAT: float("nan"), _BOOL: False}
@@ -586,12 +586,11 @@ class Store:
         small = [name for name in parts if not name.startswith(_COMPACTED)] + self._evaluated(replaced)
         if len(small) <= at:
             return False
-        columns = {"metrics": _METRICS, "curves": _CURVES, "runs": RUNS}
-        tables: dict[str, list[pa.Table]] = {folder: [] for folder in columns}
+        tables: dict[str, list[pa.Table]] = {folder: [] for folder in _STORED}
         names = []
         for name in small:
             try:
-                found = self._read_part(name, parts.get(name), list(columns))
+                found = self._read_part(name, parts.get(name), list(_STORED))
             except FileNotFoundError:  # set aside by somebody else, or this file system has no locks
                 found = None
             if found is not None:
@@ -602,7 +601,7 @@ class Store:
         belongings = [folder for folder in ("metrics", "curves") if tables[folder]]
         for folder in (*belongings, "runs"):  # the runs file last: it makes the part
             facts = {"replaces": names, "with": belongings} if folder == "runs" else {}
-            _write(self.path / folder / f"{merged}.parquet", _joined(tables[folder], columns[folder]), facts)
+            _write(self.path / folder / f"{merged}.parquet", _joined(tables[folder], _STORED[folder]), facts)
         self._index.parts.add(merged)
         self._finish_compaction()
         return True

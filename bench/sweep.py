@@ -37,7 +37,6 @@ from bench.contracts import (
 )
 from bench.references import REFERENCES, REFERENCES_VERSION
 from bench.registry import DATASETS, METHODS, METRICS
-from bench.store import RUNS
 
 TRAINING_VERSION = 1
 """Raised when a change of the training code moves the numbers of every method; part of a run's identity."""
@@ -601,6 +600,8 @@ def _sha256(spec: DatasetSpec, seed: int, data: Path | None, notes: list[str]) -
 
 
 def _selected(entries: Sequence[_MethodEntry], wanted: Iterable[str], place: str) -> list[_MethodEntry]:
+    from bench.store import RUNS  # here: it imports pandas and pyarrow, and a list of sweeps needs neither
+
     for entry in entries:
         if entry.name not in METHODS:
             raise InputError(f"{place}: methods: unknown method '{entry.name}': {nearest(entry.name, METHODS)}")

@@ -91,8 +91,8 @@ class Table(Dataset):
         except ValueError:
             kind = "a duration such as 2h or 30min" if time.dtype.kind == "M" else "a number in units of the time"
             raise InputError(f"{self.name}.longest_pause = {self.longest_pause!r}: expected {kind}") from None
-        none: Any = pd.Timedelta(0) if time.dtype.kind == "M" else 0.0
-        if pd.isna(longest) or longest <= none:
+        zero: Any = pd.Timedelta(0) if time.dtype.kind == "M" else 0.0
+        if pd.isna(longest) or longest <= zero:
             raise InputError(f"{self.name}.longest_pause = {self.longest_pause!r}: expected more than 0")
         return np.split(rows, np.flatnonzero(np.diff(time[rows]) > longest) + 1)
 

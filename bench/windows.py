@@ -28,6 +28,7 @@ from bench.contracts import (
     Truth,
     Unavailable,
     check_options,
+    in_one_line,
     nearest,
 )
 from bench.randomness import numpy_generator
@@ -73,8 +74,7 @@ def _remembered(spec: DatasetSpec, seed: int, data_dir: Path | None) -> Splits:
     except (InputError, Unavailable):
         raise
     except (Exception, SystemExit) as error:  # a data set of somebody's own, or sizes that do not fit into memory
-        line = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise InputError(f"{spec.key}: cannot be loaded: {line}") from error
+        raise InputError(f"{spec.key}: cannot be loaded: {in_one_line(error)}") from error
     return make_splits(recordings, spec, seed)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from bench.contracts import Dataset, InputError, Recordings, nearest, option
-from bench.files import DAMAGED_NPZ, locate
+from bench.files import DAMAGED_NPZ, first_line, locate
 from bench.registry import register_dataset
 from bench.tables import Missing, treat_missing
 
@@ -81,5 +81,4 @@ def _read(path: Path, array: str) -> np.ndarray:
     except InputError:
         raise
     except DAMAGED_NPZ as error:
-        line = (str(error) or type(error).__name__).splitlines()[0]
-        raise InputError(f"{path}: cannot be read as an .npz archive of numbers: {line}") from None
+        raise InputError(f"{path}: cannot be read as an .npz archive of numbers: {first_line(error)}") from None

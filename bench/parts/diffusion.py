@@ -85,9 +85,8 @@ def reverse_diffusion(model: Model, n: int, draws: Draws, stop: PerRun | None = 
 
     def step(index: Index) -> None:
         i, j = _pick(steps, index, 0), _pick(steps, index, 1)
-        known = (
-            grid[index + 1] if plainly and isinstance(index, int) else 0
-        )  # a step to be recorded is the same for all
+        # A step to be recorded is the same for all.
+        known = grid[index + 1] if plainly and isinstance(index, int) else 0
         predicted = model.denoiser.with_step(z, table.index_select(1, i))
         noise = ahead.normal(n, model.latent) if model.sampler == "ddpm" else no_noise
         new = (z - _pick(b, index) * predicted) / _pick(root, index) + _pick(sd, index) * noise

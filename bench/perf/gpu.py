@@ -37,7 +37,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from bench.contracts import DiffusionConfig, ModelConfig, Splits, TrainConfig, Unavailable
+from bench.contracts import DiffusionConfig, ModelConfig, Splits, TrainConfig, Unavailable, in_one_line
 from bench.memory import peak_bytes, reset_peak
 from bench.method import Method, stacked
 from bench.metrics.dependency import dependency_measures
@@ -371,7 +371,7 @@ def _process(given: Plan, size: Size, ready: Any, results: Any) -> None:
         results.put((given.updates[1] / (found.autoencoder_seconds + found.denoiser_seconds), ""))
     except Exception as error:  # a process that cannot have the device ends as a row
         ready.abort()
-        results.put((0.0, f"{type(error).__name__}: {error}".splitlines()[0]))
+        results.put((0.0, in_one_line(error)))
 
 
 def _together(given: Plan, size: Size, count: int) -> tuple[float, str]:
@@ -584,7 +584,7 @@ def measure(names: Sequence[str], scale: Scale, write: Callable[[str], None], pa
                 rows.append(row)
         except Exception as error:  # the other parts go on: a GPU is often lent for minutes
             good = False
-            rows.append(Row(name, "failed", float("nan"), "", f"{type(error).__name__}: {error}".splitlines()[0]))
+            rows.append(Row(name, "failed", float("nan"), "", in_one_line(error)))
             write(str(rows[-1]))
         write(f"  ({time.perf_counter() - began:.0f} s)")
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -133,7 +133,7 @@ class Standing:
     """One cell's place in one column: the best, a tie with it, worse; or too few seeds for any of them."""
 
     place: Literal["best", "tie", "worse", "incomplete", "none"]
-    rank: int = 0  # by the mean, from 1; 0 where seeds are missing
+    rank: int = 0  # by the mean, from 1; 0 where seeds are missing or all are
     gap: Interval = NOTHING  # worse side minus best, so that a positive mean is worse
     more: int | None = None  # further seeds that might resolve a tie
 

@@ -597,9 +597,8 @@ VERDICTS = ("alive", "partial", "collapsed", "mixed over seeds", "not measured")
 
 def verdict_of(cell: Cell) -> str:
     """One word for all seeds of a cell, those that did not end well included."""
-    if not any(word != "-" for word in cell.verdicts):
-        return "not measured"
-    return next(iter(cell.verdicts)) if len(cell.verdicts) == 1 else "mixed over seeds"
+    words = set(cell.verdicts)
+    return "not measured" if words <= {"-"} else words.pop() if len(words) == 1 else "mixed over seeds"
 
 
 def _rank(places: Mapping[str, Standing], cell: Cell) -> int:
@@ -792,7 +791,7 @@ def recommendations(group: Group) -> list[str]:
         cells = [cell for cell in group.cells if cell.label == label and column and cell.values.get(column.metric)]
         if column is None or column.direction == "none" or len(cells) < 2:
             continue
-        alive = [cell for cell in cells if set(cell.verdicts) == {"alive"}]
+        alive = [cell for cell in cells if verdict_of(cell) == "alive"]
         pool = alive or cells
         places = standings({cell.id: cell.values[column.metric] for cell in pool}, column.direction)
         best = next(cell for cell in pool if places[cell.id].place == "best")
