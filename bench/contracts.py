@@ -47,7 +47,7 @@ class Undefined(Exception):
 
 
 class Diverged(Exception):
-    """Training cannot go on (see `bench.train`): the run becomes a `diverged` row with this reason."""
+    """Training cannot go on (see `bench.training.train`): the run becomes a `diverged` row with this reason."""
 
 
 def in_one_line(error: BaseException) -> str:
@@ -319,7 +319,8 @@ class Dataset(ABC):
     def load(self, data_dir: Path | None, rng: np.random.Generator) -> Recordings:
         """Read or simulate. `rng` is for simulators: it depends on (data set, seed), so each seed is a fresh draw.
 
-        The same values on every processor, because they decide which run it is: `bench.portable` for logarithms.
+        The same values on every processor, because they decide which run it is: take logarithms from
+        `bench.loading.exact_logarithms`.
         Raises Unavailable (how to get the file) when it is not under `data_dir`, and
         InputError (file, place, what was expected) when it is there and cannot be used.
         """
@@ -470,7 +471,7 @@ class Sizes:
 class Step:
     """Where training is: the update about to be made, and how many there will be."""
 
-    index: int | Tensor  # in a recorded step (see `bench.program`) a tensor (), float64
+    index: int | Tensor  # in a recorded step (see `bench.hardware.recorded_steps`) a tensor (), float64
     total: int
 
     @property

@@ -16,12 +16,12 @@ import pandas as pd
 
 from bench import command
 from bench.contracts import Dataset, DatasetSpec, InputError, Recordings, Splits, Unavailable
-from bench.fetch import fetch, recorded
-from bench.files import Remote, places
+from bench.loading.fetch import fetch, recorded
+from bench.loading.files import Remote, places
+from bench.loading.windows import PARTS, divide, load_splits, open_dataset
 from bench.randomness import numpy_generator
 from bench.registry import DATASETS, load_entry_points, load_plugin
-from bench.sweep import dataset_spec, parse_setting, read_sweep
-from bench.windows import PARTS, divide, load_splits, open_dataset
+from bench.sweeps.sweep import dataset_spec, parse_setting, read_sweep
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -20,15 +20,15 @@ import torch
 
 from bench.command import data_dir, parser, run_command, write, write_table
 from bench.contracts import EvaluateConfig, InputError, Metric, Scored, Splits, Unavailable
-from bench.files import DAMAGED_NPZ
-from bench.kept import load_model, load_run, load_samples
+from bench.loading.files import DAMAGED_NPZ
+from bench.loading.references import REFERENCES, evaluation_size, reference_windows
+from bench.loading.windows import load_splits
 from bench.metrics.dependency import dependency_measures
-from bench.references import REFERENCES, evaluation_size, reference_windows
 from bench.registry import DATASETS, load_entry_points, load_plugin
-from bench.scores import Scope, choose, score_reference, score_run, score_samples
+from bench.scoring.artifacts import load_model, load_run, load_samples
+from bench.scoring.scores import Scope, choose, score_reference, score_run, score_samples
 from bench.store import Store
-from bench.sweep import Run, dataset_spec
-from bench.windows import load_splits
+from bench.sweeps.sweep import Run, dataset_spec
 
 Row = dict[str, Any]
 

@@ -74,7 +74,7 @@ def _backbones() -> list[Row]:
 
 
 def _sweeps() -> list[Row]:
-    from bench.sweep import SHIPPED, parse_yaml, shipped_sweeps
+    from bench.sweeps.sweep import SHIPPED, parse_yaml, shipped_sweeps
 
     rows = []
     for name in shipped_sweeps():

@@ -59,7 +59,7 @@ class Method(ABC):
     backbones: ClassVar[tuple[str, ...]] = ()  # that it serves; () is every one
     version: ClassVar[int] = 1  # raised when the same options give other numbers
     denoises_jointly: ClassVar[bool] = False  # the objective itself trains the denoiser
-    encoder_updates: ClassVar[int] = 0  # at most, of the encoder alone before an update; see `bench.train.Lagging`
+    encoder_updates: ClassVar[int] = 0  # at most, of the encoder alone before an update
 
     def check(self, model: ModelConfig, diffusion: DiffusionConfig) -> None:
         """Refuse options that no training could use. Raises InputError naming the method and the option."""

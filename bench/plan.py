@@ -7,14 +7,14 @@ import sys
 from collections.abc import Sequence
 
 from bench import command
-from bench.devices import make_slots, parse_count, parse_devices
-from bench.past import Estimate, Past
+from bench.engine.estimates import Estimate, Past
+from bench.engine.runner import clock, to_do
+from bench.engine.stack_size import choose
+from bench.hardware.devices import make_slots, parse_count, parse_devices
 from bench.run import add_selection, read_selected
-from bench.runner import clock, to_do
-from bench.stack_size import choose
-from bench.stacks import make_stacks
 from bench.store import Store
-from bench.sweep import Run
+from bench.sweeps.stacks import make_stacks
+from bench.sweeps.sweep import Run
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -16,13 +16,13 @@ import pandas as pd
 
 from bench.command import data_dir, parser, run_command, write, write_table
 from bench.contracts import InputError, Unavailable
-from bench.job import JobSettings, run_stack
-from bench.provenance import provenance
+from bench.engine.job import JobSettings, run_stack
+from bench.engine.provenance import provenance
+from bench.loading.windows import load_splits
 from bench.registry import METHODS, METRICS, load_entry_points, load_plugin
-from bench.stacks import Stack
 from bench.store import load_results, spelled
-from bench.sweep import TRAINING_VERSION, Run
-from bench.windows import load_splits
+from bench.sweeps.stacks import Stack
+from bench.sweeps.sweep import TRAINING_VERSION, Run
 
 KEY = ["metric", "version", "split", "train_step", "coordinate", "index", "metric_seed"]
 NOT_INGREDIENTS = ("git_commit", "git_dirty")

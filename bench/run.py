@@ -14,7 +14,15 @@ from typing import Any
 
 from bench import command
 from bench.contracts import InputError, nearest
-from bench.devices import Device, make_slots, parse_count, parse_devices, parse_duration, parse_size, slots_that_fit
+from bench.hardware.devices import (
+    Device,
+    make_slots,
+    parse_count,
+    parse_devices,
+    parse_duration,
+    parse_size,
+    slots_that_fit,
+)
 from bench.registry import load_entry_points, load_plugin
 
 BAD = ("failed", "oom", "timeout", "killed")
@@ -84,11 +92,11 @@ def _run(given: Namespace, line: str) -> int:
     for note in sweep.notes:
         sys.stderr.write(f"note: {note}\n")
 
-    from bench.past import Past
-    from bench.runner import Limits, LocalWorker, Supervisor, to_do
-    from bench.stack_size import choose
-    from bench.stacks import make_stacks
+    from bench.engine.estimates import Past
+    from bench.engine.runner import Limits, LocalWorker, Supervisor, to_do
+    from bench.engine.stack_size import choose
     from bench.store import Store
+    from bench.sweeps.stacks import make_stacks
 
     store = Store(given.results)
     done = store.done() if store.path.exists() else {}
@@ -98,7 +106,7 @@ def _run(given: Namespace, line: str) -> int:
     place = devices, command.data_dir(given.data), given.plugin
     stacks = make_stacks((run for run, _ in left), choose(given.stack, *place, measure=not listing))
     if given.explain is not None:
-        from bench.explain import explain
+        from bench.sweeps.explain import explain
 
         command.write("\n".join(explain(given.explain, sweep.runs, store.runs(), attempts, given.results)))
         return 0
@@ -168,13 +176,13 @@ def add_selection(parser: command.Parser, positional: bool = False) -> None:
 
 
 def read_selected(given: Namespace) -> Any:
-    """The `bench.sweep.Sweep` that the flags of `add_selection` ask for. Raises InputError."""
+    """The `bench.sweeps.sweep.Sweep` that the flags of `add_selection` ask for. Raises InputError."""
     data = command.data_dir(given.data)
     load_entry_points()
     for plugin in given.plugin:
         load_plugin(plugin)
 
-    from bench.sweep import Selection, parse_seeds, read_sweep
+    from bench.sweeps.sweep import Selection, parse_seeds, read_sweep
 
     seeds = () if given.seeds is None else parse_seeds(given.seeds)
     chosen = (tuple(given.method), tuple(given.dataset), tuple(given.backbone), seeds, tuple(given.set), given.reduced)
@@ -216,7 +224,7 @@ def _statuses(text: str) -> list[str]:
 
 
 def _settings(given: Namespace, store: Any, device: Device) -> Any:
-    from bench.job import JobSettings
+    from bench.engine.job import JobSettings
 
     plugins = tuple(str(Path(plugin).resolve()) for plugin in given.plugin)
     place, data = store.path.resolve(), command.data_dir(given.data)
@@ -225,13 +233,13 @@ def _settings(given: Namespace, store: Any, device: Device) -> Any:
 
 
 def _progress(given: Namespace, store: Any, runs: Sequence[Any]) -> Any:
-    from bench.runner import Lines, Silent
+    from bench.engine.runner import Lines, Silent
 
     if given.quiet:
         return Silent()
     if not sys.stderr.isatty():
         return Lines()
-    from bench.live import Screen, Title
+    from bench.engine.progress import Screen, Title
 
     names = varying(runs)
     return Screen(
@@ -251,7 +259,7 @@ def _connect(given: Namespace, device: Device) -> Any:
     """The cluster of --cluster, or None."""
     if given.cluster is None:
         return None
-    from bench.cluster import Cluster
+    from bench.engine.cluster import Cluster
 
     return Cluster(given.cluster, device.kind, shared=not given.no_shared_fs)
 

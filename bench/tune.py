@@ -24,7 +24,7 @@ from bench.contracts import InputError
 from bench.randomness import numpy_generator
 from bench.registry import METRICS
 from bench.store import existing, load_results, replacing
-from bench.sweep import SweepFile, Tune, Variant, find_sweep, read_file, variants_of
+from bench.sweeps.sweep import SweepFile, Tune, Variant, find_sweep, read_file, variants_of
 
 Settings = dict[str, Any]
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from bench.contracts import Recordings
-from bench.files import read_text
+from bench.loading.files import read_text
+from bench.loading.tables import Table
 from bench.registry import register_dataset
-from bench.tables import Table
 
 
 @register_dataset("csv")
@@ -31,7 +31,8 @@ class CSV(Table):
     that their neighbours become neighbours. An entity shorter than one window is refused by name.
 
     Windows: T = `window`, `stride` for training, `test_stride` (none: `stride` or T // 4, the larger) for testing.
-    Split: by entity where there is an `id`, else contiguous blocks; or `time` (see `bench.windows`: 70 / 10 / 20).
+    Split: by entity where there is an `id`, else contiguous blocks; or `time`, 70 / 10 / 20
+    (see `bench.loading.windows`).
     """
 
     source = "a file of your own"

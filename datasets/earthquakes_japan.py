@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from bench.contracts import Dataset, InputError, Recordings, option
-from bench.files import Remote, find, read_csv
+from bench.loading.files import Remote, find, read_csv
 from bench.registry import register_dataset
 from datasets.earthquakes import log_gaps, unit_vector
 
@@ -27,7 +27,7 @@ class EarthquakesJapan(Dataset):
     split comes before any window.
 
     Windows: T = 24 events, stride 1 for training; test windows overlap, stride T // 4 = 6.
-    Split: contiguous blocks (see `bench.windows`), or `time` for one cut in time.
+    Split: contiguous blocks (see `bench.loading.windows`), or `time` for one cut in time.
     """
 
     source = "https://github.com/ss15859/EarthquakeNPP"

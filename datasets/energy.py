@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from bench.contracts import Dataset, Recordings, option
-from bench.files import Remote, extract, find, read_csv
+from bench.loading.files import Remote, extract, find, read_csv
+from bench.loading.tables import in_order
 from bench.registry import register_dataset
-from bench.tables import in_order
 
 ROOMS = [name for room in range(1, 10) for name in (f"T{room}", f"RH_{room}")]
 WEATHER = ["T_out", "Press_mm_hg", "RH_out", "Windspeed", "Visibility", "Tdewpoint"]
@@ -41,7 +41,7 @@ class Energy(Dataset):
     Rows are sorted by time; a time that occurs twice is refused.
 
     Windows: T = 24 rows (4 hours), stride 1 for training; test windows overlap, stride T // 4 = 6.
-    Split: contiguous blocks (see `bench.windows`), or `time` for one cut in time.
+    Split: contiguous blocks (see `bench.loading.windows`), or `time` for one cut in time.
     """
 
     source = "https://archive.ics.uci.edu/dataset/374/appliances+energy+prediction"

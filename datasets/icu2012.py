@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from bench.contracts import Dataset, InputError, Recordings, nearest, option
-from bench.files import Remote, extract, find
-from bench.hourly import HourlyMeans, stay_recordings, within
+from bench.loading.files import Remote, extract, find
+from bench.loading.hourly import HourlyMeans, stay_recordings, within
 from bench.registry import register_dataset
 
 HOURS = 48

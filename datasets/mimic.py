@@ -18,8 +18,8 @@ import rich.console
 import rich.progress
 
 from bench.contracts import Dataset, InputError, Recordings, Unavailable, nearest, option
-from bench.files import as_numbers, as_times, extract, places, read_text
-from bench.hourly import HourlyMeans, stay_recordings, within
+from bench.loading.files import as_numbers, as_times, extract, places, read_text
+from bench.loading.hourly import HourlyMeans, stay_recordings, within
 from bench.registry import register_dataset
 
 # channel: unit, lowest and highest plausible value

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from bench.contracts import Dataset, InputError, Recordings, nearest, option
-from bench.files import DAMAGED_NPZ, first_line, locate
+from bench.loading.files import DAMAGED_NPZ, first_line, locate
+from bench.loading.tables import Missing, treat_missing
 from bench.registry import register_dataset
-from bench.tables import Missing, treat_missing
 
 
 @register_dataset("npz")

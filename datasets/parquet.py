@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from bench.contracts import Recordings
-from bench.files import read_parquet
+from bench.loading.files import read_parquet
+from bench.loading.tables import Table
 from bench.registry import register_dataset
-from bench.tables import Table
 
 
 @register_dataset("parquet")

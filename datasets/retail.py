@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from bench.contracts import Dataset, InputError, Recordings, option
-from bench.files import Remote, as_numbers, check_columns, extract, find, read_csv
-from bench.portable import log1p
+from bench.loading.exact_logarithms import log1p
+from bench.loading.files import Remote, as_numbers, check_columns, extract, find, read_csv
 from bench.registry import register_dataset
 
 ORDERS = {
@@ -59,7 +59,7 @@ class Retail(Dataset):
     is timed by its first line; nights, Saturdays and holidays have no row: that is closed, not missing.
 
     Windows: T = 24 steps, stride 1 for training; test windows overlap, stride T // 4 = 6.
-    Split: contiguous blocks (see `bench.windows`), or `time` for one cut in time.
+    Split: contiguous blocks (see `bench.loading.windows`), or `time` for one cut in time.
     """
 
     source = "https://archive.ics.uci.edu/dataset/352/online+retail"

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from bench.contracts import Dataset, InputError, Recordings, nearest, option
-from bench.files import as_numbers, check_columns, find, read_parquet, read_text
-from bench.hourly import HourlyMeans, stay_recordings
+from bench.loading.files import as_numbers, check_columns, find, read_parquet, read_text
+from bench.loading.hourly import HourlyMeans, stay_recordings
 from bench.registry import register_dataset
 
 # variable: unit, lowest and highest legal value, and for the simulator: mean, spread between and within patients, rate

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from bench.contracts import DatasetSpec, DiffusionConfig, EvaluateConfig, ModelConfig, PerRun, TrainConfig
-from bench.devices import Device
+from bench.engine.runner import Lines, LocalWorker, Supervisor, to_do
+from bench.hardware.devices import Device
 from bench.method import Method
 from bench.registry import METHODS, register_method
-from bench.runner import Lines, LocalWorker, Supervisor, to_do
-from bench.stacks import Stack, make_stacks
 from bench.store import Store
-from bench.sweep import Run
+from bench.sweeps.stacks import Stack, make_stacks
+from bench.sweeps.sweep import Run
 
 JOB = "fake_job:run_stack"
 

@@ -20,15 +20,15 @@ import pytest
 from safetensors import SafetensorError
 from test_runner import finished, until, workers
 
-import bench.kept
+import bench.scoring.artifacts
 from bench.contracts import InputError
-from bench.job import JobSettings, run_stack
+from bench.engine.job import JobSettings, run_stack
+from bench.engine.runner import Limits, Report, Silent, Supervisor, Task, Worker, to_do
 from bench.registry import METHODS, load_plugin
 from bench.run import main
-from bench.runner import Limits, Report, Silent, Supervisor, Task, Worker, to_do
-from bench.stacks import Stack, alone, make_stacks
 from bench.store import Store, load_curves, load_results
-from bench.sweep import read_sweep
+from bench.sweeps.stacks import Stack, alone, make_stacks
+from bench.sweeps.sweep import read_sweep
 
 SWEEP = """
 name: chaos
@@ -313,7 +313,11 @@ def test_a_full_disk_ends_the_sweep_with_one_line_and_loses_nothing(
         return Supervisor(store, settings, [Inline()], progress=Silent()).run(left)
 
     assert supervise(stacks[:1]).counts == {"ok": 1}
-    place = {"weights": (bench.kept, "save_tensors"), "numbers": (pq, "write_table"), "lease": (Path, "write_text")}
+    place = {
+        "weights": (bench.scoring.artifacts, "save_tensors"),
+        "numbers": (pq, "write_table"),
+        "lease": (Path, "write_text"),
+    }
     with monkeypatch.context() as patch:
         patch.setattr(*place[what], full)
         with pytest.raises(InputError, match=r"the disk is full; what is finished is safe: make room and start again$"):

@@ -19,15 +19,15 @@ import pytest
 from fake_job import JOB, Settings, fake_run
 
 from bench import command
-from bench.cluster import Cluster
 from bench.contracts import InputError
-from bench.job import JobSettings, run_stack
+from bench.engine.cluster import Cluster
+from bench.engine.job import JobSettings, run_stack
+from bench.engine.runner import Limits, Report, Silent, Supervisor
 from bench.registry import METHODS
 from bench.run import main
-from bench.runner import Limits, Report, Silent, Supervisor
-from bench.stacks import Stack, make_stacks
 from bench.store import Store, load_results
-from bench.sweep import read_sweep
+from bench.sweeps.stacks import Stack, make_stacks
+from bench.sweeps.sweep import read_sweep
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # dask's own
 
@@ -165,7 +165,7 @@ def test_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
     for address in ("nonsense", "local:0", "local:x", "tcp://host", "8786"):
         with pytest.raises(InputError, match=r"--cluster .*: expected tcp://HOST:PORT, or local:N"):
             Cluster(address)
-    monkeypatch.setattr("bench.cluster._ANSWER_SECONDS", 1)
+    monkeypatch.setattr("bench.engine.cluster._ANSWER_SECONDS", 1)
     with pytest.raises(InputError, match=r"--cluster tcp://127.0.0.1:9: no scheduler answers there"):
         Cluster("tcp://127.0.0.1:9")
 
@@ -174,7 +174,7 @@ def test_an_unreachable_cluster_is_one_line_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("distributed", reason="dask.distributed is not installed (extra `cluster`)")
-    monkeypatch.setattr("bench.cluster._ANSWER_SECONDS", 1)
+    monkeypatch.setattr("bench.engine.cluster._ANSWER_SECONDS", 1)
     sweep = tmp_path / "small.yaml"
     sweep.write_text(SWEEP)
     words = ["--grid", str(sweep), "--results", str(tmp_path / "r"), "--cluster", "tcp://127.0.0.1:9"]

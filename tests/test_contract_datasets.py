@@ -22,9 +22,9 @@ from numpy._core import _multiarray_umath as numpy_build
 
 from bench.contracts import DatasetSpec, Unavailable
 from bench.data import kind, remotes
+from bench.loading.windows import PARTS, cut_windows, divide, make_splits, open_dataset
 from bench.randomness import numpy_generator
 from bench.registry import DATASETS
-from bench.windows import PARTS, cut_windows, divide, make_splits, open_dataset
 
 OPTIONS = {  # in place of the defaults: fewer series, files of a user's own, other views
     **{name: [{"series": 40}] for name in ("regimes", "sines", "ar1", "linear_gaussian", "dialled_latent")},
@@ -204,10 +204,10 @@ FINGERPRINTS = """
 import functools, hashlib, json, sys, warnings
 from pathlib import Path
 import numpy as np
-from bench import files
+from bench.loading import files
 from bench.contracts import DatasetSpec, Unavailable
 from bench.randomness import numpy_generator
-from bench.windows import make_splits, open_dataset
+from bench.loading.windows import make_splits, open_dataset
 
 warnings.simplefilter("ignore")
 files._kept = lambda folders, key, build: build()  # an extract may have been made with other instructions

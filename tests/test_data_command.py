@@ -129,8 +129,8 @@ def test_verify_compares_and_reads(folder, capsys):
 
 def test_verify_knows_what_was_noted_when_it_was_fetched(folder, capsys, monkeypatch):
     from bench import data
-    from bench.fetch import record, sha256
-    from bench.files import Remote
+    from bench.loading.fetch import record, sha256
+    from bench.loading.files import Remote
 
     path = folder / "data/own.csv"
     path.write_text("a\n1\n")

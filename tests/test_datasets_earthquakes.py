@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from bench.contracts import DatasetSpec, InputError, Unavailable
-from bench.windows import load_splits, open_dataset
+from bench.loading.windows import load_splits, open_dataset
 
 HEADER = (
     "time,latitude,longitude,depth,mag,magType,nst,gap,dmin,rms,net,id,updated,place,type,"

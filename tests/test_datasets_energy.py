@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from bench.contracts import DatasetSpec, InputError, Unavailable
-from bench.files import read_csv
-from bench.windows import load_splits, open_dataset
+from bench.loading.files import read_csv
+from bench.loading.windows import load_splits, open_dataset
 from datasets.energy import UNITS
 
 

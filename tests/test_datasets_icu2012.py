@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import files
 from bench.contracts import DatasetSpec, InputError, Unavailable
-from bench.windows import load_splits, open_dataset
+from bench.loading import files
+from bench.loading.windows import load_splits, open_dataset
 
 HEADER = "Time,Parameter,Value\n00:00,RecordID,{number}\n00:00,Age,54\n00:00,Weight,-1\n"
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import files
 from bench.contracts import DatasetSpec, InputError, Unavailable
-from bench.windows import load_splits, open_dataset
+from bench.loading import files
+from bench.loading.windows import load_splits, open_dataset
 
 BEGIN = "2150-01-01 00:30:00"
 END = {1: "2150-01-02 02:00:00", 2: "2150-01-02 00:30:00", 3: "2150-01-01 03:00:00"}
@@ -132,7 +132,7 @@ PEAK = """
 import sys
 from pathlib import Path
 import torch
-from bench.memory import peak_bytes
+from bench.hardware.memory import peak_bytes
 from datasets import mimic
 
 items = [item for source in mimic.SOURCES for item in source.items]

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench import files
 from bench.contracts import DatasetSpec, InputError, Unavailable
-from bench.windows import load_splits, open_dataset
+from bench.loading import files
+from bench.loading.windows import load_splits, open_dataset
 
 LINES = """InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country
 1,A,"CUP, RED",6,2010-12-01 08:26:00,2.5,17850,United Kingdom

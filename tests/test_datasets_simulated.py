@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import multivariate_normal
 
 from bench.contracts import DatasetSpec
-from bench.windows import load_splits, open_dataset
+from bench.loading.windows import load_splits, open_dataset
 
 SIMULATED = ["regimes", "sines", "ar1", "linear_gaussian", "dialled_latent"]
 

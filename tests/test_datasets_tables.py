@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.contracts import DatasetSpec, InputError
-from bench.windows import load_splits, open_dataset
+from bench.loading.windows import load_splits, open_dataset
 
 
 @pytest.fixture(autouse=True)

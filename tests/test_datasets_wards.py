@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from bench.contracts import DatasetSpec, InputError, Unavailable
-from bench.windows import load_splits, open_dataset
+from bench.loading.windows import load_splits, open_dataset
 from datasets.wards import VARIABLES, simulate, validate
 
 

@@ -3,13 +3,13 @@ import math
 import pytest
 import torch
 
-import bench.energy
-from bench.energy import Meter
+import bench.hardware.energy
+from bench.hardware.energy import Meter
 
 
 @pytest.fixture
 def zones(tmp_path, monkeypatch):
-    monkeypatch.setattr(bench.energy, "_ZONES", tmp_path)
+    monkeypatch.setattr(bench.hardware.energy, "_ZONES", tmp_path)
 
     def write(name, microjoules, span=262_143_328_850):
         (tmp_path / name).mkdir(exist_ok=True)
@@ -36,7 +36,7 @@ def test_a_counter_that_starts_again_is_followed_once(zones, monkeypatch):
     meter = Meter(CPU)
     zones("intel-rapl:0", 15_000_000, span=100_000_000)
     assert meter.joules() == pytest.approx(25)
-    monkeypatch.setattr(bench.energy.time, "monotonic", lambda: 1e9)  # long enough to start again unseen
+    monkeypatch.setattr(bench.hardware.energy.time, "monotonic", lambda: 1e9)  # long enough to start again unseen
     assert math.isnan(meter.joules())
 
 
@@ -60,7 +60,7 @@ def test_a_gpu_is_asked_by_its_uuid(monkeypatch):
             return 0
 
     library = Library()
-    monkeypatch.setattr(bench.energy, "_nvml", lambda: library)
+    monkeypatch.setattr(bench.hardware.energy, "_nvml", lambda: library)
     properties = type("Properties", (), {"uuid": "1234"})
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
     meter = Meter(torch.device("cuda:0"))

@@ -9,10 +9,10 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from bench import fetch as fetching
 from bench.contracts import InputError
-from bench.fetch import fetch, record, recorded
-from bench.files import Remote
+from bench.loading import fetch as fetching
+from bench.loading.fetch import fetch, record, recorded
+from bench.loading.files import Remote
 
 pytest.importorskip("pooch", reason="the package pooch is not installed")
 

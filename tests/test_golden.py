@@ -19,8 +19,8 @@ from bench.method import stacked
 from bench.models.build import BACKBONES
 from bench.randomness import Randomness
 from bench.registry import METHODS
-from bench.sweep import TRAINING_VERSION
-from bench.train import train_stack
+from bench.sweeps.sweep import TRAINING_VERSION
+from bench.training.train import train_stack
 
 GOLDEN = Path(__file__).with_name("golden.json")
 SMALL = {"N": 0.1, "M": 0.9, "encoder_updates": 3}

@@ -15,6 +15,7 @@ import torch
 from conftest import make_splits
 
 from bench.contracts import DiffusionConfig, ModelConfig, TrainConfig
+from bench.hardware.recorded_steps import Recorder, recording
 from bench.method import Method, stacked
 from bench.metrics.dependency import dependency_measures
 from bench.metrics.sliced import sliced_distance
@@ -22,10 +23,9 @@ from bench.models import lstm_triton
 from bench.models.build import BACKBONES, StackedModel
 from bench.models.lstm import LSTM, _fused, _native, _stacked
 from bench.models.stacked import initialise
-from bench.program import Recorder, recording
 from bench.randomness import Randomness
 from bench.registry import METHODS
-from bench.train import Trained, train_stack
+from bench.training.train import Trained, train_stack
 
 pytestmark = [
     pytest.mark.gpu,

@@ -16,7 +16,7 @@ from bench.models.stacked import initialise
 from bench.parts.likelihoods import SCORES, CorrelatedGaussian, Gaussian, Mixture, WarpedGaussian
 from bench.randomness import Randomness
 from bench.registry import METHODS
-from bench.train import train_stack
+from bench.training.train import train_stack
 
 R, B, T, C, H, K = 3, 5, 7, 2, 6, 4
 SIGMA_MIN = 0.05

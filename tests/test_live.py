@@ -11,11 +11,11 @@ import pytest
 from fake_job import fake_run
 from rich.console import Console
 
-from bench.live import Screen, Title
+from bench.engine.progress import Screen, Title
 from bench.registry import METHODS
-from bench.stacks import Stack
 from bench.store import Store
-from bench.sweep import Run
+from bench.sweeps.stacks import Stack
+from bench.sweeps.sweep import Run
 
 
 @pytest.fixture(autouse=True)

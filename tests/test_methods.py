@@ -26,8 +26,8 @@ from bench.parts.objectives import free_bits, info_nce, likelihood_contrast, oth
 from bench.parts.posteriors import DeterministicPosterior, GaussianPosterior, mutual_information
 from bench.randomness import Randomness
 from bench.registry import METHODS
-from bench.scores import Scope, draw_samples, score_run
-from bench.train import Lagging, train_stack
+from bench.scoring.scores import Scope, draw_samples, score_run
+from bench.training.train import Lagging, train_stack
 
 BOTH = pytest.mark.parametrize("backbone", BACKBONES)
 

@@ -19,8 +19,8 @@ from bench.method import stacked
 from bench.metrics.base import spread
 from bench.models.build import StackedModel
 from bench.registry import METHODS, METRICS
-from bench.scores import Scope, choose
-from bench.train import train_stack
+from bench.scoring.scores import Scope, choose
+from bench.training.train import train_stack
 
 
 @pytest.mark.parametrize("name", METRICS)

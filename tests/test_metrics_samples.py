@@ -23,7 +23,7 @@ from bench.metrics.context_fid import frechet, trained_encoder
 from bench.metrics.networks import Recurrent
 from bench.randomness import numpy_generator
 from bench.registry import METRICS
-from bench.scores import Scope
+from bench.scoring.scores import Scope
 
 SAMPLE_METRICS = [name for name in METRICS if METRICS[name].needs == "samples"]
 PAIRS_OF_CHANNELS = ("correlational", "correlational.diffusion_ts", "discriminative.timegan", "predictive.timegan")

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 
 from bench.contracts import InputError
+from bench.loading.references import halves
 from bench.metrics.base import SampleMetric
 from bench.metrics.validate import CORRUPTIONS, STRENGTHS, main, verdict
-from bench.references import halves
 from bench.registry import METRICS
 
 

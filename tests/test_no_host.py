@@ -16,15 +16,15 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from bench import train as training
 from bench.contracts import DiffusionConfig, ModelConfig, TrainConfig
+from bench.hardware.recorded_steps import Index, Program, Recorder, Work, recording
 from bench.method import Method, stacked
 from bench.models.build import StackedModel
 from bench.models.stacked import initialise
 from bench.parts.diffusion import reverse_diffusion
-from bench.program import Index, Program, Recorder, Work, recording
 from bench.randomness import Ahead, Randomness
 from bench.registry import METHODS
+from bench.training import train as training
 
 META = torch.device("meta")
 KEYS = [("tiny", 0), ("tiny", 1), ("tiny", 0)]

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 from fake_job import fake_run
 
-from bench.devices import CONTEXT_BYTES, Device, slots_that_fit
-from bench.past import Past
+from bench.engine.estimates import Past
+from bench.hardware.devices import CONTEXT_BYTES, Device, slots_that_fit
 from bench.registry import METHODS
-from bench.stacks import Stack
+from bench.sweeps.stacks import Stack
 
 
 @pytest.fixture(autouse=True)
@@ -41,8 +41,8 @@ def test_a_stack_takes_the_peak_per_run_of_its_shape() -> None:
 
 def test_workers_per_device_by_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = {"cuda:0": 100 * 2**30, "cuda:1": 40 * 2**30, "cpu": 10 * 2**30}
-    monkeypatch.setattr("bench.devices.memory_of", lambda device: sizes[device.name])
-    monkeypatch.setattr("bench.devices.usable_cores", lambda: 16)
+    monkeypatch.setattr("bench.hardware.devices.memory_of", lambda device: sizes[device.name])
+    monkeypatch.setattr("bench.hardware.devices.usable_cores", lambda: 16)
     two, one, cpu = [Device("cuda:0"), Device("cuda:1")], [Device("cuda:0")], [Device("cpu")]
     need = 8 * 2**30 - CONTEXT_BYTES
     assert slots_that_fit(one, need) == 10

@@ -14,22 +14,22 @@ import pytest
 import torch
 from conftest import make_splits
 
-from bench import job
-from bench import precision as precision_module
 from bench.contracts import DiffusionConfig, ModelConfig, TrainConfig, Unavailable
-from bench.memory import keep_freed, reset_peak
+from bench.engine import job
+from bench.hardware import precision as precision_module
+from bench.hardware.memory import keep_freed, reset_peak
+from bench.hardware.precision import bf16_on_cpu, check_precision, deterministic, products
 from bench.method import stacked
 from bench.models.build import StackedModel
 from bench.models.stacked import initialise
 from bench.parts.diffusion import reverse_diffusion, sampling_grid
 from bench.perf import __main__ as perf
 from bench.perf import denoiser, dependency, sampling, sweep_overhead, whole_run
-from bench.precision import bf16_on_cpu, check_precision, deterministic, products
 from bench.randomness import Randomness
 from bench.registry import METHODS
-from bench.stacks import make_stacks
-from bench.sweep import read_sweep
-from bench.train import train_stack
+from bench.sweeps.stacks import make_stacks
+from bench.sweeps.sweep import read_sweep
+from bench.training.train import train_stack
 
 KEYS = [("perf", 0), ("perf", 1)]
 DIFFUSION = DiffusionConfig(L=20, steps=6, batch_size=8, hidden=8)

@@ -11,14 +11,23 @@ import torch
 from conftest import make_splits
 
 from bench.contracts import DiffusionConfig, ModelConfig, TrainConfig
+from bench.hardware.recorded_steps import (
+    WARM_UP,
+    Index,
+    Program,
+    Recorder,
+    Work,
+    _noticing_synchronisation,
+    recorder_on,
+    recording,
+)
 from bench.method import Method, stacked
 from bench.models.build import BACKBONES, StackedModel
 from bench.models.stacked import initialise
 from bench.parts.diffusion import reverse_diffusion
-from bench.program import WARM_UP, Index, Program, Recorder, Work, _noticing_synchronisation, recorder_on, recording
 from bench.randomness import Ahead, Irregular, Randomness
 from bench.registry import METHODS
-from bench.train import train_stack
+from bench.training.train import train_stack
 
 CPU = torch.device("cpu")
 MODEL = ModelConfig(hidden=8, latent=4)
@@ -70,7 +79,7 @@ def test_blocks_drawn_ahead_are_those_drawn_in_time(total):
 
 
 def test_little_memory_means_few_rows_and_the_same_numbers(monkeypatch):
-    monkeypatch.setattr("bench.program.AHEAD_BYTES", 1000)
+    monkeypatch.setattr("bench.hardware.recorded_steps.AHEAD_BYTES", 1000)
     one, other = blocks(40, None)[0], blocks(40, Recorder(FakeGraph().record, least=0))[0]
     assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 

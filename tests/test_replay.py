@@ -7,10 +7,10 @@ import pytest
 
 from bench import replay
 from bench.contracts import InputError
-from bench.job import JobSettings, run_stack
-from bench.stacks import Stack
+from bench.engine.job import JobSettings, run_stack
 from bench.store import Store, load_results
-from bench.sweep import read_sweep
+from bench.sweeps.stacks import Stack
+from bench.sweeps.sweep import read_sweep
 
 SWEEP = """
 name: tiny

@@ -95,7 +95,7 @@ def page(tmp_path_factory):
         run_row("proposed", seed=9, status="failed"),
     ]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bench.report.page, "all_pictures", lambda s, g, b, f: bench.report.figures.likelihoods(g))
+        patch.setattr(bench.report.page, "all_pictures", lambda s, g, b, f: bench.report.figures.figures.likelihoods(g))
         return write(build(selection(runs, out), FACTS), out)
 
 

@@ -17,8 +17,8 @@ from safetensors.numpy import save_file
 import bench.report.page
 from bench.contracts import InputError
 from bench.report import __main__ as report_command
-from bench.report import figures
 from bench.report.cards import cards_of
+from bench.report.figures import figures
 from bench.report.page import build, latex, markdown, replay_command, tex, write
 from bench.report.tables import cells_of, groups_of, number
 from bench.store import Store, spelled

@@ -4,15 +4,15 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from bench.job import JobSettings, run_stack
-from bench.kept import load_samples
+from bench.engine.job import JobSettings, run_stack
+from bench.loading.windows import load_splits
 from bench.report.cards import metric_facts
 from bench.report.page import sample_pictures
 from bench.report.tables import cells_of, groups_of, load
-from bench.stacks import make_stacks
+from bench.scoring.artifacts import load_samples
 from bench.store import Store
-from bench.sweep import read_sweep
-from bench.windows import load_splits
+from bench.sweeps.stacks import make_stacks
+from bench.sweeps.sweep import read_sweep
 
 SWEEP = """
 name: tiny

@@ -21,12 +21,12 @@ import pytest
 from fake_job import JOB, Settings, fake_run
 
 from bench.contracts import InputError
-from bench.devices import Device, make_slots, parse_count, parse_devices, parse_duration, parse_size
+from bench.engine.runner import Limits, Lines, LocalWorker, Report, Silent, Supervisor, Task, Worker, clock, to_do
+from bench.hardware.devices import Device, make_slots, parse_count, parse_devices, parse_duration, parse_size
 from bench.registry import METHODS
-from bench.runner import Limits, Lines, LocalWorker, Report, Silent, Supervisor, Task, Worker, clock, to_do
-from bench.stacks import Stack, make_stacks
 from bench.store import Done, Store, lease_owner, load_results
-from bench.sweep import Run
+from bench.sweeps.stacks import Stack, make_stacks
+from bench.sweeps.sweep import Run
 
 
 @pytest.fixture(autouse=True)
@@ -295,7 +295,7 @@ def test_a_run_taken_over_is_another_attempt(tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_supervisor_that_was_given_up_gives_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.runner.LEASE_SECONDS", 0.1)
+    monkeypatch.setattr("bench.engine.runner.LEASE_SECONDS", 0.1)
     (run, lease), stopped = (fake_run("ok"), tmp_path / "leases"), []
 
     def taken(task: Task) -> None:
@@ -388,11 +388,11 @@ def test_devices() -> None:
 
 
 def test_devices_that_do_not_exist(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.devices.cuda_count", lambda: 0)
+    monkeypatch.setattr("bench.hardware.devices.cuda_count", lambda: 0)
     assert parse_devices("auto") == [Device("cpu")]
     with pytest.raises(InputError, match="--device cuda: no CUDA device here"):
         parse_devices("cuda")
-    monkeypatch.setattr("bench.devices.cuda_count", lambda: 2)
+    monkeypatch.setattr("bench.hardware.devices.cuda_count", lambda: 2)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert parse_devices("auto") == [Device("cuda:0", "0"), Device("cuda:1", "1")]
     with pytest.raises(InputError, match="no cuda:5 here, there are cuda:0 to cuda:1"):
@@ -405,9 +405,9 @@ def test_devices_that_do_not_exist(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_slots(monkeypatch: pytest.MonkeyPatch) -> None:
     two = [Device("cuda:0", "0"), Device("cuda:1", "1")]
-    monkeypatch.setattr("bench.devices.usable_cores", lambda: 16)
+    monkeypatch.setattr("bench.hardware.devices.usable_cores", lambda: 16)
     assert [slot.name for slot in make_slots(two, None)] == ["cuda:0", "cuda:1"] * 4  # the others score meanwhile
-    monkeypatch.setattr("bench.devices.usable_cores", lambda: 2)
+    monkeypatch.setattr("bench.hardware.devices.usable_cores", lambda: 2)
     assert [slot.name for slot in make_slots(two, None)] == ["cuda:0", "cuda:1"]
     assert [slot.name for slot in make_slots(two, None, 2)] == ["cuda:0", "cuda:1"] * 2
     assert [slot.name for slot in make_slots(two, 3)] == ["cuda:0", "cuda:1", "cuda:0"]

@@ -18,19 +18,20 @@ import torch
 from conftest import make_splits
 from safetensors import safe_open
 
-from bench import evaluate, scores
+from bench import evaluate
 from bench.contracts import DatasetSpec, EvaluateConfig, InputError, Measurement, Metric
-from bench.job import JobSettings, run_stack
-from bench.kept import load_samples
+from bench.engine.job import JobSettings, run_stack
+from bench.loading.references import REFERENCES, reference_windows
+from bench.loading.windows import load_splits
 from bench.metrics.base import SampleMetric
-from bench.references import REFERENCES, reference_windows
 from bench.registry import METHODS, METRICS
 from bench.report.tables import cells_of, load
-from bench.scores import Scope, choose, score_during_training, score_reference, score_samples
-from bench.stacks import make_stacks
+from bench.scoring import scores
+from bench.scoring.artifacts import load_samples
+from bench.scoring.scores import Scope, choose, score_during_training, score_reference, score_samples
 from bench.store import Store, load_curves, load_results
-from bench.sweep import read_sweep
-from bench.windows import load_splits
+from bench.sweeps.stacks import make_stacks
+from bench.sweeps.sweep import read_sweep
 
 SWEEP = """
 name: tiny
@@ -317,7 +318,7 @@ def test_a_stack_drawn_together_and_measured_later_has_the_same_numbers(tmp_path
     runs = [run for run in read_sweep(path).runs if run.kind == "method"]
     found = []
     for together in (False, True):
-        monkeypatch.setattr("bench.job.one_by_one", lambda _, together=together: not together)
+        monkeypatch.setattr("bench.engine.job.one_by_one", lambda _, together=together: not together)
         folder = tmp_path / str(together)
         for stack in make_stacks(runs, 3):
             assert {status for _, status, _ in run_stack(stack, JobSettings(folder, None))} == {"ok"}

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from bench import stack_size
 from bench.contracts import InputError
-from bench.devices import Device, turn
-from bench.stack_size import LEAST, MOST, bytes_of, choose, fastest, measured, most_in
-from bench.stacks import make_stacks
-from bench.sweep import read_sweep
+from bench.engine import stack_size
+from bench.engine.stack_size import LEAST, MOST, bytes_of, choose, fastest, measured, most_in
+from bench.hardware.devices import Device, turn
+from bench.sweeps.stacks import make_stacks
+from bench.sweeps.sweep import read_sweep
 
 CPU, GPU = [Device("cpu")], [Device("cuda:0", "0")]
 SWEEP = """

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from bench.contracts import TRAINING_BLOCKS, DatasetSpec, InputError, later_options
 from bench.registry import METHODS
-from bench.sweep import (
+from bench.sweeps.sweep import (
     Run,
     Selection,
     Sweep,
@@ -184,7 +184,7 @@ def test_what_changes_a_run_and_what_does_not(tmp_path: Path) -> None:
 def test_versions_are_part_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = one(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr("bench.sweep.TRAINING_VERSION", 99)
+        patch.setattr("bench.sweeps.sweep.TRAINING_VERSION", 99)
         assert dataclasses.replace(run).run_id != run.run_id
     with monkeypatch.context() as patch:
         patch.setattr("methods.latent_diffusion.LatentDiffusion.version", 99)

@@ -10,10 +10,10 @@ from conftest import make_splits
 
 from bench.contracts import DatasetSpec, DiffusionConfig, InputError, ModelConfig, TrainConfig
 from bench.early_diffusion import step_of, steps_of
+from bench.loading.windows import load_splits
 from bench.randomness import Randomness
 from bench.registry import METHODS
-from bench.train import _validation, own_nll, train_stack
-from bench.windows import load_splits
+from bench.training.train import _validation, own_nll, train_stack
 
 MODEL = ModelConfig(hidden=8, latent=4)
 TRAIN = TrainConfig(steps=12, batch_size=8)

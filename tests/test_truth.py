@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from bench.contracts import DatasetSpec, DiffusionConfig, ModelConfig, Step, TrainConfig
+from bench.loading.windows import load_splits
 from bench.parts.likelihoods import Gaussian
 from bench.parts.objectives import kl_to_prior
 from bench.randomness import Randomness
 from bench.registry import DATASETS, METHODS
-from bench.train import train_stack
-from bench.windows import load_splits
+from bench.training.train import train_stack
 
 T, C, D, SIGMA = 4, 2, 3, 0.7
 

@@ -6,9 +6,9 @@ import pytest
 import yaml
 
 from bench.contracts import InputError
-from bench.scores import Scope
+from bench.scoring.scores import Scope
 from bench.store import load_results
-from bench.sweep import Selection, read_file, read_sweep
+from bench.sweeps.sweep import Selection, read_file, read_sweep
 from bench.tune import best_trial, main, ranks, trials
 
 SWEEP = """
@@ -102,7 +102,7 @@ def test_a_tuned_sweep_holds_the_best_trials_and_nothing_of_the_test_windows(swe
 
 def test_validation_windows_take_the_place_of_the_test_windows():
     from bench.contracts import DatasetSpec
-    from bench.windows import load_splits
+    from bench.loading.windows import load_splits
 
     splits = load_splits(DatasetSpec("regimes"), 0)
     assert Scope("regimes", 0).measured(splits) is splits

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from bench.contracts import DatasetSpec, DiffusionConfig, EvaluateConfig, ModelConfig, TrainConfig
+from bench.loading.windows import load_splits
 from bench.method import stacked
 from bench.registry import METHODS
-from bench.scores import Scope, score_run
-from bench.train import train_stack
+from bench.scoring.scores import Scope, score_run
+from bench.training.train import train_stack
 from bench.verdict import THRESHOLDS, verdict
-from bench.windows import load_splits
 
 SMALL = ModelConfig(hidden=32, latent=8)
 NONE = DiffusionConfig(steps=1)  # the verdict is the autoencoder's

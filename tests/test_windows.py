@@ -10,9 +10,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bench.contracts import DatasetSpec, InputError, Recordings
+from bench.loading.windows import cut_windows, divide, load_splits, make_splits, open_dataset
 from bench.randomness import numpy_generator
-from bench.scores import Scope
-from bench.windows import cut_windows, divide, load_splits, make_splits, open_dataset
+from bench.scoring.scores import Scope
 
 SPEC = DatasetSpec("anything")
 PARTS = ("train", "validation", "test")

@@ -24,12 +24,12 @@ import pandas as pd
 
 from bench import command
 from bench.contracts import DatasetSpec, InputError, Metric, SampleEvaluation
+from bench.loading.references import halves
+from bench.loading.windows import load_splits
 from bench.metrics.base import SampleMetric
-from bench.references import halves
 from bench.registry import load_entry_points, load_plugin
-from bench.scores import Scope, choose
-from bench.sweep import dataset_spec
-from bench.windows import load_splits
+from bench.scoring.scores import Scope, choose
+from bench.sweeps.sweep import dataset_spec
 
 STRENGTHS = (0.0, 0.1, 0.2, 0.4, 0.8)
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -15,9 +14,7 @@ from torch import Tensor
 from bench.models.autoregression import decoder_inputs
 from bench.models.layer_norm import EPSILON, LayerNorm
 from bench.models.stacked import Linear
-
-if TYPE_CHECKING:
-    from bench.models.transformer import Block, Transformer
+from bench.models.transformer_network import Block, Transformer
 
 
 def _linear(layer: Linear, a: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bench.contracts import Draws, Model, PerRun
-from bench.program import Index, Program, recorder_on
+from bench.hardware.recorded_steps import Index, Program, recorder_on
 from bench.randomness import Ahead
 
 

@@ -16,8 +16,8 @@ import torch
 
 from bench import command
 from bench.contracts import InputError, nearest
-from bench.devices import parse_count
-from bench.memory import keep_freed
+from bench.hardware.devices import parse_count
+from bench.hardware.memory import keep_freed
 from bench.perf import gpu
 from bench.perf.measure import Line, Scale
 

@@ -1,6 +1,6 @@
 """What a GPU does with stacked runs: `python -m bench.perf gpu`, or one part of it such as `gpu.runs`.
 
-Three ways to train are compared, all through `bench.train.train_stack` with its draws, checks and curves:
+Three ways to train are compared, all through `bench.training.train.train_stack` with its draws, checks and curves:
 
     plain    every kernel launched by itself; the recurrence is cuDNN's at R = 1, batched products above
     graphs   an update recorded as a CUDA graph and replayed
@@ -38,7 +38,8 @@ import torch
 from torch import Tensor
 
 from bench.contracts import DiffusionConfig, ModelConfig, Splits, TrainConfig, Unavailable, in_one_line
-from bench.memory import peak_bytes, reset_peak
+from bench.hardware.memory import peak_bytes, reset_peak
+from bench.hardware.recorded_steps import Recorder, recording
 from bench.method import Method, stacked
 from bench.metrics.dependency import dependency_measures
 from bench.metrics.sliced import PROJECTIONS, sliced_distance
@@ -46,10 +47,9 @@ from bench.models import lstm_triton
 from bench.models.lstm import LSTM, _fused, _native, _stacked
 from bench.models.stacked import initialise
 from bench.perf.measure import Scale, windows
-from bench.program import Recorder, recording
 from bench.randomness import Randomness, numpy_generator
 from bench.registry import METHODS
-from bench.train import Trained, train_stack
+from bench.training.train import Trained, train_stack
 
 Way = Literal["plain", "graphs", "fused"]
 

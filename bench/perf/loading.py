@@ -25,9 +25,9 @@ from pathlib import Path
 import pyarrow.parquet
 import torch
 from bench.contracts import DatasetSpec
-from bench.memory import peak_bytes
+from bench.hardware.memory import peak_bytes
 from bench.registry import DATASETS
-from bench.windows import load_splits
+from bench.loading.windows import load_splits
 
 name, folder = sys.argv[1:]
 DATASETS[name]

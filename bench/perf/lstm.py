@@ -8,10 +8,10 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from bench.hardware.precision import bf16_on_cpu
 from bench.models.lstm import LSTM, lstm
 from bench.models.stacked import initialise
 from bench.perf.measure import Line, Scale, cpu_seconds, in_turn
-from bench.precision import bf16_on_cpu
 from bench.randomness import Randomness
 
 

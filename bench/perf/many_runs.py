@@ -19,12 +19,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from bench.job import JobSettings, run_stack
+from bench.engine.job import JobSettings, run_stack
 from bench.perf.measure import Line, Scale
 from bench.randomness import numpy_generator
-from bench.stacks import Stack
 from bench.store import COMPACT_AT, Store, load_curves, load_results
-from bench.sweep import Run, read_sweep
+from bench.sweeps.stacks import Stack
+from bench.sweeps.sweep import Run, read_sweep
 
 SWEEP = """
 name: many
@@ -50,7 +50,7 @@ SIZES: dict[Scale, tuple[int, int, int, int, int]] = {
 
 CHILD = """
 import importlib, json, os, sys, time
-from bench.memory import resident_peak
+from bench.hardware.memory import resident_peak
 
 name, *words = sys.argv[1:]
 module, _, function = name.partition(":")

@@ -17,7 +17,7 @@ from bench.contracts import DiffusionConfig, ModelConfig, Splits, TrainConfig
 from bench.models.build import BACKBONES
 from bench.randomness import numpy_generator
 from bench.registry import METHODS
-from bench.train import train_stack
+from bench.training.train import train_stack
 
 WINDOW, CHANNELS, SERIES = 24, 6, 500
 

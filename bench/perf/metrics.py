@@ -9,8 +9,8 @@ from bench.contracts import DiffusionConfig, EvaluateConfig, ModelConfig, TrainC
 from bench.method import stacked
 from bench.perf.measure import Line, Scale, cpu_seconds, windows
 from bench.registry import METHODS
-from bench.scores import Scope, choose, draw_samples, score_run
-from bench.train import train_stack
+from bench.scoring.scores import Scope, choose, draw_samples, score_run
+from bench.training.train import train_stack
 
 
 def measure(scale: Scale) -> Iterator[Line]:

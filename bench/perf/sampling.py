@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from bench.contracts import DatasetSpec, DiffusionConfig, Draws, EvaluateConfig, Model, ModelConfig, TrainConfig
+from bench.loading.windows import load_splits
 from bench.method import stacked
 from bench.models.build import StackedModel
 from bench.models.stacked import initialise
@@ -16,9 +17,8 @@ from bench.parts.diffusion import reverse_diffusion
 from bench.perf.measure import Line, Scale, cpu_seconds, in_turn
 from bench.randomness import Randomness
 from bench.registry import METHODS
-from bench.scores import Scope, choose, draw_samples, score_samples
-from bench.train import train_stack
-from bench.windows import load_splits
+from bench.scoring.scores import Scope, choose, draw_samples, score_samples
+from bench.training.train import train_stack
 
 
 @torch.no_grad()

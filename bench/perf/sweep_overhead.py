@@ -19,13 +19,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import job
-from bench.devices import Device
+from bench.engine import job
+from bench.engine.runner import LocalWorker, Silent, Supervisor
+from bench.hardware.devices import Device
 from bench.perf.measure import Line, Scale
-from bench.runner import LocalWorker, Silent, Supervisor
-from bench.stacks import Stack, make_stacks
 from bench.store import Store
-from bench.sweep import Selection, read_sweep
+from bench.sweeps.stacks import Stack, make_stacks
+from bench.sweeps.sweep import Selection, read_sweep
 
 RUN_SECONDS = 10.0
 PHASES = ("train_stack", "draw_samples", "score_run")

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from bench.contracts import DiffusionConfig, EvaluateConfig, ModelConfig, TrainConfig
-from bench.memory import keep_freed
+from bench.hardware.memory import keep_freed
 from bench.method import stacked
 from bench.metrics.dependency import dependency_measures
 from bench.models.build import StackedModel
@@ -35,8 +35,8 @@ from bench.perf.dependency import enough_nodes, native
 from bench.perf.measure import Line, Scale, Stopwatch, windows
 from bench.randomness import Randomness
 from bench.registry import METHODS
-from bench.scores import Scope, choose, score_samples
-from bench.train import Trained, train_stack
+from bench.scoring.scores import Scope, choose, score_samples
+from bench.training.train import Trained, train_stack
 
 KEY = ("perf", 0)
 

@@ -23,9 +23,10 @@ from markupsafe import Markup
 from pyarrow import csv
 from safetensors import SafetensorError, safe_open
 
-from bench.report import figures, tables
+from bench.report import tables
 from bench.report.cards import Card, restricted_datasets, validation_of
-from bench.report.figures import Bars, Channel, Picture, Styles, all_pictures, critical_difference, shown
+from bench.report.figures import figures
+from bench.report.figures.figures import Bars, Channel, Picture, Styles, all_pictures, critical_difference, shown
 from bench.report.statistics import RankTest, Standing, rank_test
 from bench.report.tables import Answer, Cell, Column, Group, Mark, MetricFacts, Selection, number, plain
 from bench.store import replacing

@@ -1,1 +1,1 @@
-"""Shipped sweeps: `python -m bench.run --grid NAME`."""
+"""Sweep files: the shipped ones, and how a file becomes checked runs that train in stacks."""

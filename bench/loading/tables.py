@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from bench.contracts import Dataset, InputError, Recordings, nearest, option
-from bench.files import as_numbers, as_times, check_columns, locate, looks_like_times
+from bench.loading.files import as_numbers, as_times, check_columns, locate, looks_like_times
 
 Missing = Literal["refuse", "drop", "ffill", "mask"]
 
@@ -178,7 +178,7 @@ def by_entity(entity: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def treat_missing(frame: pd.DataFrame, missing: Missing, path: Path) -> tuple[np.ndarray, list[str]]:
-    """Values (rows, C) and names under a policy; what is still NaN is filled by `bench.windows` after the split.
+    """Values (rows, C) and names under a policy; what is still NaN `bench.loading.windows` fills after the split.
 
     refuse: an empty cell is an error with its place. drop: the caller leaves such rows out.
     ffill: filled forward within a piece, then by the training median.

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bench.contracts import InputError, Recordings
-from bench.tables import Missing, treat_missing
+from bench.loading.tables import Missing, treat_missing
 
 
 class HourlyMeans:

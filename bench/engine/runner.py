@@ -28,13 +28,13 @@ from types import FrameType
 from typing import Any, Protocol
 
 from bench.contracts import InputError
-from bench.devices import Device
-from bench.provenance import provenance
-from bench.stacks import Stack, alone, halves
+from bench.engine.provenance import provenance
+from bench.hardware.devices import Device
 from bench.store import COMPACT_AT, LEASE_SECONDS, Done, Store, Unwritable, lease_owner
-from bench.sweep import Run
+from bench.sweeps.stacks import Stack, alone, halves
+from bench.sweeps.sweep import Run
 
-JOB = "bench.job:run_stack"
+JOB = "bench.engine.job:run_stack"
 
 Outcome = tuple[str, str, str]
 """run_id, status, reason."""

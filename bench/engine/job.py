@@ -15,24 +15,24 @@ import numpy as np
 import torch
 
 from bench.contracts import Splits, Unavailable, in_one_line
-from bench.devices import turn
-from bench.energy import Meter
-from bench.kept import keep_run, save_series
-from bench.memory import keep_freed, peak_bytes, reset_peak
+from bench.engine.provenance import provenance
+from bench.hardware.devices import turn
+from bench.hardware.energy import Meter
+from bench.hardware.memory import keep_freed, peak_bytes, reset_peak
+from bench.hardware.precision import deterministic, products
+from bench.hardware.recorded_steps import recording
+from bench.loading.references import evaluation_size
+from bench.loading.windows import load_splits
 from bench.method import stacked
 from bench.models import lstm_triton
 from bench.models.build import StackedModel
-from bench.precision import deterministic, products
-from bench.program import recording
-from bench.provenance import provenance
-from bench.references import evaluation_size
 from bench.registry import DATASETS, load_entry_points, load_plugin
-from bench.scores import Scope, draw_samples, draw_stack, score_during_training, score_reference, score_run
-from bench.stacks import Stack
+from bench.scoring.artifacts import keep_run, save_series
+from bench.scoring.scores import Scope, draw_samples, draw_stack, score_during_training, score_reference, score_run
 from bench.store import Store, Unwritable
-from bench.sweep import Run
-from bench.train import Trained, train_stack
-from bench.windows import load_splits
+from bench.sweeps.stacks import Stack
+from bench.sweeps.sweep import Run
+from bench.training.train import Trained, train_stack
 
 Row = dict[str, Any]
 Outcome = tuple[str, str, str]
@@ -50,7 +50,7 @@ class JobSettings:
     plugins: tuple[str, ...] = ()
     save_samples: bool = False
     kernels: Literal["auto", "plain"] = "auto"  # plain: on a GPU no recorded steps and no fused kernels
-    deterministic: bool = False  # see `bench.precision.deterministic`
+    deterministic: bool = False  # see `bench.hardware.precision.deterministic`
 
 
 @dataclass

@@ -24,13 +24,13 @@ from bench.contracts import (
     in_one_line,
     nearest,
 )
-from bench.files import places
+from bench.loading.files import places
+from bench.loading.references import REFERENCES, evaluation_size, reference_rows, reference_windows
 from bench.method import Method
 from bench.models.build import StackedModel
 from bench.randomness import Randomness, Stream, numpy_generator
-from bench.references import REFERENCES, evaluation_size, reference_rows, reference_windows
 from bench.registry import DATASETS, METRICS
-from bench.sweep import Run
+from bench.sweeps.sweep import Run
 
 DURING_TRAINING = ("nll", "kl", "active_units", "probe")
 SERIES_DURING_TRAINING = 250  # so many that ten looks cost a few percent of training
@@ -147,7 +147,7 @@ def score_samples(
 def score_reference(
     name: str, splits: Splits, config: EvaluateConfig, scope: Scope, metrics: str | Sequence[str] | None = None
 ) -> list[dict[str, Any]]:
-    """Metric rows of one of `bench.references`; `metrics` in place of the configuration's."""
+    """Metric rows of one of `bench.loading.references`; `metrics` in place of the configuration's."""
     splits = scope.measured(splits)
     n, rows = evaluation_size(splits, config.n_samples), []
     for again in scope.repeats(config):

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 from bench.contracts import in_one_line
-from bench.devices import CONTEXT_BYTES, Device, memory_of, parse_count
-from bench.sweep import Run
+from bench.hardware.devices import CONTEXT_BYTES, Device, memory_of, parse_count
+from bench.sweeps.sweep import Run
 
 Choice: TypeAlias = int | Callable[[Sequence[Run]], int]
 """A size for every stack, or a function of the runs that could share one."""
@@ -113,9 +113,9 @@ def measured(run: Run, device: Device, data: Path | None, plugins: Sequence[str]
 def _fastest_of(run: Run, kind: str, data: Path | None, plugins: Sequence[str], most: int) -> int:
     import torch
 
+    from bench.loading.windows import load_splits
     from bench.registry import load_entry_points, load_plugin
-    from bench.train import train_stack
-    from bench.windows import load_splits
+    from bench.training.train import train_stack
 
     torch.set_num_threads(1)
     load_entry_points()

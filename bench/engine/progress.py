@@ -13,9 +13,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from bench.runner import Outcome, clock
-from bench.stacks import Stack
+from bench.engine.runner import Outcome, clock
 from bench.store import Done, Store
+from bench.sweeps.stacks import Stack
 
 RANKS = "sliced_wasserstein"
 """The measure that orders the methods of a data set; less is better."""
@@ -34,7 +34,7 @@ class Title(NamedTuple):
 
 
 class Screen:
-    """For a terminal; a `bench.runner.Progress`."""
+    """For a terminal; a `bench.engine.runner.Progress`."""
 
     def __init__(self, store: Store, titles: Mapping[str, Title], console: Console | None = None) -> None:
         """titles: run_id -> its title, for every run of the sweep."""

@@ -16,7 +16,7 @@ from typing import Any
 
 from bench.method import per_run_fields
 from bench.registry import METHODS
-from bench.sweep import Run
+from bench.sweeps.sweep import Run
 
 
 @dataclass(frozen=True)

@@ -35,13 +35,13 @@ from bench.contracts import (
     later_options,
     nearest,
 )
-from bench.references import REFERENCES, REFERENCES_VERSION
+from bench.loading.references import REFERENCES, REFERENCES_VERSION
 from bench.registry import DATASETS, METHODS, METRICS
 
 TRAINING_VERSION = 1
 """Raised when a change of the training code moves the numbers of every method; part of a run's identity."""
 
-SHIPPED = Path(__file__).parent / "sweeps"
+SHIPPED = Path(__file__).parent
 
 _BLOCKS: dict[str, type] = {**TRAINING_BLOCKS, "evaluate": EvaluateConfig}
 
@@ -590,7 +590,7 @@ def _fields_of(variant: Variant) -> dict[str, Any]:
 
 
 def _sha256(spec: DatasetSpec, seed: int, data: Path | None, notes: list[str]) -> str:
-    from bench.windows import load_splits
+    from bench.loading.windows import load_splits
 
     try:
         return load_splits(spec, seed, data).sha256

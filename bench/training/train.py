@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 
 from bench.contracts import DiffusionConfig, Draws, ModelConfig, Posterior, Splits, Step, TrainConfig
+from bench.hardware.precision import check_precision, forward, products
+from bench.hardware.recorded_steps import Index, Program
 from bench.method import Method, stacked
 from bench.models.build import StackedModel
 from bench.models.stacked import Flat, RowAdam, initialise
 from bench.parts.posteriors import GaussianPosterior, concatenate, mutual_information
-from bench.precision import check_precision, forward, products
-from bench.program import Index, Program
 from bench.randomness import Ahead, Randomness
 
 CHECKS = 20  # of the own NLL on validation series, evenly over the autoencoder stage

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
 from bench.contracts import InputError
-from bench.files import Remote, first_line
+from bench.loading.files import Remote, first_line
 
 RETRIES = 3
 TIMEOUT = 60  # seconds without an answer

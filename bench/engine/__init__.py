@@ -1,0 +1,1 @@
+"""Gets stacks done: supervisor, workers, cluster, one stack from start to end, progress and estimates."""

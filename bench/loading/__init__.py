@@ -1,0 +1,1 @@
+"""From files to windows: find, read, split, scale and cut."""

@@ -1,0 +1,1 @@
+"""From a trained run to metric rows, and the files kept of it."""

@@ -1,0 +1,1 @@
+"""From windows to a trained stack: the autoencoder, then the denoiser, with what stops them."""
