@@ -1,4 +1,4 @@
-"""Measure what is trained already: `python -m bench.evaluate`.
+"""`python -m bench.evaluate`: measure what is trained already, or the samples of any other model.
 
 Two uses. With `--results DIR` it adds metrics to kept runs, without training; what a run has (same
 metric, same version) is not measured again. With `--samples FILE.npz --dataset NAME` it scores

@@ -16,9 +16,8 @@ from conftest import make_splits
 
 from bench.contracts import DiffusionConfig, ModelConfig, TrainConfig
 from bench.method import stacked
-from bench.models.build import BACKBONES
 from bench.randomness import Randomness
-from bench.registry import METHODS
+from bench.registry import BACKBONES, METHODS
 from bench.sweeps.sweep import TRAINING_VERSION
 from bench.training.train import train_stack
 

@@ -1,4 +1,4 @@
-"""Does each measure see what it claims to see? `python -m bench.metrics.validate`.
+"""`python -m bench.metrics.validate`: whether each measure sees what it claims to see.
 
 Real windows are corrupted more and more, and every sample metric compares them with other real windows. A metric must
 get worse with every step of a corruption that it claims to see (`sees` in its class); what it is blind to, and what it
