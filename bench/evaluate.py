@@ -28,7 +28,8 @@ from bench.registry import DATASETS, load_entry_points, load_plugin
 from bench.scoring.artifacts import load_model, load_run, load_samples
 from bench.scoring.scores import Scope, choose, score_reference, score_run, score_samples
 from bench.store import Store
-from bench.sweeps.sweep import Run, dataset_spec
+from bench.sweeps.options import dataset_spec
+from bench.sweeps.run import Run
 
 Row = dict[str, Any]
 

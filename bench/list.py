@@ -76,7 +76,8 @@ def _likelihoods() -> list[Row]:
 
 
 def _sweeps() -> list[Row]:
-    from bench.sweeps.sweep import SHIPPED, parse_yaml, shipped_sweeps
+    from bench.sweeps.file import SHIPPED, shipped_sweeps
+    from bench.sweeps.plain_yaml import parse_yaml
 
     rows = []
     for name in shipped_sweeps():

@@ -21,8 +21,8 @@ from bench.engine.provenance import provenance
 from bench.loading.windows import load_splits
 from bench.registry import METHODS, METRICS, load_entry_points, load_plugin
 from bench.store import load_results, spelled
+from bench.sweeps.run import TRAINING_VERSION, Run
 from bench.sweeps.stacks import Stack
-from bench.sweeps.sweep import TRAINING_VERSION, Run
 
 KEY = ["metric", "version", "split", "train_step", "coordinate", "index", "metric_seed"]
 NOT_INGREDIENTS = ("git_commit", "git_dirty")

@@ -14,6 +14,7 @@ from bench.models.stacked import initialise
 from bench.parts.likelihoods import SCORES, CorrelatedGaussian, Gaussian, Mixture, WarpedGaussian
 from bench.randomness import Randomness
 from bench.registry import BACKBONES, LIKELIHOODS, METHODS
+from bench.sweeps.options import checked
 from bench.training.train import train_stack
 
 R, B, T, C, H, K = 3, 5, 7, 2, 6, 4
@@ -178,9 +179,9 @@ def test_every_likelihood_trains_with_the_bounded_penalty(likelihood, backbone):
 
 def test_an_unknown_likelihood_and_too_few_components_are_refused():
     with pytest.raises(
-        InputError, match=r"model.likelihood = 'laplace': expected one of gaussian, mse, heteroscedastic"
+        InputError, match=r"^here: model.likelihood: unknown likelihood 'gausian': did you mean 'gaussian'"
     ):
-        check_options(ModelConfig(likelihood="laplace"), "model")  # type: ignore[arg-type]
+        checked(ModelConfig, {"likelihood": "gausian"}, "here", "model")
     with pytest.raises(InputError, match=r"model.components = 1: expected a whole number >= 2"):
         check_options(ModelConfig(components=1), "model")
 

@@ -29,7 +29,7 @@ from bench.loading.windows import load_splits
 from bench.metrics.base import SampleMetric
 from bench.registry import load_entry_points, load_plugin
 from bench.scoring.scores import Scope, choose
-from bench.sweeps.sweep import dataset_spec
+from bench.sweeps.options import dataset_spec
 
 STRENGTHS = (0.0, 0.1, 0.2, 0.4, 0.8)
 
