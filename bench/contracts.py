@@ -3,6 +3,8 @@
 Shapes, everywhere: R runs that train together, B series in a batch, T time steps,
 C channels, D latent dimensions, H hidden units. `t` is series time, `i` is a
 diffusion step. Everything below needs only the standard library, numpy and torch.
+
+Longer than usual because an author of a plug-in finds every shared word here, in one file.
 """
 
 from __future__ import annotations

@@ -9,6 +9,9 @@ Three ways to train are compared, all through `bench.training.train.train_stack`
 Seconds per update come from two trainings of different length, so set-up is apart. A run is 1,500 + 3,000 updates and
 1,000 samples in 1,000 steps; the runs of a stack share their windows and have one of ten seeds. Needs torch and numpy,
 and a CUDA device; Triton for `fused`, POT for the exact Wasserstein.
+
+Longer than usual because it is one script for a machine that is lent for minutes: every stage stands beside what it
+prints.
 """
 
 from __future__ import annotations
