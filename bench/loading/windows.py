@@ -31,6 +31,7 @@ from bench.contracts import (
     in_one_line,
     nearest,
 )
+from bench.loading.cells import measure_cells, resolutions_of
 from bench.randomness import numpy_generator
 from bench.registry import DATASETS
 
@@ -113,6 +114,7 @@ def make_splits(recordings: Recordings, spec: DatasetSpec, seed: int) -> Splits:
     mean, scale = rows.mean(axis=0), rows.std(axis=0)
     constant = (np.ptp(rows, axis=0) == 0) | (scale == 0)
     scale[constant] = 1.0
+    cells = measure_cells(rows, resolutions_of(np.concatenate(series), recordings.resolutions, owner), mean, scale)
     del rows, parts  # large where the data are
     for channel in np.flatnonzero(constant):
         warnings.warn(
@@ -144,6 +146,7 @@ def make_splits(recordings: Recordings, spec: DatasetSpec, seed: int) -> Splits:
         validation_truth=truth["validation"],
         test_truth=truth["test"],
         train_stride=recordings.train_stride,
+        cells=cells,
     )
 
 
