@@ -14,7 +14,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-import bench.report.tables
+import bench.report.cells
+import bench.report.ranking
+import bench.report.selection
 import bench.run
 from bench import command
 from bench.contracts import InputError
@@ -369,9 +371,9 @@ def test_another_seed_is_for_the_unclear_data_sets_alone(
         ]
 
     monkeypatch.setattr(bench.run, "_run", lambda given, line: asked.append((given.dataset[:], given.seeds)) or 0)
-    monkeypatch.setattr(bench.report.tables, "load", lambda *_: None)
-    monkeypatch.setattr(bench.report.tables, "cells_of", lambda _: [])
-    monkeypatch.setattr(bench.report.tables, "groups_of", groups)
+    monkeypatch.setattr(bench.report.selection, "load", lambda *_: None)
+    monkeypatch.setattr(bench.report.cells, "cells_of", lambda _: [])
+    monkeypatch.setattr(bench.report.ranking, "groups_of", groups)
     words = ["--grid", str(sweep), "--results", str(tmp_path), "--until-resolved", "--max-seeds"]
     assert main([*words, "9"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "resolved with 5 seeds"
