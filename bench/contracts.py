@@ -519,7 +519,7 @@ class Measurement:
     value: float
     sd: float = math.nan  # over series or repeats, where it is one number's spread; NaN where there is none
     n: int = 0  # series behind the value
-    coordinate: str = ""  # what `index` counts: t, diffusion_step, dimension, lag, threshold; "" for a scalar
+    coordinate: str = ""  # what `index` counts: t, diffusion_step, dimension, channel, lag, threshold; "" for a scalar
     index: float = math.nan
     status: Literal["ok", "undefined", "failed"] = "ok"
     reason: str = ""

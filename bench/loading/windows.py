@@ -191,7 +191,9 @@ def _divided_truth(recordings: Recordings, spec: DatasetSpec, seed: int) -> Mapp
     return {name: {factor: values[chosen[name]] for factor, values in recordings.truth.items()} for name in PARTS}
 
 
-def _groups(series: Sequence[np.ndarray], recordings: Recordings, spec: DatasetSpec, seed: int) -> dict[str, np.ndarray]:
+def _groups(
+    series: Sequence[np.ndarray], recordings: Recordings, spec: DatasetSpec, seed: int
+) -> dict[str, np.ndarray]:
     """Which validation and test windows belong together, (n,) each: those of one entity, or of one piece.
 
     Where there are fewer than 8 of these, each is cut into neighbouring windows, two windows' length or more of rows,

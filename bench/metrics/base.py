@@ -130,6 +130,14 @@ def from_everywhere(n: int, most: int) -> np.ndarray:
     return np.linspace(0, n - 1, min(n, most)).round().astype(int)
 
 
+def every_other(groups: np.ndarray) -> np.ndarray:
+    """Two halves of series from everywhere: every other group of them, (n,) bool; one group is cut in the middle."""
+    place = np.unique(groups, return_inverse=True)[1]
+    if not place.any():
+        place = 2 * np.arange(len(groups)) // len(groups)
+    return place % 2 == 1
+
+
 def thinned(rows: Tensor) -> Tensor:
     """At most 2,048 rows, evenly spaced because they may be in time's order."""
     return rows[:: -(-len(rows) // MAX_TRAIN)]

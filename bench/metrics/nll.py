@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
-from bench.contracts import LatentEvaluation, Measurement, Model
+from bench.contracts import LatentEvaluation, Likelihood, Measurement, Model
 from bench.metrics.base import CHUNK, LatentMetric, groups_of, own_latents, spread, undefined
 from bench.registry import register_metric
 
@@ -27,6 +29,22 @@ def nll_per_value(model: Model, z: Tensor, series: Tensor) -> Tensor:
     return torch.cat(parts) / series[0].numel()
 
 
+Score: TypeAlias = Callable[[Likelihood, Tensor], Tensor]
+"""p(x | z, past) of b latents, x (1, b, T, C) -> parts of its logarithm, (parts, b)."""
+
+
+def crossed_log_probs(model: Model, z: Tensor, series: Tensor, score: Score) -> Tensor:
+    """Every series (n, T, C) under every latent z (1, M, D), in nats per series, (parts, n, M) float64."""
+    rows = []
+    for x in series[None].split(1, dim=1):
+        parts = []
+        for latent in z.split(CHUNK, dim=1):
+            here = x.expand(-1, latent.shape[1], -1, -1)
+            parts.append(score(model.decoder(latent, here[:, :, :-1]), here))
+        rows.append(torch.cat(parts, dim=-1).double())
+    return torch.stack(rows, dim=1)
+
+
 @register_metric("nll")
 @dataclass(frozen=True)
 class NLL(LatentMetric):
@@ -43,7 +61,7 @@ class NLL(LatentMetric):
     Source: Li et al., arXiv:2405.14021; He et al. 2019, arXiv:1901.05534 for the reading of collapse.
     """
 
-    version = 1
+    version = 2  # in 1 the error was too small where windows overlap
     outputs = ("nll_own", "nll_permuted", "nll_noise", "nll_zero", "nll_marginal")
     unit = "nats per value"
     direction = "lower"
