@@ -86,7 +86,9 @@ def main(words: Sequence[str] | None = None) -> int:
             + [mean(cell, metric) for metric in ("nll_own", "nll_permuted", "sliced_wasserstein", "c2st_auc")]
             for cell in [*group.cells, *group.references]
         ]
-        write_table(rows, [str(given.data), "verdict", "NLL own", "NLL permuted", "sliced W", "classifier AUC"])
+        write_table(
+            rows, [str(given.data), "verdict", "reconstruction NLL", "NLL permuted", "sliced W", "classifier AUC"]
+        )
         for line in one_page(group):
             write(line)
     for about in [*answer(chosen), *headline(chosen, selection)[-1:]]:

@@ -41,7 +41,7 @@ class DecoderCalibration(LatentMetric):
     channel; the distance's sd is over channels. For correlated channels the residual is whitened, under `quantile` it
     is that of g(x).
     Shapes: 512 validation windows evenly spaced (test series where no others are known), one own latent each; n says
-    how many; coordinate channel. Unit: share; 1. A perfect decoder has about .9 / sqrt(values per channel), not 0.
+    how many; coordinate channel. Unit: 1. A perfect decoder has about .9 / sqrt(values per channel), not 0.
     Errors: undefined for a likelihood without a distribution function; the ratio also where it is no Gaussian.
     Source: Dawid 1984, J. R. Stat. Soc. A 147, 278; Brockwell 2007, Stat. Probab. Lett. 77, 1473 (randomised form).
     Blind to: calibration that depends on t or on the series, and how sharp the distributions are.
@@ -54,7 +54,7 @@ class DecoderCalibration(LatentMetric):
         "residual_ratio",
         "residual_ratio_by_channel",
     )
-    unit = "share"
+    unit = "1"
     direction = "none"
     source = "Dawid 1984; Brockwell 2007 (randomised PIT)"
 

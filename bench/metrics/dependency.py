@@ -334,7 +334,7 @@ class Dependency(LatentMetric):
     share of the state's change, signed. sd is over series.
     Errors: a t with no resolved series is undefined.
     Source: Li et al., arXiv:2405.14021, the dependency measures. Ours: adaptive quadrature, completeness reported.
-    Blind to: a decoder that only detects noise in z; read it beside `nll_permuted - nll_own`.
+    Blind to: a decoder that only detects noise in z; read it beside `latent_information`.
     """
 
     version = 2  # 1 took the first series, which lie beside each other

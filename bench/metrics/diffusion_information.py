@@ -23,7 +23,8 @@ class DiffusionInformation(LatentMetric):
 
         z^i = sqrt(alpha_bar_i) z + sqrt(1 - alpha_bar_i) e,   z ~ q(z | x),   e ~ N(0, I), the same e at every i
         diffusion_information = (ln p(x | z^i) - ln p(x | z^i of another series)) / (T * C)
-        diffusion_nll_own = -ln p(x | z^i) / (T * C),   diffusion_probe: R^2 of the channels' means, see `probe`
+        diffusion_nll_own = -ln p(x | z^i) / (T * C) (a reconstruction NLL)
+        diffusion_probe: R^2 of the channels' means, see `probe`
 
     Where the curve stays flat over the first steps, those steps may stand in for variational inference: their noise
     costs the decoder nothing. The probe is fitted at each i on half of the series' groups and judged on the other half,

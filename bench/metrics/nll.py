@@ -48,14 +48,17 @@ def crossed_log_probs(model: Model, z: Tensor, series: Tensor, score: Score) -> 
 @register_metric("nll")
 @dataclass(frozen=True)
 class NLL(LatentMetric):
-    """The negative log-likelihood of a test series under five sources of what the decoder is told.
+    """Reconstruction NLL (own latent), and the same under four other sources of what the decoder is told.
 
         -ln p(x | z, past) / (T * C),   past = x_1 .. x_{T-1}
         own: z ~ q(z | x)   permuted: z of another test series   noise: z ~ N(0, I)   zero: z = 0
         marginal: no decoder, the per-time marginal of the training windows, of the decoder's family
 
-    `nll_permuted - nll_own` is the honest sign that z carries information about x; `noise` and `zero` can be far off
-    because the decoder was never trained there, which says nothing about z.
+    `nll_own` is a reconstruction and no likelihood of a model: z was made from x itself, what it holds is not charged,
+    so that the value may fall below the entropy of the data (see `prior_bound` for the model's likelihood).
+    `nll_permuted - nll_own` is above 0 where z carries information about x, but it grows with 1 / sigma^2 (see
+    `latent_information`). `noise` and `zero` can be far off because the decoder was never trained there, which says
+    nothing about z.
     Shapes: series (n, T, C). Unit: nats per value. sd is over series.
     Errors: `nll_permuted` is undefined for one series.
     Source: Li et al., arXiv:2405.14021; He et al. 2019, arXiv:1901.05534 for the reading of collapse.

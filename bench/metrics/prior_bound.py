@@ -28,7 +28,8 @@ class PriorBound(LatentMetric):
     nats: then hardly any z_m explains x. `prior_bound_500` has the first 500 latents only; a value that has moved by
     more than .1 nats from there is too loose to be compared with others.
     Shapes: 64 test series evenly spaced, the same 1,000 latents for all. Unit: nats per series. sd is over series.
-    Costs the drawing of 1,000 latents and 64,000 passes of a series through the decoder, so it is not part of `fast`.
+    Costs the drawing of 1,000 latents and 64,000 passes of a series through the decoder, 4 CPU seconds for an LSTM of
+    width 64 at T = 24 and 1,000 diffusion steps, so that it is not part of `fast`.
     Errors: undefined for a method without a decoder.
     Source: Burda et al. 2016, arXiv:1509.00519, eq. 8, with the sampler in the posterior's place.
     Blind to: how much of the looseness is the model's fault and how much the estimate's.
