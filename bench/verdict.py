@@ -154,8 +154,8 @@ def dependency_illusion(
     """Does the decoder lean on a past that says nothing?
 
     local, error: m_{t,t-1} over series (mean and its error, from groups of windows that share a recording) at
-    t = 1..T of one run. With m and e their means over t >= 3 (the steps of a series move together, so their errors are not divided
-    by the number of steps), and gain = nll_marginal - nll_own in nats per value:
+    t = 1..T of one run. With m and e their means over t >= 3 (the steps of a series move together, so their errors are
+    not divided by the number of steps), and gain = nll_marginal - nll_own in nats per value:
 
         yes  shuffled data, m - 1.96 e > 0, m >= illusion_local, gain < illusion_gain
         no   shuffled data, m is not clearly above 0
