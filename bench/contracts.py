@@ -225,11 +225,16 @@ class EvaluateConfig:
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """One data set as a sweep names it: a registered name, its options, and whether time is permuted."""
+    """One data set as a sweep names it: a registered name, its options, and whether time is permuted.
+
+    `folder` says where a relative `path` among the options starts; it is where the data are found and no part of what
+    they are, so it is neither compared nor part of a run's identity.
+    """
 
     name: str
     options: tuple[tuple[str, Any], ...] = ()  # sorted by name, so that equal specs compare equal
     shuffle: bool = False
+    folder: str = field(default="", compare=False)  # absolute; "" is the current directory
 
     @functools.cached_property
     def key(self) -> str:

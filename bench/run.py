@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 import shlex
 import sys
 from argparse import Namespace
@@ -62,7 +61,7 @@ def _run_until_resolved(given: Namespace, line: str) -> int:
             command.write(f"not resolved with {count} seeds: {names}" if wanted else f"resolved with {count} seeds")
             return status
         command.write(f"not resolved: {names}: one more seed ({seed})")
-        given.dataset, given.seeds = [_as_word(spec) for spec in wanted], f"{seed}:{seed + 1}"
+        given.dataset, given.seeds = wanted, f"{seed}:{seed + 1}"
         status = max(status, _run(given, line))
         seed, count = seed + 1, count + 1
     return status
@@ -72,11 +71,6 @@ def _places(group: Any) -> Iterable[Any]:
     """Standings in the first quality column: what the ranking of a report is about."""
     column = next(iter(group.quality), None)
     return group.standings[column.metric].values() if column else ()
-
-
-def _as_word(spec: Any) -> str:
-    """A data set as --dataset takes it."""
-    return json.dumps({"name": spec.name, "shuffle": spec.shuffle, **dict(spec.options)})
 
 
 def _run(given: Namespace, line: str) -> int:

@@ -17,7 +17,7 @@ import pytest
 import bench.report.tables
 import bench.run
 from bench import command
-from bench.contracts import InputError
+from bench.contracts import DatasetSpec, InputError
 from bench.list import main as list_main
 from bench.plan import main as plan_main
 from bench.report.statistics import Standing
@@ -375,10 +375,10 @@ def test_another_seed_is_for_the_unclear_data_sets_alone(
     words = ["--grid", str(sweep), "--results", str(tmp_path), "--until-resolved", "--max-seeds"]
     assert main([*words, "9"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "resolved with 5 seeds"
-    sines = '{"name": "sines", "shuffle": true, "series": 60}'
+    sines = DatasetSpec("sines", (("series", 60),), shuffle=True)
     assert asked == [
         ([], None),
-        (['{"name": "ar1", "shuffle": false}', sines], "2:3"),
+        ([DatasetSpec("ar1"), sines], "2:3"),
         ([sines], "3:4"),
         ([sines], "4:5"),
     ]

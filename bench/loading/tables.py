@@ -38,7 +38,7 @@ class Table(Dataset):
     longest_pause: str | float = option("", later=True)  # "2h" or a number of the time column's units; "": any
 
     def locate(self, data_dir: Path | None) -> Path:
-        """The file: as it is given, else below the data folders. Raises InputError where there is none."""
+        """The file: from the current directory, else below the data folders. Raises InputError where there is none."""
         return locate(self.path, self.name, data_dir)
 
     def recordings(self, frame: pd.DataFrame, path: Path) -> Recordings:

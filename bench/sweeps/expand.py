@@ -44,7 +44,7 @@ class Selection:
     """What the command line changes about a sweep file."""
 
     methods: tuple[str, ...] = ()  # names or labels to keep
-    datasets: tuple[str, ...] = ()  # replace the file's
+    datasets: tuple[str | DatasetSpec, ...] = ()  # replace the file's; a relative path of a word is the caller's
     backbones: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
     settings: tuple[str, ...] = ()  # KEY=VALUE
@@ -197,11 +197,12 @@ def _given(entry: DatasetEntry) -> dict[str, Any]:
     return {"name": entry.name, "shuffle": entry.shuffle, **(entry.model_extra or {})}
 
 
-def _specs(parsed: SweepFile, replacing: Sequence[str], place: str) -> list[DatasetSpec]:
+def _specs(parsed: SweepFile, replacing: Sequence[str | DatasetSpec], place: str) -> list[DatasetSpec]:
     if not replacing:
-        return list(dict.fromkeys(dataset_spec(_given(entry), place) for entry in parsed.datasets))
-    specs = []
-    for word in replacing:
-        here = f"--dataset {word}"
-        specs.append(dataset_spec(_given(parse_dataset_entry(word, here)), here))
-    return list(dict.fromkeys(specs))
+        return list(dict.fromkeys(dataset_spec(_given(entry), place, parsed.folder) for entry in parsed.datasets))
+    return list(dict.fromkeys(word if isinstance(word, DatasetSpec) else _named(word) for word in replacing))
+
+
+def _named(word: str) -> DatasetSpec:
+    here = f"--dataset {word}"
+    return dataset_spec(_given(parse_dataset_entry(word, here)), here)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -96,6 +97,7 @@ class SweepFile(BaseModel):
     evaluate: dict[str, Any] = {}
     tune: Tune | None = None
     reduced: dict[str, Any] = {}  # keys of the file in a smaller form: what --reduced puts in their place
+    folder: str = ""  # where a relative `path` of a data set starts, seen from the file's own folder, the default
 
 
 def _complaint(error: Mapping[str, Any]) -> str:
@@ -178,11 +180,16 @@ def shipped_sweeps() -> list[str]:
 
 
 def read_file(path: Path, reduced: bool = False) -> SweepFile:
-    """The structure of a sweep file, or of its reduced form. Raises InputError, one line per mistake."""
+    """The structure of a sweep file, or of its reduced form, with `folder` as an absolute path.
+
+    Raises InputError, one line per mistake.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: expected a text file in UTF-8, this is binary") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    return _structure(parse_yaml(text, str(path)), str(path), path.stem, reduced)
+    parsed = _structure(parse_yaml(text, str(path)), str(path), path.stem, reduced)
+    parsed.folder = os.path.abspath(path.parent / parsed.folder)
+    return parsed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -31,8 +32,11 @@ def checked(cls: type, given: Mapping[str, Any], place: str, owner: str) -> Any:
     return value
 
 
-def dataset_spec(given: Mapping[str, Any], place: str) -> DatasetSpec:
-    """A data set entry, its options checked; options at their default are dropped so that equal specs are one."""
+def dataset_spec(given: Mapping[str, Any], place: str, folder: str = "") -> DatasetSpec:
+    """A data set entry, its options checked; options at their default are dropped so that equal specs are one.
+
+    A relative `path` starts in `folder`: that of the sweep file, or "" for the current directory.
+    """
     options = dict(given)
     name, shuffle = options.pop("name"), options.pop("shuffle", False)
     if name not in DATASETS:
@@ -40,9 +44,11 @@ def dataset_spec(given: Mapping[str, Any], place: str) -> DatasetSpec:
     built = checked(DATASETS[name], options, place, name)
     defaults = plain_values({item.name: item.default for item in dataclasses.fields(built)})
     kept = {key: value for key, value in plain_values(options).items() if repr(value) != repr(defaults[key])}
+    relative = False
     if kept.get("path"):
         kept["path"] = str(Path(kept["path"]))  # ./own.csv is own.csv: one data set, one split
-    return DatasetSpec(name, tuple(sorted(kept.items())), shuffle)
+        relative = not Path(kept["path"]).is_absolute()
+    return DatasetSpec(name, tuple(sorted(kept.items())), shuffle, os.path.abspath(folder) if relative else "")
 
 
 def target(key: str, method: type | None, place: str) -> tuple[str, str]:
