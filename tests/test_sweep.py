@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.contracts import TRAINING_BLOCKS, DatasetSpec, InputError, later_options
+from bench.contracts import TRAINING_BLOCKS, DatasetSpec, DiffusionConfig, InputError, later_options
 from bench.registry import METHODS
 from bench.sweeps.expand import Selection, Sweep, _expand, read_sweep
 from bench.sweeps.file import _structure, find_sweep, shipped_sweeps
@@ -98,6 +98,27 @@ def test_the_command_line_wins(tmp_path: Path) -> None:
         ("ar1", False, 4),
         ("regimes", True, 4),
     }
+
+
+@pytest.mark.parametrize(("steps", "last", "first"), [(20, 1, 18), (100, 5, 90), (250, 12, 225), (2000, 100, 1800)])
+def test_defaults_combine_with_another_noise_schedule(tmp_path: Path, steps: int, last: int, first: int) -> None:
+    text = BASE.replace("[latent_diffusion]", "[proposed, kl_free, {name: proposed, label: own, set: {N: 3}}]")
+    ours, free, own = methods(sweep(tmp_path, f"{text}diffusion: {{L: {steps}}}"))
+    assert (dict(ours.hyper)["N"], dict(ours.hyper)["M"], dict(free.hyper)["N"]) == (last, first, last)
+    assert (dict(own.hyper)["N"], dict(own.hyper)["M"]) == (3, first)
+    assert ours.columns()["M"] == first
+    with pytest.raises(InputError, match=f"proposed.M = 2001: expected 1 <= M <= L = {steps}"):
+        sweep(tmp_path, f"{text}diffusion: {{L: {steps}}}", "M=2001")
+
+
+def test_the_schedule_of_each_variant_gives_its_defaults(tmp_path: Path) -> None:
+    text = BASE.replace("[latent_diffusion]", "[{name: proposed, grid: {diffusion.L: [100, 1000]}}]")
+    found = [(run.diffusion.L, dict(run.hyper)["N"], dict(run.hyper)["M"]) for run in methods(sweep(tmp_path, text))]
+    assert found == [(100, 5, 90), (1000, 50, 900)]
+    assert METHODS["proposed"](**METHODS["proposed"].defaults(DiffusionConfig())) == METHODS["proposed"]()
+    plain_run = one(tmp_path, text=BASE.replace("latent_diffusion", "proposed"))
+    spelled_out = one(tmp_path, "N=50", "M=900", text=BASE.replace("latent_diffusion", "proposed"))
+    assert plain_run.run_id == spelled_out.run_id
 
 
 def test_runs_asked_for_twice_are_one(tmp_path: Path) -> None:

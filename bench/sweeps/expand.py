@@ -184,7 +184,7 @@ def _variants(
                     changed = {**plain_fields(blocks[name]), **given[name]}
                     built[key] = checked(BLOCKS[name], changed, place, f"{label}: {name}")
                 configs[name] = built[key]
-        method = checked(cls, given.get("method", {}), place, label)
+        method = checked(cls, {**cls.defaults(configs["diffusion"]), **given.get("method", {})}, place, label)
         try:
             method.check(configs["model"], configs["diffusion"])
         except InputError as error:
