@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import itertools
 import json
+import re
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -305,9 +306,9 @@ BAD = {
     BASE + "train: {learning_rate: .inf}": "train.learning_rate = inf: expected a number",
     BASE + "train: {step: 5}": "train.step: unknown key: did you mean 'steps'?",
     BASE + "train: 5": "train: expected a mapping, not 5",
-    BASE + "model: {likelihood: laplace}": "model.likelihood: unknown likelihood 'laplace': known: correlated, gaussian, ",
+    BASE + "model: {likelihood: laplace}": "unknown likelihood 'laplace': known: correlated, gaussian, ",
     BASE + "evaluate: {metrics: fst}": "evaluate.metrics = 'fst': expected fast, all or a list of metrics",
-    BASE + "evaluate: {metrics: [wassertein]}": "unknown metric 'wassertein': did you mean 'wasserstein'?",
+    BASE + "evaluate: {metrics: [wassertein]}": "unknown metric 'wassertein': did you mean 'wasserstein' or",
     BASE + "backbones: [lstn]": "backbones: unknown backbone 'lstn': did you mean 'lstm'?",
     BASE.replace("seeds: 1", "seeds: 0"): "seeds: expected how many (a whole number >= 1) or a list",
     BASE.replace("seeds: 1", "seeds: [1, 1]"): "seeds: expected",
@@ -335,13 +336,30 @@ def test_a_mistake_is_one_line(tmp_path: Path, text: str) -> None:
     assert "  " not in message
 
 
+@pytest.mark.parametrize(
+    ("text", "listed_by"),
+    [
+        (data("[qqq]"), "`python -m bench.list datasets`"),
+        (data("[{name: csv, qqq: 3}]"), "`python -m bench.data describe csv`"),
+        (method("[qqq]"), "`python -m bench.list methods`"),
+        (BASE + "evaluate: {metrics: [qqq]}", "`python -m bench.list metrics`"),
+        (proposed("set: {qqq: 3}"), "bench/docs/sweep_files.md"),
+        (BASE + "qqq: 3", "bench/docs/sweep_files.md"),
+    ],
+)
+def test_a_long_list_is_counted_and_its_place_named(tmp_path: Path, text: str, listed_by: str) -> None:
+    with pytest.raises(InputError) as caught:
+        sweep(tmp_path, text)
+    assert re.search(f": [0-9]+ are known: see {re.escape(listed_by)}$", str(caught.value))
+
+
 def test_every_mistake_of_structure_has_its_line(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         sweep(tmp_path, BASE.replace("methods", "method") + "train: 3\n")
     complaints = [line.partition(".yaml: ")[2] for line in str(caught.value).splitlines()]
     assert complaints[0] == "methods: expected this key, it is not there"
     assert complaints[1] == "train: expected a mapping, not 3"
-    assert complaints[2].startswith("method: unknown key: did you mean 'methods'?")
+    assert complaints[2].startswith("method: unknown key: did you mean 'methods' or 'model'? 13 are known: ")
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:

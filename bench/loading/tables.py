@@ -124,7 +124,8 @@ class Table(Dataset):
             if name in self.channels[:number]:
                 raise InputError(f"{self.name}.channels: '{name}' twice, expected different columns")
             if name not in frame.columns:
-                raise InputError(f"{path}: no column '{name}' for `channels`, {nearest(name, map(str, frame.columns))}")
+                hint = nearest(name, map(str, frame.columns), "the columns of the file")
+                raise InputError(f"{path}: no column '{name}' for `channels`, {hint}")
         chosen = frame[list(self.channels)] if self.channels else frame
         if chosen.columns.empty:
             raise InputError(f"{path}: expected at least one column of numbers")

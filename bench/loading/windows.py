@@ -48,7 +48,8 @@ def open_dataset(spec: DatasetSpec) -> Dataset:
     options, known = dict(spec.options), [field.name for field in dataclasses.fields(cls)]
     for name in options:
         if name not in known:
-            raise InputError(f"{spec.name}.{name}: unknown option, {nearest(name, known)}")
+            hint = nearest(name, known, f"`python -m bench.data describe {spec.name}`")
+            raise InputError(f"{spec.name}.{name}: unknown option, {hint}")
     try:
         dataset = cls(**options)
     except TypeError as error:  # an option without a default that was not given

@@ -132,7 +132,7 @@ def _selected(entries: Sequence[MethodEntry], wanted: Iterable[str], place: str)
 
     for entry in entries:
         if entry.name not in METHODS:
-            raise InputError(f"{place}: methods: unknown method '{entry.name}': {nearest(entry.name, METHODS)}")
+            raise InputError(f"{place}: methods: {METHODS.unknown(entry.name)}")
         if taken := sorted({item.name for item in dataclasses.fields(METHODS[entry.name])} & set(RUNS)):
             raise InputError(
                 f"{place}: methods: {entry.name}: its option '{taken[0]}' has the name of a column of the runs table, "
@@ -148,7 +148,7 @@ def _selected(entries: Sequence[MethodEntry], wanted: Iterable[str], place: str)
     known = {name for entry in entries for name in (entry.name, entry.label) if name}
     for name in names:
         if name not in known:
-            raise InputError(f"--method {name}: not in {place}: {nearest(name, known)}")
+            raise InputError(f"--method {name}: not in {place}: {nearest(name, known, 'the file')}")
     return [entry for entry in entries if not names or entry.name in names or entry.label in names]
 
 

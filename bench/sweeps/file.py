@@ -15,6 +15,9 @@ from bench.sweeps.plain_yaml import parse_yaml
 SHIPPED = Path(__file__).parent
 """The folder of the sweep files that come with the bench."""
 
+KEYS_LISTED_BY = "bench/docs/sweep_files.md"
+"""Where the keys and options of a sweep file can be read."""
+
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._+-]*"
 
 
@@ -105,7 +108,7 @@ def _complaint(error: Mapping[str, Any]) -> str:
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error["loc"]).lstrip(".")
     if error["type"] == "extra_forbidden":
         level = SweepFile if len(error["loc"]) == 1 else Tune if error["loc"][0] == "tune" else MethodEntry
-        return f"{key}: unknown key: {nearest(str(error['loc'][-1]), level.model_fields)}"
+        return f"{key}: unknown key: {nearest(str(error['loc'][-1]), level.model_fields, KEYS_LISTED_BY)}"
     if error["type"] == "missing":
         return f"{key}: expected this key, it is not there"
     if error["type"] == "value_error":
@@ -171,7 +174,8 @@ def find_sweep(source: str | Path) -> Path:
     for candidate in (SHIPPED / path.name, SHIPPED / f"{path.name}.yaml"):
         if path.parent == Path(".") and candidate.is_file():
             return candidate
-    raise InputError(f"--grid {source}: no such file, and no shipped sweep: {nearest(str(source), shipped_sweeps())}")
+    hint = nearest(str(source), shipped_sweeps(), "`python -m bench.list sweeps`")
+    raise InputError(f"--grid {source}: no such file, and no shipped sweep: {hint}")
 
 
 def shipped_sweeps() -> list[str]:
