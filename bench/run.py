@@ -312,7 +312,7 @@ def _list(runs: Sequence[Any], done: Mapping[str, Any], attempts: Mapping[str, i
 
 
 def _summary(runs: Sequence[Any], store: Any, statuses: Mapping[str, str]) -> None:
-    """Per data set: the rows of the sweep with two numbers each, means over seeds."""
+    """Per data set: the rows of the sweep with two numbers each, means over seeds; a line per reason of a skip."""
     import pandas as pd
 
     table, metrics = store.results()
@@ -325,8 +325,11 @@ def _summary(runs: Sequence[Any], store: Any, statuses: Mapping[str, str]) -> No
     sliced, latent = (rows.groupby("run_id", observed=True).value.mean() for rows in (sliced, latent))
     names = varying(runs)
     cells: dict[tuple[str, str], list[str]] = {}
+    skipped = [run for run in runs if statuses.get(run.run_id) == "skipped"]
     for run in runs:
         cells.setdefault((_place(run), _title(run, names)), []).append(run.run_id)
+    unmeasured = {run.run_id for run in skipped}
+    cells = {key: run_ids for key, run_ids in cells.items() if not unmeasured.issuperset(run_ids)}
     for place in dict.fromkeys(place for place, _ in cells):
         rows: list[tuple[str, ...]] = []
         for (where, title), run_ids in cells.items():
@@ -339,6 +342,11 @@ def _summary(runs: Sequence[Any], store: Any, statuses: Mapping[str, str]) -> No
         if len(rows) > SUMMARY_ROWS:
             rows = [*rows[:SUMMARY_ROWS], (f"and {len(rows) - SUMMARY_ROWS} more, see the report", "", "", "")]
         command.write_table(rows, (place, "sliced Wasserstein", "m_T,0", "runs"))
+    if skipped:
+        reasons = table.set_index("run_id").reason
+        command.write()
+        for line in command.by_reason((_place(run), str(reasons[run.run_id])) for run in skipped):
+            command.write(f"skipped: {line}")
 
 
 if __name__ == "__main__":

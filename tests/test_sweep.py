@@ -135,7 +135,9 @@ def test_data_that_are_not_there_are_noted(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     found = sweep(tmp_path, BASE, datasets=("energy", "sines"))
     assert {run.dataset.name: bool(run.data_sha256) for run in found.runs} == {"energy": False, "sines": True}
-    assert any(note.startswith("energy: will be skipped: ") for note in found.notes)
+    (note,) = found.notes
+    assert note.startswith("will be skipped: energy: energy/energydata_complete.csv is not in the data folder")
+    assert note.endswith(f" ({sum(run.dataset.name == 'energy' for run in found.runs)} runs)")
 
 
 def test_a_csv_file_is_a_data_set(tmp_path: Path) -> None:

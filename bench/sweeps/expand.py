@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.command import by_reason
 from bench.contracts import (
     TRAINING_BLOCKS,
     DatasetSpec,
@@ -93,10 +94,11 @@ def _expand(parsed: SweepFile, place: str, selection: Selection, data: Path | No
     seeds = selection.seeds or parsed.seeds
 
     notes: list[str] = []
+    absent: dict[DatasetSpec, str] = {}
     runs: dict[str, Run] = {}
     for seed, spec in itertools.product(seeds, specs):
         shared: dict[str, Any] = {"sweep": parsed.name, "dataset": spec, "seed": seed, "evaluate": blocks["evaluate"]}
-        shared["data_sha256"] = _sha256(spec, seed, data, notes)
+        shared["data_sha256"] = _sha256(spec, seed, data, absent)
         training = {name: blocks[name] for name in TRAINING_BLOCKS}
         rows: list[Run] = [
             Run(label=name, method=name, hyper=(), backbone="", kind="reference", **training, **shared)
@@ -110,6 +112,8 @@ def _expand(parsed: SweepFile, place: str, selection: Selection, data: Path | No
             if first is not run:
                 other = f" and '{run.label}'" if run.label != first.label else ""
                 notes.append(f"{place}: asked for twice, run once: '{first.label}'{other}")
+    without = by_reason((run.dataset.key, absent[run.dataset]) for run in runs.values() if run.dataset in absent)
+    notes += [f"will be skipped: {line}" for line in without]
     return Sweep(parsed.name, parsed.description, tuple(runs.values()), tuple(dict.fromkeys(notes)))
 
 
@@ -117,13 +121,13 @@ def _fields_of(variant: Variant) -> dict[str, Any]:
     return {item.name: getattr(variant, item.name) for item in dataclasses.fields(variant)}
 
 
-def _sha256(spec: DatasetSpec, seed: int, data: Path | None, notes: list[str]) -> str:
+def _sha256(spec: DatasetSpec, seed: int, data: Path | None, absent: dict[DatasetSpec, str]) -> str:
     from bench.loading.windows import load_splits  # here: it imports torch, and a mistake in a file is said before
 
     try:
         return load_splits(spec, seed, data).sha256
     except Unavailable as error:
-        notes.append(f"{spec.key}: will be skipped: {error}")
+        absent[spec] = str(error)
         return ""
 
 
