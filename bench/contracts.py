@@ -265,11 +265,12 @@ class Recordings:
     window: int  # T
     train_stride: int  # rows between two windows of the training and validation parts
     test_stride: int
-    split: Literal["blocks", "time", "entity"]  # how rows are divided before any window is cut
+    split: Literal["blocks", "time", "entity", "given"]  # how rows are divided before any window is cut
     entities: Sequence[str] = ()  # whose each series is: series of one entity share a part (none: each its own)
     times: Sequence[np.ndarray] = ()  # for the card only: when each row was, (rows,) datetime64 per series
     truth: Truth = field(default_factory=dict)  # of series of one window each; no part of the windows' hash
     resolutions: Sequence[Resolution] = ()  # of each channel (none: estimated); see `bench.loading.cells`
+    parts: Sequence[str] = ()  # with the split `given`: the part that each series belongs to
 
     @classmethod
     def simulated(cls, x: np.ndarray, **truth: np.ndarray) -> Recordings:
@@ -279,7 +280,9 @@ class Recordings:
         """
         _, steps, channels = x.shape
         names = tuple(f"x{c + 1}" for c in range(channels))
-        return cls(list(x), names, ("",) * channels, steps, steps, steps, "entity", truth=truth)
+        continuous = (Resolution(0),) * channels
+        units = ("",) * channels
+        return cls(list(x), names, units, steps, steps, steps, "entity", truth=truth, resolutions=continuous)
 
 
 class Cells(Protocol):
