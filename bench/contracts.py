@@ -49,7 +49,7 @@ class Undefined(Exception):
 
 
 class Diverged(Exception):
-    """Training cannot go on (see `bench.training.train`): the run becomes a `diverged` row with this reason."""
+    """Training cannot go on (see `bench.training`): the run becomes a `diverged` row with this reason."""
 
 
 def in_one_line(error: BaseException) -> str:

@@ -205,7 +205,7 @@ def test_results_of_a_newer_version_are_refused(
     store = Store(tmp_path / "r")
     store.prepare()
     with monkeypatch.context() as patch:
-        patch.setattr("bench.store.SCHEMA_VERSION", 99)
+        patch.setattr("bench.store.parquet.SCHEMA_VERSION", 99)
         store.write_part("p", [{"run_id": "a", "attempt": 1, "status": "ok"}])
     for extra in ([], ["--dry-run"], ["--explain", "a"]):
         assert exit_code("--grid", str(tiny), "--results", str(tmp_path / "r"), *extra) == 2
