@@ -96,8 +96,10 @@ def _run(given: Namespace, line: str) -> int:
         sys.stderr.write(f"note: {note}\n")
 
     from bench.engine.estimates import Past
-    from bench.engine.runner import Limits, LocalWorker, Supervisor, to_do
     from bench.engine.stack_size import choose
+    from bench.engine.supervisor import Limits, Supervisor
+    from bench.engine.tasks import to_do
+    from bench.engine.workers import LocalWorker
     from bench.store import Store
     from bench.sweeps.stacks import make_stacks
 
@@ -237,13 +239,13 @@ def _settings(given: Namespace, store: Any, device: Device) -> Any:
 
 
 def _progress(given: Namespace, store: Any, runs: Sequence[Any]) -> Any:
-    from bench.engine.runner import Lines, Silent
+    from bench.engine.progress import Lines, Silent
 
     if given.quiet:
         return Silent()
     if not sys.stderr.isatty():
         return Lines()
-    from bench.engine.progress import Screen, Title
+    from bench.engine.screen import Screen, Title
 
     names = varying(runs)
     return Screen(
