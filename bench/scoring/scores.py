@@ -146,6 +146,24 @@ def score_samples(
     return [row for metric in metrics for row in _rows(metric, _measure(metric, evaluation), scope)]
 
 
+def score_beside_references(
+    label: str, samples: np.ndarray, splits: Splits, metrics: Sequence[Metric], scope: Scope, n: int
+) -> list[dict[str, Any]]:
+    """Metric rows of anybody's samples (m, T, C), train-scaled, and of every reference; each row has its `label`.
+
+    At most n of the samples, chosen by chance, beside as many test windows.
+    """
+    n = min(evaluation_size(splits, n), len(samples))
+    chosen = samples[scope.numpy("samples of a file").permutation(len(samples))[:n]]
+    reference = reference_windows(splits, n, scope.reference())
+    found = score_samples(reference, chosen, splits.train, metrics, scope, cells=splits.cells)
+    rows = [{"label": label, **row} for row in found]
+    config, names = EvaluateConfig(n_samples=n), [metric.name for metric in metrics]
+    for name in REFERENCES:
+        rows += [{"label": name, **row} for row in score_reference(name, splits, config, scope, names)]
+    return rows
+
+
 def score_reference(
     name: str, splits: Splits, config: EvaluateConfig, scope: Scope, metrics: str | Sequence[str] | None = None
 ) -> list[dict[str, Any]]:
