@@ -1,4 +1,4 @@
-"""Run one finished run again and compare: `python -m bench.replay RUN_ID`.
+"""`python -m bench.replay RUN_ID`: run one finished run again and compare.
 
 Answers `identical` (every number, bit for bit), `within noise` (no number is further off than the
 seeds of its cell are apart) or `different`, and says which ingredients are not what they were.

@@ -22,12 +22,12 @@ from bench.hardware.recorded_steps import (
     recording,
 )
 from bench.method import Method, stacked
-from bench.models.build import BACKBONES, StackedModel
+from bench.models.build import StackedModel
 from bench.models.stacked import initialise
 from bench.parts.diffusion import reverse_diffusion
 from bench.randomness import Ahead, Irregular, Randomness
-from bench.registry import METHODS
-from bench.training.train import train_stack
+from bench.registry import BACKBONES, METHODS
+from bench.training.stack import train_stack
 
 CPU = torch.device("cpu")
 MODEL = ModelConfig(hidden=8, latent=4)

@@ -18,14 +18,14 @@ class HeldLeases:
 
     def claim(self, run_ids: Sequence[str]) -> set[str] | None:
         """Take the leases of all these runs: those whose earlier owner has fallen silent, or None where one is held."""
-        silent = self._store.claim(run_ids, self._owner)
+        silent = self._store.leases.claim(run_ids, self._owner)
         if silent is not None:
             self._held.update(run_ids)
         return silent
 
     def release(self, run_ids: Sequence[str]) -> None:
         """Give back the leases of these runs."""
-        self._store.release(run_ids, self._owner)
+        self._store.leases.release(run_ids, self._owner)
         self._held.difference_update(run_ids)
 
     def release_all(self) -> None:
@@ -38,6 +38,6 @@ class HeldLeases:
         if now - self._renewed <= LEASE_SECONDS / 6:
             return set()
         self._renewed = now
-        taken = self._store.renew(self._held, self._owner)
+        taken = self._store.leases.renew(self._held, self._owner)
         self._held -= taken
         return taken

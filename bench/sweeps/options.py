@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.contracts import DatasetSpec, InputError, check_options, nearest
-from bench.registry import DATASETS, METRICS
+from bench.contracts import DatasetSpec, InputError, ModelConfig, check_options, nearest
+from bench.registry import BACKBONES, DATASETS, LIKELIHOODS, METRICS
 from bench.sweeps.plain_yaml import parse_yaml
 from bench.sweeps.run import BLOCKS, plain_values
 
@@ -25,6 +25,9 @@ def checked(cls: type, given: Mapping[str, Any], place: str, owner: str) -> Any:
             raise InputError(f"{place}: {owner}.{item.name}: expected this option, it has no default")
     value = cls(**plain_values(given))
     check_options(value, f"{place}: {owner}")
+    if isinstance(value, ModelConfig) and value.likelihood not in LIKELIHOODS:
+        hint = nearest(value.likelihood, LIKELIHOODS)
+        raise InputError(f"{place}: {owner}.likelihood: unknown likelihood '{value.likelihood}': {hint}")
     return value
 
 
@@ -112,8 +115,6 @@ def check_metrics(wanted: str | Sequence[str], place: str) -> None:
 
 def check_backbones(names: Iterable[str], place: str) -> None:
     """Raises InputError where a name is that of no backbone."""
-    from bench.models.build import BACKBONES  # here: it imports torch, which the other checks do not need
-
     for name in names:
         if name not in BACKBONES:
             raise InputError(f"{place}: unknown backbone '{name}': {nearest(name, BACKBONES)}")
