@@ -300,7 +300,7 @@ def test_a_run_taken_over_is_another_attempt(tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_supervisor_that_was_given_up_gives_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.engine.leases.LEASE_SECONDS", 0.1)
+    monkeypatch.setattr("bench.engine.held_leases.LEASE_SECONDS", 0.1)
     (run, lease), stopped = (fake_run("ok"), tmp_path / "leases"), []
 
     def taken(task: Task) -> None:

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.contracts import InputError
+from bench.engine.held_leases import HeldLeases
 from bench.engine.interrupts import Interrupts
-from bench.engine.leases import Leases
 from bench.engine.progress import Progress, Silent, clock
 from bench.engine.provenance import provenance
 from bench.engine.tally import Report, Tally
@@ -55,7 +55,7 @@ class Supervisor:
         self._job = job
         self._workers = workers
         self._waiting: deque[Task] = deque()
-        self._leases = Leases(store)
+        self._leases = HeldLeases(store)
         self._tally = Tally(self.progress)
         self._interrupts = Interrupts(self.progress.say)
         self._look_again = 0.0  # when stacks that others hold are asked for again

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from bench.store import LEASE_SECONDS, Store, lease_owner
 
 
-class Leases:
-    """Those that are held, and when they were last renewed."""
+class HeldLeases:
+    """Leases that are taken, renewed in time and given back under one name."""
 
     def __init__(self, store: Store) -> None:
         self._store, self._owner = store, lease_owner()
