@@ -48,6 +48,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 cd "$here"
 
 # An environment of its own, unless one is active.
+activate=""
 if [ -z "${VIRTUAL_ENV:-}" ]; then
     if [ ! -x .venv/bin/python ]; then
         python=$(command -v python3) || fail "python3 is not installed: expected Python 3.11 or newer"
@@ -56,6 +57,7 @@ if [ -z "${VIRTUAL_ENV:-}" ]; then
         "$python" -m venv .venv
     fi
     . .venv/bin/activate
+    activate=". $here/.venv/bin/activate"
 fi
 
 # Install only what changed since the last time.
@@ -79,4 +81,5 @@ python -m bench.run --grid "$sweep" --results "$results" || status=$?
 case $status in 0 | 1) ;; *) exit $status ;; esac  # 1: some runs failed; the report says which
 python -m bench.report --results "$results"
 echo "report: $results/report/index.html"
+[ -z "$activate" ] || echo "for further commands, activate the environment: $activate"
 exit $status

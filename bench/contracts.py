@@ -167,7 +167,7 @@ class ModelConfig:
     hidden: int = option(64, at_least=1)
     latent: int = option(16, at_least=1)
     layers: int = option(1, at_least=1)
-    likelihood: Literal["gaussian", "mse", "heteroscedastic", "correlated", "mixture", "quantile"] = "gaussian"
+    likelihood: str = "gaussian"  # the name of a registered likelihood
     sigma_min: float = option(0.05, above=0)  # lower bound of a learned standard deviation, in train-scaled units
     components: int = option(5, at_least=2, later=True)  # of the likelihood `mixture`
 

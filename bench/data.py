@@ -21,7 +21,8 @@ from bench.loading.files import Remote, places
 from bench.loading.windows import PARTS, divide, load_splits, open_dataset
 from bench.randomness import numpy_generator
 from bench.registry import DATASETS, load_entry_points, load_plugin
-from bench.sweeps.sweep import dataset_spec, parse_setting, read_sweep
+from bench.sweeps.expand import read_sweep
+from bench.sweeps.options import dataset_spec, parse_setting
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

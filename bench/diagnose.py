@@ -1,4 +1,4 @@
-"""Has my model collapsed? `python -m bench.diagnose --data mine.csv` answers on one page.
+"""`python -m bench.diagnose --data mine.csv`: whether a model collapses on a file, and what helps, on one page.
 
 Trains vanilla latent diffusion, two mitigations and vanilla with a mixture likelihood at a small size on a user's own
 file (the shipped sweep "diagnose"), says what it saw, and renders the report with the figures.

@@ -1,4 +1,4 @@
-"""Measure what is trained already: `python -m bench.evaluate`.
+"""`python -m bench.evaluate`: measure what is trained already, or the samples of any other model.
 
 Two uses. With `--results DIR` it adds metrics to kept runs, without training; what a run has (same
 metric, same version) is not measured again. With `--samples FILE.npz --dataset NAME` it scores
@@ -28,7 +28,8 @@ from bench.registry import DATASETS, load_entry_points, load_plugin
 from bench.scoring.artifacts import load_model, load_run, load_samples
 from bench.scoring.scores import Scope, choose, score_reference, score_run, score_samples
 from bench.store import Store
-from bench.sweeps.sweep import Run, dataset_spec
+from bench.sweeps.options import dataset_spec
+from bench.sweeps.run import Run
 
 Row = dict[str, Any]
 

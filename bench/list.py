@@ -8,7 +8,7 @@ from typing import Any
 
 from bench import command
 from bench.contracts import InputError
-from bench.registry import DATASETS, METHODS, METRICS, load_entry_points, load_plugin
+from bench.registry import BACKBONES, DATASETS, LIKELIHOODS, METHODS, METRICS, load_entry_points, load_plugin
 
 Row = tuple[str, str, str]
 """Name, one sentence, the whole card."""
@@ -16,7 +16,7 @@ Row = tuple[str, str, str]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Names with one sentence each; with --long their whole cards."""
-    parser = command.parser("list", "List methods, data sets, metrics, backbones and sweeps.")
+    parser = command.parser("list", "List methods, data sets, metrics, backbones, likelihoods and sweeps.")
     parser.add_argument("kind", nargs="?", choices=tuple(KINDS), help="only these (default: all)")
     parser.add_argument("--long", action="store_true", help="the whole card of each")
     parser.add_argument("--plugin", action="append", default=[], metavar="FILE", help="a Python file of your own")
@@ -68,13 +68,16 @@ def _metrics() -> list[Row]:
 
 
 def _backbones() -> list[Row]:
-    from bench.models.build import BACKBONES
+    return [(name, _first_line(_card(BACKBONES[name])), _card(BACKBONES[name])) for name in BACKBONES]
 
-    return [(name, _first_line(_card(parts[0])), _card(parts[0])) for name, parts in BACKBONES.items()]
+
+def _likelihoods() -> list[Row]:
+    return [(name, _first_line(_card(LIKELIHOODS[name])), _card(LIKELIHOODS[name])) for name in LIKELIHOODS]
 
 
 def _sweeps() -> list[Row]:
-    from bench.sweeps.sweep import SHIPPED, parse_yaml, shipped_sweeps
+    from bench.sweeps.file import SHIPPED, shipped_sweeps
+    from bench.sweeps.plain_yaml import parse_yaml
 
     rows = []
     for name in shipped_sweeps():
@@ -92,6 +95,7 @@ KINDS = {
     "datasets": _datasets,
     "metrics": _metrics,
     "backbones": _backbones,
+    "likelihoods": _likelihoods,
     "sweeps": _sweeps,
 }
 

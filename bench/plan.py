@@ -13,8 +13,8 @@ from bench.engine.stack_size import choose
 from bench.hardware.devices import make_slots, parse_count, parse_devices
 from bench.run import add_selection, read_selected
 from bench.store import Store
+from bench.sweeps.run import Run
 from bench.sweeps.stacks import make_stacks
-from bench.sweeps.sweep import Run
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

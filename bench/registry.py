@@ -1,7 +1,7 @@
-"""Names for methods, data sets and metrics: one decorator each, found by importing their folders.
+"""Names for methods, data sets, metrics, backbones and likelihoods: one decorator each, found by importing folders.
 
-A new method is one new file in `methods/` (data set: `datasets/`, metric: `bench/metrics/`) or
-a plug-in: a file given with `--plugin path.py`, or an installed package that declares an entry
+A new method is one new file in `methods/` (data set: `datasets/`, metric: `bench/metrics/`, backbone or likelihood:
+`bench/models/`) or a plug-in: a file given with `--plugin path.py`, or an installed package that declares an entry
 point in the group `bench.plugins`.
 """
 
@@ -82,10 +82,14 @@ class Registry(Mapping[str, type[T]], Generic[T]):
 METHODS: Registry = Registry("method", "methods")
 DATASETS: Registry[Dataset] = Registry("data set", "datasets")
 METRICS: Registry[Metric] = Registry("metric", "bench.metrics")
+BACKBONES: Registry = Registry("backbone", "bench.models")
+LIKELIHOODS: Registry = Registry("likelihood", "bench.models")
 
 register_method = METHODS.register
 register_dataset = DATASETS.register
 register_metric = METRICS.register
+register_backbone = BACKBONES.register
+register_likelihood = LIKELIHOODS.register
 
 
 def load_plugin(path: str | Path) -> None:

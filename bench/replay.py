@@ -1,4 +1,4 @@
-"""Run one finished run again and compare: `python -m bench.replay RUN_ID`.
+"""`python -m bench.replay RUN_ID`: run one finished run again and compare.
 
 Answers `identical` (every number, bit for bit), `within noise` (no number is further off than the
 seeds of its cell are apart) or `different`, and says which ingredients are not what they were.
@@ -21,8 +21,8 @@ from bench.engine.provenance import provenance
 from bench.loading.windows import load_splits
 from bench.registry import METHODS, METRICS, load_entry_points, load_plugin
 from bench.store import load_results, spelled
+from bench.sweeps.run import TRAINING_VERSION, Run
 from bench.sweeps.stacks import Stack
-from bench.sweeps.sweep import TRAINING_VERSION, Run
 
 KEY = ["metric", "version", "split", "train_step", "coordinate", "index", "metric_seed"]
 NOT_INGREDIENTS = ("git_commit", "git_dirty")

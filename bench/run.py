@@ -176,13 +176,14 @@ def add_selection(parser: command.Parser, positional: bool = False) -> None:
 
 
 def read_selected(given: Namespace) -> Any:
-    """The `bench.sweeps.sweep.Sweep` that the flags of `add_selection` ask for. Raises InputError."""
+    """The `bench.sweeps.expand.Sweep` that the flags of `add_selection` ask for. Raises InputError."""
     data = command.data_dir(given.data)
     load_entry_points()
     for plugin in given.plugin:
         load_plugin(plugin)
 
-    from bench.sweeps.sweep import Selection, parse_seeds, read_sweep
+    from bench.sweeps.expand import Selection, read_sweep
+    from bench.sweeps.options import parse_seeds
 
     seeds = () if given.seeds is None else parse_seeds(given.seeds)
     chosen = (tuple(given.method), tuple(given.dataset), tuple(given.backbone), seeds, tuple(given.set), given.reduced)

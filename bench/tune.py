@@ -24,7 +24,8 @@ from bench.contracts import InputError
 from bench.randomness import numpy_generator
 from bench.registry import METRICS
 from bench.store import existing, load_results, replacing
-from bench.sweeps.sweep import SweepFile, Tune, Variant, find_sweep, read_file, variants_of
+from bench.sweeps.expand import Variant, variants_of
+from bench.sweeps.file import SweepFile, Tune, find_sweep, read_file
 
 Settings = dict[str, Any]
 

@@ -16,8 +16,8 @@ from bench.hardware.devices import Device
 from bench.method import Method
 from bench.registry import METHODS, register_method
 from bench.store import Store
+from bench.sweeps.run import Run
 from bench.sweeps.stacks import Stack, make_stacks
-from bench.sweeps.sweep import Run
 
 JOB = "fake_job:run_stack"
 

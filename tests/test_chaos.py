@@ -27,8 +27,8 @@ from bench.engine.runner import Limits, Report, Silent, Supervisor, Task, Worker
 from bench.registry import METHODS, load_plugin
 from bench.run import main
 from bench.store import Store, load_curves, load_results
+from bench.sweeps.expand import read_sweep
 from bench.sweeps.stacks import Stack, alone, make_stacks
-from bench.sweeps.sweep import read_sweep
 
 SWEEP = """
 name: chaos

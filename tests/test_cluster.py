@@ -26,8 +26,8 @@ from bench.engine.runner import Limits, Report, Silent, Supervisor
 from bench.registry import METHODS
 from bench.run import main
 from bench.store import Store, load_results
+from bench.sweeps.expand import read_sweep
 from bench.sweeps.stacks import Stack, make_stacks
-from bench.sweeps.sweep import read_sweep
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # dask's own
 

@@ -14,10 +14,10 @@ from conftest import make_splits
 
 from bench.contracts import DiffusionConfig, InputError, ModelConfig, Step, TrainConfig, Undefined, check_options
 from bench.method import Method, per_run_fields, stacked
-from bench.models.build import BACKBONES, StackedModel
+from bench.models.build import StackedModel
 from bench.models.stacked import initialise
 from bench.randomness import Randomness
-from bench.registry import METHODS
+from bench.registry import BACKBONES, METHODS
 from bench.training.train import train_stack
 
 R, B, T, C, D, L = 3, 5, 7, 2, 4, 20

@@ -1,6 +1,6 @@
 """Numbers do not move unless a version says so.
 
-`python tests/test_golden.py` writes the file anew, after `TRAINING_VERSION` (bench/sweep.py) or the
+`python tests/test_golden.py` writes the file anew, after `TRAINING_VERSION` (bench/sweeps/run.py) or the
 method's `version` was raised and CHANGELOG.md says that numbers change.
 """
 
@@ -16,10 +16,9 @@ from conftest import make_splits
 
 from bench.contracts import DiffusionConfig, ModelConfig, TrainConfig
 from bench.method import stacked
-from bench.models.build import BACKBONES
 from bench.randomness import Randomness
-from bench.registry import METHODS
-from bench.sweeps.sweep import TRAINING_VERSION
+from bench.registry import BACKBONES, METHODS
+from bench.sweeps.run import TRAINING_VERSION
 from bench.training.train import train_stack
 
 GOLDEN = Path(__file__).with_name("golden.json")

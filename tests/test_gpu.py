@@ -20,11 +20,11 @@ from bench.method import Method, stacked
 from bench.metrics.dependency import dependency_measures
 from bench.metrics.sliced import sliced_distance
 from bench.models import lstm_triton
-from bench.models.build import BACKBONES, StackedModel
+from bench.models.build import StackedModel
 from bench.models.lstm import LSTM, _fused, _native, _stacked
 from bench.models.stacked import initialise
 from bench.randomness import Randomness
-from bench.registry import METHODS
+from bench.registry import BACKBONES, METHODS
 from bench.training.train import Trained, train_stack
 
 pytestmark = [

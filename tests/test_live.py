@@ -14,8 +14,8 @@ from rich.console import Console
 from bench.engine.progress import Screen, Title
 from bench.registry import METHODS
 from bench.store import Store
+from bench.sweeps.run import Run
 from bench.sweeps.stacks import Stack
-from bench.sweeps.sweep import Run
 
 
 @pytest.fixture(autouse=True)

@@ -18,14 +18,14 @@ from bench.early_diffusion import AUTO_M, AUTO_N
 from bench.method import stacked
 from bench.metrics.dependency import dependency_measures
 from bench.models.brenier import BrenierMap
-from bench.models.build import BACKBONES, StackedModel
+from bench.models.build import StackedModel
 from bench.models.denoiser import SeriesDenoiser
 from bench.models.stacked import Flat, initialise
 from bench.parts.diffusion import diffuse, linear_schedule
 from bench.parts.objectives import free_bits, info_nce, likelihood_contrast, other_series
 from bench.parts.posteriors import DeterministicPosterior, GaussianPosterior, mutual_information
 from bench.randomness import Randomness
-from bench.registry import METHODS
+from bench.registry import BACKBONES, METHODS
 from bench.scoring.scores import Scope, draw_samples, score_run
 from bench.training.train import Lagging, train_stack
 

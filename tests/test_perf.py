@@ -27,8 +27,8 @@ from bench.perf import __main__ as perf
 from bench.perf import denoiser, dependency, sampling, sweep_overhead, whole_run
 from bench.randomness import Randomness
 from bench.registry import METHODS
+from bench.sweeps.expand import read_sweep
 from bench.sweeps.stacks import make_stacks
-from bench.sweeps.sweep import read_sweep
 from bench.training.train import train_stack
 
 KEYS = [("perf", 0), ("perf", 1)]

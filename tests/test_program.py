@@ -22,11 +22,11 @@ from bench.hardware.recorded_steps import (
     recording,
 )
 from bench.method import Method, stacked
-from bench.models.build import BACKBONES, StackedModel
+from bench.models.build import StackedModel
 from bench.models.stacked import initialise
 from bench.parts.diffusion import reverse_diffusion
 from bench.randomness import Ahead, Irregular, Randomness
-from bench.registry import METHODS
+from bench.registry import BACKBONES, METHODS
 from bench.training.train import train_stack
 
 CPU = torch.device("cpu")

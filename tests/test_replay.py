@@ -9,8 +9,8 @@ from bench import replay
 from bench.contracts import InputError
 from bench.engine.job import JobSettings, run_stack
 from bench.store import Store, load_results
+from bench.sweeps.expand import read_sweep
 from bench.sweeps.stacks import Stack
-from bench.sweeps.sweep import read_sweep
 
 SWEEP = """
 name: tiny

@@ -11,8 +11,8 @@ from bench.report.page import sample_pictures
 from bench.report.tables import cells_of, groups_of, load
 from bench.scoring.artifacts import load_samples
 from bench.store import Store
+from bench.sweeps.expand import read_sweep
 from bench.sweeps.stacks import make_stacks
-from bench.sweeps.sweep import read_sweep
 
 SWEEP = """
 name: tiny

@@ -25,8 +25,8 @@ from bench.engine.runner import Limits, Lines, LocalWorker, Report, Silent, Supe
 from bench.hardware.devices import Device, make_slots, parse_count, parse_devices, parse_duration, parse_size
 from bench.registry import METHODS
 from bench.store import Done, Store, lease_owner, load_results
+from bench.sweeps.run import Run
 from bench.sweeps.stacks import Stack, make_stacks
-from bench.sweeps.sweep import Run
 
 
 @pytest.fixture(autouse=True)

@@ -30,8 +30,8 @@ from bench.scoring import scores
 from bench.scoring.artifacts import load_samples
 from bench.scoring.scores import Scope, choose, score_during_training, score_reference, score_samples
 from bench.store import Store, load_curves, load_results
+from bench.sweeps.expand import read_sweep
 from bench.sweeps.stacks import make_stacks
-from bench.sweeps.sweep import read_sweep
 
 SWEEP = """
 name: tiny

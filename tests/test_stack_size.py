@@ -11,8 +11,8 @@ from bench.contracts import InputError
 from bench.engine import stack_size
 from bench.engine.stack_size import LEAST, MOST, bytes_of, choose, fastest, measured, most_in
 from bench.hardware.devices import Device, turn
+from bench.sweeps.expand import read_sweep
 from bench.sweeps.stacks import make_stacks
-from bench.sweeps.sweep import read_sweep
 
 CPU, GPU = [Device("cpu")], [Device("cuda:0", "0")]
 SWEEP = """

@@ -18,20 +18,11 @@ from hypothesis import strategies as st
 
 from bench.contracts import TRAINING_BLOCKS, DatasetSpec, InputError, later_options
 from bench.registry import METHODS
-from bench.sweeps.sweep import (
-    Run,
-    Selection,
-    Sweep,
-    _expand,
-    _structure,
-    find_sweep,
-    parse_seeds,
-    parse_setting,
-    parse_yaml,
-    plain,
-    read_sweep,
-    shipped_sweeps,
-)
+from bench.sweeps.expand import Selection, Sweep, _expand, read_sweep
+from bench.sweeps.file import _structure, find_sweep, shipped_sweeps
+from bench.sweeps.options import parse_seeds, parse_setting
+from bench.sweeps.plain_yaml import parse_yaml
+from bench.sweeps.run import Run, plain
 
 BASE = "name: s\ndatasets: [sines]\nmethods: [latent_diffusion]\nseeds: 1\n"
 
@@ -184,7 +175,7 @@ def test_what_changes_a_run_and_what_does_not(tmp_path: Path) -> None:
 def test_versions_are_part_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = one(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr("bench.sweeps.sweep.TRAINING_VERSION", 99)
+        patch.setattr("bench.sweeps.run.TRAINING_VERSION", 99)
         assert dataclasses.replace(run).run_id != run.run_id
     with monkeypatch.context() as patch:
         patch.setattr("methods.latent_diffusion.LatentDiffusion.version", 99)
@@ -293,7 +284,7 @@ BAD = {
     BASE + "train: {learning_rate: .inf}": "train.learning_rate = inf: expected a number",
     BASE + "train: {step: 5}": "train.step: unknown key: did you mean 'steps'?",
     BASE + "train: 5": "train: expected a mapping, not 5",
-    BASE + "model: {likelihood: laplace}": "model.likelihood = 'laplace': expected one of gaussian, mse, ",
+    BASE + "model: {likelihood: laplace}": "model.likelihood: unknown likelihood 'laplace': known: correlated, gaussian, ",
     BASE + "evaluate: {metrics: fst}": "evaluate.metrics = 'fst': expected fast, all or a list of metrics",
     BASE + "evaluate: {metrics: [wassertein]}": "unknown metric 'wassertein': did you mean 'wasserstein'?",
     BASE + "backbones: [lstn]": "backbones: unknown backbone 'lstn': did you mean 'lstm'?",

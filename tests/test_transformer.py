@@ -14,6 +14,7 @@ from bench.contracts import DiffusionConfig, InputError, ModelConfig, TrainConfi
 from bench.metrics.dependency import dependency_measures, forward_sweep
 from bench.models import transformer as backbone
 from bench.models.build import StackedModel
+from bench.models.head import make_head
 from bench.models.layer_norm import LayerNorm, _native_norm, _stacked_norm
 from bench.models.stacked import initialise
 from bench.models.transformer import TransformerDecoder, TransformerEncoder
@@ -35,7 +36,7 @@ def randomness(*seeds: int) -> Randomness:
 
 def decoder_of(*seeds: int, layers: int = 2, every_step: bool = False, scale: float = 0.5) -> TransformerDecoder:
     """A decoder in float64 whose norms are not the identity and whose attention is not flat."""
-    decoder = TransformerDecoder(len(seeds), C, D, H, layers, T, every_step, "gaussian", 0.05)
+    decoder = TransformerDecoder(len(seeds), C, D, H, layers, T, every_step, make_head(len(seeds), H, C, ModelConfig()))
     drawn = randomness(*seeds)
     initialise(decoder, drawn)
     for name, weights in decoder.named_parameters():
@@ -131,7 +132,7 @@ def test_both_layer_norms_have_the_same_values_and_gradients() -> None:
 
 def test_the_batched_products_fit_off_the_cpu() -> None:
     """Devices without values run the same program as a GPU: the shapes are checked, not the numbers."""
-    decoder = TransformerDecoder(3, C, D, H, 2, T, True, "gaussian", 0.05).to("meta")
+    decoder = TransformerDecoder(3, C, D, H, 2, T, True, make_head(3, H, C, ModelConfig())).to("meta")
     z, past = torch.empty(3, B, D, device="meta"), torch.empty(3, B, T - 1, C, device="meta")
     assert decoder.states(z, past).shape == (3, B, T, H)
     step = decoder.transformer.stepper(B, T)

@@ -8,7 +8,8 @@ import yaml
 from bench.contracts import InputError
 from bench.scoring.scores import Scope
 from bench.store import load_results
-from bench.sweeps.sweep import Selection, read_file, read_sweep
+from bench.sweeps.expand import Selection, read_sweep
+from bench.sweeps.file import read_file
 from bench.tune import best_trial, main, ranks, trials
 
 SWEEP = """

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bench.sweeps.run import Run
 from bench.sweeps.stacks import Stack
-from bench.sweeps.sweep import Run
 
 # What a phase's seconds grow with: columns of the runs table (1 where a phase has none).
 WORK = {

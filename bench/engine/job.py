@@ -30,8 +30,8 @@ from bench.registry import DATASETS, load_entry_points, load_plugin
 from bench.scoring.artifacts import keep_run, save_series
 from bench.scoring.scores import Scope, draw_samples, draw_stack, score_during_training, score_reference, score_run
 from bench.store import Store, Unwritable
+from bench.sweeps.run import Run
 from bench.sweeps.stacks import Stack
-from bench.sweeps.sweep import Run
 from bench.training.train import Trained, train_stack
 
 Row = dict[str, Any]

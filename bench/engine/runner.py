@@ -31,8 +31,8 @@ from bench.contracts import InputError
 from bench.engine.provenance import provenance
 from bench.hardware.devices import Device
 from bench.store import COMPACT_AT, LEASE_SECONDS, Done, Store, Unwritable, lease_owner
+from bench.sweeps.run import Run
 from bench.sweeps.stacks import Stack, alone, halves
-from bench.sweeps.sweep import Run
 
 JOB = "bench.engine.job:run_stack"
 

@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 from bench.contracts import in_one_line
 from bench.hardware.devices import CONTEXT_BYTES, Device, memory_of, parse_count
-from bench.sweeps.sweep import Run
+from bench.sweeps.run import Run
 
 Choice: TypeAlias = int | Callable[[Sequence[Run]], int]
 """A size for every stack, or a function of the runs that could share one."""

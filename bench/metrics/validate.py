@@ -1,4 +1,4 @@
-"""Does each measure see what it claims to see? `python -m bench.metrics.validate`.
+"""`python -m bench.metrics.validate`: whether each measure sees what it claims to see.
 
 Real windows are corrupted more and more, and every sample metric compares them with other real windows. A metric must
 get worse with every step of a corruption that it claims to see (`sees` in its class); what it is blind to, and what it
@@ -29,7 +29,7 @@ from bench.loading.windows import load_splits
 from bench.metrics.base import SampleMetric
 from bench.registry import load_entry_points, load_plugin
 from bench.scoring.scores import Scope, choose
-from bench.sweeps.sweep import dataset_spec
+from bench.sweeps.options import dataset_spec
 
 STRENGTHS = (0.0, 0.1, 0.2, 0.4, 0.8)
 

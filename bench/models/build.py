@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -11,17 +11,11 @@ from torch import Tensor, nn
 from bench.contracts import Decoder, DiffusionConfig, ModelConfig, Sizes, Unavailable
 from bench.method import Method
 from bench.models.denoiser import Denoiser
-from bench.models.lstm import LSTMDecoder, LSTMEncoder
-from bench.models.transformer import TransformerDecoder, TransformerEncoder
+from bench.models.head import make_head
 from bench.models.wrapped import BlindDecoder
 from bench.parts.diffusion import linear_schedule
 from bench.parts.likelihoods import Marginal, tensors_of
-
-BACKBONES: Mapping[str, tuple[Callable[..., nn.Module], Callable[..., nn.Module]]] = {
-    "lstm": (LSTMEncoder, LSTMDecoder),
-    "transformer": (TransformerEncoder, TransformerDecoder),
-}
-"""Registered name -> encoder and decoder; both have the constructor arguments of the LSTM's."""
+from bench.registry import BACKBONES
 
 
 class StackedModel(nn.Module):
@@ -50,22 +44,16 @@ class StackedModel(nn.Module):
         if method.backbones and backbone not in method.backbones:
             raise Unavailable(f"{method.name} serves the backbones {', '.join(method.backbones)}, not {backbone}")
         window, channels = shape
-        make_encoder, make_decoder = BACKBONES[backbone]
+        networks = BACKBONES[backbone]
         sizes = {"runs": runs, "channels": channels, "hidden": config.hidden, "layers": config.layers}
         self.runs = runs
-        decoder = make_decoder(
-            **sizes,
-            latent=config.latent,
-            window=window,
-            every_step=method.latent_route == "every_step",
-            likelihood=config.likelihood,
-            sigma_min=config.sigma_min,
-            components=config.components,
-        )
-        self._marginal: Callable[[Tensor], Marginal] = decoder.head.marginal  # type: ignore[union-attr, assignment]
-        self._fit_head: Callable[[Sequence[Tensor]], None] = decoder.head.fit  # type: ignore[union-attr, assignment]
+        every_step = method.latent_route == "every_step"
+        head = make_head(runs, config.hidden, channels, config)
+        decoder = networks.decoder(**sizes, latent=config.latent, window=window, every_step=every_step, head=head)
+        self._marginal: Callable[[Tensor], Marginal] = head.marginal
+        self._fit_head: Callable[[Sequence[Tensor]], None] = head.fit
         standard = {
-            "encoder": make_encoder(**sizes, outputs=method.encoder_width(config.latent)),
+            "encoder": networks.encoder(**sizes, outputs=method.encoder_width(config.latent)),
             "decoder": BlindDecoder(decoder, "latent") if method.latent_route == "none" else decoder,
             "denoiser": Denoiser(runs, config.latent, diffusion.hidden, diffusion.L),
         }

@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bench.contracts import Likelihood
+from bench.contracts import Likelihood, ModelConfig
 from bench.models.stacked import Linear, parameter
 from bench.parts.likelihoods import SCORES, CorrelatedGaussian, Gaussian, Marginal, Mixture, WarpedGaussian
+from bench.registry import LIKELIHOODS, register_likelihood
 
 
 class Head(nn.Module, ABC):
     """h (R, B, T, H) -> p(x | h), and the same family without h as the marginal F of the training windows.
 
-    A learned standard deviation begins at 1 and is never below sigma_min.
+    The class docstring is the card of the likelihood. A learned standard deviation begins at 1 and is never below
+    sigma_min.
     """
 
-    def __init__(self, runs: int, hidden: int, channels: int, sigma_min: float) -> None:
+    def __init__(self, runs: int, hidden: int, channels: int, config: ModelConfig) -> None:
         super().__init__()
-        self.channels, self.sigma_min = channels, sigma_min
+        self.channels, self.sigma_min = channels, config.sigma_min
         self.mean = Linear(runs, hidden, channels)
 
     @abstractmethod
@@ -46,11 +48,18 @@ class Head(nn.Module, ABC):
         return self.sigma_min + functional.softplus(raw)
 
 
+@register_likelihood("gaussian")
 class GaussianHead(Head):
-    """`gaussian`: N(mean(h), sigma^2), sigma learned per channel."""
+    """Independent Gaussians whose standard deviation is learned per channel.
 
-    def __init__(self, runs: int, hidden: int, channels: int, sigma_min: float) -> None:
-        super().__init__(runs, hidden, channels, sigma_min)
+        p(x_t | h_t) = N(x_t; W h_t + b, diag sigma^2)
+
+    Source: Kingma and Welling 2014, arXiv:1312.6114, app. C.2.
+    Ours: sigma depends on the channel only.
+    """
+
+    def __init__(self, runs: int, hidden: int, channels: int, config: ModelConfig) -> None:
+        super().__init__(runs, hidden, channels, config)
         self.raw_sigma = parameter(runs, channels, bound=0.0, centre=self.at_first())
 
     def forward(self, h: Tensor) -> Gaussian:
@@ -58,10 +67,14 @@ class GaussianHead(Head):
         return Gaussian(self.mean(h), self.sigma(self.raw_sigma)[:, None, None])
 
 
+@register_likelihood("mse")
 class MSEHead(Head):
-    """`mse`: sigma = 1, fixed, so that -ln p is half the squared error plus a constant.
+    """Independent Gaussians of variance 1: the squared error as a likelihood.
 
-    A sample is then the mean, because noise of size 1 would be no model of anything.
+        p(x_t | h_t) = N(x_t; W h_t + b, I),   -ln p = |x_t - W h_t - b|^2 / 2 + const
+
+    Source: the squared error that most autoencoders are trained with.
+    Ours: a sample is the mean, because noise of size 1 would be no model of anything.
     """
 
     def forward(self, h: Tensor) -> Gaussian:
@@ -75,11 +88,17 @@ class MSEHead(Head):
         return Gaussian(mean, torch.ones_like(mean))
 
 
+@register_likelihood("heteroscedastic")
 class HeteroscedasticHead(Head):
-    """`heteroscedastic`: N(mean(h), sigma(h)^2), a deviation for every step and channel."""
+    """Independent Gaussians with a standard deviation for every step and channel.
 
-    def __init__(self, runs: int, hidden: int, channels: int, sigma_min: float) -> None:
-        super().__init__(runs, hidden, channels, sigma_min)
+        p(x_t | h_t) = N(x_t; mean(h_t), diag sigma(h_t)^2),   sigma = sigma_min + softplus(W h + b)
+
+    Source: Kingma and Welling 2014, arXiv:1312.6114, app. C.2.
+    """
+
+    def __init__(self, runs: int, hidden: int, channels: int, config: ModelConfig) -> None:
+        super().__init__(runs, hidden, channels, config)
         self.raw_sigma = Linear(runs, hidden, channels)
         nn.init.constant_(self.raw_sigma.bias, self.at_first())
 
@@ -88,13 +107,19 @@ class HeteroscedasticHead(Head):
         return Gaussian(self.mean(h), self.sigma(self.raw_sigma(h)))
 
 
+@register_likelihood("correlated")
 class CorrelatedHead(Head):
-    """`correlated`: N(mean(h), A A^T + sigma_min^2 I), a learned covariance of the channels, the same at every step."""
+    """A Gaussian with a learned covariance of the channels, the same at every step.
 
-    def __init__(self, runs: int, hidden: int, channels: int, sigma_min: float) -> None:
-        super().__init__(runs, hidden, channels, sigma_min)
+        p(x_t | h_t) = N(x_t; W h_t + b, A A^T + sigma_min^2 I)
+
+    Source: the multivariate normal distribution; A is a free C x C matrix.
+    """
+
+    def __init__(self, runs: int, hidden: int, channels: int, config: ModelConfig) -> None:
+        super().__init__(runs, hidden, channels, config)
         self.root = parameter(runs, channels, channels, bound=0.0)  # A
-        self.root.data += math.sqrt(max(1 - sigma_min**2, 1e-3)) * torch.eye(channels)
+        self.root.data += math.sqrt(max(1 - self.sigma_min**2, 1e-3)) * torch.eye(channels)
 
     def forward(self, h: Tensor) -> CorrelatedGaussian:
         """(R, B, T, H) -> p(x | h)."""
@@ -106,11 +131,18 @@ class CorrelatedHead(Head):
         return CorrelatedGaussian.marginal(x, self.sigma_min)
 
 
+@register_likelihood("quantile")
 class QuantileHead(GaussianHead):
-    """`quantile`: a Gaussian of g(x), g fitted to each channel's quantiles before training; see `WarpedGaussian`."""
+    """A Gaussian of g(x), where g maps each channel's training quantiles to those of a normal distribution.
 
-    def __init__(self, runs: int, hidden: int, channels: int, sigma_min: float) -> None:
-        super().__init__(runs, hidden, channels, sigma_min)
+        p(x_t | h_t) = N(g(x_t); W h_t + b, diag sigma^2) prod_c g'(x_{t,c})
+
+    Source: the rank-based inverse normal transform, Beasley et al. 2009, Behavior Genetics 39, 580-595.
+    Ours: g is piecewise linear between 25 quantiles; see `bench.parts.likelihoods.WarpedGaussian`.
+    """
+
+    def __init__(self, runs: int, hidden: int, channels: int, config: ModelConfig) -> None:
+        super().__init__(runs, hidden, channels, config)
         self.knots: Tensor
         self.register_buffer("knots", torch.tensor(SCORES).repeat(runs, channels, 1))
 
@@ -129,11 +161,19 @@ class QuantileHead(GaussianHead):
         return WarpedGaussian.marginal(x, self.sigma_min)
 
 
+@register_likelihood("mixture")
 class MixtureHead(Head):
-    """`mixture`: K diagonal Gaussians whose weights, means and deviations all depend on h; see `Mixture`."""
+    """A mixture of K diagonal Gaussians whose weights, means and standard deviations depend on h.
 
-    def __init__(self, runs: int, hidden: int, channels: int, sigma_min: float, components: int) -> None:
-        super().__init__(runs, hidden, channels * components, sigma_min)
+        p(x_t | h_t) = sum_k w_k(h_t) N(x_t; mean_k(h_t), diag sigma_k(h_t)^2)
+
+    Source: Bishop 1994, mixture density networks.
+    Ours: the K components are shared by the channels of a step; see `bench.parts.likelihoods.Mixture`.
+    """
+
+    def __init__(self, runs: int, hidden: int, channels: int, config: ModelConfig) -> None:
+        components = config.components
+        super().__init__(runs, hidden, channels * components, config)
         self.channels, self.components = channels, components
         self.mean.bias.bound = 1.0  # type: ignore[attr-defined]  # components that begin together part slowly
         self.raw_sigma = Linear(runs, hidden, channels * components)
@@ -150,15 +190,7 @@ class MixtureHead(Head):
         return Mixture.marginal(x, self.sigma_min, self.components)
 
 
-def make_head(runs: int, hidden: int, channels: int, likelihood: str, sigma_min: float, components: int) -> Head:
-    """The head of a `bench.contracts.ModelConfig`."""
-    if likelihood == "mixture":
-        return MixtureHead(runs, hidden, channels, sigma_min, components)
-    kinds: dict[str, Callable[[int, int, int, float], Head]] = {
-        "gaussian": GaussianHead,
-        "mse": MSEHead,
-        "heteroscedastic": HeteroscedasticHead,
-        "correlated": CorrelatedHead,
-        "quantile": QuantileHead,
-    }
-    return kinds[likelihood](runs, hidden, channels, sigma_min)
+def make_head(runs: int, hidden: int, channels: int, config: ModelConfig) -> Head:
+    """The head that `model.likelihood` names, on states h of width `hidden`."""
+    head: Head = LIKELIHOODS[config.likelihood](runs, hidden, channels, config)
+    return head

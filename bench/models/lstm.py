@@ -15,9 +15,11 @@ from torch import Tensor, nn
 
 from bench.models import lstm_triton
 from bench.models.autoregression import AutoregressiveDecoder, decoder_inputs
-from bench.models.head import make_head
+from bench.models.backbone import Backbone
+from bench.models.head import Head
 from bench.models.lstm_tangent import lstm_tangent_sweep
 from bench.models.stacked import Linear, linear, parameter, per_run
+from bench.registry import register_backbone
 
 Weights = tuple[Tensor, Tensor, Tensor]
 """One layer: weight_ih (R, 4H, in), weight_hh (R, 4H, H), bias (R, 4H); gates in torch's order i, f, g, o."""
@@ -134,13 +136,11 @@ class LSTMDecoder(AutoregressiveDecoder):
         layers: int,
         window: int,
         every_step: bool,
-        likelihood: str,
-        sigma_min: float,
-        components: int = 5,
+        head: Head,
     ) -> None:
         super().__init__(window, every_step)
         self.lstm = LSTM(runs, channels + latent, hidden, layers)
-        self.head = make_head(runs, hidden, channels, likelihood, sigma_min, components)
+        self.head = head
 
     @property
     def network(self) -> LSTM:
@@ -151,6 +151,20 @@ class LSTMDecoder(AutoregressiveDecoder):
         """The decoder of one run as a plain function of z (B, D) and x_prev (B, T-1, C)."""
         layers = [(ih[run].detach(), hh[run].detach(), bias[run].detach()) for ih, hh, bias in self.lstm.layers]
         return SingleLSTMDecoder(layers, self.every_step)
+
+
+@register_backbone("lstm")
+class LSTMBackbone(Backbone):
+    """An LSTM reads the series, and another one writes it.
+
+        h_t, c_t = LSTM([x_{t-1}, z_t], h_{t-1}, c_{t-1}),   q(z | x) from h_T of the encoder
+
+    Shapes: x (R, B, T, C), z (R, B, D), h (R, B, T, H).
+    Source: Hochreiter and Schmidhuber 1997; gates in torch's order and form.
+    """
+
+    encoder = LSTMEncoder
+    decoder = LSTMDecoder
 
 
 class SingleLSTMDecoder:

@@ -12,10 +12,12 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from bench.models.autoregression import AutoregressiveDecoder, decoder_inputs
-from bench.models.head import make_head
+from bench.models.backbone import Backbone
+from bench.models.head import Head
 from bench.models.stacked import Linear
 from bench.models.transformer_network import Transformer
 from bench.models.transformer_tangent import transformer_tangent_sweep
+from bench.registry import register_backbone
 
 ROWS_AT_ONCE = 2048  # series times tokens that the measures push through together: the activations stay in the cache
 
@@ -51,13 +53,11 @@ class TransformerDecoder(AutoregressiveDecoder):
         layers: int,
         window: int,
         every_step: bool,
-        likelihood: str,
-        sigma_min: float,
-        components: int = 5,
+        head: Head,
     ) -> None:
         super().__init__(window, every_step)
         self.transformer = Transformer(runs, channels + latent, hidden, layers, causal=True)
-        self.head = make_head(runs, hidden, channels, likelihood, sigma_min, components)
+        self.head = head
 
     @property
     def network(self) -> Transformer:
@@ -67,6 +67,21 @@ class TransformerDecoder(AutoregressiveDecoder):
     def single(self, run: int) -> SingleTransformerDecoder:
         """The decoder of one run as a plain function of z (B, D) and x_prev (B, T-1, C)."""
         return SingleTransformerDecoder(self.transformer.alone(run), self.every_step)
+
+
+@register_backbone("transformer")
+class TransformerBackbone(Backbone):
+    """A Transformer that sees the whole series reads it, and a causal one writes it.
+
+        a <- a + Attention(LayerNorm(a)),   a <- a + W_2 gelu(W_1 LayerNorm(a)),   h = LayerNorm(a)
+
+    Pre-norm, 4 heads, feed-forward width 2 H, gelu, sinusoidal positions, no dropout.
+    Shapes: x (R, B, T, C), z (R, B, D), h (R, B, T, H).
+    Source: Vaswani et al. 2017, arXiv:1706.03762; the norm's place: Xiong et al. 2020, arXiv:2002.04745.
+    """
+
+    encoder = TransformerEncoder
+    decoder = TransformerDecoder
 
 
 class SingleTransformerDecoder:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from bench.contracts import DiffusionConfig, ModelConfig, TrainConfig
 from bench.metrics.dependency import dependency_measures
+from bench.models.head import make_head
 from bench.models.lstm import LSTM, LSTMDecoder, SingleLSTMDecoder, decoder_inputs
 from bench.models.stacked import initialise
 from bench.perf.measure import Line, Scale, cpu_seconds, in_turn, windows
@@ -73,7 +74,7 @@ def enough_nodes(
 
 def fresh_decoder(window: int, hidden: int) -> SingleLSTMDecoder:
     """A decoder as it is before training: smooth."""
-    decoder = LSTMDecoder(1, CHANNELS, LATENT, hidden, 1, window, False, "gaussian", 0.05)
+    decoder = LSTMDecoder(1, CHANNELS, LATENT, hidden, 1, window, False, make_head(1, hidden, CHANNELS, ModelConfig()))
     initialise(decoder, Randomness([("perf", 0)]))
     assert isinstance(decoder.lstm, LSTM)
     return decoder.single(0)

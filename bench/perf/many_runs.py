@@ -23,8 +23,9 @@ from bench.engine.job import JobSettings, run_stack
 from bench.perf.measure import Line, Scale
 from bench.randomness import numpy_generator
 from bench.store import COMPACT_AT, Store, load_curves, load_results
+from bench.sweeps.expand import read_sweep
+from bench.sweeps.run import Run
 from bench.sweeps.stacks import Stack
-from bench.sweeps.sweep import Run, read_sweep
 
 SWEEP = """
 name: many

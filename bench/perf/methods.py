@@ -14,9 +14,8 @@ import numpy as np
 import torch
 
 from bench.contracts import DiffusionConfig, ModelConfig, Splits, TrainConfig
-from bench.models.build import BACKBONES
 from bench.randomness import numpy_generator
-from bench.registry import METHODS
+from bench.registry import BACKBONES, METHODS
 from bench.training.train import train_stack
 
 WINDOW, CHANNELS, SERIES = 24, 6, 500

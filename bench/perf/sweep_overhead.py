@@ -24,8 +24,8 @@ from bench.engine.runner import LocalWorker, Silent, Supervisor
 from bench.hardware.devices import Device
 from bench.perf.measure import Line, Scale
 from bench.store import Store
+from bench.sweeps.expand import Selection, read_sweep
 from bench.sweeps.stacks import Stack, make_stacks
-from bench.sweeps.sweep import Selection, read_sweep
 
 RUN_SECONDS = 10.0
 PHASES = ("train_stack", "draw_samples", "score_run")

@@ -30,7 +30,7 @@ from bench.contracts import InputError, Splits
 from bench.method import Method, stacked
 from bench.models.build import StackedModel
 from bench.store import flush, replacing, unwritable
-from bench.sweeps.sweep import Run
+from bench.sweeps.run import Run
 
 REAL_WINDOWS = 200  # kept beside the samples, for pictures
 

@@ -30,7 +30,7 @@ from bench.method import Method
 from bench.models.build import StackedModel
 from bench.randomness import Randomness, Stream, numpy_generator
 from bench.registry import DATASETS, METRICS
-from bench.sweeps.sweep import Run
+from bench.sweeps.run import Run
 
 DURING_TRAINING = ("nll", "kl", "active_units", "probe")
 SERIES_DURING_TRAINING = 250  # so many that ten looks cost a few percent of training

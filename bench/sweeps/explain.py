@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from bench.contracts import InputError
-from bench.sweeps.sweep import Run, plain
+from bench.sweeps.run import Run, plain
 
 _NO_INGREDIENT = ("run_id", "sweep", "label", "kind", "config")
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from bench.method import per_run_fields
 from bench.registry import METHODS
-from bench.sweeps.sweep import Run
+from bench.sweeps.run import Run
 
 
 @dataclass(frozen=True)

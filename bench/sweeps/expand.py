@@ -1,0 +1,207 @@
+"""A sweep file -> the runs it asks for.
+
+A sweep names data sets, methods, backbones and seeds; its runs are their product, with every `grid` multiplied out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.contracts import (
+    TRAINING_BLOCKS,
+    DatasetSpec,
+    DiffusionConfig,
+    InputError,
+    ModelConfig,
+    TrainConfig,
+    Unavailable,
+    nearest,
+)
+from bench.loading.references import REFERENCES
+from bench.registry import METHODS
+from bench.sweeps.file import DatasetEntry, MethodEntry, SweepFile, find_sweep, parse_dataset_entry, read_file
+from bench.sweeps.options import check_backbones, check_metrics, checked, dataset_spec, sort_settings, target
+from bench.sweeps.run import BLOCKS, Run, plain_fields
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The runs of a sweep file, in a fixed order, and what the user should know about them."""
+
+    name: str
+    description: str
+    runs: tuple[Run, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What the command line changes about a sweep file."""
+
+    methods: tuple[str, ...] = ()  # names or labels to keep
+    datasets: tuple[str, ...] = ()  # replace the file's
+    backbones: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
+    settings: tuple[str, ...] = ()  # KEY=VALUE
+    reduced: bool = False  # the file's smaller form
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row of the product over a method's grid."""
+
+    label: str
+    method: str
+    hyper: tuple[tuple[str, Any], ...]
+    model: ModelConfig
+    train: TrainConfig
+    diffusion: DiffusionConfig
+
+
+def read_sweep(source: str | Path, selection: Selection | None = None, data: Path | None = None) -> Sweep:
+    """Read, check and multiply out a sweep file. Raises InputError, one line per mistake.
+
+    The windows of every (data set, seed) are made once, because their hash is part of a run's identity.
+    """
+    path, selection = find_sweep(source), selection or Selection()
+    return _expand(read_file(path, selection.reduced), str(path), selection, data)
+
+
+def variants_of(file: SweepFile, entry: Mapping[str, Any], place: str) -> list[Variant]:
+    """What a method entry of a file asks for, resolved and checked. Raises InputError."""
+    blocks = {name: checked(block, getattr(file, name), place, name) for name, block in BLOCKS.items()}
+    chosen = _selected([MethodEntry.model_validate(entry)], (), place)
+    return [variant for entry in chosen for variant in _variants(entry, blocks, {}, place)]
+
+
+def _expand(parsed: SweepFile, place: str, selection: Selection, data: Path | None) -> Sweep:
+    entries = _selected(parsed.methods, selection.methods, place)
+    settings = sort_settings(selection.settings, [METHODS[entry.name] for entry in entries])
+    given = {name: {**getattr(parsed, name), **settings.get(name, {})} for name in BLOCKS}
+    blocks = {name: checked(block, given[name], place, name) for name, block in BLOCKS.items()}
+    check_metrics(blocks["evaluate"].metrics, place)
+    variants = [variant for entry in entries for variant in _variants(entry, blocks, settings, place)]
+    chosen = [_fields_of(variant) for variant in variants]
+    backbones = selection.backbones or tuple(parsed.backbones)
+    check_backbones(backbones, "--backbone" if selection.backbones else f"{place}: backbones")
+    specs = _specs(parsed, selection.datasets, place)
+    seeds = selection.seeds or parsed.seeds
+
+    notes: list[str] = []
+    runs: dict[str, Run] = {}
+    for seed, spec in itertools.product(seeds, specs):
+        shared: dict[str, Any] = {"sweep": parsed.name, "dataset": spec, "seed": seed, "evaluate": blocks["evaluate"]}
+        shared["data_sha256"] = _sha256(spec, seed, data, notes)
+        training = {name: blocks[name] for name in TRAINING_BLOCKS}
+        rows: list[Run] = [
+            Run(label=name, method=name, hyper=(), backbone="", kind="reference", **training, **shared)
+            for name in REFERENCES
+        ]
+        rows += [
+            Run(backbone=backbone, **fields, **shared) for backbone, fields in itertools.product(backbones, chosen)
+        ]
+        for run in rows:
+            first = runs.setdefault(run.run_id, run)
+            if first is not run:
+                other = f" and '{run.label}'" if run.label != first.label else ""
+                notes.append(f"{place}: asked for twice, run once: '{first.label}'{other}")
+    return Sweep(parsed.name, parsed.description, tuple(runs.values()), tuple(dict.fromkeys(notes)))
+
+
+def _fields_of(variant: Variant) -> dict[str, Any]:
+    return {item.name: getattr(variant, item.name) for item in dataclasses.fields(variant)}
+
+
+def _sha256(spec: DatasetSpec, seed: int, data: Path | None, notes: list[str]) -> str:
+    from bench.loading.windows import load_splits  # here: it imports torch, and a mistake in a file is said before
+
+    try:
+        return load_splits(spec, seed, data).sha256
+    except Unavailable as error:
+        notes.append(f"{spec.key}: will be skipped: {error}")
+        return ""
+
+
+def _selected(entries: Sequence[MethodEntry], wanted: Iterable[str], place: str) -> list[MethodEntry]:
+    from bench.store import RUNS  # here: it imports pandas, and a mistake in a file's structure is said before
+
+    for entry in entries:
+        if entry.name not in METHODS:
+            raise InputError(f"{place}: methods: unknown method '{entry.name}': {nearest(entry.name, METHODS)}")
+        if taken := sorted({item.name for item in dataclasses.fields(METHODS[entry.name])} & set(RUNS)):
+            raise InputError(
+                f"{place}: methods: {entry.name}: its option '{taken[0]}' has the name of a column of the runs table, "
+                "expected another"
+            )
+    owners: dict[str, str] = {}
+    for entry in entries:
+        label = entry.label or entry.name
+        if label in REFERENCES or owners.setdefault(label, entry.name) != entry.name:
+            whose = "a reference row" if label in REFERENCES else f"the method {owners[label]}"
+            raise InputError(f"{place}: methods: label '{label}' is that of {whose} as well, expected one of its own")
+    names = list(wanted)
+    known = {name for entry in entries for name in (entry.name, entry.label) if name}
+    for name in names:
+        if name not in known:
+            raise InputError(f"--method {name}: not in {place}: {nearest(name, known)}")
+    return [entry for entry in entries if not names or entry.name in names or entry.label in names]
+
+
+def _variants(
+    entry: MethodEntry, blocks: Mapping[str, Any], settings: Mapping[str, Mapping[str, Any]], place: str
+) -> Iterator[Variant]:
+    """The product of an entry's grid over its `set`; the command line's --set wins over both."""
+    cls = METHODS[entry.name]
+    label = entry.label or entry.name
+    here = f"{place}: {label}"
+    axes: list[list[tuple[str, str, Any]]] = []
+    for values in ({key: [value] for key, value in entry.set.items()}, entry.grid):
+        for key, choices in values.items():
+            block, name = target(key, cls, here)
+            if block == "evaluate":
+                raise InputError(f"{here}: {key}: expected in the sweep's own evaluate block, the same for all methods")
+            if name in settings.get(block, {}):
+                continue
+            if any((block, name) == axis[0][:2] for axis in axes):
+                raise InputError(f"{here}: {key}: given twice, in `set` and in `grid`")
+            axes.append([(block, name, value) for value in choices])
+    own = {item.name for item in dataclasses.fields(cls)}
+    fixed = [("method", name, value) for name, value in settings.get("method", {}).items() if name in own]
+    built: dict[str, Any] = {}  # the blocks so far: thousands of variants share a few
+    for combination in itertools.product(*axes):
+        given: dict[str, dict[str, Any]] = {}
+        for block, name, value in (*combination, *fixed):
+            given.setdefault(block, {})[name] = value
+        configs = {name: blocks[name] for name in TRAINING_BLOCKS}
+        for name in TRAINING_BLOCKS:
+            if name in given:
+                if (key := f"{name} {given[name]}") not in built:
+                    changed = {**plain_fields(blocks[name]), **given[name]}
+                    built[key] = checked(BLOCKS[name], changed, place, f"{label}: {name}")
+                configs[name] = built[key]
+        method = checked(cls, given.get("method", {}), place, label)
+        try:
+            method.check(configs["model"], configs["diffusion"])
+        except InputError as error:
+            raise InputError(f"{here}: {error}") from error
+        method = method.resolved(configs["diffusion"])
+        yield Variant(label, entry.name, tuple(plain_fields(method).items()), **configs)
+
+
+def _given(entry: DatasetEntry) -> dict[str, Any]:
+    return {"name": entry.name, "shuffle": entry.shuffle, **(entry.model_extra or {})}
+
+
+def _specs(parsed: SweepFile, replacing: Sequence[str], place: str) -> list[DatasetSpec]:
+    if not replacing:
+        return list(dict.fromkeys(dataset_spec(_given(entry), place) for entry in parsed.datasets))
+    specs = []
+    for word in replacing:
+        here = f"--dataset {word}"
+        specs.append(dataset_spec(_given(parse_dataset_entry(word, here)), here))
+    return list(dict.fromkeys(specs))

@@ -1,0 +1,120 @@
+"""The options of a sweep file and of the command line: every value checked, every mistake one line."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.contracts import DatasetSpec, InputError, ModelConfig, check_options, nearest
+from bench.registry import BACKBONES, DATASETS, LIKELIHOODS, METRICS
+from bench.sweeps.plain_yaml import parse_yaml
+from bench.sweeps.run import BLOCKS, plain_values
+
+
+def checked(cls: type, given: Mapping[str, Any], place: str, owner: str) -> Any:
+    """An instance of a configuration dataclass; unknown and illegal values raise InputError."""
+    known = [item.name for item in dataclasses.fields(cls)]
+    for key in given:
+        if key not in known:
+            raise InputError(f"{place}: {owner}.{key}: unknown key: {nearest(str(key), known)}")
+    for item in dataclasses.fields(cls):
+        if item.name not in given and item.default is dataclasses.MISSING:
+            raise InputError(f"{place}: {owner}.{item.name}: expected this option, it has no default")
+    value = cls(**plain_values(given))
+    check_options(value, f"{place}: {owner}")
+    if isinstance(value, ModelConfig) and value.likelihood not in LIKELIHOODS:
+        hint = nearest(value.likelihood, LIKELIHOODS)
+        raise InputError(f"{place}: {owner}.likelihood: unknown likelihood '{value.likelihood}': {hint}")
+    return value
+
+
+def dataset_spec(given: Mapping[str, Any], place: str) -> DatasetSpec:
+    """A data set entry, its options checked; options at their default are dropped so that equal specs are one."""
+    options = dict(given)
+    name, shuffle = options.pop("name"), options.pop("shuffle", False)
+    if name not in DATASETS:
+        raise InputError(f"{place}: datasets: unknown data set '{name}': {nearest(name, DATASETS)}")
+    built = checked(DATASETS[name], options, place, name)
+    defaults = plain_values({item.name: item.default for item in dataclasses.fields(built)})
+    kept = {key: value for key, value in plain_values(options).items() if repr(value) != repr(defaults[key])}
+    if kept.get("path"):
+        kept["path"] = str(Path(kept["path"]))  # ./own.csv is own.csv: one data set, one split
+    return DatasetSpec(name, tuple(sorted(kept.items())), shuffle)
+
+
+def target(key: str, method: type | None, place: str) -> tuple[str, str]:
+    """Where a key of `set`, `grid` or --set belongs: ("method", field) or (block, field)."""
+    own = [item.name for item in dataclasses.fields(method)] if method else []
+    if key in own:
+        return "method", key
+    fields = {name: [item.name for item in dataclasses.fields(block)] for name, block in BLOCKS.items()}
+    block, dot, name = key.partition(".")
+    if dot and block in fields:
+        if name in fields[block]:
+            return block, name
+        raise InputError(f"{place}: {key}: unknown key: {nearest(name, fields[block])}")
+    holders = [block for block, names in fields.items() if key in names]
+    if len(holders) == 1:
+        return holders[0], key
+    if holders:
+        choices = " or ".join(f"{block}.{key}" for block in holders)
+        raise InputError(f"{place}: {key}: ambiguous: write {choices}")
+    known = [*own, *(f"{block}.{name}" for block, names in fields.items() for name in names)]
+    raise InputError(f"{place}: {key}: unknown key: {nearest(key, known)}")
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """`0:5` (0 to 4) or `1,2,7`. Raises InputError."""
+    span = re.fullmatch(r"([0-9]{1,9}):([0-9]{1,9})", text)
+    if span and int(span[1]) < int(span[2]) <= int(span[1]) + 1_000_000:
+        return tuple(range(int(span[1]), int(span[2])))
+    if re.fullmatch(r"[0-9]{1,9}(,[0-9]{1,9})*", text):
+        seeds = tuple(int(word) for word in text.split(","))
+        if len(set(seeds)) == len(seeds):
+            return seeds
+    raise InputError(f"--seeds {text}: expected FROM:TO (0:5 means 0 to 4) or different whole numbers (1,2,7)")
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """`key=value`, the value read as in a sweep file. Raises InputError."""
+    key, equals, value = text.partition("=")
+    if not equals or not re.fullmatch(r"[A-Za-z_][\w.]*", key):
+        raise InputError(f"--set {text}: expected KEY=VALUE, such as train.steps=500")
+    parsed = parse_yaml(value, f"--set {text}")
+    if isinstance(parsed, dict) or value.strip() == "":
+        raise InputError(f"--set {text}: expected a number, a word, true or false after the equals sign")
+    return key, parsed
+
+
+def sort_settings(texts: Iterable[str], methods: Sequence[type]) -> dict[str, dict[str, Any]]:
+    """--set, sorted into blocks; "method" holds what goes to every method that has the field."""
+    sorted_: dict[str, dict[str, Any]] = {}
+    for text in texts:
+        key, value = parse_setting(text)
+        holder = next((m for m in methods if key in {item.name for item in dataclasses.fields(m)}), None)
+        if holder is None and methods:
+            holder = methods[0]  # for its field names in the message
+        block, name = target(key, holder, f"--set {text}")
+        sorted_.setdefault(block, {})[name] = value
+    return sorted_
+
+
+def check_metrics(wanted: str | Sequence[str], place: str) -> None:
+    """Raises InputError unless `wanted` is fast, all or a list of known metrics."""
+    if wanted in ("fast", "all"):
+        return
+    if isinstance(wanted, str) or not wanted:
+        raise InputError(f"{place}: evaluate.metrics = {wanted!r}: expected fast, all or a list of metrics")
+    for name in wanted:
+        if name not in METRICS:
+            raise InputError(f"{place}: evaluate.metrics: unknown metric '{name}': {nearest(name, METRICS)}")
+
+
+def check_backbones(names: Iterable[str], place: str) -> None:
+    """Raises InputError where a name is that of no backbone."""
+    for name in names:
+        if name not in BACKBONES:
+            raise InputError(f"{place}: unknown backbone '{name}': {nearest(name, BACKBONES)}")

@@ -1,0 +1,178 @@
+"""What every backbone and every likelihood promises; a plug-in's is tested by the same file.
+
+R = 3 runs, B = 5 series, T = 7 steps, C = 2 channels, D = 4 latent dimensions: all different.
+"""
+
+from __future__ import annotations
+
+import inspect
+
+import numpy as np
+import pytest
+import torch
+
+from bench.contracts import DiffusionConfig, ModelConfig
+from bench.models.build import StackedModel
+from bench.models.head import make_head
+from bench.models.stacked import initialise
+from bench.randomness import Randomness
+from bench.registry import BACKBONES, LIKELIHOODS, METHODS
+
+R, B, T, C, D, H = 3, 5, 7, 2, 4, 8
+KEYS = [("contract", seed) for seed in range(R)]
+EVERY_BACKBONE = pytest.mark.parametrize("backbone", BACKBONES)
+EVERY_LIKELIHOOD = pytest.mark.parametrize("likelihood", LIKELIHOODS)
+ROUTES = pytest.mark.parametrize("route", ["first", "every_step"])
+
+
+def model_of(
+    backbone: str = "lstm", likelihood: str = "gaussian", route: str = "first", keys=tuple(KEYS)
+) -> StackedModel:
+    config = ModelConfig(hidden=H, latent=D, likelihood=likelihood)
+    method = METHODS["latent_diffusion"](latent_route=route)
+    model = StackedModel(len(keys), (T, C), method, backbone, config, DiffusionConfig(L=20, hidden=H))
+    initialise(model, Randomness(keys))
+    return model.eval()
+
+
+def inputs(keys=tuple(KEYS)) -> tuple[torch.Tensor, torch.Tensor]:
+    draws = Randomness(keys).draws("inputs")
+    return draws.normal(B, D), draws.normal(B, T, C)
+
+
+def head_of(likelihood: str, channels: int = C, runs: int = R):
+    """A head away from where training begins, fitted to skewed windows; its marginal knows the same windows."""
+    head = make_head(runs, H, channels, ModelConfig(hidden=H, likelihood=likelihood))
+    initialise(head, Randomness(KEYS[:runs]))
+    with torch.no_grad():
+        for weights in head.parameters():
+            weights += 0.3 * torch.randn(weights.shape, generator=torch.Generator().manual_seed(1))
+    windows = (0.5 * Randomness(KEYS[:1]).draws("windows").normal(400, T, channels)[0]).exp()
+    windows = (windows - windows.mean(dim=0)) / windows.std(dim=0)
+    head.fit([windows] * runs)
+    return head, windows
+
+
+@EVERY_BACKBONE
+@ROUTES
+def test_a_state_sees_the_latent_and_the_past_and_nothing_else(backbone, route):
+    model, (z, x) = model_of(backbone, route=route), inputs()
+    z.requires_grad_()
+    past = x[:, :, :-1].clone().requires_grad_()
+    h = model.decoder.states(z, past)
+    assert h.shape[:3] == (R, B, T)
+    for t in range(T):
+        of_z, of_past = torch.autograd.grad(h[:, :, t].square().sum(), (z, past), retain_graph=True, allow_unused=True)
+        assert of_z.abs().sum() > 0
+        if of_past is None:  # the first state has no past
+            of_past = torch.zeros_like(past)
+        assert (of_past[:, :, t:] == 0).all()
+        assert (of_past[:, :, :t].abs().sum(dim=-1) > 0).all()
+
+
+@EVERY_BACKBONE
+@ROUTES
+def test_a_stack_of_three_is_three_runs(backbone, route):
+    model, (z, x) = model_of(backbone, route=route), inputs()
+    h, code = model.decoder.states(z, x[:, :, :-1]), model.encoder(x)
+    for run, key in enumerate(KEYS):
+        alone, (one_z, one_x) = model_of(backbone, route=route, keys=(key,)), inputs((key,))
+        torch.testing.assert_close(h[run], alone.decoder.states(one_z, one_x[:, :, :-1])[0], rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(code[run], alone.encoder(one_x)[0], rtol=1e-6, atol=1e-6)
+        single = model.decoder.single(run)(z[run], x[run, :, :-1])
+        torch.testing.assert_close(single, h[run], rtol=0, atol=1e-5)
+
+
+@EVERY_BACKBONE
+@EVERY_LIKELIHOOD
+@ROUTES
+def test_a_generated_step_is_a_draw_from_the_distribution_that_training_sees(backbone, likelihood, route):
+    model, (z, _) = model_of(backbone, likelihood, route), inputs()
+    model.fit_marginal([head_of(likelihood)[1]] * R)
+    x = model.decoder.generate(z, Randomness(KEYS).draws("noise"))
+    assert x.shape == (R, B, T, C)
+    h, again = model.decoder.states(z, x[:, :, :-1]), Randomness(KEYS).draws("noise")
+    for t in range(T):
+        step = model.decoder.head(h[:, :, t : t + 1]).sample(again).squeeze(2)
+        torch.testing.assert_close(x[:, :, t], step, rtol=0, atol=1e-5)
+
+
+@EVERY_LIKELIHOOD
+def test_log_densities_are_one_number_per_series_and_have_finite_gradients(likelihood):
+    head, windows = head_of(likelihood)
+    h = Randomness(KEYS).draws("h").normal(B, T, H).requires_grad_()
+    x = windows[:B].expand(R, B, T, C)
+    log_p = head(h).log_prob(x)
+    assert log_p.shape == (R, B)
+    assert head(h).mean.shape == (R, B, T, C)
+    log_p.sum().backward()
+    assert h.grad is not None
+    assert h.grad.isfinite().all()
+    for name, weights in head.named_parameters():
+        assert weights.shape[0] == R, f"{name}: the run dimension comes first"
+        assert weights.grad is not None
+        assert weights.grad.isfinite().all()
+
+
+@EVERY_LIKELIHOOD
+def test_a_run_does_not_know_its_neighbours(likelihood):
+    head, windows = head_of(likelihood)
+    h, x = Randomness(KEYS).draws("h").normal(B, T, H), windows[:B].expand(R, B, T, C)
+    together = head(h).log_prob(x)
+    for run in range(R):
+        alone = make_head(1, H, C, ModelConfig(hidden=H, likelihood=likelihood))
+        alone.load_state_dict({name: value[run : run + 1] for name, value in head.state_dict().items()})
+        one = slice(run, run + 1)
+        torch.testing.assert_close(alone(h[one]).log_prob(x[one]), together[one], rtol=1e-6, atol=1e-5)
+
+
+def cumulative(likelihood: str, head, h: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """The distribution function of one value given h (1, 1, 1, H), by the trapezoid rule over its density."""
+    grid = torch.linspace(-40, 40, 160_001, dtype=torch.float64)
+    with torch.no_grad():
+        density = head(h.expand(1, len(grid), 1, H)).log_prob(grid[None, :, None, None])[0].exp().numpy()
+    steps = (density[1:] + density[:-1]) / 2 * np.diff(grid.numpy())
+    return grid.numpy(), np.concatenate([[0.0], np.cumsum(steps)])
+
+
+@EVERY_LIKELIHOOD
+def test_a_density_integrates_to_one_and_samples_follow_it(likelihood):
+    """One channel and one step: Kolmogorov's distance between 20,000 draws and the integrated density."""
+    head = head_of(likelihood, channels=1, runs=1)[0].double()
+    h = Randomness(KEYS[:1]).draws("h").normal(1, 1, H).double()
+    grid, below = cumulative(likelihood, head, h)
+    assert below[-1] == pytest.approx(1, abs=1e-3)
+    n = 20_000
+    with torch.no_grad():
+        p = head(h.expand(1, n, 1, H))
+        drawn = np.sort(p.sample(Randomness(KEYS[:1]).draws("samples")).flatten().numpy())
+    if likelihood == "mse":  # its sample is the mean: noise of a fixed size would be no model of anything
+        assert np.array_equal(drawn, np.sort(p.mean.flatten().numpy()))
+        return
+    expected = np.interp(drawn, grid, below)
+    distance = np.abs(expected - (np.arange(n) + 0.5) / n).max()
+    assert distance < 1.95 / np.sqrt(n)  # exceeded by chance once in a thousand
+
+
+@EVERY_LIKELIHOOD
+def test_the_marginal_knows_the_training_windows_and_is_kept_with_the_weights(likelihood):
+    windows = head_of(likelihood)[1]
+    model = model_of(likelihood=likelihood)
+    model.fit_marginal([windows] * R)
+    seen = model.marginal_log_prob(windows.expand(R, *windows.shape))
+    moved = model.marginal_log_prob((windows + 1).expand(R, *windows.shape))
+    assert seen.shape == (R, len(windows))
+    assert (seen.mean(dim=-1) > moved.mean(dim=-1) + 0.1 * T * C).all()
+    kept = model_of(likelihood=likelihood, keys=(KEYS[0],))
+    kept.load_state_dict(model.state_of(0))
+    assert torch.equal(kept.marginal_log_prob(windows[None])[0], seen[0])
+
+
+@pytest.mark.parametrize("registry", [BACKBONES, LIKELIHOODS], ids=["backbones", "likelihoods"])
+def test_the_cards_say_what_they_are(registry):
+    for name in registry:
+        card = inspect.getdoc(registry[name]) or ""
+        assert "Source:" in card, f"{name}: Source: is missing"
+        assert card.splitlines()[0].endswith("."), name
+        module = registry[name].__module__
+        assert module.startswith(("bench.models.", "bench_plugin_")), name
