@@ -29,7 +29,7 @@ from bench.contracts import (
 from bench.registry import DATASETS, METHODS, METRICS
 from bench.store import CURVES, RUNS, STATUSES
 from bench.store import METRICS as METRIC_COLUMNS
-from bench.sweeps.sweep import SweepFile, Tune, _DatasetEntry, _MethodEntry, shipped_sweeps
+from bench.sweeps.file import DatasetEntry, MethodEntry, SweepFile, Tune, shipped_sweeps
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "bench" / "docs"
@@ -225,8 +225,8 @@ def test_sweep_files_has_every_option_of_a_block(heading, config):
     ("heading", "model"),
     [
         ("## The keys of the file", SweepFile),
-        ("## An entry of `datasets`", _DatasetEntry),
-        ("## An entry of `methods`", _MethodEntry),
+        ("## An entry of `datasets`", DatasetEntry),
+        ("## An entry of `methods`", MethodEntry),
         ("### `tune`", Tune),
     ],
 )
