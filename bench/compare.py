@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from bench import command
+from bench.report.cells import Cell, cells_of, is_setting
+from bench.report.formatting import counted, number, plain, with_interval
+from bench.report.selection import Selection, load
 from bench.report.statistics import Interval, difference
-from bench.report.tables import Cell, Selection, cells_of, counted, is_setting, load, number, plain, with_interval
 
 Key = tuple[str, bool, str, str, str]
 

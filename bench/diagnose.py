@@ -14,7 +14,11 @@ from bench.command import parser, run_command, write, write_table
 from bench.contracts import InputError
 from bench.report.__main__ import main as render
 from bench.report.cards import metric_facts
-from bench.report.tables import Cell, Group, answer, cells_of, groups_of, headline, load, number, verdict_of
+from bench.report.cells import Cell, cells_of, verdict_of
+from bench.report.formatting import number
+from bench.report.ranking import Group, groups_of
+from bench.report.selection import load
+from bench.report.statements import answer, headline
 
 KINDS = {".csv": "csv", ".gz": "csv", ".parquet": "parquet", ".npz": "npz"}
 SWEEP, VANILLA = "diagnose", "latent_diffusion"

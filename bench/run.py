@@ -44,8 +44,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run_until_resolved(given: Namespace, line: str) -> int:
     """One more seed at a time, on those data sets only where the best method is not told from the others."""
+    # here: only a sweep with --until-resolved reads its own report, and these imports take time
     from bench.report.cards import metric_facts
-    from bench.report.tables import cells_of, groups_of, load
+    from bench.report.cells import cells_of
+    from bench.report.ranking import groups_of
+    from bench.report.selection import load
 
     sweep = read_selected(given)
     specs = {(run.dataset.key, run.dataset.shuffle): run.dataset for run in sweep.runs}

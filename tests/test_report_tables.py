@@ -6,24 +6,19 @@ import pytest
 from report_data import FACTS, frames, grid_runs, membership, quick_runs, reader, run_row, select, selection
 from scipy import stats
 
-from bench.report.statistics import Interval, interval
-from bench.report.tables import (
+from bench.report.cells import cells_of, verdict_of
+from bench.report.formatting import counted, number, with_interval
+from bench.report.ranking import groups_of
+from bench.report.statements import (
     _against_baseline,
     answer,
-    cells_of,
     collapse_began,
-    counted,
-    groups_of,
     headline,
-    long_table,
-    number,
-    overview,
     recommendations,
     ties_text,
-    verdict_of,
-    wide_table,
-    with_interval,
 )
+from bench.report.statistics import Interval, interval
+from bench.report.tables import long_table, overview, wide_table
 
 NAN = math.nan
 

@@ -14,7 +14,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-import bench.report.tables
+import bench.report.cells
+import bench.report.ranking
+import bench.report.selection
 import bench.run
 from bench import command
 from bench.contracts import InputError
@@ -203,7 +205,7 @@ def test_results_of_a_newer_version_are_refused(
     store = Store(tmp_path / "r")
     store.prepare()
     with monkeypatch.context() as patch:
-        patch.setattr("bench.store.SCHEMA_VERSION", 99)
+        patch.setattr("bench.store.parquet.SCHEMA_VERSION", 99)
         store.write_part("p", [{"run_id": "a", "attempt": 1, "status": "ok"}])
     for extra in ([], ["--dry-run"], ["--explain", "a"]):
         assert exit_code("--grid", str(tiny), "--results", str(tmp_path / "r"), *extra) == 2
@@ -369,9 +371,9 @@ def test_another_seed_is_for_the_unclear_data_sets_alone(
         ]
 
     monkeypatch.setattr(bench.run, "_run", lambda given, line: asked.append((given.dataset[:], given.seeds)) or 0)
-    monkeypatch.setattr(bench.report.tables, "load", lambda *_: None)
-    monkeypatch.setattr(bench.report.tables, "cells_of", lambda _: [])
-    monkeypatch.setattr(bench.report.tables, "groups_of", groups)
+    monkeypatch.setattr(bench.report.selection, "load", lambda *_: None)
+    monkeypatch.setattr(bench.report.cells, "cells_of", lambda _: [])
+    monkeypatch.setattr(bench.report.ranking, "groups_of", groups)
     words = ["--grid", str(sweep), "--results", str(tmp_path), "--until-resolved", "--max-seeds"]
     assert main([*words, "9"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "resolved with 5 seeds"

@@ -25,6 +25,7 @@ from bench.engine.runner import Limits, Lines, LocalWorker, Report, Silent, Supe
 from bench.hardware.devices import Device, make_slots, parse_count, parse_devices, parse_duration, parse_size
 from bench.registry import METHODS
 from bench.store import Done, Store, lease_owner, load_results
+from bench.store.parts import Parts
 from bench.sweeps.run import Run
 from bench.sweeps.stacks import Stack, make_stacks
 
@@ -187,7 +188,7 @@ def test_a_dead_supervisors_workers_end_and_its_runs_are_free(tmp_path: Path) ->
     until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in orphans), 5)
     assert finished(tmp_path) == 0
     assert len(list((tmp_path / "leases").iterdir())) == 1
-    assert Store(tmp_path).claim([fake_run("ok", seed=seed).run_id for seed in range(4)], lease_owner()) == set()
+    assert Store(tmp_path).leases.claim([fake_run("ok", seed=seed).run_id for seed in range(4)], lease_owner()) == set()
 
 
 @pytest.mark.slow
@@ -286,8 +287,8 @@ def test_a_run_taken_over_is_another_attempt(tmp_path: Path, monkeypatch: pytest
     run = fake_run("ok")
     store = Store(tmp_path)
     store.prepare()
-    assert store.claim([run.run_id], "elsewhere 1 0 x") == set()
-    monkeypatch.setattr("bench.store.LEASE_SECONDS", 0.3)
+    assert store.leases.claim([run.run_id], "elsewhere 1 0 x") == set()
+    monkeypatch.setattr("bench.store.leases.LEASE_SECONDS", 0.3)
     report = with_stub(tmp_path, Stub(), [run])
     fake_job.run_stack(Stack((run,)), Settings(tmp_path), 1)  # the other one was only slow
     assert report.counts == {"ok": 1}
@@ -316,7 +317,7 @@ def test_results_that_a_file_server_shows_late_are_not_repeated(
 ) -> None:
     runs = [fake_run("ok", seed=seed) for seed in range(3)]
     with monkeypatch.context() as patch:
-        patch.setattr(Store, "_parts", lambda store: ({}, set()))
+        patch.setattr(Parts, "listed", lambda parts: ({}, set()))
         report = with_stub(tmp_path, Stub(), runs)
     assert report.statuses == {run.run_id: "ok" for run in runs}
     assert [journal(tmp_path, run) for run in runs] == [["1 of 1"]] * 3

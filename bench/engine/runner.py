@@ -413,7 +413,7 @@ class Supervisor:
         now = time.monotonic()
         if now - self._renewed > LEASE_SECONDS / 6:
             self._renewed = now
-            self._give_up(self.store.renew(self._held, self._owner))
+            self._give_up(self.store.leases.renew(self._held, self._owner))
         if self._parts > COMPACT_AT:
             self._parts = 0
             self._compact()
@@ -445,7 +445,7 @@ class Supervisor:
         refused: list[Task] = []
         while idle and self._waiting:
             task = self._waiting.popleft()
-            silent = self.store.claim(task.stack.run_ids, self._owner)
+            silent = self.store.leases.claim(task.stack.run_ids, self._owner)
             if silent is None:
                 refused.append(task)
                 continue
@@ -467,7 +467,7 @@ class Supervisor:
             raise InputError(f"no worker can be started: {why}; finished runs are safe: start again") from error
 
     def _release(self, run_ids: Sequence[str]) -> None:
-        self.store.release(run_ids, self._owner)
+        self.store.leases.release(run_ids, self._owner)
         self._held.difference_update(run_ids)
 
     def _still_to_do(self, task: Task) -> Task:

@@ -31,6 +31,7 @@ from bench.contracts import (
     in_one_line,
     nearest,
 )
+from bench.loading.cells import measure_cells, resolutions_of
 from bench.randomness import numpy_generator
 from bench.registry import DATASETS
 
@@ -90,7 +91,7 @@ def make_splits(recordings: Recordings, spec: DatasetSpec, seed: int) -> Splits:
     window, owner = recordings.window, spec.key
     series = [np.asarray(rows, dtype=np.float64) for rows in recordings.series]
     _check(series, recordings, owner)
-    parts = divide(series, recordings.split, window, numpy_generator(spec.key, seed, "split"), recordings.entities)
+    parts = _parts(series, recordings, window, numpy_generator(spec.key, seed, "split"))
     owners = len(set(recordings.entities)) if recordings.entities else len(series)
     if recordings.split == "entity" and owners < len(PARTS):
         raise InputError(f"{owner}: {owners} entities, expected at least one for each of {', '.join(PARTS)}")
@@ -113,6 +114,7 @@ def make_splits(recordings: Recordings, spec: DatasetSpec, seed: int) -> Splits:
     mean, scale = rows.mean(axis=0), rows.std(axis=0)
     constant = (np.ptp(rows, axis=0) == 0) | (scale == 0)
     scale[constant] = 1.0
+    cells = measure_cells(rows, resolutions_of(np.concatenate(series), recordings.resolutions, owner), mean, scale)
     del rows, parts  # large where the data are
     for channel in np.flatnonzero(constant):
         warnings.warn(
@@ -144,17 +146,32 @@ def make_splits(recordings: Recordings, spec: DatasetSpec, seed: int) -> Splits:
         validation_truth=truth["validation"],
         test_truth=truth["test"],
         train_stride=recordings.train_stride,
+        cells=cells,
     )
 
 
+def _parts(
+    series: Sequence[np.ndarray], recordings: Recordings, window: int, rng: np.random.Generator
+) -> dict[str, list[np.ndarray]]:
+    return divide(series, recordings.split, window, rng, recordings.entities, recordings.parts)
+
+
 def divide(
-    series: Sequence[np.ndarray], split: str, window: int, rng: np.random.Generator, entities: Sequence[str] = ()
+    series: Sequence[np.ndarray],
+    split: str,
+    window: int,
+    rng: np.random.Generator,
+    entities: Sequence[str] = (),
+    parts: Sequence[str] = (),
 ) -> dict[str, list[np.ndarray]]:
     """Pieces of rows per part, in the order of the recordings.
 
-    entity: whole entities with all their series, permuted. blocks: contiguous blocks, permuted; about 40 of them,
-    each of 4 windows or more where the rows allow. time: two cuts in time, the same shares in every series.
+    given: each series in the part that the data set names. entity: whole entities with all their series, permuted.
+    blocks: contiguous blocks, permuted; about 40 of them, each of 4 windows or more where the rows allow.
+    time: two cuts in time, the same shares in every series.
     """
+    if split == "given":
+        return {name: [rows for rows, part in zip(series, parts, strict=True) if part == name] for name in PARTS}
     if split == "time":
         pieces: dict[str, list[np.ndarray]] = {name: [] for name in PARTS}
         for rows in series:
@@ -179,7 +196,7 @@ def _divided_truth(recordings: Recordings, spec: DatasetSpec, seed: int) -> Mapp
         return {name: {} for name in PARTS}
     rng = numpy_generator(spec.key, seed, "split")
     places = list(np.arange(len(recordings.series))[:, None])
-    parts = divide(places, recordings.split, 1, rng, recordings.entities)
+    parts = _parts(places, recordings, 1, rng)
     chosen = {name: np.concatenate(parts[name]) for name in PARTS}
     return {name: {factor: values[chosen[name]] for factor, values in recordings.truth.items()} for name in PARTS}
 
@@ -244,6 +261,8 @@ def _check(series: Sequence[np.ndarray], recordings: Recordings, owner: str) -> 
     channels = len(recordings.channels)
     if recordings.truth and any(len(rows) != recordings.window for rows in series):
         raise InputError(f"{owner}: truth is known of series of one window ({recordings.window} rows) each only")
+    if recordings.split == "given" and (len(recordings.parts) != len(series) or set(recordings.parts) != set(PARTS)):
+        raise InputError(f"{owner}: expected a part for each of {len(series)} series, every one of {', '.join(PARTS)}")
     if not series:
         raise InputError(
             f"{owner}: holds no series, expected at least {len(PARTS)} windows of {recordings.window} rows"

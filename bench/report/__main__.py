@@ -12,9 +12,10 @@ from bench import command
 from bench.contracts import InputError, Scored
 from bench.registry import load_entry_points, load_plugin
 from bench.report.cards import cards_of, metric_facts
-from bench.report.figures.figures import Bars
-from bench.report.page import build, write
-from bench.report.tables import load
+from bench.report.figures.dependency import Bars
+from bench.report.page import write
+from bench.report.report import build
+from bench.report.selection import load
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

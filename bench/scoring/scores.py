@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from bench.contracts import (
+    Cells,
     EvaluateConfig,
     InputError,
     LatentEvaluation,
@@ -138,9 +139,10 @@ def score_samples(
     metrics: Sequence[Metric],
     scope: Scope,
     device: str = "cpu",
+    cells: Cells | None = None,
 ) -> list[dict[str, Any]]:
     """Metric rows for generated windows beside as many real ones, all (n, T, C) in train-scaled units."""
-    evaluation = SampleEvaluation(reference, samples, train, scope.numpy, scope.cache, device)
+    evaluation = SampleEvaluation(reference, samples, train, scope.numpy, scope.cache, device, cells)
     return [row for metric in metrics for row in _rows(metric, _measure(metric, evaluation), scope)]
 
 
@@ -152,7 +154,8 @@ def score_reference(
     n, rows = evaluation_size(splits, config.n_samples), []
     for again in scope.repeats(config):
         reference, samples = REFERENCES[name](splits, n, again.reference())
-        rows += score_samples(reference, samples, splits.train, choose(metrics or config.metrics, "samples"), again)
+        chosen = choose(metrics or config.metrics, "samples")
+        rows += score_samples(reference, samples, splits.train, chosen, again, cells=splits.cells)
     return rows
 
 
@@ -192,7 +195,8 @@ def score_run(
         for metric in of_latent:
             rows += _rows(metric, _measure(metric, evaluation), again)
         reference = reference_windows(splits, len(samples), again.reference())
-        rows += score_samples(reference, samples, splits.train, of_samples, again, model.alpha_bar.device.type)
+        device = model.alpha_bar.device.type
+        rows += score_samples(reference, samples, splits.train, of_samples, again, device, splits.cells)
     return rows
 
 
