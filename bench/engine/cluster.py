@@ -6,7 +6,7 @@ back as bytes and are written here (`--no-shared-fs`). Needs the extra `cluster`
 
 A scheduler of your own: start it with `DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES=0`, because
 retries are the supervisor's; its workers with one thread each, on GPUs with `--resources GPU=1` and
-a device each. The README has a recipe for Slurm.
+a device each. bench/docs/cluster.md has a recipe for Slurm.
 """
 
 from __future__ import annotations
