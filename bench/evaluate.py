@@ -24,7 +24,7 @@ from bench.loading.files import DAMAGED_NPZ
 from bench.loading.references import evaluation_size, reference_windows
 from bench.loading.windows import load_splits
 from bench.metrics.dependency import dependency_measures
-from bench.registry import DATASETS, load_entry_points, load_plugin
+from bench.registry import load_entry_points, load_plugin
 from bench.scoring.artifacts import load_model, load_run, load_samples
 from bench.scoring.scores import (
     Scope,
@@ -252,7 +252,8 @@ def main(words: Sequence[str] | None = None) -> int:
         scope = Scope(spec.key, given.seed)
         rows += score_file(given.samples, splits, choose(names, "samples"), scope, given.scaled, given.n)
     elif given.decoder is None:
-        raise InputError(f"--samples {given.samples}: expected --dataset NAME with it: one of {', '.join(DATASETS)}")
+        listed_by = "`python -m bench.list datasets` lists them"
+        raise InputError(f"--samples {given.samples}: expected --dataset NAME with it ({listed_by})")
     if given.decoder is not None:
         rows += measure_decoder(given.decoder, given.samples, given.tolerance)
     _print(rows)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 import shlex
 import sys
 from argparse import Namespace
@@ -65,7 +64,7 @@ def _run_until_resolved(given: Namespace, line: str) -> int:
             command.write(f"not resolved with {count} seeds: {names}" if wanted else f"resolved with {count} seeds")
             return status
         command.write(f"not resolved: {names}: one more seed ({seed})")
-        given.dataset, given.seeds = [_as_word(spec) for spec in wanted], f"{seed}:{seed + 1}"
+        given.dataset, given.seeds = wanted, f"{seed}:{seed + 1}"
         status = max(status, _run(given, line))
         seed, count = seed + 1, count + 1
     return status
@@ -75,11 +74,6 @@ def _places(group: Any) -> Iterable[Any]:
     """Standings in the first quality column: what the ranking of a report is about."""
     column = next(iter(group.quality), None)
     return group.standings[column.metric].values() if column else ()
-
-
-def _as_word(spec: Any) -> str:
-    """A data set as --dataset takes it."""
-    return json.dumps({"name": spec.name, "shuffle": spec.shuffle, **dict(spec.options)})
 
 
 def _run(given: Namespace, line: str) -> int:
@@ -323,7 +317,7 @@ def _list(runs: Sequence[Any], done: Mapping[str, Any], attempts: Mapping[str, i
 
 
 def _summary(runs: Sequence[Any], store: Any, statuses: Mapping[str, str]) -> None:
-    """Per data set: the rows of the sweep with two numbers each, means over seeds."""
+    """Per data set: the rows of the sweep with two numbers each, means over seeds; a line per reason of a skip."""
     import pandas as pd
 
     table, metrics = store.results()
@@ -336,8 +330,11 @@ def _summary(runs: Sequence[Any], store: Any, statuses: Mapping[str, str]) -> No
     sliced, latent = (rows.groupby("run_id", observed=True).value.mean() for rows in (sliced, latent))
     names = varying(runs)
     cells: dict[tuple[str, str], list[str]] = {}
+    skipped = [run for run in runs if statuses.get(run.run_id) == "skipped"]
     for run in runs:
         cells.setdefault((_place(run), _title(run, names)), []).append(run.run_id)
+    unmeasured = {run.run_id for run in skipped}
+    cells = {key: run_ids for key, run_ids in cells.items() if not unmeasured.issuperset(run_ids)}
     for place in dict.fromkeys(place for place, _ in cells):
         rows: list[tuple[str, ...]] = []
         for (where, title), run_ids in cells.items():
@@ -350,6 +347,11 @@ def _summary(runs: Sequence[Any], store: Any, statuses: Mapping[str, str]) -> No
         if len(rows) > SUMMARY_ROWS:
             rows = [*rows[:SUMMARY_ROWS], (f"and {len(rows) - SUMMARY_ROWS} more, see the report", "", "", "")]
         command.write_table(rows, (place, "sliced Wasserstein", "m_T,0", "runs"))
+    if skipped:
+        reasons = table.set_index("run_id").reason
+        command.write()
+        for line in command.by_reason((_place(run), str(reasons[run.run_id])) for run in skipped):
+            command.write(f"skipped: {line}")
 
 
 if __name__ == "__main__":

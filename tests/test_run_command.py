@@ -19,9 +19,10 @@ import bench.report.ranking
 import bench.report.selection
 import bench.run
 from bench import command
-from bench.contracts import InputError
+from bench.contracts import DatasetSpec, InputError
 from bench.list import main as list_main
 from bench.plan import main as plan_main
+from bench.registry import METHODS
 from bench.report.statistics import Standing
 from bench.run import main
 from bench.store import Store, load_curves, load_memberships, load_results
@@ -109,6 +110,38 @@ def test_a_sweep_from_the_command_line(tiny: Path, tmp_path: Path, capsys: pytes
     assert set(load_results(tmp_path / "r")[0].attempt) == {1}
 
 
+def test_equal_skips_are_one_line_with_a_count(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("BENCH_DATA", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    plugin = tmp_path / "unserved.py"
+    plugin.write_text(
+        "from bench.registry import register_method\n"
+        "from methods.latent_diffusion import LatentDiffusion\n"
+        "@register_method('unserved')\n"
+        "class Unserved(LatentDiffusion):\n"
+        "    backbones = ('transformer',)\n"
+    )
+    tiny.write_text(TINY.replace("[latent_diffusion,", "[unserved,"))
+    words = ["--grid", str(tiny), "--plugin", str(plugin), "--results", str(tmp_path / "r"), "--jobs", "1"]
+    for name in ("sines", "energy", "{name: energy, window: 12}"):
+        words += ["--dataset", name]
+    try:
+        assert exit_code(*words, "--seeds", "0:2", "--device", "cpu") == 0
+    finally:
+        METHODS._classes.pop("unserved", None)
+    shown, log = capsys.readouterr()
+    (note,) = [line for line in log.splitlines() if "skipped" in line]
+    absent = "energy; energy,window=12: energy/energydata_complete.csv is not in the data folder"
+    assert note.startswith(f"note: will be skipped: {absent}")
+    assert note.endswith(" (32 runs)")
+    skipped = [line for line in shown.splitlines() if "skipped" in line]
+    assert [line.rpartition(" (")[2] for line in skipped] == ["2 runs)", "32 runs)"]
+    assert skipped[0].startswith("skipped: sines: unserved serves the backbones transformer, not lstm (")
+    assert skipped[1].startswith(f"skipped: {absent}")
+
+
 def test_failures_are_rows_and_exit_1(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plugin = tmp_path / "own.py"
     plugin.write_text(
@@ -135,8 +168,6 @@ def test_failures_are_rows_and_exit_1(tiny: Path, tmp_path: Path, capsys: pytest
         assert exit_code(*words, "--dry-run", "--retry", "failed") == 0
         assert "to do again (failed)" in capsys.readouterr().out
     finally:
-        from bench.registry import METHODS
-
         METHODS._classes.pop("own", None)
 
 
@@ -377,10 +408,10 @@ def test_another_seed_is_for_the_unclear_data_sets_alone(
     words = ["--grid", str(sweep), "--results", str(tmp_path), "--until-resolved", "--max-seeds"]
     assert main([*words, "9"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "resolved with 5 seeds"
-    sines = '{"name": "sines", "shuffle": true, "series": 60}'
+    sines = DatasetSpec("sines", (("series", 60),), shuffle=True)
     assert asked == [
         ([], None),
-        (['{"name": "ar1", "shuffle": false}', sines], "2:3"),
+        ([DatasetSpec("ar1"), sines], "2:3"),
         ([sines], "3:4"),
         ([sines], "4:5"),
     ]

@@ -38,7 +38,7 @@ class Table(Dataset):
     longest_pause: str | float = option("", later=True)  # "2h" or a number of the time column's units; "": any
 
     def locate(self, data_dir: Path | None) -> Path:
-        """The file: as it is given, else below the data folders. Raises InputError where there is none."""
+        """The file: from the current directory, else below the data folders. Raises InputError where there is none."""
         return locate(self.path, self.name, data_dir)
 
     def recordings(self, frame: pd.DataFrame, path: Path) -> Recordings:
@@ -124,7 +124,8 @@ class Table(Dataset):
             if name in self.channels[:number]:
                 raise InputError(f"{self.name}.channels: '{name}' twice, expected different columns")
             if name not in frame.columns:
-                raise InputError(f"{path}: no column '{name}' for `channels`, {nearest(name, map(str, frame.columns))}")
+                hint = nearest(name, map(str, frame.columns), "the columns of the file")
+                raise InputError(f"{path}: no column '{name}' for `channels`, {hint}")
         chosen = frame[list(self.channels)] if self.channels else frame
         if chosen.columns.empty:
             raise InputError(f"{path}: expected at least one column of numbers")

@@ -32,6 +32,7 @@ from bench.contracts import (
     nearest,
 )
 from bench.loading.cells import measure_cells, resolutions_of
+from bench.loading.files import anchored
 from bench.randomness import numpy_generator
 from bench.registry import DATASETS
 
@@ -48,7 +49,8 @@ def open_dataset(spec: DatasetSpec) -> Dataset:
     options, known = dict(spec.options), [field.name for field in dataclasses.fields(cls)]
     for name in options:
         if name not in known:
-            raise InputError(f"{spec.name}.{name}: unknown option, {nearest(name, known)}")
+            hint = nearest(name, known, f"`python -m bench.data describe {spec.name}`")
+            raise InputError(f"{spec.name}.{name}: unknown option, {hint}")
     try:
         dataset = cls(**options)
     except TypeError as error:  # an option without a default that was not given
@@ -64,19 +66,32 @@ def load_splits(spec: DatasetSpec, seed: int, data_dir: Path | None = None) -> S
     Raises InputError (unknown name or option, unusable file) and Unavailable (file not here).
     """
     frozen = tuple((name, tuple(value) if isinstance(value, list) else value) for name, value in spec.options)
-    return _remembered(DatasetSpec(spec.name, frozen, spec.shuffle), seed, data_dir)
+    return _remembered(dataclasses.replace(spec, options=frozen), spec.folder, seed, data_dir)
 
 
 @lru_cache(maxsize=4)
-def _remembered(spec: DatasetSpec, seed: int, data_dir: Path | None) -> Splits:
-    dataset = open_dataset(spec)
+def _remembered(spec: DatasetSpec, _folder: str, seed: int, data_dir: Path | None) -> Splits:
+    # The folder is an argument of its own, because equal specs may name different files in different folders.
+    return make_splits(load_recordings(spec, seed, data_dir), spec, seed)
+
+
+def load_recordings(spec: DatasetSpec, seed: int, data_dir: Path | None) -> Recordings:
+    """What the data set of a spec hands over; a relative `path` starts in the spec's folder.
+
+    Raises InputError and Unavailable as `load_splits` does.
+    """
+    given = dict(spec.options).get("path")
+    if given and spec.folder:
+        options = {**dict(spec.options), "path": str(anchored(given, spec.folder, data_dir))}
+        dataset = open_dataset(dataclasses.replace(spec, options=tuple(options.items())))
+    else:
+        dataset = open_dataset(spec)
     try:
-        recordings = dataset.load(data_dir, numpy_generator(spec.key, seed, "data"))
+        return dataset.load(data_dir, numpy_generator(spec.key, seed, "data"))
     except (InputError, Unavailable):
         raise
     except (Exception, SystemExit) as error:  # a data set of somebody's own, or sizes that do not fit into memory
         raise InputError(f"{spec.key}: cannot be loaded: {in_one_line(error)}") from error
-    return make_splits(recordings, spec, seed)
 
 
 def make_splits(recordings: Recordings, spec: DatasetSpec, seed: int) -> Splits:

@@ -106,7 +106,7 @@ def choose(metrics: str | Sequence[str], needs: str | None = None) -> list[Metri
         owners.update({metric.name: metric for metric in registered})
         for name in names:
             if name not in owners:
-                known = nearest(name, [*owners, "fast", "all"])
+                known = nearest(name, [*owners, "fast", "all"], "`python -m bench.list metrics`")
                 raise InputError(f"evaluate.metrics: unknown metric '{name}': {known}")
         chosen = list(dict.fromkeys(owners[name] for name in names))
     return [metric for metric in chosen if needs in (None, metric.needs)]

@@ -232,7 +232,8 @@ class Store:
         """The named sweep. Raises InputError where there is none."""
         known = {membership.name: membership for membership in self.memberships()}
         if name not in known:
-            raise InputError(f"--sweep {name}: no such sweep in {self.path}: {nearest(name, known)}")
+            hint = nearest(name, known, f"{self.path / 'sweeps'}")
+            raise InputError(f"--sweep {name}: no such sweep in {self.path}: {hint}")
         return known[name]
 
 
