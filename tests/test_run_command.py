@@ -219,7 +219,7 @@ def test_results_of_a_newer_version_are_refused(
     [
         (["a,b", *["1,x"] * 90], "column 'b' is 'x', expected a number"),
         (["a,b", *["1,"] * 90], "column 'b' is empty, expected a number"),
-        (["a,b", *["1,2"] * 9], "expected at least one window of 24"),
+        (["a,b", *["1,2"] * 9], "9 rows give 0 windows of T = 24; expected at least 72 rows"),
         ([], "own.csv"),
     ],
 )
