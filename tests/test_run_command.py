@@ -22,6 +22,7 @@ from bench import command
 from bench.contracts import InputError
 from bench.list import main as list_main
 from bench.plan import main as plan_main
+from bench.report.__main__ import main as report_main
 from bench.report.statistics import Standing
 from bench.run import main
 from bench.store import Store, load_curves, load_memberships, load_results
@@ -67,7 +68,14 @@ def test_a_sweep_from_the_command_line(tiny: Path, tmp_path: Path, capsys: pytes
     assert "8/8 runs" in log
     titles = [line.split()[:2] for line in shown.splitlines() if line.startswith("none")]
     assert titles == [["none", "N=2"], ["none", "N=3"]] * 2
-    assert f"report: python -m bench.report --results {tmp_path / 'r'}" in shown
+    assert f"To render the report: python -m bench.report --results {tmp_path / 'r'}" in shown
+    (head,) = {" ".join(line.split()) for line in shown.splitlines() if line.startswith("sines")}
+    assert head == "sines backbone sliced Wasserstein m_T,0 latent n_test run status"
+    assert shown.count("m_T,0:") == 2  # one explanation for each of the two calls
+    assert report_main(["--results", str(tmp_path / "r")]) == 0
+    rendered = capsys.readouterr().out
+    assert rendered.splitlines()[-1] == f"report: {tmp_path / 'r' / 'report' / 'index.html'}"
+    assert not set(filter(None, shown.splitlines())) & set(rendered.splitlines())  # nothing is printed twice
     runs, metrics = load_results(tmp_path / "r")
     assert (len(runs), set(runs.status), set(runs.attempt)) == (8, {"ok"}, {1})
     assert {"sliced_wasserstein", "kl"} <= set(metrics.metric)
