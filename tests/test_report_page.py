@@ -121,6 +121,24 @@ def test_page_says_what_it_must(quick):
     assert {link for link in page.links if link.startswith("#cell-")}
 
 
+def test_few_test_windows_are_said_at_the_top_and_beside_their_data_set(tmp_path):
+    runs = [run_row("proposed", name) for name in ("energy", "regimes")]
+    runs = [{**run, "n_test": 40, "window": 12, "test_stride": 6 if run["dataset"] == "energy" else 12} for run in runs]
+    _, page = rendered(runs, tmp_path, pictures=False)
+    warning = "energy has 20 independent test windows (40 windows of T = 12, one every 6 rows), fewer than 30."
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    for words, answer, group, other in (
+        (page.words, "The answer", "energy · lstm:", "regimes · lstm:"),
+        (text, "## The answer", "### energy · lstm", "### regimes · lstm"),
+    ):
+        assert words.count(warning) == 2
+        first, second = (found.start() for found in re.finditer(re.escape(warning), words))
+        assert first < words.index(answer)
+        assert second < words.index(other)
+        assert abs(second - words.index(group)) < 250
+    assert "regimes has" not in page.words
+
+
 def test_files_beside_the_page(quick):
     out, report, page = quick
     for link in page.links:
@@ -477,7 +495,7 @@ def results(tmp_path):
 def test_command_renders_the_sweep_written_last(results, capsys):
     assert report_command.main(["--results", str(results)]) == 0
     out = capsys.readouterr().out
-    assert "second: 9 ok. Report:" in out
+    assert out == f"second: 9 ok\nreport: {results / 'report' / 'index.html'}\n"
     page = Page((results / "report" / "index.html").read_text(encoding="utf-8"))
     assert "the second" in page.words
     assert "not registered" not in page.words.lower()
@@ -524,8 +542,8 @@ def test_watch_renders_when_results_arrive(results, monkeypatch, capsys, no_pict
     monkeypatch.setattr(report_command.time, "sleep", nap)
     with pytest.raises(KeyboardInterrupt):
         report_command.main(["--results", str(results), "--watch"])
-    lines = [line for line in capsys.readouterr().out.splitlines() if "Report:" in line]
-    assert [line.split(":")[0] for line in lines] == ["second", "third"]
+    lines = [line.split(":")[0] for line in capsys.readouterr().out.splitlines()]
+    assert lines == ["second", "report", "third", "report"]
 
 
 def test_report_never_imports_torch():

@@ -110,13 +110,8 @@ def make_splits(recordings: Recordings, spec: DatasetSpec, seed: int) -> Splits:
     owners = len(set(recordings.entities)) if recordings.entities else len(series)
     if recordings.split == "entity" and owners < len(PARTS):
         raise InputError(f"{owner}: {owners} entities, expected at least one for each of {', '.join(PARTS)}")
-    for name in PARTS:
-        if not any(len(piece) >= window for piece in parts[name]):
-            count = sum(len(piece) for piece in parts[name])
-            raise InputError(
-                f"{owner}: the {name} part has {count} rows in {len(parts[name])} pieces (split: {recordings.split}), "
-                f"expected at least one piece of a whole window (T = {window})"
-            )
+    if not all(any(len(piece) >= window for piece in parts[name]) for name in PARTS):
+        raise InputError(too_short(owner, [len(rows) for rows in series], window, recordings.split))
 
     median = _medians(parts["train"], recordings.channels, owner)
     filled = {name: np.concatenate(pieces) for name, pieces in parts.items()}
@@ -169,6 +164,22 @@ def _parts(
     series: Sequence[np.ndarray], recordings: Recordings, window: int, rng: np.random.Generator
 ) -> dict[str, list[np.ndarray]]:
     return divide(series, recordings.split, window, rng, recordings.entities, recordings.parts)
+
+
+def too_short(owner: str, rows: Sequence[int], window: int, split: str) -> str:
+    """Why series of so many rows cannot be divided by `blocks` or `time`, and how many rows the longest one needs.
+
+    blocks: a block of one window for every part that no other series can fill. time: the smallest part, validation, has
+    to hold a window.
+    """
+    longest = max(rows)
+    needed = round(window / VALIDATION) if split == "time" else window * max(len(PARTS) - len(rows) + 1, 1)
+    has = f"{longest} rows give" if len(rows) == 1 else f"the longest of {len(rows)} series has {longest} rows, that is"
+    windows = f"{longest // window} window{'' if longest // window == 1 else 's'} of T = {window}"
+    return (
+        f"{owner}: {has} {windows}; expected at least {needed} rows for training, "
+        f"validation and test parts of a whole window each (split: {split})"
+    )
 
 
 def divide(
@@ -286,6 +297,8 @@ def _check(series: Sequence[np.ndarray], recordings: Recordings, owner: str) -> 
         if rows.ndim != 2 or rows.shape[1] != channels:
             raise InputError(f"{owner}: series {number} has shape {rows.shape}, expected (rows, {channels} channels)")
         if len(rows) < recordings.window:
+            if len(series) == 1 and recordings.split != "entity":
+                raise InputError(too_short(owner, [len(rows)], recordings.window, recordings.split))
             raise InputError(
                 f"{owner}: series {number} has {len(rows)} rows, expected at least one window of {recordings.window}"
             )

@@ -6,16 +6,21 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+import pandas as pd
+
 from bench.report.cells import VERDICTS, Cell, scalars_by, verdict_of
 from bench.report.columns import LONG, Column
-from bench.report.formatting import number
+from bench.report.formatting import number, plural
 from bench.report.ranking import Group
 from bench.report.selection import Selection
 from bench.report.statistics import Interval, difference, standings
-from bench.verdict import THRESHOLDS
+from bench.verdict import THRESHOLDS, independent_windows
 
 BASELINE = "latent_diffusion"
 """What a mitigation is compared with."""
+
+FEW_WINDOWS = 30
+"""With fewer independent test windows a distance between distributions is mostly noise."""
 
 
 class Answer(NamedTuple):
@@ -23,6 +28,27 @@ class Answer(NamedTuple):
 
     about: str
     sentences: list[str]
+
+
+def few_test_windows(runs: pd.DataFrame) -> dict[str, str]:
+    """Data set -> a warning, for those with fewer than FEW_WINDOWS independent test windows under some seed."""
+    found = {}
+    shapes = runs.reindex(columns=["dataset", "n_test", "window", "test_stride"]).drop_duplicates()
+    for dataset, rows in shapes.groupby("dataset", sort=False):
+        counts = [
+            (independent_windows(n, window, stride), n, window, stride)
+            for n, window, stride in rows.drop(columns="dataset").fillna(0).astype(int).to_numpy().tolist()
+            if n > 0
+        ]
+        if counts and (fewest := min(counts))[0] < FEW_WINDOWS:
+            independent, n, window, stride = fewest
+            overlap = f" ({n} windows of T = {window}, one every {stride} rows)" if independent < n else ""
+            amount = plural(int(independent), "independent test window")
+            found[str(dataset)] = (
+                f"{dataset} has {amount}{overlap}, fewer than {FEW_WINDOWS}. "
+                "Do not draw conclusions about the samples from so few."
+            )
+    return found
 
 
 def headline(groups: Sequence[Group], selection: Selection) -> list[Answer]:
