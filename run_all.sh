@@ -80,6 +80,5 @@ status=0
 python -m bench.run --grid "$sweep" --results "$results" || status=$?
 case $status in 0 | 1) ;; *) exit $status ;; esac  # 1: some runs failed; the report says which
 python -m bench.report --results "$results"
-echo "report: $results/report/index.html"
 [ -z "$activate" ] || echo "for further commands, activate the environment: $activate"
 exit $status

@@ -3,6 +3,8 @@
 Shapes, everywhere: R runs that train together, B series in a batch, T time steps,
 C channels, D latent dimensions, H hidden units. `t` is series time, `i` is a
 diffusion step. Everything below needs only the standard library, numpy and torch.
+
+Longer than usual because an author of a plug-in finds every shared word here, in one file.
 """
 
 from __future__ import annotations
@@ -47,7 +49,7 @@ class Undefined(Exception):
 
 
 class Diverged(Exception):
-    """Training cannot go on (see `bench.training.train`): the run becomes a `diverged` row with this reason."""
+    """Training cannot go on (see `bench.training`): the run becomes a `diverged` row with this reason."""
 
 
 def in_one_line(error: BaseException) -> str:
@@ -266,6 +268,15 @@ Truth: TypeAlias = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
+class Resolution:
+    """How finely a channel was measured: recorded values are transform(point + k width), k a whole number."""
+
+    width: float  # of a cell, in raw units; 0: without a grid, a value is as good as continuous
+    point: float = 0.0  # one point of the grid, in raw units
+    transform: Literal["identity", "log1p", "signed_log1p"] = "identity"  # from raw units to recorded ones
+
+
+@dataclass(frozen=True)
 class Recordings:
     """What a data set hands over: values in their units, before any split or scaling."""
 
@@ -275,10 +286,12 @@ class Recordings:
     window: int  # T
     train_stride: int  # rows between two windows of the training and validation parts
     test_stride: int
-    split: Literal["blocks", "time", "entity"]  # how rows are divided before any window is cut
+    split: Literal["blocks", "time", "entity", "given"]  # how rows are divided before any window is cut
     entities: Sequence[str] = ()  # whose each series is: series of one entity share a part (none: each its own)
     times: Sequence[np.ndarray] = ()  # for the card only: when each row was, (rows,) datetime64 per series
     truth: Truth = field(default_factory=dict)  # of series of one window each; no part of the windows' hash
+    resolutions: Sequence[Resolution] = ()  # of each channel (none: estimated); see `bench.loading.cells`
+    parts: Sequence[str] = ()  # with the split `given`: the part that each series belongs to
 
     @classmethod
     def simulated(cls, x: np.ndarray, **truth: np.ndarray) -> Recordings:
@@ -288,7 +301,30 @@ class Recordings:
         """
         _, steps, channels = x.shape
         names = tuple(f"x{c + 1}" for c in range(channels))
-        return cls(list(x), names, ("",) * channels, steps, steps, steps, "entity", truth=truth)
+        continuous = (Resolution(0),) * channels
+        units = ("",) * channels
+        return cls(list(x), names, units, steps, steps, steps, "entity", truth=truth, resolutions=continuous)
+
+
+class Cells(Protocol):
+    """The cells of train-scaled values: the intervals that recorded numbers stand for. See `bench.loading.cells`."""
+
+    @property
+    def on_grid(self) -> np.ndarray:
+        """Whether each channel has a grid, (C,)."""
+        ...
+
+    def interval(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The cell (l, u) of each value of x (..., C)."""
+        ...
+
+    def rounded(self, x: np.ndarray) -> np.ndarray:
+        """x (..., C) with every value at the centre of its cell."""
+        ...
+
+    def clipped(self, x: np.ndarray) -> np.ndarray:
+        """x (..., C) with values beyond the observed bounds put on them."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -308,6 +344,7 @@ class Splits:
     validation_truth: Truth = field(default_factory=dict)
     test_truth: Truth = field(default_factory=dict)
     train_stride: int | None = None  # of training and validation windows; none: as the test windows
+    cells: Cells | None = None  # how finely each channel was measured; none: not known
 
     @property
     def window(self) -> int:
@@ -529,6 +566,7 @@ class SampleEvaluation:
     rng: Callable[[str], np.random.Generator]  # a seeded generator per role, the same for every method
     cache: Path | None = None  # where a metric may keep what it fits on `train`; none for restricted data
     device: str = "cpu"  # where a metric may compute
+    cells: Cells | None = None  # how finely each channel was measured; none: not known
 
 
 @dataclass(frozen=True)

@@ -206,7 +206,7 @@ def divided_times(recordings: Recordings, spec: DatasetSpec, seed: int) -> dict[
     if not recordings.times:
         return {}
     rng = numpy_generator(spec.key, seed, "split")  # as in make_splits, so that these are its pieces
-    parts = divide(recordings.times, recordings.split, recordings.window, rng, recordings.entities)
+    parts = divide(recordings.times, recordings.split, recordings.window, rng, recordings.entities, recordings.parts)
     texts = {}
     for part, pieces in parts.items():
         first, last = (np.datetime_as_string(f(pieces), unit="m").replace("T", " ") for f in (_first, _last))

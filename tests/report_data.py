@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bench.report import tables
-from bench.report.tables import MetricFacts
+from bench.report import selection as selecting
+from bench.report.columns import MetricFacts
 from bench.store import CURVES, METRICS, RUNS, Membership
 
 FACTS = {
@@ -180,7 +180,7 @@ def reader(curves):
 def select(runs, metrics, curves, sweep, folder, split=None):
     """A selection of one table of metrics, as `load_results` gives it."""
     ended = metrics["train_step"] < 0
-    return tables.select(runs, metrics[ended], metrics[~ended], curves, sweep, folder, split)
+    return selecting.select(runs, metrics[ended], metrics[~ended], curves, sweep, folder, split)
 
 
 def quick_runs(datasets=("energy", "regimes"), seeds=3, shuffles=(False, True), labels=tuple(LATENT)):

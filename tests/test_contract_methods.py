@@ -18,7 +18,7 @@ from bench.models.build import StackedModel
 from bench.models.stacked import initialise
 from bench.randomness import Randomness
 from bench.registry import BACKBONES, METHODS
-from bench.training.train import train_stack
+from bench.training.stack import train_stack
 
 R, B, T, C, D, L = 3, 5, 7, 2, 4, 20
 MODEL = ModelConfig(hidden=8, latent=D)

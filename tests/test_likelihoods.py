@@ -15,7 +15,7 @@ from bench.parts.likelihoods import SCORES, CorrelatedGaussian, Gaussian, Mixtur
 from bench.randomness import Randomness
 from bench.registry import BACKBONES, LIKELIHOODS, METHODS
 from bench.sweeps.options import checked
-from bench.training.train import train_stack
+from bench.training.stack import train_stack
 
 R, B, T, C, H, K = 3, 5, 7, 2, 6, 4
 SIGMA_MIN = 0.05
@@ -178,9 +178,7 @@ def test_every_likelihood_trains_with_the_bounded_penalty(likelihood, backbone):
 
 
 def test_an_unknown_likelihood_and_too_few_components_are_refused():
-    with pytest.raises(
-        InputError, match=r"^here: model.likelihood: unknown likelihood 'gausian': did you"
-    ):
+    with pytest.raises(InputError, match=r"^here: model.likelihood: unknown likelihood 'gausian': did you"):
         checked(ModelConfig, {"likelihood": "gausian"}, "here", "model")
     with pytest.raises(InputError, match=r"model.components = 1: expected a whole number >= 2"):
         check_options(ModelConfig(components=1), "model")

@@ -12,8 +12,10 @@ import subprocess
 import pytest
 from report_data import FACTS, quick_runs, run_row, selection
 
-import bench.report.page
-from bench.report.page import build, write
+import bench.report.report
+from bench.report.figures.likelihoods import likelihoods
+from bench.report.page import write
+from bench.report.report import build
 
 BROWSER = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
@@ -95,7 +97,7 @@ def page(tmp_path_factory):
         run_row("proposed", seed=9, status="failed"),
     ]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bench.report.page, "all_pictures", lambda s, g, b, f: bench.report.figures.figures.likelihoods(g))
+        patch.setattr(bench.report.report, "all_pictures", lambda s, g, b, f: likelihoods(g))
         return write(build(selection(runs, out), FACTS), out)
 
 

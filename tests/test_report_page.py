@@ -14,13 +14,22 @@ import pytest
 from report_data import FACTS, REFERENCES, frames, grid_runs, membership, quick_runs, reader, run_row, select, selection
 from safetensors.numpy import save_file
 
-import bench.report.page
+import bench.report.report
 from bench.contracts import InputError
 from bench.report import __main__ as report_command
 from bench.report.cards import cards_of
-from bench.report.figures import figures
-from bench.report.page import build, latex, markdown, replay_command, tex, write
-from bench.report.tables import cells_of, groups_of, number
+from bench.report.cells import cells_of
+from bench.report.figures import picture as drawing
+from bench.report.figures.dependency import dependency
+from bench.report.figures.grids import grids
+from bench.report.figures.heat_maps import MOST_NUMBERS
+from bench.report.figures.style import Styles
+from bench.report.formatting import number
+from bench.report.page import markdown, write
+from bench.report.ranking import groups_of
+from bench.report.report import build
+from bench.report.run_details import replay_command
+from bench.report.tables import latex, tex
 from bench.store import Store, spelled
 
 MADE = "2026-11-23T17:00:00+00:00"
@@ -69,7 +78,7 @@ def rendered(runs, out, pictures=True, **words):
     """A report and its checked page; most tests do without the pictures, which take nearly all the time."""
     with pytest.MonkeyPatch.context() as patch:
         if not pictures:
-            patch.setattr(bench.report.page, "all_pictures", lambda *_: [])
+            patch.setattr(bench.report.report, "all_pictures", lambda *_: [])
         return _rendered(runs, out, **words)
 
 
@@ -112,6 +121,24 @@ def test_page_says_what_it_must(quick):
     assert {link for link in page.links if link.startswith("#cell-")}
 
 
+def test_few_test_windows_are_said_at_the_top_and_beside_their_data_set(tmp_path):
+    runs = [run_row("proposed", name) for name in ("energy", "regimes")]
+    runs = [{**run, "n_test": 40, "window": 12, "test_stride": 6 if run["dataset"] == "energy" else 12} for run in runs]
+    _, page = rendered(runs, tmp_path, pictures=False)
+    warning = "energy has 20 independent test windows (40 windows of T = 12, one every 6 rows), fewer than 30."
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    for words, answer, group, other in (
+        (page.words, "The answer", "energy · lstm:", "regimes · lstm:"),
+        (text, "## The answer", "### energy · lstm", "### regimes · lstm"),
+    ):
+        assert words.count(warning) == 2
+        first, second = (found.start() for found in re.finditer(re.escape(warning), words))
+        assert first < words.index(answer)
+        assert second < words.index(other)
+        assert abs(second - words.index(group)) < 250
+    assert "regimes has" not in page.words
+
+
 def test_files_beside_the_page(quick):
     out, report, page = quick
     for link in page.links:
@@ -140,9 +167,9 @@ def test_figures_carry_their_labels_and_captions(quick):
 def test_a_large_grid_has_a_scale_in_place_of_numbers():
     runs = [run_row("proposed", N=float(N), M=float(M)) for N in range(10, 110, 10) for M in range(100, 1000, 100)]
     groups = groups_of(cells_of(selection(runs)), FACTS)
-    (planned,) = figures.grids(groups, figures.Styles(["proposed"]))
-    picture = figures.drawn(planned)
-    assert len(runs) > figures.MOST_NUMBERS
+    (planned,) = grids(groups, Styles(["proposed"]))
+    picture = drawing.drawn(planned)
+    assert len(runs) > MOST_NUMBERS
     texts = re.findall(r"<text[^>]*>([^<]*)<", picture.svg)
     assert "≈ best" not in texts
     assert "≈ best" not in picture.caption
@@ -158,7 +185,7 @@ def test_a_large_grid_has_a_scale_in_place_of_numbers():
 def test_bars_can_be_the_papers():
     chosen = selection(quick_runs(("energy",), 1, (False,), ("proposed",)))
     groups = groups_of(cells_of(chosen), FACTS)
-    (picture,) = figures.dependency(chosen, groups, figures.Styles(["proposed"]), "series")
+    (picture,) = dependency(chosen, groups, Styles(["proposed"]), "series")
     assert "3 standard deviations over series" in picture.caption
 
 
@@ -176,8 +203,8 @@ def test_rendering_again_is_the_same_and_removes_what_is_gone(tmp_path):
 def test_pictures_are_drawn_again_only_where_they_changed(tmp_path, monkeypatch):
     runs = quick_runs(("energy", "regimes"), 1, (False,), ("proposed",))
     report, _ = rendered(runs, tmp_path)
-    made, draw = [], figures.Figure
-    monkeypatch.setattr(figures, "Figure", lambda **words: made.append(1) or draw(**words))
+    made, draw = [], drawing.Figure
+    monkeypatch.setattr(drawing, "Figure", lambda **words: made.append(1) or draw(**words))
     chosen = selection(runs, tmp_path)
     again = build(chosen, FACTS, earlier=tmp_path)
     assert made == []
@@ -190,6 +217,21 @@ def test_pictures_are_drawn_again_only_where_they_changed(tmp_path, monkeypatch)
     (tmp_path / "figures" / "likelihoods-energy-lstm.png").write_bytes(b"a file of another")
     build(chosen, FACTS, earlier=tmp_path)
     assert len(made) == 3
+
+
+def test_a_change_of_any_file_that_draws_draws_again(tmp_path):
+    files = {"style.py": "INK = 1", "heat_maps.py": "", "deeper/lines.py": "x = 1"}
+
+    def package(name, **changes):
+        for path, text in {**files, **changes}.items():
+            (tmp_path / name / path).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name / path).write_text(text)
+        return drawing.source_hash(tmp_path / name)
+
+    same = package("first")
+    assert package("second") == same
+    changed = [package(f"changed {path}", **{path: "y = 2"}) for path in files]
+    assert len({same, package("more", **{"new.py": ""}), *changed}) == 5
 
 
 def test_a_compact_report_is_two_files_and_the_dependency_plots(tmp_path):
@@ -453,7 +495,7 @@ def results(tmp_path):
 def test_command_renders_the_sweep_written_last(results, capsys):
     assert report_command.main(["--results", str(results)]) == 0
     out = capsys.readouterr().out
-    assert "second: 9 ok. Report:" in out
+    assert out == f"second: 9 ok\nreport: {results / 'report' / 'index.html'}\n"
     page = Page((results / "report" / "index.html").read_text(encoding="utf-8"))
     assert "the second" in page.words
     assert "not registered" not in page.words.lower()
@@ -461,7 +503,7 @@ def test_command_renders_the_sweep_written_last(results, capsys):
 
 @pytest.fixture
 def no_pictures(monkeypatch):
-    monkeypatch.setattr(bench.report.page, "all_pictures", lambda *_: [])
+    monkeypatch.setattr(bench.report.report, "all_pictures", lambda *_: [])
 
 
 def test_command_renders_a_named_sweep_elsewhere(results, tmp_path, no_pictures):
@@ -500,12 +542,12 @@ def test_watch_renders_when_results_arrive(results, monkeypatch, capsys, no_pict
     monkeypatch.setattr(report_command.time, "sleep", nap)
     with pytest.raises(KeyboardInterrupt):
         report_command.main(["--results", str(results), "--watch"])
-    lines = [line for line in capsys.readouterr().out.splitlines() if "Report:" in line]
-    assert [line.split(":")[0] for line in lines] == ["second", "third"]
+    lines = [line.split(":")[0] for line in capsys.readouterr().out.splitlines()]
+    assert lines == ["second", "report", "third", "report"]
 
 
 def test_report_never_imports_torch():
-    for path in Path(bench.report.__file__).parent.glob("*.py"):
+    for path in Path(bench.report.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []

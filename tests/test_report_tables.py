@@ -6,24 +6,20 @@ import pytest
 from report_data import FACTS, frames, grid_runs, membership, quick_runs, reader, run_row, select, selection
 from scipy import stats
 
-from bench.report.statistics import Interval, interval
-from bench.report.tables import (
+from bench.report.cells import cells_of, verdict_of
+from bench.report.formatting import counted, number, with_interval
+from bench.report.ranking import groups_of
+from bench.report.statements import (
     _against_baseline,
     answer,
-    cells_of,
     collapse_began,
-    counted,
-    groups_of,
+    few_test_windows,
     headline,
-    long_table,
-    number,
-    overview,
     recommendations,
     ties_text,
-    verdict_of,
-    wide_table,
-    with_interval,
 )
+from bench.report.statistics import Interval, interval
+from bench.report.tables import long_table, overview, wide_table
 
 NAN = math.nan
 
@@ -168,6 +164,23 @@ def test_failed_runs_count_and_give_no_numbers():
     assert (cell.ok, len(cell.seeds)) == (1, 2)
     assert set(cell.values["mmd2"]) == {0}
     assert wide_table(group)["seeds"].tolist() == ["1/2"]
+
+
+def test_few_independent_test_windows_are_a_warning():
+    def runs(*shapes):
+        return pd.DataFrame(
+            [{**run_row("proposed", name), "n_test": n, "window": 24, "test_stride": s} for name, n, s in shapes]
+        )
+
+    found = few_test_windows(runs(("wide", 30, 24), ("apart", 29, 48), ("close", 119, 6), ("enough", 120, 6)))
+    assert found == {
+        "apart": "apart has 29 independent test windows, fewer than 30. "
+        "Do not draw conclusions about the samples from so few.",
+        "close": "close has 29 independent test windows (119 windows of T = 24, one every 6 rows), fewer than 30. "
+        "Do not draw conclusions about the samples from so few.",
+    }
+    assert "has 3 independent" in few_test_windows(runs(("a", 500, 24), ("a", 3, 24), ("a", 0, 0)))["a"]  # 0: not read
+    assert few_test_windows(runs(("a", 0, 0))) == {}
 
 
 def test_one_seed_is_never_resolved():

@@ -7,8 +7,10 @@ import pytest
 from bench.engine.job import JobSettings, run_stack
 from bench.loading.windows import load_splits
 from bench.report.cards import metric_facts
-from bench.report.page import sample_pictures
-from bench.report.tables import cells_of, groups_of, load
+from bench.report.cells import cells_of
+from bench.report.figures.kept_samples import sample_pictures
+from bench.report.ranking import groups_of
+from bench.report.selection import load
 from bench.scoring.artifacts import load_samples
 from bench.store import Store
 from bench.sweeps.expand import read_sweep

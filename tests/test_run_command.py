@@ -14,13 +14,16 @@ from typing import Any
 import pandas as pd
 import pytest
 
-import bench.report.tables
+import bench.report.cells
+import bench.report.ranking
+import bench.report.selection
 import bench.run
 from bench import command
 from bench.contracts import DatasetSpec, InputError
 from bench.list import main as list_main
 from bench.plan import main as plan_main
 from bench.registry import METHODS
+from bench.report.__main__ import main as report_main
 from bench.report.statistics import Standing
 from bench.run import main
 from bench.store import Store, load_curves, load_memberships, load_results
@@ -66,7 +69,14 @@ def test_a_sweep_from_the_command_line(tiny: Path, tmp_path: Path, capsys: pytes
     assert "8/8 runs" in log
     titles = [line.split()[:2] for line in shown.splitlines() if line.startswith("none")]
     assert titles == [["none", "N=2"], ["none", "N=3"]] * 2
-    assert f"report: python -m bench.report --results {tmp_path / 'r'}" in shown
+    assert f"To render the report: python -m bench.report --results {tmp_path / 'r'}" in shown
+    (head,) = {" ".join(line.split()) for line in shown.splitlines() if line.startswith("sines")}
+    assert head == "sines backbone sliced Wasserstein m_T,0 latent n_test run status"
+    assert shown.count("m_T,0:") == 2  # one explanation for each of the two calls
+    assert report_main(["--results", str(tmp_path / "r")]) == 0
+    rendered = capsys.readouterr().out
+    assert rendered.splitlines()[-1] == f"report: {tmp_path / 'r' / 'report' / 'index.html'}"
+    assert not set(filter(None, shown.splitlines())) & set(rendered.splitlines())  # nothing is printed twice
     runs, metrics = load_results(tmp_path / "r")
     assert (len(runs), set(runs.status), set(runs.attempt)) == (8, {"ok"}, {1})
     assert {"sliced_wasserstein", "kl"} <= set(metrics.metric)
@@ -234,7 +244,7 @@ def test_results_of_a_newer_version_are_refused(
     store = Store(tmp_path / "r")
     store.prepare()
     with monkeypatch.context() as patch:
-        patch.setattr("bench.store.SCHEMA_VERSION", 99)
+        patch.setattr("bench.store.parquet.SCHEMA_VERSION", 99)
         store.write_part("p", [{"run_id": "a", "attempt": 1, "status": "ok"}])
     for extra in ([], ["--dry-run"], ["--explain", "a"]):
         assert exit_code("--grid", str(tiny), "--results", str(tmp_path / "r"), *extra) == 2
@@ -248,7 +258,7 @@ def test_results_of_a_newer_version_are_refused(
     [
         (["a,b", *["1,x"] * 90], "column 'b' is 'x', expected a number"),
         (["a,b", *["1,"] * 90], "column 'b' is empty, expected a number"),
-        (["a,b", *["1,2"] * 9], "expected at least one window of 24"),
+        (["a,b", *["1,2"] * 9], "9 rows give 0 windows of T = 24; expected at least 72 rows"),
         ([], "own.csv"),
     ],
 )
@@ -400,9 +410,9 @@ def test_another_seed_is_for_the_unclear_data_sets_alone(
         ]
 
     monkeypatch.setattr(bench.run, "_run", lambda given, line: asked.append((given.dataset[:], given.seeds)) or 0)
-    monkeypatch.setattr(bench.report.tables, "load", lambda *_: None)
-    monkeypatch.setattr(bench.report.tables, "cells_of", lambda _: [])
-    monkeypatch.setattr(bench.report.tables, "groups_of", groups)
+    monkeypatch.setattr(bench.report.selection, "load", lambda *_: None)
+    monkeypatch.setattr(bench.report.cells, "cells_of", lambda _: [])
+    monkeypatch.setattr(bench.report.ranking, "groups_of", groups)
     words = ["--grid", str(sweep), "--results", str(tmp_path), "--until-resolved", "--max-seeds"]
     assert main([*words, "9"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "resolved with 5 seeds"

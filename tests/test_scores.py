@@ -25,7 +25,8 @@ from bench.loading.references import REFERENCES, reference_windows
 from bench.loading.windows import load_splits
 from bench.metrics.base import SampleMetric
 from bench.registry import METHODS, METRICS
-from bench.report.tables import cells_of, load
+from bench.report.cells import cells_of
+from bench.report.selection import load
 from bench.scoring import scores
 from bench.scoring.artifacts import load_samples
 from bench.scoring.scores import Scope, choose, score_during_training, score_reference, score_samples

@@ -31,6 +31,7 @@ from bench.contracts import (
     in_one_line,
     nearest,
 )
+from bench.loading.cells import measure_cells, resolutions_of
 from bench.loading.files import anchored
 from bench.randomness import numpy_generator
 from bench.registry import DATASETS
@@ -105,17 +106,12 @@ def make_splits(recordings: Recordings, spec: DatasetSpec, seed: int) -> Splits:
     window, owner = recordings.window, spec.key
     series = [np.asarray(rows, dtype=np.float64) for rows in recordings.series]
     _check(series, recordings, owner)
-    parts = divide(series, recordings.split, window, numpy_generator(spec.key, seed, "split"), recordings.entities)
+    parts = _parts(series, recordings, window, numpy_generator(spec.key, seed, "split"))
     owners = len(set(recordings.entities)) if recordings.entities else len(series)
     if recordings.split == "entity" and owners < len(PARTS):
         raise InputError(f"{owner}: {owners} entities, expected at least one for each of {', '.join(PARTS)}")
-    for name in PARTS:
-        if not any(len(piece) >= window for piece in parts[name]):
-            count = sum(len(piece) for piece in parts[name])
-            raise InputError(
-                f"{owner}: the {name} part has {count} rows in {len(parts[name])} pieces (split: {recordings.split}), "
-                f"expected at least one piece of a whole window (T = {window})"
-            )
+    if not all(any(len(piece) >= window for piece in parts[name]) for name in PARTS):
+        raise InputError(too_short(owner, [len(rows) for rows in series], window, recordings.split))
 
     median = _medians(parts["train"], recordings.channels, owner)
     filled = {name: np.concatenate(pieces) for name, pieces in parts.items()}
@@ -128,6 +124,7 @@ def make_splits(recordings: Recordings, spec: DatasetSpec, seed: int) -> Splits:
     mean, scale = rows.mean(axis=0), rows.std(axis=0)
     constant = (np.ptp(rows, axis=0) == 0) | (scale == 0)
     scale[constant] = 1.0
+    cells = measure_cells(rows, resolutions_of(np.concatenate(series), recordings.resolutions, owner), mean, scale)
     del rows, parts  # large where the data are
     for channel in np.flatnonzero(constant):
         warnings.warn(
@@ -159,17 +156,48 @@ def make_splits(recordings: Recordings, spec: DatasetSpec, seed: int) -> Splits:
         validation_truth=truth["validation"],
         test_truth=truth["test"],
         train_stride=recordings.train_stride,
+        cells=cells,
+    )
+
+
+def _parts(
+    series: Sequence[np.ndarray], recordings: Recordings, window: int, rng: np.random.Generator
+) -> dict[str, list[np.ndarray]]:
+    return divide(series, recordings.split, window, rng, recordings.entities, recordings.parts)
+
+
+def too_short(owner: str, rows: Sequence[int], window: int, split: str) -> str:
+    """Why series of so many rows cannot be divided by `blocks` or `time`, and how many rows the longest one needs.
+
+    blocks: a block of one window for every part that no other series can fill. time: the smallest part, validation, has
+    to hold a window.
+    """
+    longest = max(rows)
+    needed = round(window / VALIDATION) if split == "time" else window * max(len(PARTS) - len(rows) + 1, 1)
+    has = f"{longest} rows give" if len(rows) == 1 else f"the longest of {len(rows)} series has {longest} rows, that is"
+    windows = f"{longest // window} window{'' if longest // window == 1 else 's'} of T = {window}"
+    return (
+        f"{owner}: {has} {windows}; expected at least {needed} rows for training, "
+        f"validation and test parts of a whole window each (split: {split})"
     )
 
 
 def divide(
-    series: Sequence[np.ndarray], split: str, window: int, rng: np.random.Generator, entities: Sequence[str] = ()
+    series: Sequence[np.ndarray],
+    split: str,
+    window: int,
+    rng: np.random.Generator,
+    entities: Sequence[str] = (),
+    parts: Sequence[str] = (),
 ) -> dict[str, list[np.ndarray]]:
     """Pieces of rows per part, in the order of the recordings.
 
-    entity: whole entities with all their series, permuted. blocks: contiguous blocks, permuted; about 40 of them,
-    each of 4 windows or more where the rows allow. time: two cuts in time, the same shares in every series.
+    given: each series in the part that the data set names. entity: whole entities with all their series, permuted.
+    blocks: contiguous blocks, permuted; about 40 of them, each of 4 windows or more where the rows allow.
+    time: two cuts in time, the same shares in every series.
     """
+    if split == "given":
+        return {name: [rows for rows, part in zip(series, parts, strict=True) if part == name] for name in PARTS}
     if split == "time":
         pieces: dict[str, list[np.ndarray]] = {name: [] for name in PARTS}
         for rows in series:
@@ -194,7 +222,7 @@ def _divided_truth(recordings: Recordings, spec: DatasetSpec, seed: int) -> Mapp
         return {name: {} for name in PARTS}
     rng = numpy_generator(spec.key, seed, "split")
     places = list(np.arange(len(recordings.series))[:, None])
-    parts = divide(places, recordings.split, 1, rng, recordings.entities)
+    parts = _parts(places, recordings, 1, rng)
     chosen = {name: np.concatenate(parts[name]) for name in PARTS}
     return {name: {factor: values[chosen[name]] for factor, values in recordings.truth.items()} for name in PARTS}
 
@@ -259,6 +287,8 @@ def _check(series: Sequence[np.ndarray], recordings: Recordings, owner: str) -> 
     channels = len(recordings.channels)
     if recordings.truth and any(len(rows) != recordings.window for rows in series):
         raise InputError(f"{owner}: truth is known of series of one window ({recordings.window} rows) each only")
+    if recordings.split == "given" and (len(recordings.parts) != len(series) or set(recordings.parts) != set(PARTS)):
+        raise InputError(f"{owner}: expected a part for each of {len(series)} series, every one of {', '.join(PARTS)}")
     if not series:
         raise InputError(
             f"{owner}: holds no series, expected at least {len(PARTS)} windows of {recordings.window} rows"
@@ -267,6 +297,8 @@ def _check(series: Sequence[np.ndarray], recordings: Recordings, owner: str) -> 
         if rows.ndim != 2 or rows.shape[1] != channels:
             raise InputError(f"{owner}: series {number} has shape {rows.shape}, expected (rows, {channels} channels)")
         if len(rows) < recordings.window:
+            if len(series) == 1 and recordings.split != "entity":
+                raise InputError(too_short(owner, [len(rows)], recordings.window, recordings.split))
             raise InputError(
                 f"{owner}: series {number} has {len(rows)} rows, expected at least one window of {recordings.window}"
             )

@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 
 from bench import command
-from bench.contracts import DatasetSpec, InputError, Metric, SampleEvaluation
+from bench.contracts import DatasetSpec, InputError, Metric, SampleEvaluation, Splits
 from bench.loading.references import halves
 from bench.loading.windows import load_splits
 from bench.metrics.base import SampleMetric
@@ -115,9 +115,10 @@ def verdict(rises: np.ndarray) -> tuple[str, float]:
 
 
 def validate(
-    train: np.ndarray, metrics: Sequence[Metric], n: int, repeats: int, scope: Callable[[int], Scope]
+    splits: Splits, metrics: Sequence[Metric], n: int, repeats: int, scope: Callable[[int], Scope]
 ) -> list[Finding]:
-    """Findings for every score and corruption: of windows (N, T, C), n are compared with n others in each repeat."""
+    """Findings for every score and corruption: of training windows, n are compared with n others in each repeat."""
+    train = splits.train
     first, second = halves(train)
     n = min(n, len(first), len(second))
     scores = {name: metric for metric in metrics if isinstance(metric, SampleMetric) for name in metric.sees}
@@ -131,7 +132,7 @@ def validate(
                 found = untouched
                 if strength or not untouched:
                     corrupted = corrupt(samples, strength, scope(repeat).numpy(corruption)).astype(np.float32)
-                    evaluation = SampleEvaluation(reference, corrupted, train, scope(repeat).numpy)
+                    evaluation = SampleEvaluation(reference, corrupted, train, scope(repeat).numpy, cells=splits.cells)
                     rows = [row for metric in set(scores.values()) for row in metric.measure(evaluation)]
                     found = {row.name: row.value for row in rows if row.name in scores and row.status == "ok"}
                     untouched = untouched or found
@@ -176,7 +177,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for spec in specs:
         splits = load_splits(spec, given.seed, command.data_dir(given.data))
         scopes = [Scope(spec.key, given.seed, repeat) for repeat in range(given.repeats)]
-        findings = validate(splits.train, metrics, given.n, given.repeats, scopes.__getitem__)
+        findings = validate(splits, metrics, given.n, given.repeats, scopes.__getitem__)
         command.write(f"{spec.key}, n = {min(given.n, len(splits.train) // 2)}")
         failed += _print(findings)
         found += [{"dataset": spec.key, "n": given.n, **_row(finding)} for finding in sorted(findings)]

@@ -1,6 +1,6 @@
 """What a GPU does with stacked runs: `python -m bench.perf gpu`, or one part of it such as `gpu.runs`.
 
-Three ways to train are compared, all through `bench.training.train.train_stack` with its draws, checks and curves:
+Three ways to train are compared, all through `bench.training.stack.train_stack` with its draws, checks and curves:
 
     plain    every kernel launched by itself; the recurrence is cuDNN's at R = 1, batched products above
     graphs   an update recorded as a CUDA graph and replayed
@@ -9,6 +9,9 @@ Three ways to train are compared, all through `bench.training.train.train_stack`
 Seconds per update come from two trainings of different length, so set-up is apart. A run is 1,500 + 3,000 updates and
 1,000 samples in 1,000 steps; the runs of a stack share their windows and have one of ten seeds. Needs torch and numpy,
 and a CUDA device; Triton for `fused`, POT for the exact Wasserstein.
+
+Longer than usual because it is one script for a machine that is lent for minutes: every stage stands beside what it
+prints.
 """
 
 from __future__ import annotations
@@ -49,7 +52,7 @@ from bench.models.stacked import initialise
 from bench.perf.measure import Scale, windows
 from bench.randomness import Randomness, numpy_generator
 from bench.registry import METHODS
-from bench.training.train import Trained, train_stack
+from bench.training.stack import Trained, train_stack
 
 Way = Literal["plain", "graphs", "fused"]
 

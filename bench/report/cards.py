@@ -11,7 +11,8 @@ import pandas as pd
 
 from bench.contracts import InputError
 from bench.registry import DATASETS, METHODS, METRICS
-from bench.report.tables import MetricFacts, Selection
+from bench.report.columns import MetricFacts
+from bench.report.selection import Selection
 
 RESTRICTED = "yes: neither windows nor samples nor weights are kept or drawn, only summaries are shown"
 

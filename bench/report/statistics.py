@@ -19,6 +19,7 @@ from scipy import stats
 BOOTSTRAP_FROM = 10  # seeds; below, resampling a handful of numbers covers far less than it claims
 RESAMPLES = 2000
 MOST_SEEDS = 1000  # beyond this many, "more seeds" is no advice
+ROUNDING = 1e-9  # of a mean: a smaller standard deviation comes from floating-point arithmetic
 
 
 class Interval(NamedTuple):
@@ -39,6 +40,11 @@ class Interval(NamedTuple):
     def excludes_zero(self) -> bool:
         """False, too, where there is no interval."""
         return self.low > 0 or self.high < 0
+
+    @property
+    def without_spread(self) -> bool:
+        """Whether several repeats agree up to rounding."""
+        return self.n > 1 and self.sd <= ROUNDING * abs(self.mean)
 
 
 NOTHING = Interval(math.nan, math.nan, math.nan, math.nan, 0)
@@ -110,8 +116,13 @@ def interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
 
 
 def difference(a: Mapping[int, float], b: Mapping[int, float], confidence: float = 0.95) -> Interval:
-    """a - b, paired over the seeds that both have."""
-    return interval([a[seed] - b[seed] for seed in sorted(a.keys() & b.keys())], confidence)
+    """a - b, paired over the seeds that both have; no interval where two differences are equal.
+
+    Two equal differences give a standard deviation of zero, and an interval of no width that excludes zero. That is
+    no evidence: it happens by rounding, and with quantities that do not depend on the seed.
+    """
+    found = interval([a[seed] - b[seed] for seed in sorted(a.keys() & b.keys())], confidence)
+    return found._replace(low=math.nan, high=math.nan) if found.n == 2 and found.without_spread else found
 
 
 def more_seeds(found: Interval, confidence: float = 0.95) -> int | None:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from bench.contracts import (
+    Cells,
     EvaluateConfig,
     InputError,
     LatentEvaluation,
@@ -138,10 +139,29 @@ def score_samples(
     metrics: Sequence[Metric],
     scope: Scope,
     device: str = "cpu",
+    cells: Cells | None = None,
 ) -> list[dict[str, Any]]:
     """Metric rows for generated windows beside as many real ones, all (n, T, C) in train-scaled units."""
-    evaluation = SampleEvaluation(reference, samples, train, scope.numpy, scope.cache, device)
+    evaluation = SampleEvaluation(reference, samples, train, scope.numpy, scope.cache, device, cells)
     return [row for metric in metrics for row in _rows(metric, _measure(metric, evaluation), scope)]
+
+
+def score_beside_references(
+    label: str, samples: np.ndarray, splits: Splits, metrics: Sequence[Metric], scope: Scope, n: int
+) -> list[dict[str, Any]]:
+    """Metric rows of anybody's samples (m, T, C), train-scaled, and of every reference; each row has its `label`.
+
+    At most n of the samples, chosen by chance, beside as many test windows.
+    """
+    n = min(evaluation_size(splits, n), len(samples))
+    chosen = samples[scope.numpy("samples of a file").permutation(len(samples))[:n]]
+    reference = reference_windows(splits, n, scope.reference())
+    found = score_samples(reference, chosen, splits.train, metrics, scope, cells=splits.cells)
+    rows = [{"label": label, **row} for row in found]
+    config, names = EvaluateConfig(n_samples=n), [metric.name for metric in metrics]
+    for name in REFERENCES:
+        rows += [{"label": name, **row} for row in score_reference(name, splits, config, scope, names)]
+    return rows
 
 
 def score_reference(
@@ -152,7 +172,8 @@ def score_reference(
     n, rows = evaluation_size(splits, config.n_samples), []
     for again in scope.repeats(config):
         reference, samples = REFERENCES[name](splits, n, again.reference())
-        rows += score_samples(reference, samples, splits.train, choose(metrics or config.metrics, "samples"), again)
+        chosen = choose(metrics or config.metrics, "samples")
+        rows += score_samples(reference, samples, splits.train, chosen, again, cells=splits.cells)
     return rows
 
 
@@ -192,7 +213,8 @@ def score_run(
         for metric in of_latent:
             rows += _rows(metric, _measure(metric, evaluation), again)
         reference = reference_windows(splits, len(samples), again.reference())
-        rows += score_samples(reference, samples, splits.train, of_samples, again, model.alpha_bar.device.type)
+        device = model.alpha_bar.device.type
+        rows += score_samples(reference, samples, splits.train, of_samples, again, device, splits.cells)
     return rows
 
 

@@ -1,0 +1,252 @@
+"""From the store's rows to cells, the rows of a comparison table.
+
+A cell is what differs by its seed only: data set, shuffle, backbone, label, and every
+hyper-parameter that varies under that label.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench.report.columns import COSTS
+from bench.report.formatting import plain, with_interval
+from bench.report.selection import Selection, places_in
+from bench.report.statistics import Interval, interval
+from bench.store import RUNS
+from bench.verdict import dependency_illusion, standard_error, verdict
+
+RUN_COLUMNS = frozenset(RUNS) - {"method"}
+"""Columns of a run that are no hyper-parameter; `method` varies like one, should a label name two methods."""
+
+VERDICTS = ("alive", "partial", "collapsed", "mixed over seeds", "not measured")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One row of a comparison table: runs that differ by their seed only."""
+
+    id: str
+    dataset: str
+    shuffle: bool
+    backbone: str
+    label: str
+    method: str
+    kind: str
+    settings: dict[str, Any]  # the hyper-parameters that vary under this label
+    seeds: dict[str, int]  # run_id -> seed
+    status: Counter[str]
+    verdicts: Counter[str] = field(default_factory=Counter)
+    illusions: Counter[str] = field(default_factory=Counter)
+    values: dict[str, dict[int, float]] = field(default_factory=dict)  # metric -> seed -> value
+    series: dict[str, int] = field(default_factory=dict)  # metric -> n, the fewest over seeds
+    noise: dict[str, float] = field(default_factory=dict)  # metric -> its own sd: over metric seeds, within a run
+    _intervals: dict[str, Interval] = field(default_factory=dict, compare=False, repr=False)
+    _texts: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def variant(self) -> str:
+        """The settings as text: "M = 900, N = 50"."""
+        return ", ".join(f"{name} = {plain(value)}" for name, value in self.settings.items())
+
+    @property
+    def name(self) -> str:
+        """The label, with the settings where there are several."""
+        return f"{self.label} ({self.variant})" if self.settings else self.label
+
+    @property
+    def ok(self) -> int:
+        """Seeds that finished."""
+        return self.status["ok"]
+
+    def interval(self, metric: str) -> Interval:
+        """Mean and interval over the seeds that finished."""
+        if metric not in self._intervals:  # a page asks for each several times
+            self._intervals[metric] = interval(list(self.values.get(metric, {}).values()))
+        return self._intervals[metric]
+
+    def text(self, metric: str) -> str:
+        """Mean and interval as they are printed, with the number of seeds if some are missing; "-" where all are."""
+        if metric not in self._texts:
+            found, total = self.interval(metric), self.status.total()
+            few = f" ({found.n} of {total} seeds)" if found.n < total else ""
+            self._texts[metric] = with_interval(found) + few if found.n else "-"
+        return self._texts[metric]
+
+
+def verdict_of(cell: Cell) -> str:
+    """One word for all seeds of a cell, those that did not end well included."""
+    words = set(cell.verdicts)
+    return "not measured" if words <= {"-"} else words.pop() if len(words) == 1 else "mixed over seeds"
+
+
+def is_setting(column: str) -> bool:
+    """Whether a column of the runs table is a hyper-parameter; how a run is measured is none."""
+    return column not in RUN_COLUMNS and not column.startswith(("version_", "evaluate."))
+
+
+def _missing(value: Any) -> bool:
+    return value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value))
+
+
+def per_run(selection: Selection) -> pd.DataFrame:
+    """Scalars by run (rows run_id, columns metric), with the derived ones; repeats of a metric are averaged."""
+    return scalars_by(selection.metrics, ["run_id"]).reindex(selection.runs["run_id"].tolist())
+
+
+def scalars_by(metrics: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """Means of the scalars (columns metric), with the derived ones, in rows that `by` names."""
+    needed = [*by, "metric", "value"]  # of millions of rows only what is asked for
+    scalars = metrics.loc[(metrics["coordinate"] == "") & metrics["value"].notna(), needed]
+    table = scalars.groupby([*by, "metric"], observed=True)["value"].mean().unstack("metric")
+    table.columns = pd.Index(table.columns.tolist(), dtype=object)  # no categories: more columns follow
+    if {"nll_own", "nll_permuted"} <= set(table.columns):
+        table["nll_gap"] = table["nll_permuted"] - table["nll_own"]
+    of_z = (metrics["metric"] == "dependency_global") & (metrics["coordinate"] == "t")
+    if of_z.any():
+        curve = metrics.loc[of_z, [*by, "index", "value"]]
+        last = curve["index"] == curve.groupby("run_id", observed=True)["index"].transform("max")
+        table["dependency_end"] = curve[last].groupby(by, observed=True)["value"].mean()
+    return table
+
+
+def _metric_noise(selection: Selection) -> dict[str, dict[str, float]]:
+    """The variance of a metric over metric seeds (the same run, measured again), by run; of runs with several."""
+    metrics = selection.metrics
+    if not len(metrics) or metrics["metric_seed"].max() < 1:
+        return {}
+    variance = scalars_by(metrics, ["run_id", "metric_seed"]).groupby(level="run_id", observed=True).var()
+    return {
+        str(run): {str(metric): float(value) for metric, value in row.dropna().items()}
+        for run, row in variance.iterrows()
+    }
+
+
+def _illusions(selection: Selection, scalars: pd.DataFrame) -> dict[str, str]:
+    """The dependency illusion of every shuffled run."""
+    metrics, runs = selection.metrics, selection.runs
+    shuffled = runs.loc[runs["shuffle"].astype(bool), "run_id"]
+    needed = ["run_id", "index", "value", "error", "sd", "n"]
+    local = metrics.loc[(metrics["metric"] == "dependency_local") & metrics["run_id"].isin(shuffled), needed]
+    if not len(local):
+        return {}
+    local = local.assign(run_id=local["run_id"].astype(str))  # categories would be sorted in an order of their own
+    local = local.sort_values(["run_id", "index"])
+    ids, firsts = np.unique(local["run_id"].to_numpy(dtype=object), return_index=True)
+    values, errors, sd, n = (local[name].to_numpy(dtype=float) for name in ("value", "error", "sd", "n"))
+    nlls = scalars.reindex(index=ids, columns=["nll_own", "nll_marginal"]).to_numpy(dtype=float).tolist()
+    known = runs.reindex(columns=["run_id", "window", "test_stride"]).set_index("run_id").fillna(0).loc[ids]
+    found: dict[str, str] = {}
+    ends = [*firsts[1:], len(local)]
+    for run, first, end, own, window in zip(ids, firsts, ends, nlls, known.astype(int).to_numpy(), strict=True):
+        of_run = slice(first, end)
+        stated = errors[of_run].tolist()
+        if not np.isfinite(errors[of_run]).all():
+            pairs = zip(stated, sd[of_run], n[of_run], strict=True)
+            stated = [e if math.isfinite(e) else standard_error(s, count, *window) for e, s, count in pairs]
+        found[run] = dependency_illusion(True, values[of_run].tolist(), stated, *own)
+    return found
+
+
+def _fewest(selection: Selection, scalars: pd.DataFrame) -> np.ndarray:
+    """n of every number in `scalars`; infinite where none is stated."""
+    ends = selection.metrics.loc[selection.metrics["coordinate"] == "", ["run_id", "metric", "n"]]
+    rows, columns = places_in(ends["run_id"], scalars.index), places_in(ends["metric"], scalars.columns)
+    counts = np.full(scalars.shape, np.inf)
+    good = (rows >= 0) & (columns >= 0)
+    counts[rows[good], columns[good]] = ends["n"].to_numpy(dtype=float)[good]
+    return counts
+
+
+def cells_of(selection: Selection) -> list[Cell]:
+    """All cells, in the sweep's order of labels, then by their settings."""
+    runs = selection.runs
+    if not len(runs):
+        return []
+    scalars = per_run(selection)
+    names, counts = [str(name) for name in scalars.columns], _fewest(selection, scalars)
+    numbers, place_of = scalars.to_numpy(dtype=float), {run: place for place, run in enumerate(scalars.index.tolist())}
+    illusions, noise = _illusions(selection, scalars), _metric_noise(selection)
+    varying: dict[str, list[str]] = {}
+    hyper = [name for name in runs.columns if is_setting(name)]
+    trained = runs[runs["kind"] == "method"]  # a reference's row states the settings of its sweep, and uses none
+    for label, same in trained.groupby("label", sort=False):
+        varying[str(label)] = [name for name in hyper if same[name].drop_duplicates().map(plain).nunique() > 1]
+
+    fixed = ["run_id", "dataset", "shuffle", "backbone", "label", "method", "kind", "seed", "status"]
+    wanted = {*fixed, *COSTS, *(name for names in varying.values() for name in names)}
+    members: dict[tuple[Any, ...], list[dict[Any, Any]]] = {}
+    columns = [str(name) for name in runs.columns if name in wanted]
+    for values in zip(*(runs[name].tolist() for name in columns), strict=True):  # a third of the time of `to_dict`
+        row = dict(zip(columns, values, strict=True))
+        place = (str(row["dataset"]), bool(row["shuffle"]), str(row["backbone"] or ""), str(row["label"]))
+        members.setdefault((*place, *(plain(row[name]) for name in varying.get(place[3], ()))), []).append(row)
+
+    cells: list[Cell] = []
+    for rows in members.values():
+        first = rows[0]
+        cell = Cell(
+            id=f"cell-{len(cells) + 1}",
+            dataset=str(first["dataset"]),
+            shuffle=bool(first["shuffle"]),
+            backbone=str(first["backbone"] or ""),
+            label=str(first["label"]),
+            method=str(first["method"]),
+            kind=str(first["kind"]),
+            settings={n: first[n] for n in varying.get(str(first["label"]), ()) if not _missing(first[n])},
+            seeds={str(row["run_id"]): int(row["seed"]) for row in rows},
+            status=Counter(str(row["status"]) for row in rows),
+        )
+        finished = [row for row in rows if row["status"] == "ok"]
+        seeds = [int(row["seed"]) for row in finished]
+        places = [place_of[row["run_id"]] for row in finished]
+        found = numbers[places]
+        n = np.where(np.isnan(found), np.inf, counts[places]).min(axis=0, initial=np.inf)
+        for name, of_seeds, fewest in zip(names, found.T.tolist(), n.tolist(), strict=True):
+            if known := {seed: value for seed, value in zip(seeds, of_seeds, strict=True) if value == value}:
+                cell.values[name] = known
+                if math.isfinite(fewest):
+                    cell.series[name] = int(fewest)
+        for seed, row in zip(seeds, finished, strict=True) if cell.kind == "method" else ():
+            for cost in COSTS:
+                if not _missing(row.get(cost)):
+                    cell.values.setdefault(cost, {})[seed] = float(row[cost])
+            own, permuted, end = (
+                cell.values.get(name, {}).get(seed, math.nan) for name in ("nll_own", "nll_permuted", "dependency_end")
+            )
+            cell.verdicts[verdict(own, permuted, end)] += 1
+            cell.illusions[illusions.get(str(row["run_id"]), "-")] += 1
+        if cell.kind == "method" and len(finished) < len(rows):  # what has not ended well speaks for nobody
+            cell.verdicts["-"] += len(rows) - len(finished)
+            cell.illusions["-"] += len(rows) - len(finished)
+        if again := [noise[run] for run in cell.seeds if run in noise]:
+            cell.noise.update({str(name): math.sqrt(value) for name, value in pd.DataFrame(again).mean().items()})
+        cells.append(cell)
+
+    rank = {label: place for place, label in enumerate(dict.fromkeys(runs["label"].astype(str)))}
+
+    def order(cell: Cell) -> tuple[Any, ...]:
+        return (
+            rank[cell.label],
+            [(isinstance(v, str), v if isinstance(v, str) else float(v)) for v in cell.settings.values()],
+        )
+
+    return sorted(cells, key=order)
+
+
+def averaged(cells: Sequence[Cell], metric: str, names: Sequence[str]) -> dict[tuple[float, ...], dict[int, float]]:
+    """Setting -> seed -> the mean over every setting that is not named; seeds that all of them share."""
+    pool: dict[tuple[float, ...], list[dict[int, float]]] = {}
+    for cell in cells:
+        pool.setdefault(tuple(float(cell.settings[name]) for name in names), []).append(cell.values.get(metric, {}))
+    found = {}
+    for key, members in pool.items():
+        shared = set.intersection(*(set(member) for member in members))
+        found[key] = {seed: float(np.mean([member[seed] for member in members])) for seed in sorted(shared)}
+    return found

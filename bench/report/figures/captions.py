@@ -1,0 +1,76 @@
+"""Which cells a picture shows, and the words about them; every caption states n and what the bars are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from bench.report.cells import Cell
+from bench.report.ranking import Group
+
+MOST_LINES = 8
+
+
+def shown(group: Group) -> list[Cell]:
+    """At most one cell per label, the best by the first quality column, and at most MOST_LINES labels."""
+    return list(group.best_settings.values())[:MOST_LINES]
+
+
+def shorten(text: str, width: int = 34) -> str:
+    """A name that fits a legend, and that matplotlib does not read as mathematics."""
+    text = "".join(c if c.isprintable() else "\ufffd" for c in text)
+    return (text if len(text) <= width else text[: width - 1] + "…").replace("$", r"\$")
+
+
+def legend_name(group: Group, cell: Cell, width: int = 30) -> str:
+    """The label, and of how many settings this is the best."""
+    count = sum(other.label == cell.label for other in group.cells)
+    return shorten(cell.label, width) + (f" (best of {count})" if count > 1 else "")
+
+
+def choice_note(groups: Sequence[Group]) -> str:
+    """Which settings and methods are drawn; "" where all of them are."""
+    labels = {cell.label for group in groups for cell in group.cells}
+    notes = []
+    if any(len(group.cells) > len({cell.label for cell in group.cells}) for group in groups):
+        notes.append("Of several settings of one method, the best by the first quality column.")
+    if len(labels) > MOST_LINES:
+        notes.append(f"The first {MOST_LINES} of {len(labels)} methods.")
+    return " ".join(notes)
+
+
+def by_place(groups: Sequence[Group]) -> dict[tuple[str, str], list[Group]]:
+    """Ordered beside shuffled: groups by data set and backbone."""
+    found: dict[tuple[str, str], list[Group]] = {}
+    for group in groups:
+        found.setdefault((group.dataset, group.backbone), []).append(group)
+    return found
+
+
+def side_name(group: Group) -> str:
+    """Whether the order of time is kept."""
+    return "time shuffled" if group.shuffle else "ordered"
+
+
+def place_name(dataset: str, backbone: str) -> str:
+    """The data set, and the backbone where there is one."""
+    return f"{dataset}, {backbone}" if backbone else dataset
+
+
+def seeds_text(groups: Sequence[Group]) -> str:
+    """How many seeds finished: "5 seeds", or "3 to 5 seeds" where cells differ."""
+    counts = sorted({cell.ok for group in groups for cell in group.cells if cell.ok})
+    if not counts:
+        return "no finished seeds"
+    text = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    return f"{text} seed{'s' if counts[-1] > 1 else ''}"
+
+
+def series_text(counts: Iterable[float]) -> str:
+    """ "n = 500 series" of the n column of rows; "" where there is none."""
+    found = sorted({int(n) for n in counts if n == n and n > 0})
+    return f"n = {' to '.join(map(str, found[:1] + found[1:][-1:]))} series" if found else ""
+
+
+def joined(words: Iterable[str]) -> str:
+    """Sentences in one line; empty ones are left out."""
+    return " ".join(word for word in words if word)

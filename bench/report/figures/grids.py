@@ -1,0 +1,55 @@
+"""The pictures of a grid: heat maps over pairs of hyper-parameters, curves over single ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from bench.report.cells import Cell
+from bench.report.columns import title_of
+from bench.report.figures.heat_maps import heat_maps
+from bench.report.figures.picture import Picture
+from bench.report.figures.setting_curves import setting_curves
+from bench.report.figures.style import Styles
+from bench.report.ranking import Group
+
+PAIRS = [("N", "M"), ("gamma", "eta")]
+
+
+def numeric_settings(cells: Sequence[Cell]) -> list[str]:
+    """The hyper-parameters with several values, all of them numbers, among these cells."""
+    found = []
+    for name in dict.fromkeys(name for cell in cells for name in cell.settings):
+        values = {cell.settings.get(name) for cell in cells}
+        if len(values) > 1 and all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values):
+            found.append(name)
+    return found
+
+
+def grid_metrics(group: Group) -> list[tuple[str, str, Literal["lower", "higher"]]]:
+    """What a grid is coloured by: two quality columns and the two signs of a living latent."""
+    quality = [(c.metric, c.title, c.direction) for c in group.quality[:2] if c.direction != "none"]
+    present = {column.metric for column in group.columns}
+    signs = [(name, title_of(name), "higher") for name in ("nll_gap", "dependency_end") if name in present]
+    return [*quality, *signs]  # type: ignore[list-item]
+
+
+def grids(groups: Sequence[Group], styles: Styles) -> list[Picture]:
+    """Heat maps over the paper's pairs of hyper-parameters, curves over any other."""
+    pictures = []
+    for group in groups:
+        for label in dict.fromkeys(cell.label for cell in group.cells):
+            cells = [cell for cell in group.cells if cell.label == label and cell.ok]
+            free = numeric_settings(cells)
+            pairs = [pair for pair in PAIRS if set(pair) <= set(free)]
+            if len(free) == 2 and not pairs:
+                pairs = [(free[0], free[1])]
+            alone = [name for name in free if not any(name in pair for pair in pairs)]
+            metrics = [m for m in grid_metrics(group) if any(cell.values.get(m[0]) for cell in cells)]
+            if not metrics:
+                continue
+            for pair in pairs:
+                pictures.append(heat_maps(group, label, cells, pair, metrics, len(free) > 2))
+            for name in alone:
+                pictures.append(setting_curves(group, label, cells, name, metrics, styles, len(free) > 1))
+    return pictures

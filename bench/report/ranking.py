@@ -1,0 +1,88 @@
+"""Which cells are compared, and which of them is the best of each column.
+
+A group is what is compared: all cells of one data set, shuffle and backbone, beside the reference
+rows (floors and controls) of that data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from bench.report.cells import Cell
+from bench.report.columns import Column, MetricFacts, columns_of
+from bench.report.statistics import Interval, Standing, standings
+
+
+@dataclass(frozen=True)
+class Group:
+    """One comparison table."""
+
+    id: str
+    dataset: str
+    shuffle: bool
+    backbone: str
+    cells: list[Cell]
+    references: list[Cell]
+    columns: list[Column]
+    standings: dict[str, dict[str, Standing]]  # metric -> cell id -> standing
+
+    @property
+    def name(self) -> str:
+        """ "energy · shuffled · lstm"."""
+        return " · ".join(filter(None, [self.dataset, "shuffled" if self.shuffle else "", self.backbone]))
+
+    @property
+    def quality(self) -> list[Column]:
+        """The columns in which there is a best."""
+        return [column for column in self.columns if column.direction != "none"]
+
+    def best(self, metric: str) -> Cell | None:
+        """The cell with the best mean."""
+        places = self.standings.get(metric, {})
+        return next((cell for cell in self.cells if cell.id in places and places[cell.id].place == "best"), None)
+
+    @cached_property
+    def best_settings(self) -> dict[str, Cell]:
+        """Label -> the setting with the best mean of the first quality column; the first one where there is none."""
+        column = next(iter(self.quality), None)
+        places = self.standings[column.metric] if column else {}
+        found: dict[str, Cell] = {}
+        for cell in self.cells:
+            held = found.get(cell.label)
+            if held is None or 0 < _rank(places, cell) < (_rank(places, held) or 10**9):
+                found[cell.label] = cell
+        return found
+
+    def n_of(self, metric: str) -> str:
+        """Series behind a column: "1000", or "200 to 1000" where cells differ."""
+        found = sorted({cell.series[metric] for cell in self.cells + self.references if cell.series.get(metric)})
+        return "" if not found else str(found[0]) if len(found) == 1 else f"{found[0]} to {found[-1]}"
+
+    def floor(self, metric: str, label: str = "floor_shift") -> Interval | None:
+        """The mean of a reference row."""
+        cell = next((cell for cell in self.references if cell.label == label and cell.values.get(metric)), None)
+        return cell.interval(metric) if cell else None
+
+
+def groups_of(cells: Sequence[Cell], facts: Mapping[str, MetricFacts]) -> list[Group]:
+    """One group per data set, shuffle and backbone; the best and its ties per quality column."""
+    places = dict.fromkeys((c.dataset, c.shuffle, c.backbone) for c in cells if c.kind == "method")
+    groups: list[Group] = []
+    for dataset, shuffle, backbone in sorted(places):
+        same = [c for c in cells if c.dataset == dataset and c.shuffle == shuffle]
+        mine = [c for c in same if c.kind == "method" and c.backbone == backbone]
+        references = [c for c in same if c.kind != "method"]
+        columns = columns_of({metric for cell in mine for metric in cell.values}, facts)
+        found: dict[str, dict[str, Standing]] = {}
+        for column in columns:
+            if column.direction != "none":
+                values = {cell.id: cell.values.get(column.metric, {}) for cell in mine}
+                found[column.metric] = standings(values, column.direction)
+        groups.append(Group(f"group-{len(groups) + 1}", dataset, shuffle, backbone, mine, references, columns, found))
+    return groups
+
+
+def _rank(places: Mapping[str, Standing], cell: Cell) -> int:
+    return places[cell.id].rank if cell.id in places else 0

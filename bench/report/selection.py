@@ -1,0 +1,113 @@
+"""Which rows of the store a report shows: one sweep, the newest version of each metric, one split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from bench.contracts import TRAINING_BLOCKS, Scored, later_options
+from bench.store import Membership, existing
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The rows of one sweep, one row per run, in the sweep's order."""
+
+    name: str
+    description: str
+    command: str
+    written: str
+    pending: int  # runs of the sweep that have no row yet
+    folder: Path
+    runs: pd.DataFrame
+    metrics: pd.DataFrame  # newest version of each, at the end of training
+    history: pd.DataFrame  # the same during training, train_step >= 0
+    split: Scored  # the windows that all numbers are of
+    curves: Callable[[Iterable[str]], pd.DataFrame]  # training curves of some runs: of a large sweep few are drawn
+
+
+def load(folder: Path, sweep: str | None = None, split: Scored | None = None) -> Selection:
+    """The named sweep of a results folder, by default the one written last; all runs where there is no sweep.
+
+    split: the windows that the numbers are of; by default validation where no method was scored on test windows.
+
+    Raises InputError when the folder is not there or has no such sweep.
+    """
+    store = existing(folder)
+    chosen = store.membership(sweep) if sweep is not None else next(reversed(store.memberships()), None)
+    return select(*store.results_apart(), store.curves, chosen, folder, split)
+
+
+def select(
+    runs: pd.DataFrame,
+    at_end: pd.DataFrame,
+    during: pd.DataFrame,
+    curves: Callable[[Iterable[str]], pd.DataFrame],
+    sweep: Membership | None,
+    folder: Path,
+    split: Scored | None = None,
+) -> Selection:
+    """Keep the runs of a sweep (all of them where there is none) and their rows in the other tables."""
+    if sweep is not None:
+        known = set(runs["run_id"])
+        runs = runs.set_index("run_id").loc[[run for run in sweep.runs if run in known]].reset_index()
+        runs["label"] = [sweep.runs[run] or label for run, label in zip(runs["run_id"], runs["label"], strict=True)]
+    runs = _with_later_options(runs)
+    tables = [_where(table, table["run_id"].isin(runs["run_id"])) for table in (at_end, during)]
+    split = split or _scored(runs, tables)
+    at_end, during = _newest([_where(table, table["split"] == split) for table in tables])
+    return Selection(
+        name=sweep.name if sweep else "all runs",
+        description=sweep.description if sweep else "",
+        command=sweep.command if sweep else "",
+        written=sweep.written if sweep else "",
+        pending=len(sweep.runs.keys() - set(runs["run_id"])) if sweep else 0,
+        folder=folder,
+        runs=runs.reset_index(drop=True),
+        metrics=at_end.reset_index(drop=True),
+        history=during.reset_index(drop=True),
+        split=split,
+        curves=curves,
+    )
+
+
+def _scored(runs: pd.DataFrame, tables: Sequence[pd.DataFrame]) -> Scored:
+    """Validation where every number of a method is of validation windows; references may have been scored before."""
+    if not any((table["split"] == "validation").any() for table in tables):
+        return "test"
+    methods = runs.loc[runs["kind"] == "method", "run_id"]
+    of_methods = (table.loc[table["run_id"].isin(methods), "split"] for table in tables)
+    return "test" if any((splits == "test").any() for splits in of_methods) else "validation"
+
+
+def _newest(tables: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:
+    """The rows of the highest version of each metric in any of the tables."""
+    highest = pd.concat([table.groupby("metric", observed=True)["version"].max() for table in tables])
+    newest = highest.groupby(highest.index.astype(str)).max()
+    versions = (newest.to_numpy()[places_in(table["metric"], newest.index)] for table in tables)
+    return [_where(table, table["version"] == version) for table, version in zip(tables, versions, strict=True)]
+
+
+def _with_later_options(runs: pd.DataFrame) -> pd.DataFrame:
+    """What a run could not say because the option came after it: the default, which is what it did."""
+    later = {
+        f"{block}.{name}": default
+        for block, config in TRAINING_BLOCKS.items()
+        for name, default in later_options(config).items()
+    }
+    return runs.fillna({name: default for name, default in later.items() if name in runs})
+
+
+def _where(table: pd.DataFrame, mask: pd.Series) -> pd.DataFrame:
+    """The rows of a mask; the table itself where that is all of them, because there may be millions."""
+    return table if mask.all() else table[mask]
+
+
+def places_in(column: pd.Series, index: pd.Index) -> np.ndarray:
+    """Where the words of a column stand in an index, -1 where they do not; each word is looked up once."""
+    words = pd.Categorical(column)
+    return index.get_indexer(words.categories.astype(str))[words.codes]
