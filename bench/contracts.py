@@ -57,12 +57,28 @@ def in_one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """A hint for an unknown word: ", did you mean 'x'?" when something is close, and what is known."""
+LISTED = 8
+"""So many known words are listed in a message; of more the nearest few are named."""
+
+
+def nearest(word: str, known: Iterable[str], listed_by: str = "") -> str:
+    """A hint for an unknown word: the known words that are close to it, and what else is known.
+
+    listed_by: where all of them can be read, for the message that does not list them.
+
+    >>> nearest("rad", ["red", "green"])
+    "did you mean 'red'? known: green, red"
+    >>> nearest("s11", [f"s{number}" for number in range(12)], "the manual")
+    "did you mean 's11', 's1' or 's10'? 12 are known: see the manual"
+    """
     known = sorted(known)
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    hint = f"did you mean '{close[0]}'? " if close else ""
-    return f"{hint}known: {', '.join(known)}"
+    short = len(known) <= LISTED
+    close = [f"'{name}'" for name in difflib.get_close_matches(word, known, n=1 if short else 3, cutoff=0.5)]
+    names = " or ".join(filter(None, [", ".join(close[:-1]), *close[-1:]]))
+    hint = f"did you mean {names}? " if close else ""
+    if short:
+        return f"{hint}known: {', '.join(known)}"
+    return f"{hint}{len(known)} are known{listed_by and f': see {listed_by}'}"
 
 
 # ---------------------------------------------------------------- options of methods, data sets and configurations
@@ -227,11 +243,16 @@ class EvaluateConfig:
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """One data set as a sweep names it: a registered name, its options, and whether time is permuted."""
+    """One data set as a sweep names it: a registered name, its options, and whether time is permuted.
+
+    `folder` says where a relative `path` among the options starts; it is where the data are found and no part of what
+    they are, so it is neither compared nor part of a run's identity.
+    """
 
     name: str
     options: tuple[tuple[str, Any], ...] = ()  # sorted by name, so that equal specs compare equal
     shuffle: bool = False
+    folder: str = field(default="", compare=False)  # absolute; "" is the current directory
 
     @functools.cached_property
     def key(self) -> str:

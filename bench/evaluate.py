@@ -19,14 +19,21 @@ import pandas as pd
 import torch
 
 from bench.command import data_dir, parser, run_command, write, write_table
-from bench.contracts import EvaluateConfig, InputError, Metric, Scored, Splits, Unavailable
+from bench.contracts import InputError, Metric, Scored, Splits, Unavailable
 from bench.loading.files import DAMAGED_NPZ
-from bench.loading.references import REFERENCES, evaluation_size, reference_windows
+from bench.loading.references import evaluation_size, reference_windows
 from bench.loading.windows import load_splits
 from bench.metrics.dependency import dependency_measures
-from bench.registry import DATASETS, load_entry_points, load_plugin
+from bench.registry import load_entry_points, load_plugin
 from bench.scoring.artifacts import load_model, load_run, load_samples
-from bench.scoring.scores import Scope, choose, score_reference, score_run, score_samples
+from bench.scoring.scores import (
+    Scope,
+    choose,
+    score_beside_references,
+    score_reference,
+    score_run,
+    score_samples,
+)
 from bench.store import Store
 from bench.sweeps.options import dataset_spec
 from bench.sweeps.run import Run
@@ -153,16 +160,7 @@ def score_file(path: Path, splits: Splits, metrics: Sequence[Metric], scope: Sco
         raise InputError(f"--samples {path}: samples holds {len(samples)} series: expected at least 2")
     if not scaled:
         samples = ((samples - splits.mean) / splits.scale).astype(np.float32)
-    n = min(evaluation_size(splits, n), len(samples))
-    chosen = samples[scope.numpy("samples of a file").permutation(len(samples))[:n]]
-    reference = reference_windows(splits, n, scope.reference())
-    found = score_samples(reference, chosen, splits.train, metrics, scope, cells=splits.cells)
-    rows = [{"label": path.name, **row} for row in found]
-    config = EvaluateConfig(n_samples=n)
-    names = [metric.name for metric in metrics]
-    for name in REFERENCES:
-        rows += [{"label": name, **row} for row in score_reference(name, splits, config, scope, names)]
-    return rows
+    return score_beside_references(path.name, samples, splits, metrics, scope, n)
 
 
 def measure_decoder(word: str, path: Path, tolerance: float) -> list[Row]:
@@ -254,7 +252,8 @@ def main(words: Sequence[str] | None = None) -> int:
         scope = Scope(spec.key, given.seed)
         rows += score_file(given.samples, splits, choose(names, "samples"), scope, given.scaled, given.n)
     elif given.decoder is None:
-        raise InputError(f"--samples {given.samples}: expected --dataset NAME with it: one of {', '.join(DATASETS)}")
+        listed_by = "`python -m bench.list datasets` lists them"
+        raise InputError(f"--samples {given.samples}: expected --dataset NAME with it ({listed_by})")
     if given.decoder is not None:
         rows += measure_decoder(given.decoder, given.samples, given.tolerance)
     _print(rows)

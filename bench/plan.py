@@ -8,8 +8,9 @@ from collections.abc import Sequence
 
 from bench import command
 from bench.engine.estimates import Estimate, Past
-from bench.engine.runner import clock, to_do
+from bench.engine.progress import clock
 from bench.engine.stack_size import choose
+from bench.engine.tasks import to_do
 from bench.hardware.devices import make_slots, parse_count, parse_devices
 from bench.run import add_selection, read_selected
 from bench.store import Store

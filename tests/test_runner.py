@@ -21,7 +21,11 @@ import pytest
 from fake_job import JOB, Settings, fake_run
 
 from bench.contracts import InputError
-from bench.engine.runner import Limits, Lines, LocalWorker, Report, Silent, Supervisor, Task, Worker, clock, to_do
+from bench.engine.progress import Lines, Silent, clock
+from bench.engine.supervisor import Limits, Supervisor
+from bench.engine.tally import Report
+from bench.engine.tasks import Task, to_do
+from bench.engine.workers import LocalWorker, Worker
 from bench.hardware.devices import Device, make_slots, parse_count, parse_devices, parse_duration, parse_size
 from bench.registry import METHODS
 from bench.store import Done, Store, lease_owner, load_results
@@ -279,8 +283,8 @@ def test_what_another_supervisor_finished_between_two_tries_is_not_repeated() ->
         (third, "killed", 3, False),
         (third, "killed", 4, True),
     ]:
-        assert Supervisor._is_done(run, task, {run.run_id: Done(status, attempt)}) == done, (task, status, attempt)
-    assert not Supervisor._is_done(run, first, {})
+        assert task.is_done(run, {run.run_id: Done(status, attempt)}) == done, (task, status, attempt)
+    assert not first.is_done(run, {})
 
 
 def test_a_run_taken_over_is_another_attempt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -296,7 +300,7 @@ def test_a_run_taken_over_is_another_attempt(tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_supervisor_that_was_given_up_gives_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.engine.runner.LEASE_SECONDS", 0.1)
+    monkeypatch.setattr("bench.engine.held_leases.LEASE_SECONDS", 0.1)
     (run, lease), stopped = (fake_run("ok"), tmp_path / "leases"), []
 
     def taken(task: Task) -> None:

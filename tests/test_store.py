@@ -274,6 +274,14 @@ def test_compaction_changes_no_row(store: Store) -> None:
     assert (values["r0"], values["r1"], values["r2"], len(values)) == (102, 101, 2, 11)
 
 
+def test_compaction_hides_no_run_that_another_process_wrote(store: Store) -> None:
+    store.write_part("mine", [row("x")])
+    assert set(store.done()) == {"x"}
+    Store(store.path).write_part("theirs", [row("y")])
+    assert store.compact(at=1)
+    assert set(store.done()) == {"x", "y"}
+
+
 class Killed(BaseException):
     """The process is gone: from this moment it changes nothing any more."""
 

@@ -175,7 +175,8 @@ def cells_of(selection: Selection) -> list[Cell]:
     illusions, noise = _illusions(selection, scalars), _metric_noise(selection)
     varying: dict[str, list[str]] = {}
     hyper = [name for name in runs.columns if is_setting(name)]
-    for label, same in runs.groupby("label", sort=False):
+    trained = runs[runs["kind"] == "method"]  # a reference's row states the settings of its sweep, and uses none
+    for label, same in trained.groupby("label", sort=False):
         varying[str(label)] = [name for name in hyper if same[name].drop_duplicates().map(plain).nunique() > 1]
 
     fixed = ["run_id", "dataset", "shuffle", "backbone", "label", "method", "kind", "seed", "status"]
@@ -185,7 +186,7 @@ def cells_of(selection: Selection) -> list[Cell]:
     for values in zip(*(runs[name].tolist() for name in columns), strict=True):  # a third of the time of `to_dict`
         row = dict(zip(columns, values, strict=True))
         place = (str(row["dataset"]), bool(row["shuffle"]), str(row["backbone"] or ""), str(row["label"]))
-        members.setdefault((*place, *(plain(row[name]) for name in varying[place[3]])), []).append(row)
+        members.setdefault((*place, *(plain(row[name]) for name in varying.get(place[3], ()))), []).append(row)
 
     cells: list[Cell] = []
     for rows in members.values():
@@ -198,7 +199,7 @@ def cells_of(selection: Selection) -> list[Cell]:
             label=str(first["label"]),
             method=str(first["method"]),
             kind=str(first["kind"]),
-            settings={name: first[name] for name in varying[str(first["label"])] if not _missing(first[name])},
+            settings={n: first[n] for n in varying.get(str(first["label"]), ()) if not _missing(first[n])},
             seeds={str(row["run_id"]): int(row["seed"]) for row in rows},
             status=Counter(str(row["status"]) for row in rows),
         )

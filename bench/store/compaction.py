@@ -18,18 +18,18 @@ COMPACT_AT = 250
 """Small parts beyond this number are merged into one file."""
 
 
-def compact(parts: Parts, at: int) -> str | None:
-    """Merge the small parts into one if there are more than `at` of them. Returns its name, None where it did not."""
+def compact(parts: Parts, at: int) -> bool:
+    """Merge the small parts into one if there are more than `at` of them. True if it did."""
     with locked(parts.path / ".compaction.lock", wait=False) as mine:
-        return _merge(parts, at) if mine else None
+        return mine and _merge(parts, at)
 
 
-def _merge(parts: Parts, at: int) -> str | None:
+def _merge(parts: Parts, at: int) -> bool:
     _delete_replaced(parts)
     paths, replaced = parts.listed()
     small = [name for name in paths if not name.startswith(COMPACTED)] + parts.evaluated(replaced)
     if len(small) <= at:
-        return None
+        return False
     tables: dict[str, list[pa.Table]] = {folder: [] for folder in STORED}
     names = []
     for name in small:
@@ -47,7 +47,7 @@ def _merge(parts: Parts, at: int) -> str | None:
         facts = {"replaces": names, "with": belongings} if folder == "runs" else {}
         write(parts.path / folder / f"{merged}.parquet", joined(tables[folder], STORED[folder]), facts)
     _delete_replaced(parts)
-    return merged
+    return True
 
 
 def _delete_replaced(parts: Parts) -> None:

@@ -216,10 +216,7 @@ class Store:
 
     def compact(self, at: int = COMPACT_AT) -> bool:
         """Merge the small parts into one if there are more than `at` of them. True if it did."""
-        merged = compact(self._parts, at)
-        if merged is not None:
-            self._counted.add(merged)
-        return merged is not None
+        return compact(self._parts, at)
 
     def write_membership(
         self, name: str, runs: Mapping[str, str], description: str = "", command: str = "", merge: bool = False
@@ -235,7 +232,8 @@ class Store:
         """The named sweep. Raises InputError where there is none."""
         known = {membership.name: membership for membership in self.memberships()}
         if name not in known:
-            raise InputError(f"--sweep {name}: no such sweep in {self.path}: {nearest(name, known)}")
+            hint = nearest(name, known, f"{self.path / 'sweeps'}")
+            raise InputError(f"--sweep {name}: no such sweep in {self.path}: {hint}")
         return known[name]
 
 
