@@ -33,7 +33,7 @@ from bench.report.tables import latex, tex
 from bench.store import Store, spelled
 
 MADE = "2026-11-23T17:00:00+00:00"
-VOID = {"meta", "link", "input", "br", "img", "hr", "path", "use", "circle", "rect", "line"}
+VOID = {"meta", "link", "input", "br", "wbr", "img", "hr", "path", "use", "circle", "rect", "line"}
 
 
 class Page(HTMLParser):

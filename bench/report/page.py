@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from bench.report.cards import validation_of
 from bench.report.cells import Cell
@@ -100,6 +101,11 @@ def markdown(text: str) -> str:
     return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", text)
 
 
+def breakable(text: str) -> Markup:
+    """Text that may break after a comma or a slash: "csv,path=data/mine.csv,window=24" is one word to a browser."""
+    return Markup(re.sub("([,/])", r"\1<wbr>", str(escape(text))))
+
+
 def _environment() -> Environment:
     jinja = Environment(
         loader=PackageLoader("bench.report", "."),
@@ -109,7 +115,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     jinja.filters.update(md=markdown, number=number, with_interval=with_interval, plain=plain)
-    jinja.filters.update(counted=counted)
+    jinja.filters.update(counted=counted, breakable=breakable)
     jinja.globals.update(
         sections=SECTIONS, limits=asdict(THRESHOLDS), entry=entry, listed=listed, settings_of=settings_of,
         best_text=best_text, replay_command=replay_command, costs=tuple(COSTS), slug=slug,

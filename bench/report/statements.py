@@ -221,6 +221,10 @@ def best_text(group: Group, column: Column) -> str:
         alone = not of["tie"] and not of["incomplete"] and len(of["worse"]) > 1
         others = "all others" if alone else _first_few([cell.name for cell in of["worse"]])
         sentences = [f"Best by the {measure}: {whose}, significantly better than {others}."]
+    elif of["tie"] and all(places[cell.id].gap.n < 2 for cell in of["tie"]):
+        sentences = [
+            f"No difference in the {measure} can be tested with fewer than two shared seeds. Best mean: {whose}."
+        ]
     elif of["tie"]:
         start = f"No significant difference between the methods in the {measure}"
         sentences = [f"{start}: none is significantly worse than {whose}, which has the best mean."]
@@ -231,8 +235,6 @@ def best_text(group: Group, column: Column) -> str:
     if tested := [cell for cell in of["tie"] if places[cell.id].gap.n > 1]:
         seeds = listed([f"{_more_seeds(places[cell.id])} for {cell.name}" for cell in tested[:MOST_NAMES]])
         sentences.append(f"Further seeds that might show a difference: {seeds}.")
-    elif of["tie"]:
-        sentences.append("A test needs at least two shared seeds.")
     if of["incomplete"]:
         sentences.append(f"Not ranked because seeds are missing: {_first_few([c.name for c in of['incomplete']])}.")
     return " ".join(sentences)
