@@ -505,15 +505,3 @@ def test_progress_is_told_and_torch_is_left_as_it_was():
     assert seen == [*((done, 12) for done in range(1, 7)), (12, 12)]
     assert state_of_torch() == before
     np.testing.assert_array_equal(drawn, fit(windows(), **PROPOSED).sample(2))
-
-
-@pytest.mark.slow
-def test_every_block_of_the_page_runs(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    text = (ROOT / "bench" / "docs" / "library.md").read_text()
-    words: dict[str, object] = {}
-    blocks = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    assert len(blocks) >= 6
-    for block in blocks:
-        # without this file's `annotations`, as in a notebook: a class there has no module that knows its names
-        exec(compile(block, "bench/docs/library.md", "exec", dont_inherit=True), words)

@@ -30,6 +30,7 @@ LONG = {
     "sliced_wasserstein": "sliced Wasserstein distance",
     "wasserstein": "Wasserstein distance",
     "mmd2": "squared MMD",
+    "c2st_accuracy": "C2ST accuracy",
 }
 
 LATENT = ("nll_own", "nll_gap", "dependency_end", "kl", "active_units", "split_half_reliability")
