@@ -18,16 +18,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
-Verdict = Literal["collapsed", "partial", "alive", "-"]
+Verdict = Literal["collapsed", "partial", "alive", "undecided", "-"]
 Illusion = Literal["yes", "no", "-"]
+Side = Literal["above", "below", "unclear", "unknown"]
 
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Where the words begin. Gaps and gains are in nats per value, dependencies are shares of h_t."""
+    """Where the words begin: information in nats per series, gaps and gains in nats per value, shares of h_t."""
 
+    information: float = 0.5
+    second_half: float = 0.25
     gap_collapsed: float = 0.05  # a permuted latent costs less than this: z says nothing about x
     gap_alive: float = 0.3  # it costs at least this: z says much about x
     dependency_collapsed: float = 0.05  # m_{T,0} below this: z is forgotten at the end of the series
@@ -39,10 +42,67 @@ class Thresholds:
 THRESHOLDS = Thresholds()
 
 
-def verdict(nll_own: float, nll_permuted: float, dependency_end: float, limits: Thresholds = THRESHOLDS) -> Verdict:
-    """How much the decoder listens to the latent.
+class Estimate(NamedTuple):
+    """A number and its error, such that value -+ 1.96 error is a 95 % interval."""
 
-    gap = NLL(x | z of another series) - NLL(x | own z), nats per value: the honest sign that z informs x.
+    value: float
+    error: float
+
+    def against(self, threshold: float) -> Side:
+        """Where the interval lies."""
+        if math.isnan(self.value):
+            return "unknown"
+        if self.value - 1.96 * self.error > threshold:
+            return "above"
+        return "below" if self.value + 1.96 * self.error < threshold else "unclear"
+
+
+UNKNOWN = Estimate(math.nan, math.nan)
+
+
+def verdict(
+    nll_own: float,
+    nll_permuted: float,
+    dependency_end: float,
+    information: Estimate = UNKNOWN,
+    second_half: Estimate = UNKNOWN,
+    limits: Thresholds = THRESHOLDS,
+) -> Verdict:
+    """How much the decoder takes from the latent; version 2 where the latent information is known, else version 1.
+
+    information, second_half: `latent_information` of all steps and of the second half, with their errors. The others
+    are those of `verdict_by_gap`.
+    """
+    if math.isnan(information.value):
+        return verdict_by_gap(nll_own, nll_permuted, dependency_end, limits)
+    return verdict_by_information(information, second_half, limits)
+
+
+def verdict_by_information(information: Estimate, second_half: Estimate, limits: Thresholds = THRESHOLDS) -> Verdict:
+    """Version 2, in nats per series, each number with its interval, value -+ 1.96 error.
+
+    collapsed  information below its threshold: z says nothing about x
+    alive      information and second half above theirs: z says something, and is not forgotten
+    partial    information above, second half below: z sets the first steps only
+    undecided  an interval that decides holds its threshold, or has no width because no error is known
+    -          the information is above its threshold, and the second half is missing (one step, no steps told)
+    """
+    whole = information.against(limits.information)
+    later = second_half.against(limits.second_half)
+    if whole == "below" and later in ("below", "unknown"):
+        return "collapsed"
+    if whole != "above":  # also where only the second half is above: both bound the same information from below
+        return "undecided"
+    words: dict[Side, Verdict] = {"above": "alive", "below": "partial", "unclear": "undecided", "unknown": "-"}
+    return words[later]
+
+
+def verdict_by_gap(
+    nll_own: float, nll_permuted: float, dependency_end: float, limits: Thresholds = THRESHOLDS
+) -> Verdict:
+    """Version 1, of runs whose latent information was not measured.
+
+    gap = NLL(x | z of another series) - NLL(x | own z), nats per value; it grows with 1 / sigma^2 of the decoder.
     m = m_{T,0}, the global dependency at the last step; alone it proves nothing (a noise detector has m = 1).
 
         collapsed  gap < gap_collapsed, or gap < gap_alive and m < dependency_collapsed

@@ -54,6 +54,6 @@ class Guard:
             self._strikes[run] = self._strikes[run] + 1 if above else 0
             if self._strikes[run] >= PATIENCE and not self.reasons[run]:
                 self.reasons[run] = (
-                    f"own NLL {value:.3g} nats per value at step {step}, above the marginal's {bound:.3g} "
-                    f"by more than {TOLERANCE:g} at {PATIENCE} checks in a row"
+                    f"reconstruction NLL (own latent) {value:.3g} nats per value at step {step}, above the "
+                    f"marginal's {bound:.3g} by more than {TOLERANCE:g} at {PATIENCE} checks in a row"
                 )
