@@ -46,7 +46,7 @@ def summary_tables(
                 rows.append((f"and {places[line.place] - MOST_ROWS} more, see the report", *[""] * len(HEADS)))
             continue
         mine = numbers.reindex(line.run_ids)
-        verdicts = Counter(known.get(run_id, "-") for run_id in line.run_ids)
+        verdicts = Counter[str](known.get(run_id, "-") for run_id in line.run_ids)
         status = Counter(statuses.get(run_id, "to do") for run_id in line.run_ids)
         n_test = {int(n) for n in windows.reindex(line.run_ids).dropna() if n > 0}
         rows.append(
