@@ -9,7 +9,7 @@ usage: ./run_all.sh [--sweep NAME|FILE] [--data DIR] [--results DIR] [--fetch] [
   --data DIR         where real data are (or the variable BENCH_DATA)
   --results DIR      where results are kept (results)
   --fetch            first download the open data sets that the sweep names and that are not here
-  --smoke            tiny sizes: does everything work here? (results/smoke unless --results is given)
+  --smoke            tiny sizes on simulated data: does everything work here? (results/smoke unless --results is given)
   --test             run the test suite instead
 TEXT
 }
@@ -80,6 +80,5 @@ status=0
 python -m bench.run --grid "$sweep" --results "$results" || status=$?
 case $status in 0 | 1) ;; *) exit $status ;; esac  # 1: some runs failed; the report says which
 python -m bench.report --results "$results"
-echo "report: $results/report/index.html"
 [ -z "$activate" ] || echo "for further commands, activate the environment: $activate"
 exit $status

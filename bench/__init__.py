@@ -1,8 +1,38 @@
-"""The benchmark harness: every command is `python -m bench.VERB`; `python -m bench` lists them."""
+"""The benchmark harness: every command is `python -m bench.VERB`; `python -m bench` lists them.
 
+In a notebook or a script: `from bench import fit, load, check_collapse, evaluate_samples, dependency_measures`; see
+bench/docs/library.md. They are imported when they are first asked for, so that `import bench` is cheap.
+"""
+
+import importlib
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bench.collapse import check_collapse
+    from bench.library import evaluate_samples, fit, load
+    from bench.metrics.dependency import dependency_measures
+
+__all__ = ["check_collapse", "dependency_measures", "evaluate_samples", "fit", "load"]
+
+_PLACES = {
+    "check_collapse": "bench.collapse",
+    "dependency_measures": "bench.metrics.dependency",
+    **dict.fromkeys(("evaluate_samples", "fit", "load"), "bench.library"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """What the library offers, by name."""
+    if name not in _PLACES:
+        raise AttributeError(f"module 'bench' has no attribute '{name}'")
+    return getattr(importlib.import_module(_PLACES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 def _check_environment() -> None:

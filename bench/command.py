@@ -57,6 +57,17 @@ def data_dir(given: str | None) -> Path | None:
     return Path(place).resolve() if place else None
 
 
+def by_reason(runs: Iterable[tuple[str, str]]) -> list[str]:
+    """(where, why) of each of many runs as one line per why: "energy: there is no such file (7 runs)"."""
+    places: dict[str, list[str]] = {}
+    for where, why in runs:
+        places.setdefault(why, []).append(where)
+    return [
+        f"{'; '.join(dict.fromkeys(where))}: {why} ({len(where)} run{'s' if len(where) > 1 else ''})"
+        for why, where in places.items()
+    ]
+
+
 def write(text: str = "") -> None:
     """One line on standard output."""
     sys.stdout.write(f"{text}\n")

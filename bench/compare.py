@@ -16,7 +16,9 @@ from bench.report.statistics import Interval, difference
 
 Key = tuple[str, bool, str, str, str]
 
-INGREDIENTS = ("training_version", "method_version", "git_commit", "device")
+OF_TRAINING = ("training_version", "method_version")
+OF_EVERY_RUN = ("git_commit", "device")
+"""What goes into a method's run beside its settings, and what goes into a reference's run as well."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class Change:
             return "identical"
         if self.difference.n < 2:
             return "one shared seed" if self.difference.n else "no shared seed"
+        if self.difference.n == 2 and self.difference.without_spread:
+            return "not resolved: no variance over 2 seeds"
         if not self.difference.excludes_zero:
             return "not resolved"
         return "higher in B" if self.difference.mean > 0 else "lower in B"
@@ -102,7 +106,7 @@ def compare(a: Selection, b: Selection) -> Comparison:
 
 
 def _ingredients(a: Cell, b: Cell, rows_a: Mapping[str, Any], rows_b: Mapping[str, Any]) -> list[str]:
-    """What went into two cells and is not the same."""
+    """What went into two cells and is not the same; references do not train, so that no setting goes into them."""
     seeds_a, seeds_b = (
         {seed: rows[run] for run, seed in cell.seeds.items()} for cell, rows in ((a, rows_a), (b, rows_b))
     )
@@ -111,7 +115,9 @@ def _ingredients(a: Cell, b: Cell, rows_a: Mapping[str, Any], rows_b: Mapping[st
         one, two = seeds_a[seed], seeds_b[seed]
         if one["data_sha256"] != two["data_sha256"]:
             lines["the data differ (other windows), so the seeds are not paired"] = None
-        names = [n for n in {**one, **two} if n in INGREDIENTS or n.startswith("version_") or is_setting(n)]
+        names = [n for n in {**one, **two} if n in OF_EVERY_RUN or n.startswith("version_")]
+        if a.kind == "method":
+            names += [n for n in {**one, **two} if n in OF_TRAINING or is_setting(n)]
         for name in names:
             x, y = plain(one.get(name)), plain(two.get(name))
             if x != y:

@@ -49,7 +49,7 @@ class Undefined(Exception):
 
 
 class Diverged(Exception):
-    """Training cannot go on (see `bench.training.train`): the run becomes a `diverged` row with this reason."""
+    """Training cannot go on (see `bench.training`): the run becomes a `diverged` row with this reason."""
 
 
 def in_one_line(error: BaseException) -> str:
@@ -57,12 +57,28 @@ def in_one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """A hint for an unknown word: ", did you mean 'x'?" when something is close, and what is known."""
+LISTED = 8
+"""So many known words are listed in a message; of more the nearest few are named."""
+
+
+def nearest(word: str, known: Iterable[str], listed_by: str = "") -> str:
+    """A hint for an unknown word: the known words that are close to it, and what else is known.
+
+    listed_by: where all of them can be read, for the message that does not list them.
+
+    >>> nearest("rad", ["red", "green"])
+    "did you mean 'red'? known: green, red"
+    >>> nearest("s11", [f"s{number}" for number in range(12)], "the manual")
+    "did you mean 's11', 's1' or 's10'? 12 are known: see the manual"
+    """
     known = sorted(known)
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    hint = f"did you mean '{close[0]}'? " if close else ""
-    return f"{hint}known: {', '.join(known)}"
+    short = len(known) <= LISTED
+    close = [f"'{name}'" for name in difflib.get_close_matches(word, known, n=1 if short else 3, cutoff=0.5)]
+    names = " or ".join(filter(None, [", ".join(close[:-1]), *close[-1:]]))
+    hint = f"did you mean {names}? " if close else ""
+    if short:
+        return f"{hint}known: {', '.join(known)}"
+    return f"{hint}{len(known)} are known{listed_by and f': see {listed_by}'}"
 
 
 # ---------------------------------------------------------------- options of methods, data sets and configurations
@@ -227,11 +243,16 @@ class EvaluateConfig:
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """One data set as a sweep names it: a registered name, its options, and whether time is permuted."""
+    """One data set as a sweep names it: a registered name, its options, and whether time is permuted.
+
+    `folder` says where a relative `path` among the options starts; it is where the data are found and no part of what
+    they are, so it is neither compared nor part of a run's identity.
+    """
 
     name: str
     options: tuple[tuple[str, Any], ...] = ()  # sorted by name, so that equal specs compare equal
     shuffle: bool = False
+    folder: str = field(default="", compare=False)  # absolute; "" is the current directory
 
     @functools.cached_property
     def key(self) -> str:
@@ -265,11 +286,12 @@ class Recordings:
     window: int  # T
     train_stride: int  # rows between two windows of the training and validation parts
     test_stride: int
-    split: Literal["blocks", "time", "entity"]  # how rows are divided before any window is cut
+    split: Literal["blocks", "time", "entity", "given"]  # how rows are divided before any window is cut
     entities: Sequence[str] = ()  # whose each series is: series of one entity share a part (none: each its own)
     times: Sequence[np.ndarray] = ()  # for the card only: when each row was, (rows,) datetime64 per series
     truth: Truth = field(default_factory=dict)  # of series of one window each; no part of the windows' hash
     resolutions: Sequence[Resolution] = ()  # of each channel (none: estimated); see `bench.loading.cells`
+    parts: Sequence[str] = ()  # with the split `given`: the part that each series belongs to
 
     @classmethod
     def simulated(cls, x: np.ndarray, **truth: np.ndarray) -> Recordings:
@@ -279,7 +301,9 @@ class Recordings:
         """
         _, steps, channels = x.shape
         names = tuple(f"x{c + 1}" for c in range(channels))
-        return cls(list(x), names, ("",) * channels, steps, steps, steps, "entity", truth=truth)
+        continuous = (Resolution(0),) * channels
+        units = ("",) * channels
+        return cls(list(x), names, units, steps, steps, steps, "entity", truth=truth, resolutions=continuous)
 
 
 class Cells(Protocol):

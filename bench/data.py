@@ -18,7 +18,7 @@ from bench import command
 from bench.contracts import Dataset, DatasetSpec, InputError, Recordings, Splits, Unavailable
 from bench.loading.fetch import fetch, recorded
 from bench.loading.files import Remote, places
-from bench.loading.windows import PARTS, divide, load_splits, open_dataset
+from bench.loading.windows import PARTS, divide, load_recordings, load_splits, open_dataset
 from bench.randomness import numpy_generator
 from bench.registry import DATASETS, load_entry_points, load_plugin
 from bench.sweeps.expand import read_sweep
@@ -118,7 +118,7 @@ def _describe(given: Namespace, data: Path | None) -> int:
         return 0
     try:
         splits = load_splits(spec, given.seed, data)
-        recordings = dataset.load(data, numpy_generator(spec.key, given.seed, "data"))
+        recordings = load_recordings(spec, given.seed, data)
     except Unavailable as reason:
         command.write(f"\nnot here: {reason}")
         return 0
@@ -206,7 +206,7 @@ def divided_times(recordings: Recordings, spec: DatasetSpec, seed: int) -> dict[
     if not recordings.times:
         return {}
     rng = numpy_generator(spec.key, seed, "split")  # as in make_splits, so that these are its pieces
-    parts = divide(recordings.times, recordings.split, recordings.window, rng, recordings.entities)
+    parts = divide(recordings.times, recordings.split, recordings.window, rng, recordings.entities, recordings.parts)
     texts = {}
     for part, pieces in parts.items():
         first, last = (np.datetime_as_string(f(pieces), unit="m").replace("T", " ") for f in (_first, _last))

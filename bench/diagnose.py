@@ -1,4 +1,4 @@
-"""`python -m bench.diagnose --data mine.csv`: whether a model collapses on a file, and what helps, on one page.
+"""`python -m bench.diagnose mine.csv`: whether a model collapses on a file, and what helps, on one page.
 
 Trains vanilla latent diffusion, two mitigations and vanilla with a mixture likelihood at a small size on a user's own
 file (the shipped sweep "diagnose"), says what it saw, and renders the report with the figures.
@@ -12,13 +12,12 @@ from pathlib import Path
 from bench import run
 from bench.command import parser, run_command, write, write_table
 from bench.contracts import InputError
-from bench.report.__main__ import main as render
-from bench.report.cards import metric_facts
-from bench.report.cells import Cell, cells_of, verdict_of
-from bench.report.formatting import number
-from bench.report.ranking import Group, groups_of
-from bench.report.selection import load
-from bench.report.statements import answer, headline
+from bench.report.__main__ import render
+from bench.report.cells import Cell, verdict_of
+from bench.report.formatting import counted, number
+from bench.report.ranking import Group
+from bench.report.report import Report
+from bench.report.statements import answer
 
 KINDS = {".csv": "csv", ".gz": "csv", ".parquet": "parquet", ".npz": "npz"}
 SWEEP, VANILLA = "diagnose", "latent_diffusion"
@@ -63,38 +62,52 @@ def one_page(group: Group) -> list[str]:
 def main(words: Sequence[str] | None = None) -> int:
     """The verb. Returns the exit status of the sweep."""
     arguments = parser("diagnose", "Does latent diffusion collapse on your file, and which mitigation helps?")
-    arguments.add_argument("--data", required=True, type=Path, metavar="FILE", help="a .csv, .parquet or .npz file")
+    arguments.add_argument("file", nargs="?", type=Path, metavar="FILE", help="a .csv, .parquet or .npz file")
+    arguments.add_argument("--data", type=Path, metavar="FILE", help="the same file, as an option")
     arguments.add_argument("--window", type=int, metavar="T", help="time steps per series (default: the data set's)")
     arguments.add_argument("--backbone", default="lstm", help="lstm (default) or transformer")
     arguments.add_argument("--seeds", default="0:2", help="0:2 (default), or 1,2,7")
     arguments.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as of bench.run")
     arguments.add_argument("--jobs", default="auto", help="workers at once (default: auto)")
     arguments.add_argument("--results", default="results/diagnose", metavar="DIR", help="(default: results/diagnose)")
+    plugin = "a Python file of your own, as of bench.run (repeatable)"
+    arguments.add_argument("--plugin", action="append", default=[], metavar="FILE", help=plugin)
     given = arguments.parse_args(words)
-    sweep = ["--grid", SWEEP, "--dataset", dataset_of(given.data, given.window), "--backbone", given.backbone]
+    path = given.file or given.data
+    if path is None or (given.file and given.data):
+        said = "both are given" if path else "none is given"
+        raise InputError(f"expected one file, as FILE or as --data FILE: {said} (see --help)")
+    sweep = ["--grid", SWEEP, "--dataset", dataset_of(path, given.window), "--backbone", given.backbone]
     sweep += ["--seeds", given.seeds, "--jobs", given.jobs, "--results", given.results]
-    status = run.main([*sweep, *(word for setting in given.set for word in ("--set", setting))])
-    if status not in (0, 1):
-        return status
-    selection = load(Path(given.results), SWEEP)
-    groups = groups_of(cells_of(selection), metric_facts())
-    chosen = [group for group in groups if str(given.data) in group.dataset and group.backbone == given.backbone]
-    for group in chosen:
-        write()
+    for flag, values in (("--set", given.set), ("--plugin", given.plugin)):
+        sweep += [word for value in values for word in (flag, value)]
+    status = run.main(sweep, summary=False)
+    if status in (0, 1):
+        report, page = render(Path(given.results), Path(given.results) / "report", SWEEP)
+        chosen = [group for group in report.groups if str(path) in group.dataset and group.backbone == given.backbone]
+        say(str(path), chosen, report)
+        write(f"report: {page}")
+    return status
+
+
+def say(path: str, groups: Sequence[Group], report: Report) -> None:
+    """The answer: the numbers, what they say about the latent and the samples, and how certain that is."""
+    for group in groups:
         rows = [
-            [cell.name, ", ".join(f"{word} {count}" for word, count in cell.verdicts.items()) or "-"]
+            [cell.name, counted(cell.verdicts)]
             + [mean(cell, metric) for metric in ("nll_own", "nll_permuted", "sliced_wasserstein", "c2st_auc")]
             for cell in [*group.cells, *group.references]
         ]
-        write_table(
-            rows, [str(given.data), "verdict", "reconstruction NLL", "NLL permuted", "sliced W", "classifier AUC"]
-        )
+        write()
+        write_table(rows, [path, "verdict", "reconstruction NLL", "NLL permuted", "sliced W", "classifier AUC"])
+        write()
         for line in one_page(group):
             write(line)
-    for about in [*answer(chosen), *headline(chosen, selection)[-1:]]:
+    for about in [*answer(groups), *report.headline[-1:]]:
         write(f"{about.about}: {' '.join(about.sentences)}")
-    render(["--results", given.results, "--sweep", SWEEP])
-    return status
+    for group in groups:
+        if group.dataset in report.few_test_windows:
+            write(f"warning: {report.few_test_windows[group.dataset]}")
 
 
 if __name__ == "__main__":

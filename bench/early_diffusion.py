@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -35,14 +35,19 @@ class EarlyDiffusion(Method):
         L_VI = E_{i ~ U{0..N}} [ -alpha_bar_{gamma i} ln p(x | z^i) ],   z^i ~ q_forw(. | v)
 
     A series is decoded from z^i, the reverse diffusion stopped at i ~ U{0..N}.
-    N below 1 (and above 0) is a share of L; `auto` is the last step with a signal-to-noise ratio
-    alpha_bar / (1 - alpha_bar) of 15 dB or more.
+    N that is not given is .05 L, rounded: 50 at L = 1,000. N below 1 (and above 0) is a share of L; `auto` is the last
+    step with a signal-to-noise ratio alpha_bar / (1 - alpha_bar) of 15 dB or more.
     Source: Li et al. 2024, arXiv:2405.14021. Ours: layer norm (no affine part) on v, `latent_norm`.
     """
 
     N: PerRun | Literal["auto"] = option(50, at_least=0)  # the last step of variational inference, or its share of L
     gamma: PerRun = option(2, at_least=1, whole=True)
     latent_norm: Literal["layer", "none"] = "layer"
+
+    @classmethod
+    def defaults(cls, diffusion: DiffusionConfig) -> dict[str, Any]:
+        """N as the share of L that it is at L = 1,000."""
+        return {"N": round(0.05 * diffusion.L)}
 
     def check(self, model: ModelConfig, diffusion: DiffusionConfig) -> None:
         """0 <= N, gamma N <= L, whole steps, and more than one latent dimension under layer norm."""

@@ -20,7 +20,7 @@ import typing
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -60,6 +60,11 @@ class Method(ABC):
     version: ClassVar[int] = 1  # raised when the same options give other numbers
     denoises_jointly: ClassVar[bool] = False  # the objective itself trains the denoiser
     encoder_updates: ClassVar[int] = 0  # at most, of the encoder alone before an update
+
+    @classmethod
+    def defaults(cls, diffusion: DiffusionConfig) -> dict[str, Any]:
+        """Options whose default depends on the noise schedule: their values, where a sweep does not give them."""
+        return {}
 
     def check(self, model: ModelConfig, diffusion: DiffusionConfig) -> None:
         """Refuse options that no training could use. Raises InputError naming the method and the option."""

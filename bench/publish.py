@@ -6,6 +6,7 @@ sweep. `python -m bench.compare results PUBLISHED` then says how somebody's own 
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,6 +38,7 @@ def publish(source: Path, out: Path, sweeps: Sequence[Membership]) -> int:
     wanted = {run_id for sweep in sweeps for run_id in sweep.runs}
     tables = [*load_results(source), load_curves(source)]
     runs, metrics, curves = (table[table["run_id"].isin(wanted)].astype(object) for table in tables)
+    runs["config"] = runs["config"].map(without_folder)
     shutil.rmtree(staging, ignore_errors=True)
     target = Store(staging)
     target.prepare()
@@ -49,6 +51,14 @@ def publish(source: Path, out: Path, sweeps: Sequence[Membership]) -> int:
             (staging / name).rename(out / name)
     shutil.rmtree(staging)
     return sum(path.stat().st_size for path in out.glob("*/*.parquet"))
+
+
+def without_folder(config: str) -> str:
+    """A run's configuration without the folder of its data file, which is a place on the machine that trained it."""
+    values = json.loads(config)
+    if not values["dataset"].pop("folder", ""):
+        return config
+    return json.dumps(values, sort_keys=True)
 
 
 def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:

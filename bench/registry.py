@@ -60,10 +60,15 @@ class Registry(Mapping[str, type[T]], Generic[T]):
         for module in pkgutil.iter_modules(package.__path__, f"{self._package}."):
             importlib.import_module(module.name)
 
+    def unknown(self, name: str) -> str:
+        """What to say of a name that is not registered, with the nearest ones that are."""
+        listed_by = f"`python -m bench.list {self.kind.replace(' ', '')}s`"
+        return f"unknown {self.kind} '{name}': {nearest(name, self, listed_by)}"
+
     def __getitem__(self, name: str) -> type[T]:
         self._discover()
         if name not in self._classes:
-            raise InputError(f"unknown {self.kind} '{name}': {nearest(name, self._classes)}")
+            raise InputError(self.unknown(name))
         return self._classes[name]
 
     def __contains__(self, name: object) -> bool:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import gc
-import json
 import shlex
 import sys
 from argparse import Namespace
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,24 +24,26 @@ from bench.hardware.devices import (
 from bench.registry import load_entry_points, load_plugin
 
 BAD = ("failed", "oom", "timeout", "killed")
-SUMMARY_ROWS = 40  # per data set; all of them are in the report
 RETRIED = ("diverged", *BAD, "skipped")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit 0: every run is ok, diverged or skipped with a reason. 1: some are not. 2: bad input. 130: Ctrl-C."""
+def main(arguments: Sequence[str] | None = None, summary: bool = True) -> int:
+    """Exit 0: every run is ok, diverged or skipped with a reason. 1: some are not. 2: bad input. 130: Ctrl-C.
+
+    summary: whether the tables are printed; a command that prints an answer of its own does without.
+    """
     given = _parser().parse_args(arguments)
     gc.set_threshold(100_000)  # a large sweep is millions of objects that stay: looking for cycles took a sixth of it
     line = shlex.join(["python", "-m", "bench.run", *(sys.argv[1:] if arguments is None else arguments)])
     if not given.until_resolved:
-        return _run(given, line)
+        return _run(given, line, summary)
     if given.max_seeds is None or given.max_seeds < 1:
         raise InputError(f"--max-seeds {given.max_seeds}: expected a whole number >= 1 with --until-resolved")
     return _run_until_resolved(given, line)
 
 
 def _run_until_resolved(given: Namespace, line: str) -> int:
-    """One more seed at a time, on those data sets only where the best method is not told from the others."""
+    """One more seed at a time, only on data sets where other methods are not significantly worse than the best one."""
     # here: only a sweep with --until-resolved reads its own report, and these imports take time
     from bench.report.cards import metric_facts
     from bench.report.cells import cells_of
@@ -65,7 +65,7 @@ def _run_until_resolved(given: Namespace, line: str) -> int:
             command.write(f"not resolved with {count} seeds: {names}" if wanted else f"resolved with {count} seeds")
             return status
         command.write(f"not resolved: {names}: one more seed ({seed})")
-        given.dataset, given.seeds = [_as_word(spec) for spec in wanted], f"{seed}:{seed + 1}"
+        given.dataset, given.seeds = wanted, f"{seed}:{seed + 1}"
         status = max(status, _run(given, line))
         seed, count = seed + 1, count + 1
     return status
@@ -77,12 +77,7 @@ def _places(group: Any) -> Iterable[Any]:
     return group.standings[column.metric].values() if column else ()
 
 
-def _as_word(spec: Any) -> str:
-    """A data set as --dataset takes it."""
-    return json.dumps({"name": spec.name, "shuffle": spec.shuffle, **dict(spec.options)})
-
-
-def _run(given: Namespace, line: str) -> int:
+def _run(given: Namespace, line: str, summary: bool = True) -> int:
     retry = _statuses(given.retry)
     jobs, per_device = parse_count(given.jobs, "--jobs"), parse_count(given.slots_per_device, "--slots-per-device")
     seconds = None if given.time_limit is None else parse_duration(given.time_limit, "--time-limit")
@@ -96,8 +91,10 @@ def _run(given: Namespace, line: str) -> int:
         sys.stderr.write(f"note: {note}\n")
 
     from bench.engine.estimates import Past
-    from bench.engine.runner import Limits, LocalWorker, Supervisor, to_do
     from bench.engine.stack_size import choose
+    from bench.engine.supervisor import Limits, Supervisor
+    from bench.engine.tasks import to_do
+    from bench.engine.workers import LocalWorker
     from bench.store import Store
     from bench.sweeps.stacks import make_stacks
 
@@ -145,9 +142,9 @@ def _run(given: Namespace, line: str) -> int:
             cluster.close()
     # What workers on other machines wrote may not be in this one's view of the folder yet.
     statuses = {run_id: done.status for run_id, done in store.done().items()} | ended
-    if not given.quiet:
+    if summary and not given.quiet:
         _summary(sweep.runs, store, statuses)
-        command.write(f"\nreport: python -m bench.report --results {shlex.quote(given.results)}")
+        command.write(f"To render the report: python -m bench.report --results {shlex.quote(given.results)}")
     if interrupted:
         command.write("interrupted: start the same command again to go on")
         return 128 + interrupted
@@ -211,7 +208,11 @@ def _parser() -> command.Parser:
     add("--save-samples", action="store_true", help="write generated series in units to DIR/samples/RUN_ID.parquet")
     add("--deterministic", action="store_true", help="on a GPU the same bits every time, or a failed run that says why")
     add("--kernels", choices=("auto", "plain"), default="auto", help="plain: on a GPU no CUDA graphs, no fused LSTM")
-    add("--until-resolved", action="store_true", help="add seeds where the best method is not told from the others")
+    add(
+        "--until-resolved",
+        action="store_true",
+        help="add seeds where other methods are not significantly worse than the best one",
+    )
     add("--max-seeds", type=int, metavar="S", help="... but no more than S per data set")
     add("--dry-run", action="store_true", help="list the runs, done and to do, and stop")
     add("--explain", metavar="RUN", help="why this run (the beginning of its run_id) counts as done or not, and stop")
@@ -237,13 +238,13 @@ def _settings(given: Namespace, store: Any, device: Device) -> Any:
 
 
 def _progress(given: Namespace, store: Any, runs: Sequence[Any]) -> Any:
-    from bench.engine.runner import Lines, Silent
+    from bench.engine.progress import Lines, Silent
 
     if given.quiet:
         return Silent()
     if not sys.stderr.isatty():
         return Lines()
-    from bench.engine.progress import Screen, Title
+    from bench.engine.screen import Screen, Title
 
     names = varying(runs)
     return Screen(
@@ -321,33 +322,35 @@ def _list(runs: Sequence[Any], done: Mapping[str, Any], attempts: Mapping[str, i
 
 
 def _summary(runs: Sequence[Any], store: Any, statuses: Mapping[str, str]) -> None:
-    """Per data set: the rows of the sweep with two numbers each, means over seeds."""
-    import pandas as pd
+    """A table per data set, with a row for each method, setting and backbone; a line per reason of a skip."""
+    # here: only a sweep that has run reads its results, and these imports take time
+    from bench.report.selection import select
+    from bench.report.summary import HEADS, Line, legend, summary_tables
+    from bench.store import Membership
 
-    table, metrics = store.results()
-    asked = runs[0].evaluate.split  # a run may have been scored on the other windows as well
-    at_end = metrics[(metrics.train_step == -1) & (metrics.status == "ok") & (metrics.split == asked)]
-    sliced = at_end[(at_end.metric == "sliced_wasserstein") & at_end["index"].isna()]
-    windows = table.set_index("run_id").window
-    latent = at_end[at_end.metric == "dependency_global"]
-    latent = latent[latent["index"] == latent.run_id.map(windows).astype(float)]
-    sliced, latent = (rows.groupby("run_id", observed=True).value.mean() for rows in (sliced, latent))
+    asked = Membership(runs[0].sweep, "", "", "", {run.run_id: run.label for run in runs})
+    table, at_end, during = store.results_apart()
+    selection = select(table, at_end, during, store.curves, asked, store.path, runs[0].evaluate.split)
     names = varying(runs)
-    cells: dict[tuple[str, str], list[str]] = {}
+    lines: dict[tuple[str, str, str], Line] = {}
     for run in runs:
-        cells.setdefault((_place(run), _title(run, names)), []).append(run.run_id)
-    for place in dict.fromkeys(place for place, _ in cells):
-        rows: list[tuple[str, ...]] = []
-        for (where, title), run_ids in cells.items():
-            if where == place:
-                counts = Counter(statuses.get(run_id, "to do") for run_id in run_ids)
-                state = ", ".join(f"{count} {status}" for status, count in counts.items())
-                means = [pd.Series(run_ids).map(values).mean() for values in (sliced, latent)]
-                rows.append((title, *("-" if pd.isna(mean) else f"{mean:.3f}" for mean in means), state))
+        what = _place(run), _title(run, names), run.backbone
+        lines.setdefault(what, Line(*what, [])).run_ids.append(run.run_id)
+    skipped = [run for run in runs if statuses.get(run.run_id) == "skipped"]
+    unmeasured = {run.run_id for run in skipped}
+    measured = [line for line in lines.values() if not unmeasured.issuperset(line.run_ids)]
+    for place, rows in summary_tables(selection, measured, statuses).items():
         command.write()
-        if len(rows) > SUMMARY_ROWS:
-            rows = [*rows[:SUMMARY_ROWS], (f"and {len(rows) - SUMMARY_ROWS} more, see the report", "", "", "")]
-        command.write_table(rows, (place, "sliced Wasserstein", "m_T,0", "runs"))
+        command.write_table(rows, (place, *HEADS))
+    if measured:
+        command.write()
+        for line in legend(selection):
+            command.write(line)
+    if skipped:
+        reasons = table.set_index("run_id").reason
+        command.write()
+        for line in command.by_reason((_place(run), str(reasons[run.run_id])) for run in skipped):
+            command.write(f"skipped: {line}")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ another one tests on. Trials are ordinary runs of a sweep of their own: they res
 from __future__ import annotations
 
 import itertools
+import os
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -126,13 +127,24 @@ def best_trial(table: pd.DataFrame, margin: float, higher: bool) -> int:
 
 def tuned_sweep(file: SweepFile, chosen: Mapping[str, Settings]) -> Settings:
     """The file with the chosen settings in place of its entries' own, and nothing left to search."""
-    kept = file.model_dump(exclude_defaults=True, exclude={"tune", "reduced"})
+    kept = file.model_dump(exclude_defaults=True, exclude={"tune", "reduced", "folder"})
     kept["seeds"] = list(file.seeds)
     for entry in kept["methods"]:
         entry.pop("search", None)
         if setting := chosen[entry.get("label") or entry["name"]]:
             entry["set"] = setting
     return {**kept, "name": f"{file.name}-tuned"}
+
+
+def _folder(file: SweepFile, out: Path) -> Settings:
+    """The key `folder` of a sweep written to `out`, where a data set of `file` has a relative path; else nothing.
+
+    The paths themselves stay as they are, because they are part of a data set's name and so of its split.
+    """
+    paths = [Path(str((entry.model_extra or {}).get("path", "/"))) for entry in file.datasets]
+    if all(path.is_absolute() for path in paths):
+        return {}
+    return {"folder": os.path.relpath(file.folder, os.path.abspath(out.parent))}
 
 
 def _write(path: Path, document: Settings, comment: str) -> None:
@@ -159,7 +171,7 @@ def main(words: Sequence[str] | None = None) -> int:
     assert file.tune is not None
     again = shlex.join(["python", "-m", "bench.tune", "--grid", str(given.grid)] + ["--reduced"] * given.reduced)
     trial_file = results / f"{document['name']}.yaml"
-    _write(trial_file, document, f"Written by: {again}")
+    _write(trial_file, {**document, **_folder(file, trial_file)}, f"Written by: {again}")
     flags = ["--grid", str(trial_file), "--results", str(results), "--jobs", given.jobs, "--device", given.device]
     flags += ["--keep", "none"] + (["--data", given.data] if given.data else [])
     status = run.main(flags)
@@ -169,7 +181,7 @@ def main(words: Sequence[str] | None = None) -> int:
     chosen = _choose(results, document, file.tune)
     out = given.out or results / f"{file.name}-tuned.yaml"
     comment = f"Written by: {again}\n{file.tune.trials} trials per method on validation windows ({file.tune.metric})."
-    _write(out, tuned_sweep(file, chosen), comment)
+    _write(out, {**tuned_sweep(file, chosen), **_folder(file, out)}, comment)
     command.write(f"\ntuned sweep: {out}")
     return status
 

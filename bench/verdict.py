@@ -134,13 +134,17 @@ def verdict_by_gap(
     return "partial"
 
 
-def standard_error(sd: float, n: float, window: int, test_stride: int) -> float:
-    """Of a mean over n test windows, where none was stored with it (older results): sd / sqrt(n min(1, s / T)).
+def independent_windows(n: float, window: int, test_stride: int) -> float:
+    """How many windows without overlap n test windows are worth: n min(1, s / T).
 
     A row is in T / s windows (T = `window`, s = `test_stride`): what so many neighbours say counts once.
     """
-    overlap = min(1.0, test_stride / window) if window > 0 and test_stride > 0 else 1.0
-    return sd / math.sqrt(n * overlap) if n > 0 else math.nan
+    return n * (min(1.0, test_stride / window) if window > 0 and test_stride > 0 else 1.0)
+
+
+def standard_error(sd: float, n: float, window: int, test_stride: int) -> float:
+    """Of a mean over n test windows, where none was stored with it (older results): sd / sqrt(independent windows)."""
+    return sd / math.sqrt(independent_windows(n, window, test_stride)) if n > 0 else math.nan
 
 
 def dependency_illusion(

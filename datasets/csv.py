@@ -18,6 +18,8 @@ from bench.registry import register_dataset
 class CSV(Table):
     """A user's own table as CSV (plain or .gz, UTF-8): `csv:PATH`, or `{name: csv, path: PATH, window: 48}`.
 
+    path: a relative one starts in the folder of the sweep file, on the command line in the current directory, and where
+    there is no such file in a data folder.
     format: wide (default), one row per time step, one column per channel; `id` names a column that tells entities
     apart, `time` the column of the time (none: the first one, if it parses as timestamps). long, the columns id, time,
     variable, value; the first two may be called otherwise and named by `id` and `time`.

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from bench.contracts import Dataset, InputError, Recordings, option
+from bench.contracts import Dataset, InputError, Recordings, Resolution, option
 from bench.loading.exact_logarithms import log1p
 from bench.loading.files import Remote, find, read_csv
 from bench.registry import register_dataset
@@ -18,6 +18,10 @@ FILES = {
     "global": "earthquakes/usgs_comcat_global_m5_2009_2019.csv",
     "oklahoma": "earthquakes/usgs_comcat_oklahoma_1973_2016.csv",
 }
+
+CONTINUOUS = Resolution(0)
+MAGNITUDES = {"global": Resolution(0.1), "oklahoma": Resolution(0.01)}
+DEPTHS = {"global": Resolution(0.01, transform="log1p"), "oklahoma": Resolution(0.001, transform="log1p")}
 
 LIVE = (
     "parameters as in the service's documentation, limits as in the mirrored copy that the numbers of this project "
@@ -114,4 +118,5 @@ class Earthquakes(Dataset):
             test_stride=self.window // 4,
             split=self.split,
             times=[events["time"].to_numpy()[1:]],
+            resolutions=[CONTINUOUS, MAGNITUDES[self.region], DEPTHS[self.region], *[CONTINUOUS] * 3],
         )

@@ -11,7 +11,7 @@ import numpy as np
 from bench.contracts import Dataset, InputError, Recordings, option
 from bench.loading.files import Remote, find, read_csv
 from bench.registry import register_dataset
-from datasets.earthquakes import log_gaps, unit_vector
+from datasets.earthquakes import CONTINUOUS, MAGNITUDES, log_gaps, unit_vector
 
 
 @register_dataset("earthquakes_japan")
@@ -71,4 +71,5 @@ class EarthquakesJapan(Dataset):
             test_stride=self.window // 4,
             split=self.split,
             times=[events["time"].to_numpy()[1:]],
+            resolutions=[CONTINUOUS, MAGNITUDES["global"], *[CONTINUOUS] * 3],
         )

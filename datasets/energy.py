@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from bench.contracts import Dataset, Recordings, option
+from bench.contracts import Dataset, Recordings, Resolution, option
 from bench.loading.files import Remote, extract, find, read_csv
 from bench.loading.tables import in_order
 from bench.registry import register_dataset
@@ -23,6 +23,12 @@ UNITS = {
     **{name: "deg C" if name.startswith("T") else "%" for name in ROOMS},
     **dict(zip(WEATHER, ("deg C", "mm Hg", "%", "m/s", "km", "deg C"), strict=True)),
     **dict.fromkeys(NOISE, ""),
+}
+# Indoor values are means of several readings and lie on no grid. The weather is hourly, in tenths or whole numbers, and
+# interpolated in sixths of an hour.
+WIDTHS = {
+    **{"Appliances": 10.0, "lights": 10.0},
+    **dict(zip(WEATHER, (1 / 60, 1 / 60, 1 / 6, 1 / 6, 1 / 6, 1 / 60), strict=True)),
 }
 
 
@@ -78,6 +84,7 @@ class Energy(Dataset):
             test_stride=self.window // 4,
             split=self.split,
             times=[rows["date"].to_numpy()],
+            resolutions=[Resolution(WIDTHS.get(name, 0.0)) for name in channels],
         )
 
 

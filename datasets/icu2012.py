@@ -76,7 +76,8 @@ class ICU2012(Dataset):
         """The stays' hours, one series per stay."""
         for name in self.channels:
             if name not in CHANNELS:
-                raise InputError(f"icu2012.channels: unknown channel '{name}', {nearest(name, CHANNELS)}")
+                hint = nearest(name, CHANNELS, "`python -m bench.data describe icu2012`")
+                raise InputError(f"icu2012.channels: unknown channel '{name}', {hint}")
         path = find(
             ["icu/challenge2012/set-a.tar.gz", "icu2012/set-a.tar.gz"],
             data_dir,

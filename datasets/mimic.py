@@ -101,7 +101,8 @@ class MIMIC(Dataset):
         """The stays' hours, one series per stay."""
         for name in self.channels:
             if name not in CHANNELS:
-                raise InputError(f"mimic.channels: unknown channel '{name}', {nearest(name, CHANNELS)}")
+                hint = nearest(name, CHANNELS, "`python -m bench.data describe mimic`")
+                raise InputError(f"mimic.channels: unknown channel '{name}', {hint}")
         folder = self._folder(data_dir)
         stays, events = _table(folder, "icustays"), _table(folder, "chartevents")
         label = f"mimic version {self.version} {self.hours} {','.join(self.channels)}"

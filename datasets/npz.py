@@ -74,7 +74,8 @@ def _read(path: Path, array: str) -> np.ndarray:
     try:
         with np.load(path, allow_pickle=False) as archive:
             if array and array not in archive:
-                raise InputError(f"{path}: no array '{array}', {nearest(array, archive.files)}")
+                hint = nearest(array, archive.files, "the names in the file")
+                raise InputError(f"{path}: no array '{array}', {hint}")
             if not array and len(archive.files) != 1:
                 raise InputError(f"{path}: holds {', '.join(archive.files) or 'nothing'}: choose one with `array`")
             return np.asarray(archive[array or archive.files[0]])

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 
-from bench.contracts import Dataset, InputError, Recordings, option
+from bench.contracts import Dataset, InputError, Recordings, Resolution, option
 from bench.loading.exact_logarithms import log1p
 from bench.loading.files import Remote, as_numbers, check_columns, extract, find, read_csv
 from bench.registry import register_dataset
@@ -34,6 +34,14 @@ HOURS = {
     "revenue": "signed ln(1 + GBP)",
     "price": "signed ln(1 + GBP)",
     "share_uk": "share of lines",
+}
+
+
+COUNT, SIGNED_COUNT = Resolution(1, transform="log1p"), Resolution(1, transform="signed_log1p")
+RESOLUTIONS = {  # sums of money are in pence, far below what a channel's cell could be; means lie on no grid
+    **dict.fromkeys(("log_gap", "log_lines", *[name for name in HOURS if name.startswith("log_")]), COUNT),
+    **{"units": SIGNED_COUNT, "cancelled": Resolution(1)},
+    **dict.fromkeys(("revenue", "price", "share_uk"), Resolution(0)),
 }
 
 
@@ -101,6 +109,7 @@ class Retail(Dataset):
             test_stride=self.window // 4,
             split=self.split,
             times=[rows["time"].to_numpy()],
+            resolutions=[RESOLUTIONS[name] for name in units],
         )
 
 

@@ -24,7 +24,8 @@ class KLFree(EarlyDiffusion):
     Shapes: x (R, B, T, C), T steps, m the mask of `variable_masking`; terms (R).
     Source: L_VI of Li et al. 2024, arXiv:2405.14021, with the skip of Dieng et al. 2019, arXiv:1807.04863, and the
     masking of Bowman et al. 2016, arXiv:1511.06349.
-    Ours: the combination, a preset of `proposed`; N, gamma and `latent_norm` as there, masking .3.
+    Ours: the combination, a preset of `proposed`; N (.05 L where it is not given), gamma and `latent_norm`
+    as there, masking .3.
     """
 
     latent_route: Literal["first", "every_step", "none"] = "every_step"

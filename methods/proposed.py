@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -41,9 +41,10 @@ class Proposed(EarlyDiffusion):
     v has layer norm (no affine part; `latent_norm: none` leaves it out), and L_DM is fitted
     afterwards on the frozen encoder; `joint: true` trains it together with the others and lets its
     gradient into the encoder. `kl: true` is the ablation with a KL term back: v ~ N(mu, sigma^2) as in
-    `latent_diffusion`, without layer norm. M is read as the first step of the tail, default 900; N and
-    M below 1 (N above 0) are shares of L; `auto` means a signal-to-noise ratio
-    alpha_bar / (1 - alpha_bar) of at least 15 dB until N, of at most -30 dB from M on.
+    `latent_diffusion`, without layer norm. M is read as the first step of the tail. Where they are not
+    given, N is .05 L and M is .9 L, rounded: 50 and 900 at L = 1,000. N and M below 1 (N above 0) are
+    shares of L; `auto` means a signal-to-noise ratio alpha_bar / (1 - alpha_bar) of at least 15 dB
+    until N, of at most -30 dB from M on.
     """
 
     M: PerRun | Literal["auto"] = option(900, above=0)  # the first step of the collapse penalty, or its share of L
@@ -51,6 +52,11 @@ class Proposed(EarlyDiffusion):
     collapse_penalty: Literal["bounded", "literal", "permuted", "contrast", "none"] = "bounded"
     joint: bool = False
     kl: bool = False
+
+    @classmethod
+    def defaults(cls, diffusion: DiffusionConfig) -> dict[str, Any]:
+        """N and M as the shares of L that they are at L = 1,000."""
+        return {**super().defaults(diffusion), "M": round(0.9 * diffusion.L)}
 
     def check(self, model: ModelConfig, diffusion: DiffusionConfig) -> None:
         """0 <= N, gamma N <= L, 1 <= M <= L, whole steps, and more than one latent dimension under layer norm."""

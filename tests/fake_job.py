@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from bench.contracts import DatasetSpec, DiffusionConfig, EvaluateConfig, ModelConfig, PerRun, TrainConfig
-from bench.engine.runner import Lines, LocalWorker, Supervisor, to_do
+from bench.engine.progress import Lines
+from bench.engine.supervisor import Supervisor
+from bench.engine.tasks import to_do
+from bench.engine.workers import LocalWorker
 from bench.hardware.devices import Device
 from bench.method import Method
 from bench.registry import METHODS, register_method

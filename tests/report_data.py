@@ -67,7 +67,7 @@ def run_row(label, dataset="energy", seed=0, shuffle=False, backbone="lstm", kin
         "method_version": 1,
         "schema_version": 1,
         "finished_at": "2026-11-23T16:00:00+00:00",
-        "config": json.dumps({"method": method, "dataset": dataset, "seed": seed, "train": {"steps": 500}}),
+        "config": json.dumps({"method": method, "dataset": {"name": dataset}, "seed": seed, "train": {"steps": 500}}),
         **({} if kind == "reference" else settings),
     }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -99,6 +101,14 @@ def test_atoms_and_bounds_are_those_of_the_training_rows():
     assert (cells.low[0], cells.high[0]) == (raw.min(), raw.max())
     assert cells.clipped(x + 100).max() == pytest.approx(x.max())
     assert cells.clipped(x - 100).min() == pytest.approx(x.min())
+
+
+def test_cells_are_written_as_plain_facts_and_read_back():
+    cells, x = cells_of(RESOLUTIONS, MIXED)
+    again = MeasuredCells.from_facts(json.loads(json.dumps(cells.to_facts())), cells.mean, cells.scale)
+    np.testing.assert_array_equal(again.rounded(x), cells.rounded(x))
+    assert again.atoms == cells.atoms
+    assert list(again.on_grid) == list(cells.on_grid)
 
 
 def recordings(**options: object) -> Recordings:

@@ -23,7 +23,11 @@ from test_runner import finished, until, workers
 import bench.scoring.artifacts
 from bench.contracts import InputError
 from bench.engine.job import JobSettings, run_stack
-from bench.engine.runner import Limits, Report, Silent, Supervisor, Task, Worker, to_do
+from bench.engine.progress import Silent
+from bench.engine.supervisor import Limits, Supervisor
+from bench.engine.tally import Report
+from bench.engine.tasks import Task, to_do
+from bench.engine.workers import Worker
 from bench.registry import METHODS, load_plugin
 from bench.run import main
 from bench.store import Store, load_curves, load_results

@@ -22,7 +22,9 @@ from bench import command
 from bench.contracts import InputError
 from bench.engine.cluster import Cluster
 from bench.engine.job import JobSettings, run_stack
-from bench.engine.runner import Limits, Report, Silent, Supervisor
+from bench.engine.progress import Silent
+from bench.engine.supervisor import Limits, Supervisor
+from bench.engine.tally import Report
 from bench.registry import METHODS
 from bench.run import main
 from bench.store import Store, load_results

@@ -37,6 +37,7 @@ OPTIONS = {  # in place of the defaults: fewer series, files of a user's own, ot
     "earthquakes_japan": [{}, {"minimum_magnitude": 4.0, "split": "time"}],
     "retail": [{}, {"view": "hours"}],
     "icu2012": [{}, {"missing": "mask"}],
+    "pendigits": [{}, {"split": "entity"}],
     "mimic": [{"folder": "icu/mimic3_demo"}],
 }
 NAMES = sorted(DATASETS)
@@ -80,11 +81,16 @@ def recordings_of(spec, folder):
     return open_dataset(spec).load(folder, numpy_generator(spec.key, 0, "data"))
 
 
+def divided(series, recordings, spec, seed):
+    rng = numpy_generator(spec.key, seed, "split")
+    return divide(series, recordings.split, recordings.window, rng, recordings.entities, recordings.parts)
+
+
 def check_rows(recordings, spec, seed):
     """No row is in two parts, windows are neighbouring rows of one series, and the test part is cut whole."""
     starts = np.cumsum([0, *(len(rows) for rows in recordings.series)])
     numbers = [np.arange(a, b, dtype=float)[:, None] for a, b in itertools.pairwise(starts)]
-    numbered = dataclasses.replace(recordings, series=numbers, channels=("row",), units=("",))
+    numbered = dataclasses.replace(recordings, series=numbers, channels=("row",), units=("",), resolutions=())
     splits = make_splits(numbered, dataclasses.replace(spec, shuffle=False), seed)
     seen, owner = {}, {}
     for part in PARTS:
@@ -98,9 +104,7 @@ def check_rows(recordings, spec, seed):
     if recordings.split == "entity":
         whose = {part: {recordings.entities[k] if recordings.entities else k for k in owner[part]} for part in PARTS}
         assert sum(map(len, whose.values())) == len(set.union(*whose.values()))
-    pieces = divide(
-        numbers, recordings.split, recordings.window, numpy_generator(spec.key, seed, "split"), recordings.entities
-    )["test"]
+    pieces = divided(numbers, recordings, spec, seed)["test"]
     expected = [cut_windows(piece, recordings.window, recordings.test_stride) for piece in pieces]
     assert len(splits.test) == sum(map(len, expected))  # never a batch of it
     assert seen["test"] == {int(row) for windows in expected for row in windows.ravel()}
@@ -111,9 +115,7 @@ def check_scaling(recordings, spec, seed):
     series = [np.array(rows, dtype=np.float64) for rows in recordings.series]
     recordings = dataclasses.replace(recordings, series=series)
     splits = make_splits(recordings, spec, seed)
-    parts = divide(
-        series, recordings.split, recordings.window, numpy_generator(spec.key, seed, "split"), recordings.entities
-    )
+    parts = divided(series, recordings, spec, seed)
     train = np.concatenate(parts["train"])
     whole = ~np.isnan(train).any(axis=0)
     np.testing.assert_allclose(splits.mean[whole], train.mean(0)[whole], rtol=1e-9, atol=1e-9)
@@ -167,7 +169,11 @@ def test_splits_as_they_are_used(name, options, own_files):
 
 
 def thinned(recordings, most=1500):
-    """The first rows and series: few enough for many examples."""
+    """The first rows and series, or some of every given part: few enough for many examples."""
+    if recordings.parts:
+        some = slice(None, None, max(1, len(recordings.series) * recordings.window // most))
+        series, parts = recordings.series[some], recordings.parts[some]
+        return dataclasses.replace(recordings, series=series, parts=parts, times=(), truth={})
     series, entities, total = [], [], 0
     for k, rows in enumerate(recordings.series):
         if total >= most:

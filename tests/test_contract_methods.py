@@ -18,7 +18,7 @@ from bench.models.build import StackedModel
 from bench.models.stacked import initialise
 from bench.randomness import Randomness
 from bench.registry import BACKBONES, METHODS
-from bench.training.train import train_stack
+from bench.training.stack import train_stack
 
 R, B, T, C, D, L = 3, 5, 7, 2, 4, 20
 MODEL = ModelConfig(hidden=8, latent=D)
@@ -32,10 +32,10 @@ EVERY = pytest.mark.parametrize(("name", "backbone"), SERVED)
 
 
 def of(name: str) -> Method:
-    """The method with its defaults, but for diffusion steps that assume L = 1000 and the longest inner loop."""
+    """The method with its defaults at this L, but for the longest inner loop."""
     fields = {field.name for field in dataclasses.fields(METHODS[name])}
-    small = {"N": 2, "M": 18, "encoder_updates": 10}
-    return METHODS[name](**{key: value for key, value in small.items() if key in fields})
+    inner = {"encoder_updates": 10} if "encoder_updates" in fields else {}
+    return METHODS[name](**METHODS[name].defaults(DIFFUSION), **inner)
 
 
 def build(name: str, backbone: str, keys=tuple(KEYS)) -> tuple[StackedModel, Method, torch.Tensor]:
@@ -159,11 +159,13 @@ def test_a_value_out_of_range_names_the_method_the_option_and_the_range(name):
         check_options(dataclasses.replace(of(name), latent_route="sideways"), name)
 
 
+@pytest.mark.parametrize("steps", [100, 1000])
 @pytest.mark.parametrize("name", METHODS)
-def test_the_defaults_are_legal(name):
-    method = METHODS[name]()
+def test_the_defaults_are_legal(name, steps):
+    diffusion = DiffusionConfig(L=steps)
+    method = METHODS[name](**METHODS[name].defaults(diffusion))
     check_options(method, name)
-    method.check(ModelConfig(), DiffusionConfig())
-    resolved = method.resolved(DiffusionConfig())
+    method.check(ModelConfig(), diffusion)
+    resolved = method.resolved(diffusion)
     check_options(resolved, name)
     stacked([resolved, resolved])

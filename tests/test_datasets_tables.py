@@ -137,7 +137,7 @@ def test_missing_cells_are_named_by_their_row_in_the_file(tmp_path):
     [
         ("a,city\n1,Paris\n2,Rome\n3,Bonn\n", {}, "row 1, column 'city' is 'Paris', expected a number .*channels"),
         ("a,b\n1,1\n2,x7\n3,3\n", {}, "row 2, column 'b' is 'x7'"),
-        ("a,b\n1,2\n", {}, "has 1 rows, expected at least one window of 3"),
+        ("a,b\n1,2\n", {}, "1 rows give 0 windows of T = 3; expected at least 9 rows for training"),
         ("a,b\n", {}, "has no rows"),
         ("", {}, "expected a table"),
         ("a\n1\n2\n3\n", {"channels": ["c"]}, "no column 'c' for `channels`, known: a"),

@@ -8,6 +8,7 @@ import pytest
 
 from bench import diagnose
 from bench.contracts import InputError
+from bench.registry import METHODS
 
 SMALL = ("evaluate.n_samples=50", "evaluate.dependency_series=8", "evaluate.during_training=0")
 
@@ -18,16 +19,15 @@ def test_a_users_file_gets_an_answer_and_a_report(tmp_path, capsys):
     time = pd.date_range("2024-01-01", periods=600, freq="h")
     frame = pd.DataFrame({"time": time, "a": rng.normal(size=600).cumsum() * 0.1, "b": rng.normal(size=600)})
     frame.to_csv(tmp_path / "mine.csv", index=False)
-    words = [
-        "--data",
-        str(tmp_path / "mine.csv"),
-        "--results",
-        str(tmp_path / "out"),
-        "--window",
-        "12",
-        "--seeds",
-        "0:1",
-    ]
+    (tmp_path / "own.py").write_text(
+        "from bench.registry import register_method\n"
+        "from bench.method import Method\n"
+        "@register_method('own')\n"
+        "class Own(Method):\n"
+        "    pass\n"
+    )
+    words = [str(tmp_path / "mine.csv"), "--results", str(tmp_path / "out"), "--window", "12", "--seeds", "0:1"]
+    words += ["--plugin", str(tmp_path / "own.py")]
     for setting in (
         "train.steps=4",
         "diffusion.steps=4",
@@ -36,12 +36,53 @@ def test_a_users_file_gets_an_answer_and_a_report(tmp_path, capsys):
         *SMALL,
     ):
         words += ["--set", setting]
-    assert diagnose.main(words) == 0
+    try:
+        assert diagnose.main(words) == 0
+        assert "own" in METHODS
+    finally:
+        METHODS._classes.pop("own", None)
     printed = capsys.readouterr().out
+    lines = [line for line in printed.splitlines() if line]
+    assert len(lines) == len(set(lines))
+    for once in (
+        "Vanilla latent diffusion",
+        "kl_free  ",
+        "floor_shift  ",
+        "How certain are these results?",
+        "warning: ",
+        "report: ",
+    ):  # the answer
+        assert printed.count(once) == 1, once
     assert "Vanilla latent diffusion" in printed
     assert "kl_free" in printed
     assert "latent_diffusion + mixture" in printed
     assert (tmp_path / "out" / "report" / "index.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "expected one file, as FILE or as --data FILE: none is given"),
+        (["mine.csv", "--data", "mine.csv"], "expected one file, as FILE or as --data FILE: both are given"),
+    ],
+)
+def test_one_file_is_given(words, message):
+    with pytest.raises(InputError, match=message):
+        diagnose.main(words)
+
+
+def test_what_is_given_reaches_the_sweep(tmp_path, monkeypatch):
+    (tmp_path / "mine.csv").write_text("a\n1\n")
+    asked = []
+    monkeypatch.setattr(diagnose.run, "main", lambda words, summary: asked.append((words, summary)) or 2)
+    options = ["--plugin", "one.py", "--plugin", "two.py", "--set", "N=2"]
+    for file in ([str(tmp_path / "mine.csv")], ["--data", str(tmp_path / "mine.csv")]):
+        assert diagnose.main([*file, *options]) == 2
+    (words, summary), other = asked
+    assert other == (words, summary)
+    assert words[-6:] == ["--set", "N=2", "--plugin", "one.py", "--plugin", "two.py"]
+    assert f"{{name: csv, path: {str(tmp_path / 'mine.csv')!r}}}" in words
+    assert not summary  # it prints an answer of its own
 
 
 @pytest.mark.parametrize(

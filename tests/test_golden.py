@@ -19,7 +19,7 @@ from bench.method import stacked
 from bench.randomness import Randomness
 from bench.registry import BACKBONES, METHODS
 from bench.sweeps.run import TRAINING_VERSION
-from bench.training.train import train_stack
+from bench.training.stack import train_stack
 
 GOLDEN = Path(__file__).with_name("golden.json")
 SMALL = {"N": 0.1, "M": 0.9, "encoder_updates": 3}

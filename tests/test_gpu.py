@@ -25,7 +25,7 @@ from bench.models.lstm import LSTM, _fused, _native, _stacked
 from bench.models.stacked import initialise
 from bench.randomness import Randomness
 from bench.registry import BACKBONES, METHODS
-from bench.training.train import Trained, train_stack
+from bench.training.stack import Trained, train_stack
 
 pytestmark = [
     pytest.mark.gpu,

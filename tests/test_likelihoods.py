@@ -24,7 +24,7 @@ from bench.parts.likelihoods import (
 from bench.randomness import Randomness
 from bench.registry import BACKBONES, LIKELIHOODS, METHODS
 from bench.sweeps.options import checked
-from bench.training.train import train_stack
+from bench.training.stack import train_stack
 
 R, B, T, C, H, K = 3, 5, 7, 2, 6, 4
 SIGMA_MIN = 0.05

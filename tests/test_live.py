@@ -11,7 +11,7 @@ import pytest
 from fake_job import fake_run
 from rich.console import Console
 
-from bench.engine.progress import Screen, Title
+from bench.engine.screen import Screen, Title
 from bench.registry import METHODS
 from bench.store import Store
 from bench.sweeps.run import Run

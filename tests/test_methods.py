@@ -27,7 +27,8 @@ from bench.parts.posteriors import DeterministicPosterior, GaussianPosterior, mu
 from bench.randomness import Randomness
 from bench.registry import BACKBONES, METHODS
 from bench.scoring.scores import Scope, draw_samples, score_run
-from bench.training.train import Lagging, train_stack
+from bench.training.lagging import Lagging
+from bench.training.stack import train_stack
 
 BOTH = pytest.mark.parametrize("backbone", BACKBONES)
 

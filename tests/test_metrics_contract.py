@@ -20,7 +20,7 @@ from bench.metrics.base import spread
 from bench.models.build import StackedModel
 from bench.registry import METHODS, METRICS
 from bench.scoring.scores import Scope, choose
-from bench.training.train import train_stack
+from bench.training.stack import train_stack
 
 
 @pytest.mark.parametrize("name", METRICS)

@@ -23,7 +23,7 @@ from bench.parts.likelihoods import Gaussian
 from bench.randomness import Randomness
 from bench.registry import DATASETS, METHODS, METRICS
 from bench.scoring.scores import Scope, score_run
-from bench.training.train import train_stack
+from bench.training.stack import train_stack
 
 T, C, D = 8, 2, 2
 

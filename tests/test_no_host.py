@@ -24,7 +24,11 @@ from bench.models.stacked import initialise
 from bench.parts.diffusion import reverse_diffusion
 from bench.randomness import Ahead, Randomness
 from bench.registry import METHODS
-from bench.training import train as training
+from bench.training.denoiser import train_denoiser
+from bench.training.device_windows import Windows
+from bench.training.loop import Curves
+from bench.training.stack import train_stack
+from bench.training.stopping import Guard
 
 META = torch.device("meta")
 KEYS = [("tiny", 0), ("tiny", 1), ("tiny", 0)]
@@ -89,7 +93,7 @@ def noticed_in(call) -> FromTheHost:
 @pytest.fixture(autouse=True)
 def without_numbers(monkeypatch):
     """What the device cannot do, and no step needs: drawing initial weights there, and autocast."""
-    monkeypatch.setattr(training, "initialise", lambda *_: None)
+    monkeypatch.setattr("bench.training.stack.initialise", lambda *_: None)
     monkeypatch.setattr(torch, "is_autocast_enabled", lambda *_: False)
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
 
@@ -103,7 +107,7 @@ def of(name: str, **options) -> Method:
 def autoencoder_step(method: Method, backbone: str) -> FromTheHost:
     splits, config = [make_splits(seed=seed) for _, seed in KEYS], TrainConfig(steps=STEPS, batch_size=8)
     given = [method] * 3, splits, KEYS, backbone, MODEL, [config] * 3, [DIFFUSION] * 3, META
-    return noticed_in(lambda: training.train_stack(*given))
+    return noticed_in(lambda: train_stack(*given))
 
 
 @pytest.mark.parametrize(
@@ -130,12 +134,12 @@ def test_schedules(schedule):
 def test_an_update_of_the_denoiser(name, monkeypatch):
     method, randomness = stacked([of(name)] * 3, META), Randomness(KEYS, META)
     model = StackedModel(3, (7, 2), method, "lstm", MODEL, DIFFUSION).to(META)
-    windows = training.Windows([make_splits(seed=seed).train for _, seed in KEYS], META)
+    windows = Windows([make_splits(seed=seed).train for _, seed in KEYS], META)
     rows = torch.zeros(3, 30, dtype=torch.int64, device=META)
-    monkeypatch.setattr(training, "encode", lambda *_: method.codes(model, windows.at(rows)))
-    guard, curves, schedule = training.Guard(3), training.Curves(3), stacked([DIFFUSION] * 3, META)
+    monkeypatch.setattr("bench.training.denoiser.encode", lambda *_: method.codes(model, windows.at(rows)))
+    guard, curves, schedule = Guard(3), Curves(3), stacked([DIFFUSION] * 3, META)
     given = model, method, windows, schedule, STEPS, "float32", randomness, guard, curves
-    noticed = noticed_in(lambda: training._train_denoiser(*given))
+    noticed = noticed_in(lambda: train_denoiser(*given))
     assert noticed.operations > 50
     assert noticed.found == []
 

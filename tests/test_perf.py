@@ -29,7 +29,7 @@ from bench.randomness import Randomness
 from bench.registry import METHODS
 from bench.sweeps.expand import read_sweep
 from bench.sweeps.stacks import make_stacks
-from bench.training.train import train_stack
+from bench.training.stack import train_stack
 
 KEYS = [("perf", 0), ("perf", 1)]
 DIFFUSION = DiffusionConfig(L=20, steps=6, batch_size=8, hidden=8)

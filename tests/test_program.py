@@ -27,7 +27,7 @@ from bench.models.stacked import initialise
 from bench.parts.diffusion import reverse_diffusion
 from bench.randomness import Ahead, Irregular, Randomness
 from bench.registry import BACKBONES, METHODS
-from bench.training.train import train_stack
+from bench.training.stack import train_stack
 
 CPU = torch.device("cpu")
 MODEL = ModelConfig(hidden=8, latent=4)

@@ -58,6 +58,27 @@ def test_differing_ingredients_versions_and_cells_are_named(tmp_path):
     assert {change.word for change in found.changes} <= {"one shared seed", "identical"}
 
 
+@pytest.mark.parametrize("equal", [[0.1, 0.1], [-0.25, -0.25 - 1e-15]])
+def test_two_equal_differences_are_no_evidence(tmp_path, equal):
+    runs = [run_row("proposed", seed=seed) for seed in (0, 1)]
+    found = verb.compare(side(runs, tmp_path), side(runs, tmp_path, {"mmd2": equal, "wasserstein": [0.10, 0.11]}))
+    words = {change.metric: change.word for change in found.changes}
+    assert words["mmd2"] == "not resolved: no variance over 2 seeds"
+    assert words["wasserstein"] == "higher in B"
+    assert words["sliced_wasserstein"] == "identical"
+
+
+def test_references_do_not_train(tmp_path):
+    """Their rows state the training settings of the sweep that asked for them first, and these say nothing."""
+    references = [run_row("floor_shift", seed=seed, kind="reference") for seed in (0, 1)]
+    other = [{**row, "train.steps": 500.0 + row["seed"], "training_version": 2} for row in references]
+    a, b = (side([*rows, run_row("proposed")], tmp_path) for rows in (references, other))
+    found = verb.compare(a, b)
+    assert (found.only_a, found.only_b, found.notes) == ([], [], [])
+    moved = [{**row, "data_sha256": "ff" * 32} for row in references]
+    assert "the data differ" in "\n".join(verb.compare(a, side([*moved, run_row("proposed")], tmp_path)).notes)
+
+
 def test_command(tmp_path, capsys):
     for name, seeds in (("a", 2), ("b", 3)):
         runs = [run_row("proposed", seed=seed) for seed in range(seeds)]

@@ -33,7 +33,7 @@ from bench.report.tables import latex, tex
 from bench.store import Store, spelled
 
 MADE = "2026-11-23T17:00:00+00:00"
-VOID = {"meta", "link", "input", "br", "img", "hr", "path", "use", "circle", "rect", "line"}
+VOID = {"meta", "link", "input", "br", "wbr", "img", "hr", "path", "use", "circle", "rect", "line"}
 
 
 class Page(HTMLParser):
@@ -121,6 +121,24 @@ def test_page_says_what_it_must(quick):
     assert {link for link in page.links if link.startswith("#cell-")}
 
 
+def test_few_test_windows_are_said_at_the_top_and_beside_their_data_set(tmp_path):
+    runs = [run_row("proposed", name) for name in ("energy", "regimes")]
+    runs = [{**run, "n_test": 40, "window": 12, "test_stride": 6 if run["dataset"] == "energy" else 12} for run in runs]
+    _, page = rendered(runs, tmp_path, pictures=False)
+    warning = "energy has 20 independent test windows (40 windows of T = 12, one every 6 rows), fewer than 30."
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    for words, answer, group, other in (
+        (page.words, "Results in brief", "energy · lstm:", "regimes · lstm:"),
+        (text, "## Results in brief", "### energy · lstm", "### regimes · lstm"),
+    ):
+        assert words.count(warning) == 2
+        first, second = (found.start() for found in re.finditer(re.escape(warning), words))
+        assert first < words.index(answer)
+        assert second < words.index(other)
+        assert abs(second - words.index(group)) < 250
+    assert "regimes has" not in page.words
+
+
 def test_files_beside_the_page(quick):
     out, report, page = quick
     for link in page.links:
@@ -155,7 +173,7 @@ def test_a_large_grid_has_a_scale_in_place_of_numbers():
     texts = re.findall(r"<text[^>]*>([^<]*)<", picture.svg)
     assert "≈ best" not in texts
     assert "≈ best" not in picture.caption
-    assert "the scale's ends are said above each map" in picture.caption
+    assert "the ends of the scale are given above each map" in picture.caption
     assert "<image" in picture.svg  # of the scale
     assert texts.count("best") == texts.count("worst") == 1  # its ends
     values = groups[0].cells
@@ -294,25 +312,25 @@ def test_hostile_names_are_text(tmp_path):
 def test_nothing_at_all(tmp_path):
     report, page = rendered([], tmp_path, pictures=False)
     assert report.groups == []
-    assert "There are no finished runs to speak of." in page.words
-    assert "Nothing to compare" in page.words
+    assert "No run has finished yet." in page.words
+    assert "There is nothing to compare" in page.words
 
 
 def test_one_run(tmp_path):
     _, page = rendered([run_row("proposed")], tmp_path, pictures=False)
     assert "No floors or controls were measured." in page.words
-    assert "One seed: no interval" in page.words
+    assert "There is one seed, so no difference can be tested." in page.words
     assert " ± " not in page.words.replace("seeds ± half", "")
 
 
 def test_all_failed(tmp_path):
     runs = [run_row("proposed", seed=seed, status=status) for seed, status in enumerate(("failed", "oom", "timeout"))]
     report, page = rendered(runs, tmp_path, pictures=False)
-    assert "3 runs did not end ok" in page.words
+    assert "3 runs did not finish with status ok" in page.words
     assert "own NLL above the marginal's" in page.words
     assert "latent not measured: proposed" in page.words.lower()
     assert [about.about for about in report.answer] == ["energy · lstm"]
-    assert report.headline[-1].about == "How sure is that?"
+    assert report.headline[-1].about == "How certain are these results?"
 
 
 def test_missing_metrics(tmp_path):
@@ -326,7 +344,7 @@ def test_missing_metrics(tmp_path):
         "No sample metric was measured.",
         "ValueError: no <b>",
         "No training curves were recorded.",
-        "No samples",
+        "There are no samples in this results folder.",
     ):
         assert text in page.words
     empty = select(frame, metrics[:0], reader(curves[:0]), membership(runs), tmp_path)
@@ -346,8 +364,8 @@ def test_data_cards_and_the_noise_of_metrics(tmp_path, no_pictures):
         assert "https://archive.ics.uci.edu" in words
         assert "PhysioNet Credentialed Health Data License" in words
         assert "only summaries are shown" in words
-        assert "what the measures see" in words
-        assert "energy" in words[words.rindex("what the measures see") :]
+        assert "validation of the measures" in words
+        assert "energy" in words[words.rindex("validation of the measures") :]
         assert "metric sd 0.0707" in words
     chosen = select(frame, metrics, reader(curves), membership(runs), tmp_path)
     write(build(chosen, FACTS, made=MADE), tmp_path)
@@ -392,7 +410,7 @@ def test_ranks_need_data_sets(tmp_path):
     report, page = rendered(quick_runs(names[:5], seeds=1, shuffles=(False,)), tmp_path, pictures=False)
     assert report.pictures_of("comparison") == []
     assert "Friedman" in page.words
-    assert "Fewer than 6 data sets: too few for a critical-difference diagram" in page.words
+    assert "There are fewer than 6 data sets. That is too few for a critical-difference diagram" in page.words
     report, page = rendered(quick_runs(names[:2], seeds=1, shuffles=(False,)), tmp_path, pictures=False)
     assert report.ranks == []
 
@@ -477,7 +495,7 @@ def results(tmp_path):
 def test_command_renders_the_sweep_written_last(results, capsys):
     assert report_command.main(["--results", str(results)]) == 0
     out = capsys.readouterr().out
-    assert "second: 9 ok. Report:" in out
+    assert out == f"second: 9 ok\nreport: {results / 'report' / 'index.html'}\n"
     page = Page((results / "report" / "index.html").read_text(encoding="utf-8"))
     assert "the second" in page.words
     assert "not registered" not in page.words.lower()
@@ -524,8 +542,8 @@ def test_watch_renders_when_results_arrive(results, monkeypatch, capsys, no_pict
     monkeypatch.setattr(report_command.time, "sleep", nap)
     with pytest.raises(KeyboardInterrupt):
         report_command.main(["--results", str(results), "--watch"])
-    lines = [line for line in capsys.readouterr().out.splitlines() if "Report:" in line]
-    assert [line.split(":")[0] for line in lines] == ["second", "third"]
+    lines = [line.split(":")[0] for line in capsys.readouterr().out.splitlines()]
+    assert lines == ["second", "report", "third", "report"]
 
 
 def test_report_never_imports_torch():

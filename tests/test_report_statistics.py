@@ -46,6 +46,18 @@ def test_paired_difference_is_scipys_paired_t():
     assert (found.low, found.high, found.n) == pytest.approx((theirs.low, theirs.high, 3))
 
 
+def test_two_equal_differences_have_no_interval_and_resolve_nothing():
+    a, b, c = {0: 1.0, 1: 2.0}, {0: 1.1, 1: 2.1}, {0: 1.1, 1: 2.1, 2: 3.1}
+    found = difference(b, a)
+    assert (found.mean, found.n, found.excludes_zero) == (pytest.approx(0.1), 2, False)
+    assert math.isnan(found.low)
+    assert {name: place.place for name, place in standings({"a": a, "b": b}, "lower").items()} == {
+        "a": "best",
+        "b": "tie",
+    }
+    assert difference(c, {**a, 2: 3.0}).excludes_zero  # three agree
+
+
 def test_pairing_resolves_what_the_spread_over_seeds_hides():
     level = {seed: 10.0 * seed for seed in range(4)}
     better = {seed: value - 1 - 0.01 * seed for seed, value in level.items()}
@@ -176,7 +188,7 @@ def test_beyond_95_percent_ten_seeds_have_a_t_interval():
 
 def test_seeds_that_diverged_do_not_help():
     a = dict(enumerate([0.20, 0.25, 0.40, 0.45, 0.50]))
-    survivor = {0: 0.23, 1: 0.28}  # worse by .03 on both, with a better mean
+    survivor = {0: 0.23, 1: 0.2801}  # worse by .03 on both, with a better mean
     lucky = {0: 0.19}
     table = standings(
         {"a": a, "survivor": survivor, "lucky": lucky, "far": {k: v + 0.2 for k, v in a.items()}}, "lower"

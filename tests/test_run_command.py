@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -19,9 +20,11 @@ import bench.report.ranking
 import bench.report.selection
 import bench.run
 from bench import command
-from bench.contracts import InputError
+from bench.contracts import DatasetSpec, InputError
 from bench.list import main as list_main
 from bench.plan import main as plan_main
+from bench.registry import METHODS, METRICS
+from bench.report.__main__ import main as report_main
 from bench.report.statistics import Standing
 from bench.run import main
 from bench.store import Store, load_curves, load_memberships, load_results
@@ -67,7 +70,14 @@ def test_a_sweep_from_the_command_line(tiny: Path, tmp_path: Path, capsys: pytes
     assert "8/8 runs" in log
     titles = [line.split()[:2] for line in shown.splitlines() if line.startswith("none")]
     assert titles == [["none", "N=2"], ["none", "N=3"]] * 2
-    assert f"report: python -m bench.report --results {tmp_path / 'r'}" in shown
+    assert f"To render the report: python -m bench.report --results {tmp_path / 'r'}" in shown
+    (head,) = {" ".join(line.split()) for line in shown.splitlines() if line.startswith("sines")}
+    assert head == "sines backbone sliced Wasserstein m_T,0 latent n_test run status"
+    assert shown.count("m_T,0:") == 2  # one explanation for each of the two calls
+    assert report_main(["--results", str(tmp_path / "r")]) == 0
+    rendered = capsys.readouterr().out
+    assert rendered.splitlines()[-1] == f"report: {tmp_path / 'r' / 'report' / 'index.html'}"
+    assert not set(filter(None, shown.splitlines())) & set(rendered.splitlines())  # nothing is printed twice
     runs, metrics = load_results(tmp_path / "r")
     assert (len(runs), set(runs.status), set(runs.attempt)) == (8, {"ok"}, {1})
     assert {"sliced_wasserstein", "kl"} <= set(metrics.metric)
@@ -109,6 +119,38 @@ def test_a_sweep_from_the_command_line(tiny: Path, tmp_path: Path, capsys: pytes
     assert set(load_results(tmp_path / "r")[0].attempt) == {1}
 
 
+def test_equal_skips_are_one_line_with_a_count(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("BENCH_DATA", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    plugin = tmp_path / "unserved.py"
+    plugin.write_text(
+        "from bench.registry import register_method\n"
+        "from methods.latent_diffusion import LatentDiffusion\n"
+        "@register_method('unserved')\n"
+        "class Unserved(LatentDiffusion):\n"
+        "    backbones = ('transformer',)\n"
+    )
+    tiny.write_text(TINY.replace("[latent_diffusion,", "[unserved,"))
+    words = ["--grid", str(tiny), "--plugin", str(plugin), "--results", str(tmp_path / "r"), "--jobs", "1"]
+    for name in ("sines", "energy", "{name: energy, window: 12}"):
+        words += ["--dataset", name]
+    try:
+        assert exit_code(*words, "--seeds", "0:2", "--device", "cpu") == 0
+    finally:
+        METHODS._classes.pop("unserved", None)
+    shown, log = capsys.readouterr()
+    (note,) = [line for line in log.splitlines() if "skipped" in line]
+    absent = "energy; energy,window=12: energy/energydata_complete.csv is not in the data folder"
+    assert note.startswith(f"note: will be skipped: {absent}")
+    assert note.endswith(" (32 runs)")
+    skipped = [line for line in shown.splitlines() if "skipped" in line]
+    assert [line.rpartition(" (")[2] for line in skipped] == ["2 runs)", "32 runs)"]
+    assert skipped[0].startswith("skipped: sines: unserved serves the backbones transformer, not lstm (")
+    assert skipped[1].startswith(f"skipped: {absent}")
+
+
 def test_failures_are_rows_and_exit_1(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plugin = tmp_path / "own.py"
     plugin.write_text(
@@ -135,8 +177,6 @@ def test_failures_are_rows_and_exit_1(tiny: Path, tmp_path: Path, capsys: pytest
         assert exit_code(*words, "--dry-run", "--retry", "failed") == 0
         assert "to do again (failed)" in capsys.readouterr().out
     finally:
-        from bench.registry import METHODS
-
         METHODS._classes.pop("own", None)
 
 
@@ -205,7 +245,7 @@ def test_results_of_a_newer_version_are_refused(
     store = Store(tmp_path / "r")
     store.prepare()
     with monkeypatch.context() as patch:
-        patch.setattr("bench.store.SCHEMA_VERSION", 99)
+        patch.setattr("bench.store.parquet.SCHEMA_VERSION", 99)
         store.write_part("p", [{"run_id": "a", "attempt": 1, "status": "ok"}])
     for extra in ([], ["--dry-run"], ["--explain", "a"]):
         assert exit_code("--grid", str(tiny), "--results", str(tmp_path / "r"), *extra) == 2
@@ -219,7 +259,7 @@ def test_results_of_a_newer_version_are_refused(
     [
         (["a,b", *["1,x"] * 90], "column 'b' is 'x', expected a number"),
         (["a,b", *["1,"] * 90], "column 'b' is empty, expected a number"),
-        (["a,b", *["1,2"] * 9], "expected at least one window of 24"),
+        (["a,b", *["1,2"] * 9], "9 rows give 0 windows of T = 24; expected at least 72 rows"),
         ([], "own.csv"),
     ],
 )
@@ -257,6 +297,21 @@ def test_a_foreign_package_called_datasets(tmp_path: Path) -> None:
     assert found.returncode == 2
     assert found.stderr.startswith("error: the name 'datasets' is taken by another installed package")
     assert found.stderr.count("\n") == 1
+
+
+def test_the_list_says_which_measures_are_slow(capsys: pytest.CaptureFixture[str]) -> None:
+    assert list_main(["metrics"]) == 0
+    short = {line.split("@")[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert list_main(["metrics", "--long"]) == 0
+    cards = re.split(r"^(?=\S+@[0-9]+$)", capsys.readouterr().out, flags=re.MULTILINE)
+    long = {card.split("@")[0]: card for card in cards if card}
+    assert set(short) == set(long) == set(METRICS)
+    for name in METRICS:
+        slow = not METRICS[name].fast and "." not in name
+        for text in (short[name], long[name]):
+            assert ("slow, with `all` but not with `fast`" in text) == slow, name
+        assert ("; only by its name]" in short[name]) == ("." in name)
+        assert ("Measured: with `fast` and with `all`" in long[name]) == METRICS[name].fast
 
 
 def test_the_list_is_never_cut(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -377,10 +432,10 @@ def test_another_seed_is_for_the_unclear_data_sets_alone(
     words = ["--grid", str(sweep), "--results", str(tmp_path), "--until-resolved", "--max-seeds"]
     assert main([*words, "9"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "resolved with 5 seeds"
-    sines = '{"name": "sines", "shuffle": true, "series": 60}'
+    sines = DatasetSpec("sines", (("series", 60),), shuffle=True)
     assert asked == [
         ([], None),
-        (['{"name": "ar1", "shuffle": false}', sines], "2:3"),
+        ([DatasetSpec("ar1"), sines], "2:3"),
         ([sines], "3:4"),
         ([sines], "4:5"),
     ]

@@ -21,10 +21,15 @@ import pytest
 from fake_job import JOB, Settings, fake_run
 
 from bench.contracts import InputError
-from bench.engine.runner import Limits, Lines, LocalWorker, Report, Silent, Supervisor, Task, Worker, clock, to_do
+from bench.engine.progress import Lines, Silent, clock
+from bench.engine.supervisor import Limits, Supervisor
+from bench.engine.tally import Report
+from bench.engine.tasks import Task, to_do
+from bench.engine.workers import LocalWorker, Worker
 from bench.hardware.devices import Device, make_slots, parse_count, parse_devices, parse_duration, parse_size
 from bench.registry import METHODS
 from bench.store import Done, Store, lease_owner, load_results
+from bench.store.parts import Parts
 from bench.sweeps.run import Run
 from bench.sweeps.stacks import Stack, make_stacks
 
@@ -187,7 +192,7 @@ def test_a_dead_supervisors_workers_end_and_its_runs_are_free(tmp_path: Path) ->
     until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in orphans), 5)
     assert finished(tmp_path) == 0
     assert len(list((tmp_path / "leases").iterdir())) == 1
-    assert Store(tmp_path).claim([fake_run("ok", seed=seed).run_id for seed in range(4)], lease_owner()) == set()
+    assert Store(tmp_path).leases.claim([fake_run("ok", seed=seed).run_id for seed in range(4)], lease_owner()) == set()
 
 
 @pytest.mark.slow
@@ -278,16 +283,16 @@ def test_what_another_supervisor_finished_between_two_tries_is_not_repeated() ->
         (third, "killed", 3, False),
         (third, "killed", 4, True),
     ]:
-        assert Supervisor._is_done(run, task, {run.run_id: Done(status, attempt)}) == done, (task, status, attempt)
-    assert not Supervisor._is_done(run, first, {})
+        assert task.is_done(run, {run.run_id: Done(status, attempt)}) == done, (task, status, attempt)
+    assert not first.is_done(run, {})
 
 
 def test_a_run_taken_over_is_another_attempt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = fake_run("ok")
     store = Store(tmp_path)
     store.prepare()
-    assert store.claim([run.run_id], "elsewhere 1 0 x") == set()
-    monkeypatch.setattr("bench.store.LEASE_SECONDS", 0.3)
+    assert store.leases.claim([run.run_id], "elsewhere 1 0 x") == set()
+    monkeypatch.setattr("bench.store.leases.LEASE_SECONDS", 0.3)
     report = with_stub(tmp_path, Stub(), [run])
     fake_job.run_stack(Stack((run,)), Settings(tmp_path), 1)  # the other one was only slow
     assert report.counts == {"ok": 1}
@@ -295,7 +300,7 @@ def test_a_run_taken_over_is_another_attempt(tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_supervisor_that_was_given_up_gives_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.engine.runner.LEASE_SECONDS", 0.1)
+    monkeypatch.setattr("bench.engine.held_leases.LEASE_SECONDS", 0.1)
     (run, lease), stopped = (fake_run("ok"), tmp_path / "leases"), []
 
     def taken(task: Task) -> None:
@@ -316,7 +321,7 @@ def test_results_that_a_file_server_shows_late_are_not_repeated(
 ) -> None:
     runs = [fake_run("ok", seed=seed) for seed in range(3)]
     with monkeypatch.context() as patch:
-        patch.setattr(Store, "_parts", lambda store: ({}, set()))
+        patch.setattr(Parts, "listed", lambda parts: ({}, set()))
         report = with_stub(tmp_path, Stub(), runs)
     assert report.statuses == {run.run_id: "ok" for run in runs}
     assert [journal(tmp_path, run) for run in runs] == [["1 of 1"]] * 3

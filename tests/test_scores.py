@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from scipy.special import stdtrit
 from bench import evaluate
 from bench.contracts import DatasetSpec, EvaluateConfig, InputError, Measurement, Metric
 from bench.engine.job import JobSettings, run_stack
+from bench.engine.progress import Lines
 from bench.loading.references import REFERENCES, reference_windows
 from bench.loading.windows import load_splits
 from bench.metrics.base import SampleMetric
@@ -124,6 +126,27 @@ def test_metrics_are_added_to_kept_runs_once_and_agree(results, capsys):
     known = ended[ended.metric.isin(list(again))].set_index("metric").value
     for name, value in again.items():
         assert value == pytest.approx(known[name], rel=1e-6)
+
+
+def test_measuring_kept_runs_says_how_far_it_is(results, tmp_path, capsys, monkeypatch):
+    folder = shutil.copytree(results, tmp_path / "copy")
+    for kept in (folder / "models").iterdir():
+        shutil.rmtree(kept)
+    monkeypatch.setattr(evaluate, "Lines", lambda: Lines(every=0))
+    assert evaluate.main(["--results", str(folder), "--metrics", "mmd2", "--split", "validation"]) == 0
+    shown, log = capsys.readouterr()
+    first, *others, last = log.splitlines()
+    assert (first, last) == ("0/7 runs", "7/7 runs")
+    assert len(others) == 6
+    for done, line in enumerate(others, 1):
+        assert re.fullmatch(rf"{done}/7 runs, about [0-9]+ s left", line)
+    (refused,) = [line for line in shown.splitlines() if line.startswith("not evaluated")]
+    assert refused.endswith(": nothing of it was kept (--keep none) (2 runs)")
+    assert "proposed on regimes,series=60" in refused
+    assert f"{len(REFERENCES)} runs got new metrics" in shown
+    (folder / "models").rename(folder / "nothing")
+    evaluate.main(["--results", str(folder), "--metrics", "kl"])  # all of them have it
+    assert capsys.readouterr().err == ""
 
 
 def test_kept_runs_are_scored_on_the_other_windows(results, tmp_path, capsys):

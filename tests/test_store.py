@@ -19,9 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-import bench.store as store_module
 from bench.contracts import InputError
-from bench.store import Store, load_curves, load_memberships, load_results, spelled
+from bench.store import METRICS, RUNS, Store, lease_owner, load_curves, load_memberships, load_results, spelled
 
 
 def row(run_id: str, attempt: int = 0, status: str = "ok", **values: Any) -> dict[str, Any]:
@@ -46,10 +45,10 @@ def store(tmp_path: Path) -> Store:
 def test_what_is_written_is_read(store: Store) -> None:
     store.write_part("p", [row("a", N=10, joint=True, form="bounded")], [number("a")], [point("a", 0), point("a", 1)])
     runs, metrics = load_results(store.path)
-    assert list(runs.columns)[: len(store_module.RUNS)] == list(store_module.RUNS)
+    assert list(runs.columns)[: len(RUNS)] == list(RUNS)
     assert runs.loc[0, ["run_id", "status", "N", "joint", "form"]].tolist() == ["a", "ok", 10.0, True, "bounded"]
     assert [runs.N.dtype, runs.joint.dtype] == ["float64", "bool"]
-    assert list(metrics.columns) == list(store_module.METRICS)
+    assert list(metrics.columns) == list(METRICS)
     assert metrics.iloc[0][["value", "n", "split", "train_step", "status"]].tolist() == [1.5, 3, "test", -1, "ok"]
     assert metrics.loc[0, ["sd", "index"]].isna().all()
     assert load_curves(store.path).step.tolist() == [0, 1]
@@ -58,7 +57,7 @@ def test_what_is_written_is_read(store: Store) -> None:
 def test_an_empty_folder_gives_empty_tables(store: Store) -> None:
     runs, metrics = load_results(store.path)
     assert len(runs) == len(metrics) == len(load_curves(store.path)) == 0
-    assert list(metrics.columns) == list(store_module.METRICS)
+    assert list(metrics.columns) == list(METRICS)
 
 
 def test_parts_of_different_methods_share_one_table(store: Store) -> None:
@@ -186,7 +185,7 @@ def test_a_missing_metrics_file_is_noticed(store: Store) -> None:
 
 
 def test_a_newer_schema_is_refused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "SCHEMA_VERSION", 99)
+    monkeypatch.setattr("bench.store.parquet.SCHEMA_VERSION", 99)
     store.write_part("p", [row("a")])
     monkeypatch.undo()
     for read in (store.done, lambda: load_results(store.path)):
@@ -275,6 +274,14 @@ def test_compaction_changes_no_row(store: Store) -> None:
     assert (values["r0"], values["r1"], values["r2"], len(values)) == (102, 101, 2, 11)
 
 
+def test_compaction_hides_no_run_that_another_process_wrote(store: Store) -> None:
+    store.write_part("mine", [row("x")])
+    assert set(store.done()) == {"x"}
+    Store(store.path).write_part("theirs", [row("y")])
+    assert store.compact(at=1)
+    assert set(store.done()) == {"x", "y"}
+
+
 class Killed(BaseException):
     """The process is gone: from this moment it changes nothing any more."""
 
@@ -328,53 +335,53 @@ def test_membership_is_overwritten_or_merged(store: Store) -> None:
 
 
 def test_leases(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    here, there = store_module.lease_owner(), "elsewhere 1 0 x"
-    assert store.claim(["a", "b"], here) == set()
-    assert store.claim(["b"], here) == set()
-    assert store.claim(["c", "b"], there) is None
-    assert store.claim(["c"], there) == set(), "a claim that failed must hold nothing"
-    assert store.claim(["c"], here) is None
-    store.release(["a", "b"], there)
-    assert store.claim(["b"], there) is None, "a lease is given back by its holder only"
-    store.release(["a", "b"], here)
-    assert store.claim(["b"], there) == set()
+    here, there = lease_owner(), "elsewhere 1 0 x"
+    assert store.leases.claim(["a", "b"], here) == set()
+    assert store.leases.claim(["b"], here) == set()
+    assert store.leases.claim(["c", "b"], there) is None
+    assert store.leases.claim(["c"], there) == set(), "a claim that failed must hold nothing"
+    assert store.leases.claim(["c"], here) is None
+    store.leases.release(["a", "b"], there)
+    assert store.leases.claim(["b"], there) is None, "a lease is given back by its holder only"
+    store.leases.release(["a", "b"], here)
+    assert store.leases.claim(["b"], there) == set()
     child = subprocess.Popen(["true"])
     child.wait()
     machine, pid, born, token = here.split()
-    assert store.claim(["d"], f"{machine} {child.pid} {born} x") == set()
-    assert store.claim(["d"], here) == set(), "a lease of a dead process is void"
-    assert store.claim(["e"], f"{machine} {pid} {int(born) - 1} {token}") == set()
-    assert store.claim(["e"], here) == set(), "its process number was given to another"
+    assert store.leases.claim(["d"], f"{machine} {child.pid} {born} x") == set()
+    assert store.leases.claim(["d"], here) == set(), "a lease of a dead process is void"
+    assert store.leases.claim(["e"], f"{machine} {pid} {int(born) - 1} {token}") == set()
+    assert store.leases.claim(["e"], here) == set(), "its process number was given to another"
     (store.path / "leases" / "f").write_bytes(b"")  # the disk was full, or the power went
-    assert store.claim(["f"], here) == set()
+    assert store.leases.claim(["f"], here) == set()
 
 
 def test_a_lease_of_another_machine_ends_by_silence_whatever_the_clocks_say(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here, there, now = store_module.lease_owner(), "elsewhere 1 0 x", [100.0]
-    monkeypatch.setattr("bench.store.time.monotonic", lambda: now[0])
+    here, there, now = lease_owner(), "elsewhere 1 0 x", [100.0]
+    monkeypatch.setattr("bench.store.leases.time.monotonic", lambda: now[0])
     lease = store.path / "leases" / "a"
-    assert store.claim(["a"], there) == set()
+    assert store.leases.claim(["a"], there) == set()
     for clock in (0, 2_000_000_000, 4_000_000_000):  # wherever the clock of the file server jumps
         os.utime(lease, (clock, clock))
         now[0] += 59
-        assert store.claim(["a"], here) is None
+        assert store.leases.claim(["a"], here) is None
     now[0] += 59
-    assert store.claim(["a"], here) is None
-    assert store.renew(["a"], there) == set()
+    assert store.leases.claim(["a"], here) is None
+    assert store.leases.renew(["a"], there) == set()
     now[0] += 59
-    assert store.claim(["a"], here) is None, "there was a sign of life"
+    assert store.leases.claim(["a"], here) is None, "there was a sign of life"
     now[0] += 61
-    assert store.claim(["a"], here) == {"a"}
-    assert store.renew(["a"], there) == {"a"}, "the old holder is told"
-    assert store.claim(["a"], there) is None
+    assert store.leases.claim(["a"], here) == {"a"}
+    assert store.leases.renew(["a"], there) == {"a"}, "the old holder is told"
+    assert store.leases.claim(["a"], there) is None
 
 
 def test_a_column_of_the_wrong_type_is_named(store: Store) -> None:
     with pytest.raises(TypeError, match="column seed"):
         store.write_part("p", [row("a") | {"seed": "x"}])
-    assert pa.types.is_string(store_module.RUNS["label"])
+    assert pa.types.is_string(RUNS["label"])
 
 
 def test_a_part_of_before_a_column_was_added_is_whole(tmp_path):

@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import itertools
 import json
+import re
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -16,8 +17,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.contracts import TRAINING_BLOCKS, DatasetSpec, InputError, later_options
-from bench.registry import METHODS
+from bench.contracts import TRAINING_BLOCKS, DatasetSpec, DiffusionConfig, InputError, later_options
+from bench.registry import DATASETS, METHODS
 from bench.sweeps.expand import Selection, Sweep, _expand, read_sweep
 from bench.sweeps.file import _structure, find_sweep, shipped_sweeps
 from bench.sweeps.options import parse_seeds, parse_setting
@@ -100,6 +101,27 @@ def test_the_command_line_wins(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize(("steps", "last", "first"), [(20, 1, 18), (100, 5, 90), (250, 12, 225), (2000, 100, 1800)])
+def test_defaults_combine_with_another_noise_schedule(tmp_path: Path, steps: int, last: int, first: int) -> None:
+    text = BASE.replace("[latent_diffusion]", "[proposed, kl_free, {name: proposed, label: own, set: {N: 3}}]")
+    ours, free, own = methods(sweep(tmp_path, f"{text}diffusion: {{L: {steps}}}"))
+    assert (dict(ours.hyper)["N"], dict(ours.hyper)["M"], dict(free.hyper)["N"]) == (last, first, last)
+    assert (dict(own.hyper)["N"], dict(own.hyper)["M"]) == (3, first)
+    assert ours.columns()["M"] == first
+    with pytest.raises(InputError, match=f"proposed.M = 2001: expected 1 <= M <= L = {steps}"):
+        sweep(tmp_path, f"{text}diffusion: {{L: {steps}}}", "M=2001")
+
+
+def test_the_schedule_of_each_variant_gives_its_defaults(tmp_path: Path) -> None:
+    text = BASE.replace("[latent_diffusion]", "[{name: proposed, grid: {diffusion.L: [100, 1000]}}]")
+    found = [(run.diffusion.L, dict(run.hyper)["N"], dict(run.hyper)["M"]) for run in methods(sweep(tmp_path, text))]
+    assert found == [(100, 5, 90), (1000, 50, 900)]
+    assert METHODS["proposed"](**METHODS["proposed"].defaults(DiffusionConfig())) == METHODS["proposed"]()
+    plain_run = one(tmp_path, text=BASE.replace("latent_diffusion", "proposed"))
+    spelled_out = one(tmp_path, "N=50", "M=900", text=BASE.replace("latent_diffusion", "proposed"))
+    assert plain_run.run_id == spelled_out.run_id
+
+
 def test_runs_asked_for_twice_are_one(tmp_path: Path) -> None:
     found = sweep(
         tmp_path, "datasets: [sines]\nmethods: [{name: proposed, label: a}, {name: proposed, label: b, set: {N: 50.0}}]"
@@ -113,7 +135,9 @@ def test_data_that_are_not_there_are_noted(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     found = sweep(tmp_path, BASE, datasets=("energy", "sines"))
     assert {run.dataset.name: bool(run.data_sha256) for run in found.runs} == {"energy": False, "sines": True}
-    assert any(note.startswith("energy: will be skipped: ") for note in found.notes)
+    (note,) = found.notes
+    assert note.startswith("will be skipped: energy: energy/energydata_complete.csv is not in the data folder")
+    assert note.endswith(f" ({sum(run.dataset.name == 'energy' for run in found.runs)} runs)")
 
 
 def test_a_csv_file_is_a_data_set(tmp_path: Path) -> None:
@@ -133,6 +157,13 @@ def test_shipped_sweeps_can_be_read(name: str) -> None:
     found = read_sweep(name, Selection(datasets=("sines",), seeds=(0,)))
     assert found.name == name
     assert methods(found)
+
+
+def test_the_smoke_sweep_needs_no_file_and_takes_both_backbones() -> None:
+    runs = read_sweep("smoke").runs
+    assert all(DATASETS[run.dataset.name].source.startswith("simulated") for run in runs)
+    assert {run.backbone for run in runs if run.kind == "method"} >= {"lstm", "transformer"}
+    assert {run.dataset.shuffle for run in runs} == {False, True}
 
 
 def test_the_grid_of_the_shipped_sweep() -> None:
@@ -284,9 +315,9 @@ BAD = {
     BASE + "train: {learning_rate: .inf}": "train.learning_rate = inf: expected a number",
     BASE + "train: {step: 5}": "train.step: unknown key: did you mean 'steps'?",
     BASE + "train: 5": "train: expected a mapping, not 5",
-    BASE + "model: {likelihood: laplace}": "model.likelihood: unknown likelihood 'laplace': known: correlated,",
+    BASE + "model: {likelihood: laplace}": "unknown likelihood 'laplace': known: correlated, gaussian, ",
     BASE + "evaluate: {metrics: fst}": "evaluate.metrics = 'fst': expected fast, all or a list of metrics",
-    BASE + "evaluate: {metrics: [wassertein]}": "unknown metric 'wassertein': did you mean 'wasserstein'?",
+    BASE + "evaluate: {metrics: [wassertein]}": "unknown metric 'wassertein': did you mean 'wasserstein' or",
     BASE + "backbones: [lstn]": "backbones: unknown backbone 'lstn': did you mean 'lstm'?",
     BASE.replace("seeds: 1", "seeds: 0"): "seeds: expected how many (a whole number >= 1) or a list",
     BASE.replace("seeds: 1", "seeds: [1, 1]"): "seeds: expected",
@@ -314,13 +345,30 @@ def test_a_mistake_is_one_line(tmp_path: Path, text: str) -> None:
     assert "  " not in message
 
 
+@pytest.mark.parametrize(
+    ("text", "listed_by"),
+    [
+        (data("[qqq]"), "`python -m bench.list datasets`"),
+        (data("[{name: csv, qqq: 3}]"), "`python -m bench.data describe csv`"),
+        (method("[qqq]"), "`python -m bench.list methods`"),
+        (BASE + "evaluate: {metrics: [qqq]}", "`python -m bench.list metrics`"),
+        (proposed("set: {qqq: 3}"), "bench/docs/sweep_files.md"),
+        (BASE + "qqq: 3", "bench/docs/sweep_files.md"),
+    ],
+)
+def test_a_long_list_is_counted_and_its_place_named(tmp_path: Path, text: str, listed_by: str) -> None:
+    with pytest.raises(InputError) as caught:
+        sweep(tmp_path, text)
+    assert re.search(f": [0-9]+ are known: see {re.escape(listed_by)}$", str(caught.value))
+
+
 def test_every_mistake_of_structure_has_its_line(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         sweep(tmp_path, BASE.replace("methods", "method") + "train: 3\n")
     complaints = [line.partition(".yaml: ")[2] for line in str(caught.value).splitlines()]
     assert complaints[0] == "methods: expected this key, it is not there"
     assert complaints[1] == "train: expected a mapping, not 3"
-    assert complaints[2].startswith("method: unknown key: did you mean 'methods'?")
+    assert complaints[2].startswith("method: unknown key: did you mean 'methods' or 'model'? 13 are known: ")
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:

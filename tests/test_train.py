@@ -13,7 +13,9 @@ from bench.early_diffusion import step_of, steps_of
 from bench.loading.windows import load_splits
 from bench.randomness import Randomness
 from bench.registry import METHODS
-from bench.training.train import _validation, own_nll, train_stack
+from bench.training.device_windows import validation_series
+from bench.training.stack import train_stack
+from bench.training.stopping import own_nll
 
 MODEL = ModelConfig(hidden=8, latent=4)
 TRAIN = TrainConfig(steps=12, batch_size=8)
@@ -117,7 +119,7 @@ def test_the_best_check_comes_back_with_the_running_means_of_its_time():
     recorded = [row[4] for row in trained.curves.rows if row[3] == "validation_nll_own"]
     assert min(recorded) < recorded[-1]
     randomness = Randomness([("tiny", 0)])
-    validation = _validation([make_splits(seed=0)], randomness)
+    validation = validation_series([make_splits(seed=0)], randomness)
     now = own_nll(trained.model, trained.method, validation, randomness)
     assert now.item() == pytest.approx(min(recorded), rel=1e-6)
 

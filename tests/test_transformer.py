@@ -20,7 +20,7 @@ from bench.models.stacked import initialise
 from bench.models.transformer import TransformerDecoder, TransformerEncoder
 from bench.randomness import Randomness
 from bench.registry import METHODS
-from bench.training.train import train_stack
+from bench.training.stack import train_stack
 
 B, T, C, D, H = 5, 7, 2, 4, 8
 KINDS = ("weight", "bias")

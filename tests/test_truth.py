@@ -15,7 +15,7 @@ from bench.parts.likelihoods import Gaussian
 from bench.parts.objectives import kl_to_prior
 from bench.randomness import Randomness
 from bench.registry import DATASETS, METHODS
-from bench.training.train import train_stack
+from bench.training.stack import train_stack
 
 T, C, D, SIGMA = 4, 2, 3, 0.7
 

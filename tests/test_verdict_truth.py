@@ -12,7 +12,7 @@ from bench.loading.windows import load_splits
 from bench.method import stacked
 from bench.registry import METHODS
 from bench.scoring.scores import Scope, score_run
-from bench.training.train import train_stack
+from bench.training.stack import train_stack
 from bench.verdict import THRESHOLDS, Estimate, verdict, verdict_by_gap
 
 SMALL = ModelConfig(hidden=32, latent=8)

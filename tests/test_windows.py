@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import re
 import warnings
 
 import numpy as np
@@ -179,9 +180,16 @@ def test_constant_channel_is_named_and_keeps_scale_one():
     ("series", "split", "message"),
     [
         ([], "blocks", "holds no series"),
-        ([np.zeros((3, 2))], "blocks", "series 0 has 3 rows, expected at least one window of 4"),
-        ([np.zeros((9, 2))], "blocks", "train part has 0 rows|expected at least one piece"),
-        ([np.zeros((20, 2))], "time", "validation part has 2 rows"),
+        ([np.zeros((3, 2))], "blocks", "3 rows give 0 windows of T = 4; expected at least 12 rows for training"),
+        ([np.zeros((9, 2))], "blocks", "9 rows give 2 windows of T = 4; expected at least 12 rows for training"),
+        ([np.zeros((7, 2))], "time", "7 rows give 1 window of T = 4; expected at least 40 rows for training"),
+        ([np.zeros((20, 2))], "time", "20 rows give 5 windows of T = 4; expected at least 40 rows for training"),
+        (
+            [np.zeros((7, 2))] * 2,
+            "blocks",
+            "the longest of 2 series has 7 rows, that is 1 window of T = 4; expected",
+        ),
+        ([np.zeros((9, 2)), np.zeros((3, 2))], "blocks", "series 1 has 3 rows, expected at least one window of 4"),
         ([np.zeros((20, 2))] * 2, "entity", "2 entities, expected at least one for each of train, validation, test"),
         ([np.zeros((90, 3))], "blocks", r"shape \(90, 3\), expected \(rows, 2 channels\)"),
         ([np.full((90, 2), np.nan)], "blocks", "channel 'c0' has no value"),
@@ -194,6 +202,25 @@ def test_unusable_recordings(series, split, message):
     with pytest.raises(InputError, match=message) as caught:
         make_splits(given_, SPEC, 0)
     assert "\n" not in str(caught.value)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    lengths=st.lists(st.integers(2, 60), min_size=1, max_size=4),
+    window=st.integers(2, 12),
+    split=st.sampled_from(["blocks", "time"]),
+)
+def test_the_rows_asked_for_are_enough(lengths, window, split):
+    series = [np.random.default_rng(0).normal(size=(max(n, window), 2)) for n in lengths]
+    try:
+        make_splits(recordings(series, window, split=split), SPEC, 0)
+    except InputError as error:
+        needed = int(re.search(r"expected at least (\d+) rows for training", str(error)).group(1))
+        longest = max(range(len(series)), key=lambda k: len(series[k]))
+        assert needed > len(series[longest])
+        for rows in range(needed, needed + 12):
+            series[longest] = np.random.default_rng(0).normal(size=(rows, 2))
+            make_splits(recordings(series, window, split=split), SPEC, 0)
 
 
 def test_unknown_options_are_refused_by_name():
@@ -230,9 +257,9 @@ def test_validation_windows_in_the_place_of_the_test_windows_keep_their_own_stri
     assert Scope("regimes", 0).measured(splits) is splits
 
 
-def groups_of(lengths, split, stride, entities=()):
+def groups_of(lengths, split, stride, entities=(), parts=()):
     rows = [np.random.default_rng(k).normal(size=(n, 1)) for k, n in enumerate(lengths)]
-    recordings = Recordings(rows, ("x",), ("",), 10, stride, stride, split, entities)
+    recordings = Recordings(rows, ("x",), ("",), 10, stride, stride, split, entities, parts=parts)
     return make_splits(recordings, DatasetSpec("regimes"), 0)
 
 
@@ -245,3 +272,5 @@ def test_windows_of_one_entity_or_of_one_block_are_one_group():
     assert np.unique(twice.test_groups, return_counts=True)[1].tolist() == [2] * 10
     few = groups_of([12] * 20, "entity", 1)  # 4 series of 3 windows that overlap: too short to be cut
     assert np.unique(few.test_groups, return_counts=True)[1].tolist() == [3] * 4
+    given = groups_of([10] * 40, "given", 10, parts=["train", "validation", "test", "test"] * 10)
+    assert len(set(given.test_groups)) == len(given.test) == 20

@@ -1,12 +1,12 @@
 """The same work on a cluster: slots of a dask.distributed scheduler in place of local processes.
 
-The supervisor, its leases, retries and limits stay as they are (`bench.engine.runner`); dask only places a
+The supervisor, its leases, retries and limits stay as they are (`bench.engine.supervisor`); dask only places a
 stack on a machine. Results are written by the worker where the results folder is shared, or come
 back as bytes and are written here (`--no-shared-fs`). Needs the extra `cluster` (dask.distributed).
 
 A scheduler of your own: start it with `DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES=0`, because
 retries are the supervisor's; its workers with one thread each, on GPUs with `--resources GPU=1` and
-a device each. The README has a recipe for Slurm.
+a device each. bench/docs/cluster.md has a recipe for Slurm.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.contracts import InputError
-from bench.engine.runner import JOB, Outcome, Task, Worker, WorkerDied, work
+from bench.engine.tasks import Outcome, Task
+from bench.engine.workers import JOB, Worker, WorkerDied, work
 from bench.store import Store
 from bench.sweeps.stacks import Stack
 

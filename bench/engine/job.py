@@ -32,7 +32,7 @@ from bench.scoring.scores import Scope, draw_samples, draw_stack, score_during_t
 from bench.store import Store, Unwritable
 from bench.sweeps.run import Run
 from bench.sweeps.stacks import Stack
-from bench.training.train import Trained, train_stack
+from bench.training.stack import Trained, train_stack
 
 Row = dict[str, Any]
 Outcome = tuple[str, str, str]

@@ -115,7 +115,7 @@ def _fastest_of(run: Run, kind: str, data: Path | None, plugins: Sequence[str], 
 
     from bench.loading.windows import load_splits
     from bench.registry import load_entry_points, load_plugin
-    from bench.training.train import train_stack
+    from bench.training.stack import train_stack
 
     torch.set_num_threads(1)
     load_entry_points()

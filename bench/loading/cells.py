@@ -9,8 +9,9 @@ Cells are stated in raw units, before a logarithm or any other transform of a da
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -116,9 +117,10 @@ class MeasuredCells:
         return ~np.isnan(self.point)
 
     def interval(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The cell (l, u) of each value of x (..., C), train-scaled like x."""
+        """The cell (l, u) of each value of x (..., C), train-scaled like x; nowhere narrower than 1e-3."""
         raw = self._raw(x)
-        return self._scaled(raw - self.width / 2), self._scaled(raw + self.width / 2)
+        low, high = self._scaled(raw - self.width / 2), self._scaled(raw + self.width / 2)
+        return np.minimum(low, x - CONTINUOUS / 2), np.maximum(high, x + CONTINUOUS / 2)
 
     def rounded(self, x: np.ndarray) -> np.ndarray:
         """x (..., C) with every value at the centre of its cell; channels without a grid get one of their cell's width.
@@ -132,6 +134,20 @@ class MeasuredCells:
     def clipped(self, x: np.ndarray) -> np.ndarray:
         """x (..., C) with values beyond the observed bounds put on them."""
         return np.clip(x, self._scaled(self.low), self._scaled(self.high)).astype(x.dtype)
+
+    def to_facts(self) -> dict[str, Any]:
+        """Plain values that JSON can hold; `from_facts` reads them back."""
+        arrays = {name: getattr(self, name).tolist() for name in ("low", "high", "width")}
+        point = [None if np.isnan(value) else float(value) for value in self.point]
+        return {"transforms": self.transforms, "atoms": self.atoms, "point": point, **arrays}
+
+    @classmethod
+    def from_facts(cls, facts: Mapping[str, Any], mean: np.ndarray, scale: np.ndarray) -> MeasuredCells:
+        """What `to_facts` gave, with the scaling of the same windows."""
+        width, low, high = (np.array(facts[name], dtype=np.float64) for name in ("width", "low", "high"))
+        point = np.array([np.nan if value is None else value for value in facts["point"]])
+        atoms = tuple(tuple((value, share) for value, share in channel) for channel in facts["atoms"])
+        return cls(tuple(facts["transforms"]), width, point, low, high, atoms, mean, scale)
 
     def _raw(self, x: np.ndarray) -> np.ndarray:
         recorded = np.asarray(x, dtype=np.float64) * self.scale + self.mean

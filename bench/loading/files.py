@@ -82,11 +82,19 @@ def check_file(path: Path) -> Path:
 
 
 def locate(given: str, owner: str, data_dir: Path | None) -> Path:
-    """A user's own file: the path as given, else below the data folders. Raises InputError where there is none."""
+    """A user's own file, as `anchored` finds it from the current directory. Raises InputError where there is none."""
     if not given:
         raise InputError(f"{owner}.path is empty: expected the path of a file")
-    candidates = [Path(given), *(place / given for place in places(data_dir))]
-    return check_file(next((path for path in candidates if path.exists()), candidates[0]))
+    return check_file(anchored(given, "", data_dir))
+
+
+def anchored(given: str, folder: str, data_dir: Path | None) -> Path:
+    """A user's own path as an absolute one.
+
+    A relative path starts in `folder` ("" is the current directory), or in a data folder where only that has it.
+    """
+    candidates = [Path.cwd() / folder / given, *(place / given for place in places(data_dir))]
+    return next((path for path in candidates if path.exists()), candidates[0])
 
 
 @lru_cache(maxsize=8)

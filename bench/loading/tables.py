@@ -11,6 +11,7 @@ import pandas as pd
 
 from bench.contracts import Dataset, InputError, Recordings, nearest, option
 from bench.loading.files import as_numbers, as_times, check_columns, locate, looks_like_times
+from bench.loading.windows import too_short
 
 Missing = Literal["refuse", "drop", "ffill", "mask"]
 
@@ -38,13 +39,13 @@ class Table(Dataset):
     longest_pause: str | float = option("", later=True)  # "2h" or a number of the time column's units; "": any
 
     def locate(self, data_dir: Path | None) -> Path:
-        """The file: as it is given, else below the data folders. Raises InputError where there is none."""
+        """The file: from the current directory, else below the data folders. Raises InputError where there is none."""
         return locate(self.path, self.name, data_dir)
 
     def recordings(self, frame: pd.DataFrame, path: Path) -> Recordings:
         """The table's rows as entities, sorted by time, with the policy for missing values applied."""
         if frame.empty:
-            raise InputError(f"{path}: has no rows, expected at least one window of {self.window}")
+            raise InputError(f"{path}: has no rows, expected some")
         time: np.ndarray | None
         if self.format == "long":
             entity, time, frame = widen(frame, path, self.id or "id", self.time or "time")
@@ -58,6 +59,8 @@ class Table(Dataset):
                 rows = rows[~np.isnan(values[rows]).any(axis=1)]
             pieces = [piece for piece in self._stretches(rows, time, path) if len(piece) >= self.window]
             if not pieces:
+                if not self._has_entities and self.longest_pause == "":
+                    raise InputError(too_short(str(path), [len(rows)], self.window, self._split))
                 whose = f"entity '{key}' has" if self._has_entities else "has"
                 most = " without a pause" if self.longest_pause else ""
                 raise InputError(
@@ -66,7 +69,6 @@ class Table(Dataset):
             series += [values[piece] for piece in pieces]
             entities += [key] * len(pieces)
             times += [time[piece] for piece in pieces] if time is not None and time.dtype.kind == "M" else []
-        split = self.split if self.split != "auto" else ("entity" if self._has_entities else "blocks")
         return Recordings(
             series=series,
             channels=tuple(names),
@@ -74,7 +76,7 @@ class Table(Dataset):
             window=self.window,
             train_stride=self.stride,
             test_stride=self.test_stride or max(self.stride, self.window // 4),
-            split=split,
+            split=self._split,
             entities=entities if self._has_entities else (),
             times=times,
         )
@@ -100,6 +102,10 @@ class Table(Dataset):
     def _has_entities(self) -> bool:
         return bool(self.id) or self.format == "long"
 
+    @property
+    def _split(self) -> Literal["blocks", "time", "entity"]:
+        return self.split if self.split != "auto" else ("entity" if self._has_entities else "blocks")
+
     def _wide(self, frame: pd.DataFrame, path: Path) -> tuple[np.ndarray, np.ndarray | None, pd.DataFrame]:
         named = [name for name in (self.id, self.time) if name]
         check_columns(path, list(frame.columns), named)
@@ -124,7 +130,8 @@ class Table(Dataset):
             if name in self.channels[:number]:
                 raise InputError(f"{self.name}.channels: '{name}' twice, expected different columns")
             if name not in frame.columns:
-                raise InputError(f"{path}: no column '{name}' for `channels`, {nearest(name, map(str, frame.columns))}")
+                hint = nearest(name, map(str, frame.columns), "the columns of the file")
+                raise InputError(f"{path}: no column '{name}' for `channels`, {hint}")
         chosen = frame[list(self.channels)] if self.channels else frame
         if chosen.columns.empty:
             raise InputError(f"{path}: expected at least one column of numbers")

@@ -33,6 +33,7 @@ from bench.contracts import (
     nearest,
 )
 from bench.loading.cells import measure_cells, resolutions_of
+from bench.loading.files import anchored
 from bench.randomness import numpy_generator
 from bench.registry import DATASETS
 
@@ -50,7 +51,8 @@ def open_dataset(spec: DatasetSpec) -> Dataset:
     options, known = dict(spec.options), [field.name for field in dataclasses.fields(cls)]
     for name in options:
         if name not in known:
-            raise InputError(f"{spec.name}.{name}: unknown option, {nearest(name, known)}")
+            hint = nearest(name, known, f"`python -m bench.data describe {spec.name}`")
+            raise InputError(f"{spec.name}.{name}: unknown option, {hint}")
     try:
         dataset = cls(**options)
     except TypeError as error:  # an option without a default that was not given
@@ -66,19 +68,32 @@ def load_splits(spec: DatasetSpec, seed: int, data_dir: Path | None = None) -> S
     Raises InputError (unknown name or option, unusable file) and Unavailable (file not here).
     """
     frozen = tuple((name, tuple(value) if isinstance(value, list) else value) for name, value in spec.options)
-    return _remembered(DatasetSpec(spec.name, frozen, spec.shuffle), seed, data_dir)
+    return _remembered(dataclasses.replace(spec, options=frozen), spec.folder, seed, data_dir)
 
 
 @lru_cache(maxsize=4)
-def _remembered(spec: DatasetSpec, seed: int, data_dir: Path | None) -> Splits:
-    dataset = open_dataset(spec)
+def _remembered(spec: DatasetSpec, _folder: str, seed: int, data_dir: Path | None) -> Splits:
+    # The folder is an argument of its own, because equal specs may name different files in different folders.
+    return make_splits(load_recordings(spec, seed, data_dir), spec, seed)
+
+
+def load_recordings(spec: DatasetSpec, seed: int, data_dir: Path | None) -> Recordings:
+    """What the data set of a spec hands over; a relative `path` starts in the spec's folder.
+
+    Raises InputError and Unavailable as `load_splits` does.
+    """
+    given = dict(spec.options).get("path")
+    if given and spec.folder:
+        options = {**dict(spec.options), "path": str(anchored(given, spec.folder, data_dir))}
+        dataset = open_dataset(dataclasses.replace(spec, options=tuple(options.items())))
+    else:
+        dataset = open_dataset(spec)
     try:
-        recordings = dataset.load(data_dir, numpy_generator(spec.key, seed, "data"))
+        return dataset.load(data_dir, numpy_generator(spec.key, seed, "data"))
     except (InputError, Unavailable):
         raise
     except (Exception, SystemExit) as error:  # a data set of somebody's own, or sizes that do not fit into memory
         raise InputError(f"{spec.key}: cannot be loaded: {in_one_line(error)}") from error
-    return make_splits(recordings, spec, seed)
 
 
 def make_splits(recordings: Recordings, spec: DatasetSpec, seed: int) -> Splits:
@@ -93,17 +108,12 @@ def make_splits(recordings: Recordings, spec: DatasetSpec, seed: int) -> Splits:
     window, owner = recordings.window, spec.key
     series = [np.asarray(rows, dtype=np.float64) for rows in recordings.series]
     _check(series, recordings, owner)
-    parts = divide(series, recordings.split, window, numpy_generator(spec.key, seed, "split"), recordings.entities)
+    parts = _parts(series, recordings, window, numpy_generator(spec.key, seed, "split"))
     owners = len(set(recordings.entities)) if recordings.entities else len(series)
     if recordings.split == "entity" and owners < len(PARTS):
         raise InputError(f"{owner}: {owners} entities, expected at least one for each of {', '.join(PARTS)}")
-    for name in PARTS:
-        if not any(len(piece) >= window for piece in parts[name]):
-            count = sum(len(piece) for piece in parts[name])
-            raise InputError(
-                f"{owner}: the {name} part has {count} rows in {len(parts[name])} pieces (split: {recordings.split}), "
-                f"expected at least one piece of a whole window (T = {window})"
-            )
+    if not all(any(len(piece) >= window for piece in parts[name]) for name in PARTS):
+        raise InputError(too_short(owner, [len(rows) for rows in series], window, recordings.split))
 
     median = _medians(parts["train"], recordings.channels, owner)
     filled = {name: np.concatenate(pieces) for name, pieces in parts.items()}
@@ -154,14 +164,44 @@ def make_splits(recordings: Recordings, spec: DatasetSpec, seed: int) -> Splits:
     )
 
 
+def _parts(
+    series: Sequence[np.ndarray], recordings: Recordings, window: int, rng: np.random.Generator
+) -> dict[str, list[np.ndarray]]:
+    return divide(series, recordings.split, window, rng, recordings.entities, recordings.parts)
+
+
+def too_short(owner: str, rows: Sequence[int], window: int, split: str) -> str:
+    """Why series of so many rows cannot be divided by `blocks` or `time`, and how many rows the longest one needs.
+
+    blocks: a block of one window for every part that no other series can fill. time: the smallest part, validation, has
+    to hold a window.
+    """
+    longest = max(rows)
+    needed = round(window / VALIDATION) if split == "time" else window * max(len(PARTS) - len(rows) + 1, 1)
+    has = f"{longest} rows give" if len(rows) == 1 else f"the longest of {len(rows)} series has {longest} rows, that is"
+    windows = f"{longest // window} window{'' if longest // window == 1 else 's'} of T = {window}"
+    return (
+        f"{owner}: {has} {windows}; expected at least {needed} rows for training, "
+        f"validation and test parts of a whole window each (split: {split})"
+    )
+
+
 def divide(
-    series: Sequence[np.ndarray], split: str, window: int, rng: np.random.Generator, entities: Sequence[str] = ()
+    series: Sequence[np.ndarray],
+    split: str,
+    window: int,
+    rng: np.random.Generator,
+    entities: Sequence[str] = (),
+    parts: Sequence[str] = (),
 ) -> dict[str, list[np.ndarray]]:
     """Pieces of rows per part, in the order of the recordings.
 
-    entity: whole entities with all their series, permuted. blocks: contiguous blocks, permuted; about 40 of them,
-    each of 4 windows or more where the rows allow. time: two cuts in time, the same shares in every series.
+    given: each series in the part that the data set names. entity: whole entities with all their series, permuted.
+    blocks: contiguous blocks, permuted; about 40 of them, each of 4 windows or more where the rows allow.
+    time: two cuts in time, the same shares in every series.
     """
+    if split == "given":
+        return {name: [rows for rows, part in zip(series, parts, strict=True) if part == name] for name in PARTS}
     if split == "time":
         pieces: dict[str, list[np.ndarray]] = {name: [] for name in PARTS}
         for rows in series:
@@ -186,7 +226,7 @@ def _divided_truth(recordings: Recordings, spec: DatasetSpec, seed: int) -> Mapp
         return {name: {} for name in PARTS}
     rng = numpy_generator(spec.key, seed, "split")
     places = list(np.arange(len(recordings.series))[:, None])
-    parts = divide(places, recordings.split, 1, rng, recordings.entities)
+    parts = _parts(places, recordings, 1, rng)
     chosen = {name: np.concatenate(parts[name]) for name in PARTS}
     return {name: {factor: values[chosen[name]] for factor, values in recordings.truth.items()} for name in PARTS}
 
@@ -204,12 +244,12 @@ def _groups(
         whose = np.unique(np.asarray(recordings.entities), return_inverse=True)[1]
     owners = [np.full((len(rows), 1), owner) for rows, owner in zip(series, whose, strict=True)]
     rng = numpy_generator(spec.key, seed, "split")
-    parts = divide(owners, recordings.split, window, rng, recordings.entities)
+    parts = _parts(owners, recordings, window, rng)
     strides, found = {"validation": recordings.train_stride, "test": recordings.test_stride}, {}
     for name, stride in strides.items():
         pieces = [piece for piece in parts[name] if len(piece) >= window]
         counts = [(len(piece) - window) // stride + 1 for piece in pieces]
-        keys = [int(piece[0, 0]) if recordings.split == "entity" else k for k, piece in enumerate(pieces)]
+        keys = [int(piece[0, 0]) if recordings.split in ("entity", "given") else k for k, piece in enumerate(pieces)]
         cuts = [1] * len(pieces)
         if len(set(keys)) < GROUPS:
             shortest, total = 2 * math.ceil(window / stride), sum(counts)
@@ -279,6 +319,8 @@ def _check(series: Sequence[np.ndarray], recordings: Recordings, owner: str) -> 
     channels = len(recordings.channels)
     if recordings.truth and any(len(rows) != recordings.window for rows in series):
         raise InputError(f"{owner}: truth is known of series of one window ({recordings.window} rows) each only")
+    if recordings.split == "given" and (len(recordings.parts) != len(series) or set(recordings.parts) != set(PARTS)):
+        raise InputError(f"{owner}: expected a part for each of {len(series)} series, every one of {', '.join(PARTS)}")
     if not series:
         raise InputError(
             f"{owner}: holds no series, expected at least {len(PARTS)} windows of {recordings.window} rows"
@@ -287,6 +329,8 @@ def _check(series: Sequence[np.ndarray], recordings: Recordings, owner: str) -> 
         if rows.ndim != 2 or rows.shape[1] != channels:
             raise InputError(f"{owner}: series {number} has shape {rows.shape}, expected (rows, {channels} channels)")
         if len(rows) < recordings.window:
+            if len(series) == 1 and recordings.split != "entity":
+                raise InputError(too_short(owner, [len(rows)], recordings.window, recordings.split))
             raise InputError(
                 f"{owner}: series {number} has {len(rows)} rows, expected at least one window of {recordings.window}"
             )

@@ -48,7 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     stacks = parse_count(given.stacks, "--stacks") or 0
     for name in given.names:
         if name not in PARTS and name not in ON_A_GPU:
-            raise InputError(f"bench.perf: unknown part '{name}': {nearest(name, [*PARTS, *ON_A_GPU])}")
+            hint = nearest(name, [*PARTS, *ON_A_GPU], "`python -m bench.perf --help`")
+            raise InputError(f"bench.perf: unknown part '{name}': {hint}")
     torch.set_num_threads(1)
     keep_freed()  # as a worker does; so does the other side, but for that of `whole_run`
     scale: Scale = "quick" if given.quick else "full"

@@ -20,7 +20,7 @@ from bench.models.stacked import initialise
 from bench.perf.measure import Line, Scale, cpu_seconds, in_turn, windows
 from bench.randomness import Randomness
 from bench.registry import METHODS
-from bench.training.train import train_stack
+from bench.training.stack import train_stack
 
 TARGETS = {24: 20, 48: 40}
 ACCURACY = 1e-4

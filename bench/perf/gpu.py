@@ -1,6 +1,6 @@
 """What a GPU does with stacked runs: `python -m bench.perf gpu`, or one part of it such as `gpu.runs`.
 
-Three ways to train are compared, all through `bench.training.train.train_stack` with its draws, checks and curves:
+Three ways to train are compared, all through `bench.training.stack.train_stack` with its draws, checks and curves:
 
     plain    every kernel launched by itself; the recurrence is cuDNN's at R = 1, batched products above
     graphs   an update recorded as a CUDA graph and replayed
@@ -52,7 +52,7 @@ from bench.models.stacked import initialise
 from bench.perf.measure import Scale, windows
 from bench.randomness import Randomness, numpy_generator
 from bench.registry import METHODS
-from bench.training.train import Trained, train_stack
+from bench.training.stack import Trained, train_stack
 
 Way = Literal["plain", "graphs", "fused"]
 

@@ -16,7 +16,7 @@ import torch
 from bench.contracts import DiffusionConfig, ModelConfig, Splits, TrainConfig
 from bench.randomness import numpy_generator
 from bench.registry import BACKBONES, METHODS
-from bench.training.train import train_stack
+from bench.training.stack import train_stack
 
 WINDOW, CHANNELS, SERIES = 24, 6, 500
 

@@ -10,7 +10,7 @@ from bench.method import stacked
 from bench.perf.measure import Line, Scale, cpu_seconds, windows
 from bench.registry import METHODS
 from bench.scoring.scores import Scope, choose, draw_samples, score_run
-from bench.training.train import train_stack
+from bench.training.stack import train_stack
 
 
 def measure(scale: Scale) -> Iterator[Line]:

@@ -18,7 +18,7 @@ from bench.perf.measure import Line, Scale, cpu_seconds, in_turn
 from bench.randomness import Randomness
 from bench.registry import METHODS
 from bench.scoring.scores import Scope, choose, draw_samples, score_samples
-from bench.training.train import train_stack
+from bench.training.stack import train_stack
 
 
 @torch.no_grad()

@@ -20,7 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.engine import job
-from bench.engine.runner import LocalWorker, Silent, Supervisor
+from bench.engine.progress import Silent
+from bench.engine.supervisor import Supervisor
+from bench.engine.workers import LocalWorker
 from bench.hardware.devices import Device
 from bench.perf.measure import Line, Scale
 from bench.store import Store

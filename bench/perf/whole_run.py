@@ -36,7 +36,7 @@ from bench.perf.measure import Line, Scale, Stopwatch, windows
 from bench.randomness import Randomness
 from bench.registry import METHODS
 from bench.scoring.scores import Scope, choose, score_samples
-from bench.training.train import Trained, train_stack
+from bench.training.stack import Trained, train_stack
 
 KEY = ("perf", 0)
 

@@ -14,7 +14,7 @@ from bench.registry import load_entry_points, load_plugin
 from bench.report.cards import cards_of, metric_facts
 from bench.report.figures.dependency import Bars
 from bench.report.page import write
-from bench.report.report import build
+from bench.report.report import Report, build
 from bench.report.selection import load
 
 
@@ -49,22 +49,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     seen: set[str] | None = None
     while True:
         if (now := _parts(results)) != seen:
-            render(results, out, given.sweep, cast(Bars, given.bars), given.compact, given.split)
+            report, page = render(results, out, given.sweep, cast(Bars, given.bars), given.compact, given.split)
+            status = ", ".join(f"{count} {word}" for word, count in report.status) or "no runs"
+            command.write(f"{report.selection.name}: {status}\nreport: {page}")
             seen = now
         if not given.watch:
             return 0
         time.sleep(given.every)
 
 
-def render(results: Path, out: Path, sweep: str | None, bars: Bars, compact: bool, split: Scored | None) -> None:
-    """One report, from the store to the page; says what it found and where the page is."""
+def render(
+    results: Path,
+    out: Path,
+    sweep: str | None,
+    bars: Bars = "seeds",
+    compact: bool = False,
+    split: Scored | None = None,
+) -> tuple[Report, Path]:
+    """One report, from the store to the page, and where the page is."""
     selection = load(results, sweep, split)
     report = build(selection, metric_facts(), cards_of(selection), bars, earlier=out)
-    page = write(report, out, compact)
-    for about, sentences in report.headline:
-        command.write(f"{about}: {' '.join(sentences)}")
-    counts = ", ".join(f"{count} {status}" for status, count in report.status) or "no runs"
-    command.write(f"{selection.name}: {counts}. Report: {page}")
+    return report, write(report, out, compact)
 
 
 def _parts(results: Path) -> set[str]:

@@ -20,7 +20,7 @@ from bench.report.formatting import plain, with_interval
 from bench.report.selection import Selection, places_in
 from bench.report.statistics import Interval, interval
 from bench.store import RUNS
-from bench.verdict import UNKNOWN, Estimate, dependency_illusion, standard_error, verdict
+from bench.verdict import UNKNOWN, Estimate, Verdict, dependency_illusion, standard_error, verdict
 
 RUN_COLUMNS = frozenset(RUNS) - {"method"}
 """Columns of a run that are no hyper-parameter; `method` varies like one, should a label name two methods."""
@@ -154,6 +154,16 @@ def _illusions(selection: Selection, scalars: pd.DataFrame) -> dict[str, str]:
     return found
 
 
+def verdicts_by_run(selection: Selection, scalars: pd.DataFrame) -> dict[str, Verdict]:
+    """The verdict of every run in `scalars` (see `per_run`); "-" where a number that decides is missing."""
+    information, second_half = (_estimates(selection, f"latent_information{part}") for part in ("", "_second_half"))
+    decisive = scalars.reindex(columns=["nll_own", "nll_permuted", "dependency_end"])
+    return {
+        str(run): verdict(own, permuted, end, information.get(str(run), UNKNOWN), second_half.get(str(run), UNKNOWN))
+        for run, (own, permuted, end) in zip(decisive.index, decisive.to_numpy(dtype=float).tolist(), strict=True)
+    }
+
+
 def _estimates(selection: Selection, metric: str) -> dict[str, Estimate]:
     """A scalar of every run with its error; repeats of a metric are averaged."""
     rows = selection.metrics[(selection.metrics["metric"] == metric) & (selection.metrics["coordinate"] == "")]
@@ -180,10 +190,11 @@ def cells_of(selection: Selection) -> list[Cell]:
     names, counts = [str(name) for name in scalars.columns], _fewest(selection, scalars)
     numbers, place_of = scalars.to_numpy(dtype=float), {run: place for place, run in enumerate(scalars.index.tolist())}
     illusions, noise = _illusions(selection, scalars), _metric_noise(selection)
-    information = [_estimates(selection, f"latent_information{part}") for part in ("", "_second_half")]
+    verdicts = verdicts_by_run(selection, scalars)
     varying: dict[str, list[str]] = {}
     hyper = [name for name in runs.columns if is_setting(name)]
-    for label, same in runs.groupby("label", sort=False):
+    trained = runs[runs["kind"] == "method"]  # a reference's row states the settings of its sweep, and uses none
+    for label, same in trained.groupby("label", sort=False):
         varying[str(label)] = [name for name in hyper if same[name].drop_duplicates().map(plain).nunique() > 1]
 
     fixed = ["run_id", "dataset", "shuffle", "backbone", "label", "method", "kind", "seed", "status"]
@@ -193,7 +204,7 @@ def cells_of(selection: Selection) -> list[Cell]:
     for values in zip(*(runs[name].tolist() for name in columns), strict=True):  # a third of the time of `to_dict`
         row = dict(zip(columns, values, strict=True))
         place = (str(row["dataset"]), bool(row["shuffle"]), str(row["backbone"] or ""), str(row["label"]))
-        members.setdefault((*place, *(plain(row[name]) for name in varying[place[3]])), []).append(row)
+        members.setdefault((*place, *(plain(row[name]) for name in varying.get(place[3], ()))), []).append(row)
 
     cells: list[Cell] = []
     for rows in members.values():
@@ -206,7 +217,7 @@ def cells_of(selection: Selection) -> list[Cell]:
             label=str(first["label"]),
             method=str(first["method"]),
             kind=str(first["kind"]),
-            settings={name: first[name] for name in varying[str(first["label"])] if not _missing(first[name])},
+            settings={n: first[n] for n in varying.get(str(first["label"]), ()) if not _missing(first[n])},
             seeds={str(row["run_id"]): int(row["seed"]) for row in rows},
             status=Counter(str(row["status"]) for row in rows),
         )
@@ -224,11 +235,7 @@ def cells_of(selection: Selection) -> list[Cell]:
             for cost in COSTS:
                 if not _missing(row.get(cost)):
                     cell.values.setdefault(cost, {})[seed] = float(row[cost])
-            own, permuted, end = (
-                cell.values.get(name, {}).get(seed, math.nan) for name in ("nll_own", "nll_permuted", "dependency_end")
-            )
-            whole, later = (of_runs.get(str(row["run_id"]), UNKNOWN) for of_runs in information)
-            cell.verdicts[verdict(own, permuted, end, whole, later)] += 1
+            cell.verdicts[verdicts.get(str(row["run_id"]), "-")] += 1
             cell.illusions[illusions.get(str(row["run_id"]), "-")] += 1
         if cell.kind == "method" and len(finished) < len(rows):  # what has not ended well speaks for nobody
             cell.verdicts["-"] += len(rows) - len(finished)

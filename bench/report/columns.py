@@ -35,6 +35,7 @@ LONG = {
     "sliced_wasserstein": "sliced Wasserstein distance",
     "wasserstein": "Wasserstein distance",
     "mmd2": "squared MMD",
+    "c2st_accuracy": "C2ST accuracy",
 }
 
 LATENT = (
@@ -62,8 +63,10 @@ COSTS = {
 COST_OF = "Cost of one run, mean over seeds."
 
 DERIVED = {
-    "nll_gap": "How much less likely a series is under another series' latent than under its own; 0: z says nothing.",
-    "dependency_end": "The share of the decoder's last state that goes back to z; 0: z is forgotten at the end.",
+    "nll_gap": "How much less likely a series is under another series' latent than under its own. "
+    "Near 0 the latent says nothing about the series.",
+    "dependency_end": "The share of the decoder's last state that is attributed to the latent: a signed attribution "
+    "that can be above 1 or below 0, and is near 0 where the latent is forgotten.",
 }
 """Numbers this report computes from others, per run."""
 

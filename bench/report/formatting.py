@@ -39,6 +39,11 @@ def plain(value: Any) -> str:
     return "none" if value is None or value is pd.NA or value != value else str(value)
 
 
+def plural(count: int, noun: str) -> str:
+    """ "1 seed", "3 seeds"."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def counted(words: Counter[str]) -> str:
     """ "alive 2, partial 1", the most frequent first; one word alone when all agree."""
     known = Counter({word: count for word, count in words.items() if word != "-"})

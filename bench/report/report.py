@@ -20,7 +20,7 @@ from bench.report.figures.picture import Picture, drawn
 from bench.report.figures.ranks import critical_difference
 from bench.report.ranking import Group, groups_of
 from bench.report.selection import Selection
-from bench.report.statements import Answer, answer, headline
+from bench.report.statements import Answer, answer, few_test_windows, headline
 from bench.report.statistics import RankTest, rank_test
 from bench.report.tables import Mark, overview
 
@@ -48,6 +48,11 @@ class Report:
     def answer(self) -> list[Answer]:
         """The same, one data set after the other."""
         return answer(self.groups)
+
+    @cached_property
+    def few_test_windows(self) -> dict[str, str]:
+        """Data set -> a warning, where its test windows are few."""
+        return few_test_windows(self.selection.runs)
 
     @cached_property
     def overview(self) -> dict[str, list[Mark | None]]:

@@ -19,6 +19,7 @@ from scipy import stats
 BOOTSTRAP_FROM = 10  # seeds; below, resampling a handful of numbers covers far less than it claims
 RESAMPLES = 2000
 MOST_SEEDS = 1000  # beyond this many, "more seeds" is no advice
+ROUNDING = 1e-9  # of a mean: a smaller standard deviation comes from floating-point arithmetic
 
 
 class Interval(NamedTuple):
@@ -39,6 +40,11 @@ class Interval(NamedTuple):
     def excludes_zero(self) -> bool:
         """False, too, where there is no interval."""
         return self.low > 0 or self.high < 0
+
+    @property
+    def without_spread(self) -> bool:
+        """Whether several repeats agree up to rounding."""
+        return self.n > 1 and self.sd <= ROUNDING * abs(self.mean)
 
 
 NOTHING = Interval(math.nan, math.nan, math.nan, math.nan, 0)
@@ -110,8 +116,13 @@ def interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
 
 
 def difference(a: Mapping[int, float], b: Mapping[int, float], confidence: float = 0.95) -> Interval:
-    """a - b, paired over the seeds that both have."""
-    return interval([a[seed] - b[seed] for seed in sorted(a.keys() & b.keys())], confidence)
+    """a - b, paired over the seeds that both have; no interval where two differences are equal.
+
+    Two equal differences give a standard deviation of zero, and an interval of no width that excludes zero. That is
+    no evidence: it happens by rounding, and with quantities that do not depend on the seed.
+    """
+    found = interval([a[seed] - b[seed] for seed in sorted(a.keys() & b.keys())], confidence)
+    return found._replace(low=math.nan, high=math.nan) if found.n == 2 and found.without_spread else found
 
 
 def more_seeds(found: Interval, confidence: float = 0.95) -> int | None:
@@ -139,7 +150,7 @@ class Standing:
 
 
 def standings(column: Mapping[str, Mapping[int, float]], direction: Literal["lower", "higher"]) -> dict[str, Standing]:
-    """Who is best in a column, and who cannot be told from it.
+    """Who is best in a column, and who does not differ significantly from it.
 
     column: cell -> seed -> value. The interval of each difference from the best is widened for the number of
     comparisons (Bonferroni), so that the cell whose expectation is best is called worse in at most 2.5 % of columns,
@@ -185,7 +196,7 @@ class RankTest(NamedTuple):
 
     Nemenyi's compares mean ranks, so that a third method can move the verdict on a pair (Benavoli et al. 2016, JMLR
     17(5)); Wilcoxon's signed ranks with Holm's correction look at the pair alone. Over n data sets the smallest p-value
-    of the latter is 2^(1-n) times the number of pairs: few data sets cannot tell many methods apart by it.
+    of the latter is 2^(1-n) times the number of pairs: with few data sets it finds no difference between many methods.
     """
 
     mean_ranks: dict[str, float]

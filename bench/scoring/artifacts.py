@@ -114,7 +114,7 @@ def load_samples(results: Path, run_id: str) -> dict[str, np.ndarray] | None:
     path = folder(results, run_id) / "samples.safetensors"
     if not path.exists():
         return None
-    arrays = dict(_read(load_arrays, path))
+    arrays = read_arrays(path)
     if "samples" not in arrays:
         raise InputError(f"{path}: holds {', '.join(arrays) or 'nothing'}: expected an array 'samples'")
     return arrays
@@ -125,8 +125,11 @@ def load_model(
 ) -> tuple[StackedModel, Method] | None:
     """The trained model (R = 1) and its method; None where weights were not kept."""
     path = folder(results, run.run_id) / "weights.safetensors"
-    if not path.exists():
-        return None
+    return read_model(path, run, splits, device) if path.exists() else None
+
+
+def read_model(path: Path, run: Run, splits: Splits, device: torch.device | str = "cpu") -> tuple[StackedModel, Method]:
+    """The model (R = 1) whose weights are in a file, and its method. Raises InputError where they do not fit."""
     method = stacked([run.build_method()], device)
     shape = (splits.train.shape[1], splits.train.shape[2])
     model = StackedModel(1, shape, method, run.backbone, run.model, run.diffusion)
@@ -135,6 +138,11 @@ def load_model(
     except RuntimeError as error:
         raise InputError(f"{path}: does not fit its configuration: {str(error).splitlines()[0]}") from error
     return model.to(device).eval(), method
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a safetensors file. Raises InputError where it is none."""
+    return dict(_read(load_arrays, path))
 
 
 def _read(load: Any, path: Path) -> Any:

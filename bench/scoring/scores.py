@@ -111,7 +111,7 @@ def choose(metrics: str | Sequence[str], needs: str | None = None) -> list[Metri
         owners.update({metric.name: metric for metric in registered})
         for name in names:
             if name not in owners:
-                known = nearest(name, [*owners, "fast", "all"])
+                known = nearest(name, [*owners, "fast", "all"], "`python -m bench.list metrics`")
                 raise InputError(f"evaluate.metrics: unknown metric '{name}': {known}")
         chosen = list(dict.fromkeys(owners[name] for name in names))
     return [metric for metric in chosen if needs in (None, metric.needs)]
@@ -149,6 +149,24 @@ def score_samples(
     """Metric rows for generated windows beside as many real ones, all (n, T, C) in train-scaled units."""
     evaluation = SampleEvaluation(reference, samples, train, scope.numpy, scope.cache, device, cells)
     return [row for metric in metrics for row in _rows(metric, _measure(metric, evaluation), scope)]
+
+
+def score_beside_references(
+    label: str, samples: np.ndarray, splits: Splits, metrics: Sequence[Metric], scope: Scope, n: int
+) -> list[dict[str, Any]]:
+    """Metric rows of anybody's samples (m, T, C), train-scaled, and of every reference; each row has its `label`.
+
+    At most n of the samples, chosen by chance, beside as many test windows.
+    """
+    n = min(evaluation_size(splits, n), len(samples))
+    chosen = samples[scope.numpy("samples of a file").permutation(len(samples))[:n]]
+    reference = reference_windows(splits, n, scope.reference())
+    found = score_samples(reference, chosen, splits.train, metrics, scope, cells=splits.cells)
+    rows = [{"label": label, **row} for row in found]
+    config, names = EvaluateConfig(n_samples=n), [metric.name for metric in metrics]
+    for name in REFERENCES:
+        rows += [{"label": name, **row} for row in score_reference(name, splits, config, scope, names)]
+    return rows
 
 
 def score_reference(

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.command import by_reason
 from bench.contracts import (
     TRAINING_BLOCKS,
     DatasetSpec,
@@ -44,7 +45,7 @@ class Selection:
     """What the command line changes about a sweep file."""
 
     methods: tuple[str, ...] = ()  # names or labels to keep
-    datasets: tuple[str, ...] = ()  # replace the file's
+    datasets: tuple[str | DatasetSpec, ...] = ()  # replace the file's; a relative path of a word is the caller's
     backbones: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
     settings: tuple[str, ...] = ()  # KEY=VALUE
@@ -93,10 +94,11 @@ def _expand(parsed: SweepFile, place: str, selection: Selection, data: Path | No
     seeds = selection.seeds or parsed.seeds
 
     notes: list[str] = []
+    absent: dict[DatasetSpec, str] = {}
     runs: dict[str, Run] = {}
     for seed, spec in itertools.product(seeds, specs):
         shared: dict[str, Any] = {"sweep": parsed.name, "dataset": spec, "seed": seed, "evaluate": blocks["evaluate"]}
-        shared["data_sha256"] = _sha256(spec, seed, data, notes)
+        shared["data_sha256"] = _sha256(spec, seed, data, absent)
         training = {name: blocks[name] for name in TRAINING_BLOCKS}
         rows: list[Run] = [
             Run(label=name, method=name, hyper=(), backbone="", kind="reference", **training, **shared)
@@ -110,6 +112,8 @@ def _expand(parsed: SweepFile, place: str, selection: Selection, data: Path | No
             if first is not run:
                 other = f" and '{run.label}'" if run.label != first.label else ""
                 notes.append(f"{place}: asked for twice, run once: '{first.label}'{other}")
+    without = by_reason((run.dataset.key, absent[run.dataset]) for run in runs.values() if run.dataset in absent)
+    notes += [f"will be skipped: {line}" for line in without]
     return Sweep(parsed.name, parsed.description, tuple(runs.values()), tuple(dict.fromkeys(notes)))
 
 
@@ -117,13 +121,13 @@ def _fields_of(variant: Variant) -> dict[str, Any]:
     return {item.name: getattr(variant, item.name) for item in dataclasses.fields(variant)}
 
 
-def _sha256(spec: DatasetSpec, seed: int, data: Path | None, notes: list[str]) -> str:
+def _sha256(spec: DatasetSpec, seed: int, data: Path | None, absent: dict[DatasetSpec, str]) -> str:
     from bench.loading.windows import load_splits  # here: it imports torch, and a mistake in a file is said before
 
     try:
         return load_splits(spec, seed, data).sha256
     except Unavailable as error:
-        notes.append(f"{spec.key}: will be skipped: {error}")
+        absent[spec] = str(error)
         return ""
 
 
@@ -132,7 +136,7 @@ def _selected(entries: Sequence[MethodEntry], wanted: Iterable[str], place: str)
 
     for entry in entries:
         if entry.name not in METHODS:
-            raise InputError(f"{place}: methods: unknown method '{entry.name}': {nearest(entry.name, METHODS)}")
+            raise InputError(f"{place}: methods: {METHODS.unknown(entry.name)}")
         if taken := sorted({item.name for item in dataclasses.fields(METHODS[entry.name])} & set(RUNS)):
             raise InputError(
                 f"{place}: methods: {entry.name}: its option '{taken[0]}' has the name of a column of the runs table, "
@@ -148,7 +152,7 @@ def _selected(entries: Sequence[MethodEntry], wanted: Iterable[str], place: str)
     known = {name for entry in entries for name in (entry.name, entry.label) if name}
     for name in names:
         if name not in known:
-            raise InputError(f"--method {name}: not in {place}: {nearest(name, known)}")
+            raise InputError(f"--method {name}: not in {place}: {nearest(name, known, 'the file')}")
     return [entry for entry in entries if not names or entry.name in names or entry.label in names]
 
 
@@ -184,7 +188,7 @@ def _variants(
                     changed = {**plain_fields(blocks[name]), **given[name]}
                     built[key] = checked(BLOCKS[name], changed, place, f"{label}: {name}")
                 configs[name] = built[key]
-        method = checked(cls, given.get("method", {}), place, label)
+        method = checked(cls, {**cls.defaults(configs["diffusion"]), **given.get("method", {})}, place, label)
         try:
             method.check(configs["model"], configs["diffusion"])
         except InputError as error:
@@ -197,11 +201,12 @@ def _given(entry: DatasetEntry) -> dict[str, Any]:
     return {"name": entry.name, "shuffle": entry.shuffle, **(entry.model_extra or {})}
 
 
-def _specs(parsed: SweepFile, replacing: Sequence[str], place: str) -> list[DatasetSpec]:
+def _specs(parsed: SweepFile, replacing: Sequence[str | DatasetSpec], place: str) -> list[DatasetSpec]:
     if not replacing:
-        return list(dict.fromkeys(dataset_spec(_given(entry), place) for entry in parsed.datasets))
-    specs = []
-    for word in replacing:
-        here = f"--dataset {word}"
-        specs.append(dataset_spec(_given(parse_dataset_entry(word, here)), here))
-    return list(dict.fromkeys(specs))
+        return list(dict.fromkeys(dataset_spec(_given(entry), place, parsed.folder) for entry in parsed.datasets))
+    return list(dict.fromkeys(word if isinstance(word, DatasetSpec) else _named(word) for word in replacing))
+
+
+def _named(word: str) -> DatasetSpec:
+    here = f"--dataset {word}"
+    return dataset_spec(_given(parse_dataset_entry(word, here)), here)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +14,9 @@ from bench.sweeps.plain_yaml import parse_yaml
 
 SHIPPED = Path(__file__).parent
 """The folder of the sweep files that come with the bench."""
+
+KEYS_LISTED_BY = "bench/docs/sweep_files.md"
+"""Where the keys and options of a sweep file can be read."""
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._+-]*"
 
@@ -96,6 +100,7 @@ class SweepFile(BaseModel):
     evaluate: dict[str, Any] = {}
     tune: Tune | None = None
     reduced: dict[str, Any] = {}  # keys of the file in a smaller form: what --reduced puts in their place
+    folder: str = ""  # where a relative `path` of a data set starts, seen from the file's own folder, the default
 
 
 def _complaint(error: Mapping[str, Any]) -> str:
@@ -103,7 +108,7 @@ def _complaint(error: Mapping[str, Any]) -> str:
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error["loc"]).lstrip(".")
     if error["type"] == "extra_forbidden":
         level = SweepFile if len(error["loc"]) == 1 else Tune if error["loc"][0] == "tune" else MethodEntry
-        return f"{key}: unknown key: {nearest(str(error['loc'][-1]), level.model_fields)}"
+        return f"{key}: unknown key: {nearest(str(error['loc'][-1]), level.model_fields, KEYS_LISTED_BY)}"
     if error["type"] == "missing":
         return f"{key}: expected this key, it is not there"
     if error["type"] == "value_error":
@@ -169,7 +174,8 @@ def find_sweep(source: str | Path) -> Path:
     for candidate in (SHIPPED / path.name, SHIPPED / f"{path.name}.yaml"):
         if path.parent == Path(".") and candidate.is_file():
             return candidate
-    raise InputError(f"--grid {source}: no such file, and no shipped sweep: {nearest(str(source), shipped_sweeps())}")
+    hint = nearest(str(source), shipped_sweeps(), "`python -m bench.list sweeps`")
+    raise InputError(f"--grid {source}: no such file, and no shipped sweep: {hint}")
 
 
 def shipped_sweeps() -> list[str]:
@@ -178,11 +184,16 @@ def shipped_sweeps() -> list[str]:
 
 
 def read_file(path: Path, reduced: bool = False) -> SweepFile:
-    """The structure of a sweep file, or of its reduced form. Raises InputError, one line per mistake."""
+    """The structure of a sweep file, or of its reduced form, with `folder` as an absolute path.
+
+    Raises InputError, one line per mistake.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: expected a text file in UTF-8, this is binary") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    return _structure(parse_yaml(text, str(path)), str(path), path.stem, reduced)
+    parsed = _structure(parse_yaml(text, str(path)), str(path), path.stem, reduced)
+    parsed.folder = os.path.abspath(path.parent / parsed.folder)
+    return parsed

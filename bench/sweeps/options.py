@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.contracts import DatasetSpec, InputError, ModelConfig, check_options, nearest
+from bench.contracts import Dataset, DatasetSpec, InputError, ModelConfig, check_options, nearest
 from bench.registry import BACKBONES, DATASETS, LIKELIHOODS, METRICS
+from bench.sweeps.file import KEYS_LISTED_BY
 from bench.sweeps.plain_yaml import parse_yaml
 from bench.sweeps.run import BLOCKS, plain_values
 
@@ -19,30 +21,35 @@ def checked(cls: type, given: Mapping[str, Any], place: str, owner: str) -> Any:
     known = [item.name for item in dataclasses.fields(cls)]
     for key in given:
         if key not in known:
-            raise InputError(f"{place}: {owner}.{key}: unknown key: {nearest(str(key), known)}")
+            listed_by = f"`python -m bench.data describe {owner}`" if issubclass(cls, Dataset) else KEYS_LISTED_BY
+            raise InputError(f"{place}: {owner}.{key}: unknown key: {nearest(str(key), known, listed_by)}")
     for item in dataclasses.fields(cls):
         if item.name not in given and item.default is dataclasses.MISSING:
             raise InputError(f"{place}: {owner}.{item.name}: expected this option, it has no default")
     value = cls(**plain_values(given))
     check_options(value, f"{place}: {owner}")
     if isinstance(value, ModelConfig) and value.likelihood not in LIKELIHOODS:
-        hint = nearest(value.likelihood, LIKELIHOODS)
-        raise InputError(f"{place}: {owner}.likelihood: unknown likelihood '{value.likelihood}': {hint}")
+        raise InputError(f"{place}: {owner}.likelihood: {LIKELIHOODS.unknown(value.likelihood)}")
     return value
 
 
-def dataset_spec(given: Mapping[str, Any], place: str) -> DatasetSpec:
-    """A data set entry, its options checked; options at their default are dropped so that equal specs are one."""
+def dataset_spec(given: Mapping[str, Any], place: str, folder: str = "") -> DatasetSpec:
+    """A data set entry, its options checked; options at their default are dropped so that equal specs are one.
+
+    A relative `path` starts in `folder`: that of the sweep file, or "" for the current directory.
+    """
     options = dict(given)
     name, shuffle = options.pop("name"), options.pop("shuffle", False)
     if name not in DATASETS:
-        raise InputError(f"{place}: datasets: unknown data set '{name}': {nearest(name, DATASETS)}")
+        raise InputError(f"{place}: datasets: {DATASETS.unknown(name)}")
     built = checked(DATASETS[name], options, place, name)
     defaults = plain_values({item.name: item.default for item in dataclasses.fields(built)})
     kept = {key: value for key, value in plain_values(options).items() if repr(value) != repr(defaults[key])}
+    relative = False
     if kept.get("path"):
         kept["path"] = str(Path(kept["path"]))  # ./own.csv is own.csv: one data set, one split
-    return DatasetSpec(name, tuple(sorted(kept.items())), shuffle)
+        relative = not Path(kept["path"]).is_absolute()
+    return DatasetSpec(name, tuple(sorted(kept.items())), shuffle, os.path.abspath(folder) if relative else "")
 
 
 def target(key: str, method: type | None, place: str) -> tuple[str, str]:
@@ -55,7 +62,7 @@ def target(key: str, method: type | None, place: str) -> tuple[str, str]:
     if dot and block in fields:
         if name in fields[block]:
             return block, name
-        raise InputError(f"{place}: {key}: unknown key: {nearest(name, fields[block])}")
+        raise InputError(f"{place}: {key}: unknown key: {nearest(name, fields[block], KEYS_LISTED_BY)}")
     holders = [block for block, names in fields.items() if key in names]
     if len(holders) == 1:
         return holders[0], key
@@ -63,7 +70,7 @@ def target(key: str, method: type | None, place: str) -> tuple[str, str]:
         choices = " or ".join(f"{block}.{key}" for block in holders)
         raise InputError(f"{place}: {key}: ambiguous: write {choices}")
     known = [*own, *(f"{block}.{name}" for block, names in fields.items() for name in names)]
-    raise InputError(f"{place}: {key}: unknown key: {nearest(key, known)}")
+    raise InputError(f"{place}: {key}: unknown key: {nearest(key, known, KEYS_LISTED_BY)}")
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
@@ -110,11 +117,11 @@ def check_metrics(wanted: str | Sequence[str], place: str) -> None:
         raise InputError(f"{place}: evaluate.metrics = {wanted!r}: expected fast, all or a list of metrics")
     for name in wanted:
         if name not in METRICS:
-            raise InputError(f"{place}: evaluate.metrics: unknown metric '{name}': {nearest(name, METRICS)}")
+            raise InputError(f"{place}: evaluate.metrics: {METRICS.unknown(name)}")
 
 
 def check_backbones(names: Iterable[str], place: str) -> None:
     """Raises InputError where a name is that of no backbone."""
     for name in names:
         if name not in BACKBONES:
-            raise InputError(f"{place}: unknown backbone '{name}': {nearest(name, BACKBONES)}")
+            raise InputError(f"{place}: {BACKBONES.unknown(name)}")

@@ -145,7 +145,10 @@ class Run:
 
     def to_config(self) -> str:
         """The whole run as JSON; `from_config` reads it back."""
-        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+        values = dataclasses.asdict(self)
+        if not self.dataset.folder:  # nothing to say for the data sets that have no relative path
+            del values["dataset"]["folder"]
+        return json.dumps(values, sort_keys=True)
 
     @classmethod
     def from_config(cls, text: str) -> Run:
@@ -154,7 +157,8 @@ class Run:
             values = json.loads(text)
             spec = values.pop("dataset")
             blocks = {name: block(**plain_values(values.pop(name))) for name, block in BLOCKS.items()}
-            dataset = DatasetSpec(spec["name"], tuple((k, plain(v)) for k, v in spec["options"]), spec["shuffle"])
+            options = tuple((name, plain(value)) for name, value in spec["options"])
+            dataset = DatasetSpec(spec["name"], options, spec["shuffle"], spec.get("folder", ""))
             hyper = tuple((name, plain(value)) for name, value in values.pop("hyper"))
             return cls(**values, hyper=hyper, dataset=dataset, **blocks)
         except (ValueError, TypeError, KeyError, AttributeError) as error:

@@ -1,0 +1,169 @@
+"""Does vanilla latent diffusion collapse on an array? A first look within a minute; see bench/docs/library.md."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pandas as pd
+import torch
+from numpy.typing import ArrayLike
+
+from bench.contracts import DiffusionConfig, EvaluateConfig, InputError, Splits, TrainConfig, nearest
+from bench.library import ARRAY, Fitted, fitted_of, make_run, read_device, read_splits, read_whole, train_run
+from bench.registry import load_entry_points
+from bench.scoring.scores import Scope, score_reference
+from bench.sweeps.expand import variants_of
+from bench.sweeps.file import SHIPPED, read_file
+from bench.sweeps.options import check_backbones, checked
+from bench.sweeps.run import Run
+from bench.verdict import verdict
+
+FULL = TrainConfig.steps, DiffusionConfig.steps
+"""Updates of both stages of a run of the harness; more are never made."""
+
+_FEWEST_STEPS = 50
+_TIMED = 20, 60  # updates of two short trainings: a stage of 20 updates or more has 20 checks, whatever its length
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class CollapseCheck:
+    """What `check_collapse` found; printing it gives a few lines.
+
+    table: a row for vanilla latent diffusion, for the alternative, and for two floors of the sample distance; columns
+    verdict (see `bench.verdict`), gap (NLL with another series' latent minus NLL with the own, nats per value),
+    dependency_end (m_{T,0}, the share of the last state that is due to the latent) and sliced_wasserstein.
+    """
+
+    table: pd.DataFrame
+    train_steps: int  # updates of each autoencoder
+    diffusion_steps: int  # updates of each denoiser
+    seconds: float  # in all
+    models: Mapping[str, Fitted]  # by the names of the table's rows
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether vanilla latent diffusion collapsed."""
+        return bool(self.table.verdict.iloc[0] == "collapsed")
+
+    def __str__(self) -> str:
+        vanilla, other = self.table.index[:2]
+        first, second = self.table.verdict.iloc[:2]
+        said = {
+            "collapsed": "collapses on these data: its decoder ignores the latent or soon forgets it",
+            "alive": "keeps its latent on these data",
+            "partial": "is neither clearly collapsed nor clearly alive on these data",
+        }
+        lines = [
+            f"{vanilla} {said.get(first, 'could not be measured')}; {other}: {second}.",
+            self.table.astype(object).where(self.table.notna(), "").to_string(float_format="{:.3f}".format),
+            f"gap in nats per value. {self.train_steps:,} + {self.diffusion_steps:,} updates each (a run of the "
+            f"harness has {FULL[0]:,} + {FULL[1]:,}), {self.seconds:.0f} seconds, one seed: a first look only.",
+        ]
+        if 3 * self.train_steps < FULL[0]:
+            lines.append("So few updates may not bring a latent to life: a larger budget may find another verdict.")
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+
+def check_collapse(
+    x: ArrayLike,
+    budget: float = 60.0,
+    backbone: str = "lstm",
+    seed: int = 0,
+    *,
+    window: int | None = None,
+    stride: int | None = None,
+    channels: Sequence[str] | None = None,
+    alternative: str | None = None,
+    device: str = "cpu",
+) -> CollapseCheck:
+    """Does vanilla latent diffusion collapse on these data, and does an alternative keep its latent alive?
+
+    Trains both for as many updates as fit into about `budget` seconds, measured on two short trainings of each, and
+    at most for those of a run of the harness; at least for 50, even if that takes longer. x, window, stride, channels
+    and what is warned about: see `fit`. alternative: a label of the shipped sweep `diagnose` (none: its second).
+    `python -m bench.diagnose` asks the same of a file with more methods and seeds. Raises InputError.
+    """
+    began = time.perf_counter()
+    load_entry_points()
+    if not isinstance(budget, int | float) or isinstance(budget, bool) or not 0 < budget < math.inf:
+        raise InputError(f"budget = {budget!r}: expected a number of seconds > 0")
+    check_backbones([backbone], "check_collapse")
+    file = read_file(SHIPPED / "diagnose.yaml")
+    entries = {entry.label or entry.name: entry for entry in file.methods}
+    vanilla, *others = entries
+    other = others[0] if alternative is None else alternative
+    if other not in others:
+        raise InputError(f"alternative = {other!r}: {nearest(str(other), others)}")
+    where, seed = read_device(device), read_whole(seed, "seed", 0)
+    splits = read_splits(x, seed, window, stride, channels, None)
+    evaluate = {**file.evaluate, "metrics": ["nll", "dependency", "sliced_wasserstein"]}
+    runs = {}
+    for label in (vanilla, other):
+        (variant,) = variants_of(file, entries[label].model_dump(), "check_collapse")
+        runs[label] = make_run(variant, backbone, seed, splits)
+    share = _share(list(runs.values()), splits, where, evaluate, budget, began)
+    train_steps, diffusion_steps = (max(_FEWEST_STEPS, int(share * full)) for full in FULL)
+    models = {}
+    for label, run in runs.items():
+        longer = _with_steps(run, train_steps, diffusion_steps)
+        models[label] = fitted_of(longer, splits, train_run(longer, splits, where))
+    table = {label: _facts(fitted, evaluate) for label, fitted in models.items()}
+    config = checked(EvaluateConfig, evaluate, "check_collapse", "evaluate")
+    for floor in ("floor_noise", "floor_shift"):
+        (row,) = score_reference(floor, splits, config, Scope(ARRAY.key, seed), ["sliced_wasserstein"])
+        table[floor] = {"verdict": "", "sliced_wasserstein": row["value"]}
+    frame = pd.DataFrame.from_dict(table, orient="index")
+    return CollapseCheck(frame, train_steps, diffusion_steps, time.perf_counter() - began, models)
+
+
+def _with_steps(run: Run, train: int, diffusion: int) -> Run:
+    blocks = replace(run.train, steps=train), replace(run.diffusion, steps=diffusion)
+    return replace(run, train=blocks[0], diffusion=blocks[1])
+
+
+def _share(
+    runs: Sequence[Run],
+    splits: Splits,
+    device: torch.device,
+    evaluate: Mapping[str, Any],
+    budget: float,
+    began: float,
+) -> float:
+    """Which share of a full run's updates fits into the budget for every run, at most 1."""
+    fixed, full = 0.0, 0.0
+    for run in runs:
+        train_run(_with_steps(run, 2, 2), splits, device)  # the first updates of a process are slow
+        short, longer = (train_run(_with_steps(run, steps, steps), splits, device) for steps in _TIMED)
+        for stage, steps in zip(("autoencoder", "denoiser"), FULL, strict=True):
+            few, more = (getattr(trained, f"{stage}_seconds") for trained in (short, longer))
+            each = max(more - few, 0.0) / (_TIMED[1] - _TIMED[0])
+            fixed += max(few - _TIMED[0] * each, 0.0)
+            full += steps * each
+    scored = time.perf_counter()
+    _facts(fitted_of(run, splits, longer), evaluate)
+    fixed += len(runs) * (time.perf_counter() - scored)
+    left = budget - (time.perf_counter() - began) - fixed
+    return min(1.0, max(left, 0.0) / max(full, 1e-9))
+
+
+def _facts(fitted: Fitted, evaluate: Mapping[str, Any]) -> dict[str, Any]:
+    """Verdict, gap, m_{T,0} and sample distance of a run; NaN where it diverged."""
+    if fitted.diverged:
+        return {"verdict": "diverged"}
+    rows = fitted.score(**evaluate)
+    values = rows[rows.coordinate == ""].set_index("metric")["value"]
+    at_end = rows[(rows.metric == "dependency_global") & (rows["index"] == fitted.splits.window)].value
+    own, permuted = (float(values.get(name, math.nan)) for name in ("nll_own", "nll_permuted"))
+    end = float(at_end.iloc[0]) if len(at_end) else math.nan
+    return {
+        "verdict": verdict(own, permuted, end),
+        "gap": permuted - own,
+        "dependency_end": end,
+        "sliced_wasserstein": float(values.get("sliced_wasserstein", math.nan)),
+    }

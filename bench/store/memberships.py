@@ -1,0 +1,56 @@
+"""Which runs a sweep's report shows: one small JSON file per sweep."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from bench.contracts import InputError
+from bench.store.durable import replacing
+
+
+class Membership(NamedTuple):
+    """Which runs a sweep's report shows."""
+
+    name: str
+    description: str
+    written: str
+    command: str
+    runs: dict[str, str]  # run_id -> label
+
+
+def write_membership(
+    folder: Path, name: str, runs: Mapping[str, str], description: str = "", command: str = "", merge: bool = False
+) -> None:
+    """Which runs a sweep's report shows (run_id -> label); `merge` keeps those that were there."""
+    known = next((m for m in read_memberships(folder) if m.name == name), None)
+    content = {
+        "name": name,
+        "description": description,
+        "written": datetime.now(UTC).isoformat(),
+        "command": command,
+        "runs": {**(known.runs if merge and known else {}), **runs},
+    }
+    with replacing(folder / f"{name}.json") as temporary:
+        temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
+
+
+def read_memberships(folder: Path) -> list[Membership]:
+    """Every sweep of a folder, the most recently written last. Raises InputError on a damaged file."""
+    found = []
+    for path in sorted(folder.glob("[!.]*.json")):
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            membership = Membership(**content)
+            words = (*membership[:4], *membership.runs, *membership.runs.values())
+            if not all(isinstance(word, str) for word in words):
+                raise TypeError("not all of it is text")
+            if membership.name != path.stem:
+                raise ValueError(f"its name is '{membership.name}'")
+        except (ValueError, TypeError, AttributeError, OSError, RecursionError) as error:
+            raise InputError(f"{path}: expected a sweep's list of runs: {error}") from error
+        found.append(membership)
+    return sorted(found, key=lambda membership: membership.written)

@@ -1,0 +1,90 @@
+"""One stack from its windows to trained models: the autoencoder stage, then the denoiser stage."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from bench.contracts import DiffusionConfig, ModelConfig, Splits, TrainConfig
+from bench.hardware.precision import check_precision, products
+from bench.method import Method, stacked
+from bench.models.build import StackedModel
+from bench.models.stacked import initialise
+from bench.randomness import Randomness
+from bench.training.autoencoder import train_autoencoder
+from bench.training.denoiser import train_denoiser
+from bench.training.device_windows import Windows, validation_series
+from bench.training.loop import Curves, Watch
+from bench.training.stopping import Guard
+
+
+@dataclass
+class Trained:
+    """A stack after training. `diverged` holds a run's reason, or an empty text; `programs`: see `Program.how`."""
+
+    model: StackedModel
+    method: Method
+    diverged: list[str]
+    curves: Curves
+    autoencoder_seconds: float
+    denoiser_seconds: float
+    watching_seconds: float = 0.0
+    programs: Mapping[str, str] = field(default_factory=dict)  # how the steps of each stage were done
+
+
+def train_stack(
+    methods: Sequence[Method],
+    splits: Sequence[Splits],
+    keys: Sequence[tuple[str, int]],
+    backbone: str,
+    config: ModelConfig,
+    train: Sequence[TrainConfig],
+    diffusion: Sequence[DiffusionConfig],
+    device: torch.device | str = "cpu",
+    watch: Callable[[StackedModel, int], None] | None = None,
+    looks: int = 0,
+) -> Trained:
+    """Train R runs together; keys are (data set key, seed), the other sequences hold one item per run.
+
+    `watch(model, step)` is called at `looks` steps, evenly over the autoencoder stage, and may not
+    change the model. Raises Unavailable where the device has no products of `train.precision`.
+    """
+    device, runs, precision = torch.device(device), len(methods), train[0].precision
+    check_precision(precision, device)
+    resolved = [method.resolved(config) for method, config in zip(methods, diffusion, strict=True)]
+    method, budget, schedule = stacked(resolved, device), stacked(train, device), stacked(diffusion, device)
+    randomness = Randomness(keys, device)
+    model = StackedModel(runs, splits[0].train.shape[1:], method, backbone, config, diffusion[0]).to(device)
+    initialise(model, randomness)
+    windows = Windows([part.train for part in splits], device)
+    model.fit_marginal(windows.parts)
+
+    curves, guard, watched = Curves(runs), Guard(runs), None
+    programs: dict[str, str] = {}
+    began = time.perf_counter()
+    denoiser_steps = schedule.steps
+    if model.autoencoder():
+        model.train()
+        validation = validation_series(splits, randomness)
+        watched = Watch(model, watch, budget.steps, looks) if watch is not None else None
+        with products(precision):
+            programs["autoencoder"] = train_autoencoder(
+                model, method, windows, validation, budget, randomness, guard, curves, watched
+            )
+        model.eval()
+        # A joint objective has moved the denoiser train.steps times already: equal updates for every method.
+        denoiser_steps -= budget.steps if method.denoises_jointly else 0
+    else:  # diffusion in data space: its one network gets the updates of both stages
+        denoiser_steps += budget.steps
+    middle = time.perf_counter()
+    with products(precision):
+        programs["denoiser"] = train_denoiser(
+            model, method, windows, schedule, denoiser_steps, precision, randomness, guard, curves
+        )
+    ended = time.perf_counter()
+    watching = watched.seconds if watched is not None else 0.0
+    times = middle - began - watching, ended - middle, watching
+    return Trained(model, method, guard.reasons, curves, *times, programs)
