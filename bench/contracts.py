@@ -402,7 +402,12 @@ class Draws(Protocol):
 
 
 class Likelihood(Protocol):
-    """p(x | h_1 .. h_T), one distribution per time step and channel."""
+    """p(x | h_1 .. h_T), one distribution per time step and channel.
+
+    More than this is asked of a likelihood by single measures only, see `Stepwise`, `Cumulative` and `Standardised` in
+    `bench.parts.likelihoods`: without `log_prob_steps` the second half's information is undefined, without `cdf` the
+    calibration.
+    """
 
     @property
     def mean(self) -> Tensor:
