@@ -68,8 +68,8 @@ def dependency(selection: Selection, groups: Sequence[Group], styles: Styles, ba
         what = {
             "seeds": "Bars: 95 % interval over seeds (none for one seed).",
             "series": "Bars: 3 standard deviations over series (a spread, not an interval), averaged over seeds.",
-            "windows": "Bars: 95 % interval of one run's mean over test windows (by groups that share a "
-            "recording), averaged over seeds.",
+            "windows": "Bars: 95 % interval of one run's mean over test windows, by groups that share a "
+            "recording, averaged over seeds.",
         }[bars]
         name, n = place_name(dataset, backbone), series_text(mine[present[0]]["n"])
         caption = (
