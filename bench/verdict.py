@@ -9,6 +9,7 @@ smaller than its 95 % interval is wide (its error at 128 series is .1 nats where
 diffusion after 8,000 updates (LSTM of width 64, one seed) on `dialled_latent`, all steps and second half:
 
     information 0      -.02 and .00    collapsed (gap .00 nats per value, m_{T,0} .00)
+    information .1     .52 and .00     undecided (error .09); the data hold 1.7 nats
     information .25    1.24 and -.02   partial: z sets the first steps (gap .06, m_{T,0} .01: collapsed in version 1);
                                        the data hold 3.2 nats
     information .5     2.84 and .09    partial; the data hold 5.1 nats
