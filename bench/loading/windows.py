@@ -244,12 +244,12 @@ def _groups(
         whose = np.unique(np.asarray(recordings.entities), return_inverse=True)[1]
     owners = [np.full((len(rows), 1), owner) for rows, owner in zip(series, whose, strict=True)]
     rng = numpy_generator(spec.key, seed, "split")
-    parts = divide(owners, recordings.split, window, rng, recordings.entities)
+    parts = _parts(owners, recordings, window, rng)
     strides, found = {"validation": recordings.train_stride, "test": recordings.test_stride}, {}
     for name, stride in strides.items():
         pieces = [piece for piece in parts[name] if len(piece) >= window]
         counts = [(len(piece) - window) // stride + 1 for piece in pieces]
-        keys = [int(piece[0, 0]) if recordings.split == "entity" else k for k, piece in enumerate(pieces)]
+        keys = [int(piece[0, 0]) if recordings.split in ("entity", "given") else k for k, piece in enumerate(pieces)]
         cuts = [1] * len(pieces)
         if len(set(keys)) < GROUPS:
             shortest, total = 2 * math.ceil(window / stride), sum(counts)
