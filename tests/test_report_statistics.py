@@ -5,8 +5,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.power import TTestPower
+from statsmodels.stats.weightstats import ttost_paired
 
-from bench.report.statistics import difference, interval, more_seeds, rank_test, standings
+from bench.report.statistics import (
+    LEAST_CHANCE,
+    MOST_SEEDS,
+    POWER,
+    _chance,
+    comparisons,
+    detectable,
+    difference,
+    holm,
+    interval,
+    more_seeds,
+    p_difference,
+    p_equivalence,
+    rank_test,
+    standings,
+)
 
 
 @pytest.mark.parametrize("n", [3, 5, 10, 20])
@@ -86,16 +104,143 @@ def test_direction_decides_who_is_best():
     assert standings(column, "higher")["a"].place == "worse"
 
 
-def test_more_seeds_gives_the_first_n_that_would_do():
-    found = difference(dict(enumerate([1.0, -0.4, 0.9])), dict.fromkeys(range(3), 0.0))
+def of(values):
+    """The difference of a method with these values from one that is 0 on every seed."""
+    return difference(dict(enumerate(values)), dict.fromkeys(range(len(values)), 0.0))
+
+
+@pytest.mark.parametrize(("n", "t", "total"), [(3, 3.0, 9), (5, 2.0, 20), (10, 1.5, 11)])
+def test_the_chance_of_more_seeds_is_that_of_simulated_futures(n, t, total):
+    rng, k = np.random.default_rng(0), total - n
+    mean, repeats = t / math.sqrt(n), 100_000
+    sigma = np.sqrt((n - 1) / rng.chisquare(n - 1, repeats))
+    later = rng.normal(rng.normal(mean, sigma / math.sqrt(n)), sigma, (k, repeats))
+    now = mean + np.resize([1.0, -1.0], n) * np.where(n % 2, np.r_[np.ones(n - 1), 0], np.ones(n))
+    now = mean + (now - mean) / now.std(ddof=1)  # n values with this mean and standard deviation 1
+    everything = np.concatenate([np.broadcast_to(now[:, None], (n, repeats)), later])
+    found = stats.ttest_1samp(everything, 0)
+    wins = ((found.pvalue <= 0.05) & (found.statistic > 0)).mean()
+    assert _chance(t, n, total, 0.95) == pytest.approx(wins, abs=0.012)
+
+
+def test_more_seeds_gives_the_first_number_that_would_do_and_its_chance():
+    found = of([1.2, -0.2, 0.9, 0.5])
+    t = round(found.mean / found.sd * 2, 2)
     more = more_seeds(found)
     assert more is not None
+    assert more.chance == _chance(t, 4, 4 + more.seeds, 0.95) >= LEAST_CHANCE > _chance(t, 4, 3 + more.seeds, 0.95)
+    assert 4 + more.seeds <= MOST_SEEDS
+    assert more_seeds(of([1.0, -1.0, 0.1])) is None
+    assert more_seeds(of([1.0, 0.5])) is None
 
-    def half(n):
-        return stats.t.ppf(0.975, n - 1) * found.sd / math.sqrt(n)
 
-    assert half(3 + more) < found.mean <= half(3 + more - 1)
-    assert more_seeds(difference({0: 1.0, 1: -1.0}, {0: 0.0, 1: 0.0})) is None  # no difference, no number of seeds
+@pytest.mark.parametrize(("n", "most"), [(3, 0.2), (5, 0.15), (10, 0.08)])
+def test_equal_methods_are_rarely_advised_to_go_on(n, most):
+    rng = np.random.default_rng(1)
+    found = [of(values) for values in rng.normal(size=(1500, n)).tolist()]
+    unresolved = [one for one in found if not one.excludes_zero]
+    assert np.mean([more_seeds(one) is not None for one in unresolved]) < most
+
+
+@pytest.mark.parametrize("n", [3, 5, 10, 20])
+@pytest.mark.parametrize("level", [0.05, 0.01])
+def test_the_detectable_effect_is_that_of_statsmodels(n, level):
+    values = np.random.default_rng(n).normal(0, 2, n).tolist()
+    theirs = TTestPower().power(detectable(of(values), level) / np.std(values, ddof=1), n, level)
+    assert theirs == pytest.approx(POWER, abs=1e-4)
+
+
+@pytest.mark.parametrize(("n", "level"), [(2, 0.05), (5, 0.05 / 7), (5, 0.05 / 100)])
+def test_the_detectable_effect_is_found_as_often_as_it_says(n, level):
+    """At levels where scipy's noncentral t has no value, by simulation; its error is .0013."""
+    values = of([1.0, -1.0] if n == 2 else [1.0, -1.0, 0.5, -0.5, 0.0])
+    effect = detectable(values, level) / values.sd
+    p = stats.ttest_1samp(np.random.default_rng(0).normal(effect, 1, (n, 100_000)), 0).pvalue
+    assert (p <= level).mean() == pytest.approx(POWER, abs=0.005)
+
+
+def test_nothing_is_detectable_without_a_spread():
+    assert math.isnan(detectable(of([1.0])))
+    assert math.isnan(detectable(of([1.0, 1.0, 1.0])))
+
+
+def test_holm_is_that_of_statsmodels():
+    p_values = np.array([0.2, 0.0001, 0.04, 0.008, 0.011, 0.03, 0.0007, 0.9, 0.03])
+    found = holm({str(k): p for k, p in enumerate(p_values.tolist())})
+    rejected, adjusted, *_ = multipletests(p_values, 0.05, "holm")
+    assert 0 < rejected.sum() < 9
+    assert [found[str(k)].p for k in range(9)] == pytest.approx(adjusted.tolist())
+    assert [p <= found[str(k)].level for k, p in enumerate(p_values.tolist())] == rejected.tolist()
+    with_a_hole = holm({"a": 0.001, "b": math.nan, "c": 0.03})
+    assert (with_a_hole["a"].p, with_a_hole["c"].p) == pytest.approx((0.003, 0.06))
+    assert math.isnan(with_a_hole["b"].p)
+    assert holm({"a": 0.01}, choices=3)["a"] == pytest.approx((0.03, 0.05 / 3))
+
+
+def test_p_values_are_those_of_scipy_and_statsmodels():
+    a, b = np.random.default_rng(2).normal(0.1, 1, (2, 7))
+    found = difference(dict(enumerate(a.tolist())), dict(enumerate(b.tolist())))
+    assert p_difference(found) == pytest.approx(stats.ttest_rel(a, b).pvalue)
+    assert p_equivalence(found, 0.8) == pytest.approx(ttost_paired(a, b, -0.8, 0.8)[0])
+    assert p_difference(of([0.0, 0.0, 0.0])) == 1.0
+    assert p_equivalence(of([0.0, 0.0, 0.0]), 0.1) == 0.0
+    assert math.isnan(p_equivalence(found, math.nan))
+    assert math.isnan(p_difference(of([1.0])))
+
+
+def test_comparisons_say_equivalent_only_with_a_bound_and_evidence():
+    seeds = range(6)
+    base = {seed: 1.0 + 0.3 * seed for seed in seeds}
+
+    def shifted(by, spread):
+        return {seed: base[seed] + by + spread * (-1) ** seed for seed in seeds}
+
+    column = {
+        "base": base,
+        "better": shifted(-0.5, 0.01),
+        "worse": shifted(0.5, 0.01),
+        "alike": shifted(0.0, 0.01),
+        "loose": shifted(0.05, 0.3),
+    }
+    without = comparisons(column, "base", "lower")
+    assert {cell: one.verdict for cell, one in without.items()} == {
+        "better": "better",
+        "worse": "worse",
+        "alike": "undecided",
+        "loose": "undecided",
+    }
+    with_bound = comparisons(column, "base", "lower", bound=0.1)
+    assert with_bound["alike"].verdict == "equivalent"
+    assert with_bound["loose"].verdict == "undecided"
+    assert {c.verdict for c in comparisons({"base": base, "worse": column["better"]}, "base", "higher").values()} == {
+        "worse"
+    }
+    loose = with_bound["loose"]
+    assert loose.difference.mean == pytest.approx(0.05)
+    assert loose.detectable == detectable(loose.difference, 0.05 / 2)  # two of four were rejected
+    assert all((one.p <= 0.05) == one.difference.excludes_zero for one in with_bound.values())
+
+
+def test_what_lacks_seeds_is_never_the_better_one():
+    base = {seed: 1.0 + seed for seed in range(5)}
+    survivor = {seed: seed + 0.01 * seed for seed in range(3)}
+    assert comparisons({"base": base, "a": survivor}, "base", "lower")["a"].verdict == "undecided"
+    assert comparisons({"base": base, "a": survivor}, "base", "higher")["a"].verdict == "worse"
+    assert comparisons({"base": survivor, "a": base}, "base", "lower")["a"].verdict == "undecided"
+
+
+@pytest.mark.parametrize("bound", [0.0, 0.5])
+def test_wrong_statements_of_one_family_are_rare(bound):
+    """Five methods, all truly at the bound's distance or equal: Holm keeps both kinds of statement below 5 %."""
+    rng, different, alike, repeats = np.random.default_rng(8), 0, 0, 1500
+    for _ in range(repeats):
+        column = {str(k): dict(enumerate((rng.normal(size=6) + bound * (k > 0)).tolist())) for k in range(5)}
+        found = comparisons(column, "0", "lower", bound or math.nan).values()
+        different += any(one.verdict in ("better", "worse") for one in found)
+        alike += any(one.verdict == "equivalent" for one in found)
+    limit = 0.05 + 3 * math.sqrt(0.05 * 0.95 / repeats)
+    assert bound or different / repeats < limit
+    assert alike / repeats < limit
 
 
 @settings(max_examples=40, deadline=None)

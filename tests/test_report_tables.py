@@ -17,9 +17,10 @@ from bench.report.statements import (
     headline,
     recommendations,
     ties_text,
+    unresolved,
 )
-from bench.report.statistics import interval
-from bench.report.tables import long_table, overview, wide_table
+from bench.report.statistics import Advice, Standing, interval
+from bench.report.tables import differences, long_table, overview, wide_table
 
 NAN = math.nan
 
@@ -327,12 +328,52 @@ def test_what_diverged_speaks_for_no_verdict_and_is_seen_beside_the_number():
     assert group.best("sliced_wasserstein").label == "latent_diffusion"
 
 
+def test_differences_from_the_baseline_stand_with_what_they_could_have_found():
+    cells = cells_of(selection(quick_runs(("energy",), seeds=4, shuffles=(False,))))
+    of = {cell.label: cell.values["sliced_wasserstein"] for cell in cells}
+    of["kl_annealing"].update({seed: value + 0.001 * (-1) ** seed for seed, value in of["latent_diffusion"].items()})
+    (group,) = groups_of(cells, FACTS, {"sliced_wasserstein": 0.05})
+    assert group.baseline.label == "latent_diffusion"
+    table = differences([group])
+    assert set(table["metric"]) == {column.metric for column in group.quality}
+    assert set(table["label"]) == {"kl_annealing", "proposed", "proposed + skip"}
+    ranked = table[table["metric"] == "sliced_wasserstein"].set_index("label")
+    assert ranked["verdict"].to_dict() == {
+        "kl_annealing": "equivalent",
+        "proposed": "better",
+        "proposed + skip": "better",
+    }
+    assert (ranked["equivalence_bound"] == 0.05).all()
+    assert (ranked["detectable"] > 0).all()
+    others = table[table["metric"] == "mmd2"]
+    assert others["equivalence_p_holm"].isna().all()
+    assert set(others["verdict"]) <= {"better", "undecided"}
+
+
+def test_a_group_without_the_baseline_compares_with_its_first_method_and_one_method_with_nothing():
+    labels = ("kl_annealing", "proposed")
+    (group,) = grouped(quick_runs(("energy",), 3, (False,), labels))[1]
+    assert group.baseline.label == "kl_annealing"
+    (alone,) = grouped(grid_runs())[1]
+    assert alone.baseline is None
+    assert alone.comparisons(alone.quality[0]) == []
+
+
+def test_a_tie_says_what_could_have_been_found_and_what_more_seeds_would_do():
+    gap = interval([0.2, -0.1, 0.3, 0.1])
+    assert unresolved(Standing("tie", 2, gap, 0.25, Advice(3, 0.81))) == (
+        "detectable: 0.250; 3 more seeds would do with a chance of 81%"
+    )
+    assert unresolved(Standing("tie", 2, gap, 0.25)) == "detectable: 0.250"
+    assert unresolved(Standing("tie", 2, interval([0.2]))) == "fewer than two shared seeds"
+
+
 def test_the_best_of_many_settings_pays_for_all_of_them():
     def against(settings):
         runs = [run_row("latent_diffusion", seed=seed) for seed in range(4)]
         runs += [run_row("proposed", seed=seed, N=N) for seed in range(4) for N in settings]
         _, groups = grouped(runs)
-        return _against_baseline(groups, groups[0].quality[0])["proposed"][0]
+        return _against_baseline(groups, groups[0].quality[0])[0]["proposed"][0]
 
     one, many = against([50.0]), against([50.0, 60.0, 70.0])
     assert stats.t.ppf(1 - 0.025, 3) * one.sd / 2 == pytest.approx(one.half)

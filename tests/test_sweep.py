@@ -206,6 +206,14 @@ def test_versions_are_part_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert dataclasses.replace(run).run_id != run.run_id
 
 
+def test_bounds_of_equivalence_are_for_the_report_and_no_part_of_a_run(tmp_path: Path) -> None:
+    bounded = sweep(tmp_path, BASE + "equivalence: {sliced_wasserstein: 0.02, c2st_auc: 1}")
+    assert bounded.equivalence == {"sliced_wasserstein": 0.02, "c2st_auc": 1}
+    plain = sweep(tmp_path, BASE)
+    assert not plain.equivalence
+    assert [run.run_id for run in bounded.runs] == [run.run_id for run in plain.runs]
+
+
 def test_equal_numbers_are_one_run(tmp_path: Path) -> None:
     ids = {one(tmp_path, f"train.steps={text}").run_id for text in ("2", "2.0", "2e0", "0.2e1", "+2")}
     assert len(ids) == 1
@@ -269,6 +277,12 @@ BAD = {
     "# nothing": "is empty",
     "[1, 2]": "expected a mapping with the keys name, description, datasets, methods",
     "hello": "expected a mapping",
+    BASE + "equivalence: 0.02": "equivalence: expected a mapping, not 0.02",
+    BASE
+    + "equivalence: {sliced: 0.02}": "equivalence.sliced: no number of a metric by which methods are ranked",
+    BASE + "equivalence: {kl: 0.02}": "equivalence.kl: no number of a metric by which methods are ranked",
+    BASE + "equivalence: {mmd2: 0}": "equivalence.mmd2: expected greater than 0, not 0",
+    BASE + "equivalence: {mmd2: few}": "equivalence.mmd2: expected a number, not 'few'",
     "a: [1, b: ]]": "line 1, column 12: not valid YAML",
     "a: 1\nb: 'x\n": "line 3, column 1: not valid YAML",
     "a: 1\na: 2\n": "line 2, column 1: not valid YAML: key 'a' twice",
@@ -361,7 +375,7 @@ def test_every_mistake_of_structure_has_its_line(tmp_path: Path) -> None:
     complaints = [line.partition(".yaml: ")[2] for line in str(caught.value).splitlines()]
     assert complaints[0] == "methods: expected this key, it is not there"
     assert complaints[1] == "train: expected a mapping, not 3"
-    assert complaints[2].startswith("method: unknown key: did you mean 'methods' or 'model'? 13 are known: ")
+    assert complaints[2].startswith("method: unknown key: did you mean 'methods' or 'model'? 14 are known: ")
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:

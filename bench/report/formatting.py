@@ -30,6 +30,11 @@ def with_interval(found: Interval) -> str:
     return f"{number(found.mean, half)} ± {number(half, half)}"
 
 
+def probability(p: float) -> str:
+    """A p-value: "0.032", "< 0.001"."""
+    return "-" if not math.isfinite(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
 def plain(value: Any) -> str:
     """A setting as a reader writes it: 900, not 900.0."""
     if isinstance(value, float) and math.isfinite(value):

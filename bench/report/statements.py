@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -11,13 +12,10 @@ import pandas as pd
 from bench.report.cells import VERDICTS, Cell, scalars_by, verdict_of
 from bench.report.columns import LONG, Column
 from bench.report.formatting import number, plural
-from bench.report.ranking import Group
+from bench.report.ranking import BASELINE, Group
 from bench.report.selection import Selection
-from bench.report.statistics import Interval, difference, standings
+from bench.report.statistics import ALPHA, Interval, Standing, detectable, difference, standings
 from bench.verdict import THRESHOLDS, independent_windows
-
-BASELINE = "latent_diffusion"
-"""What a mitigation is compared with."""
 
 FEW_WINDOWS = 30
 """With fewer independent test windows a distance between distributions is mostly noise."""
@@ -100,7 +98,7 @@ def _who_samples_better(groups: Sequence[Group]) -> list[str]:
         return []
     column = ranked[0].quality[0]
     measure = LONG.get(column.metric, column.title)
-    gaps = _against_baseline(ranked, column)
+    gaps, level = _against_baseline(ranked, column)
     scored = {c.label for group in ranked for c in group.best_settings.values() if c.values.get(column.metric)}
     outcomes: dict[str, list[str]] = {"better": [], "worse": [], "not resolved": []}
     for label, found in gaps.items():
@@ -111,7 +109,8 @@ def _who_samples_better(groups: Sequence[Group]) -> list[str]:
             if count:
                 outcomes[word].append(f"{label} ({count} of {len(found)})" if len(ranked) > 1 else label)
         if not better and not worse:
-            outcomes["not resolved"].append(label)
+            smallest = [effect for gap in found if math.isfinite(effect := detectable(gap, level))]
+            outcomes["not resolved"].append(f"{label}{_detectable(smallest)}")
     sentences = [
         f"{start} {BASELINE} by the {measure}: {', '.join(outcomes[word])}."
         for word, start in (("better", "Better than"), ("worse", "Worse than"), ("not resolved", "Not told from"))
@@ -129,8 +128,18 @@ def _who_samples_better(groups: Sequence[Group]) -> list[str]:
     return sentences
 
 
-def _against_baseline(groups: Sequence[Group], column: Column) -> dict[str, list[Interval]]:
+def _detectable(effects: Sequence[float]) -> str:
+    """The smallest effects that comparisons without a result could have found; "" where nothing is known of them."""
+    if not effects:
+        return ""
+    low, high = number(min(effects)), number(max(effects))
+    return f" (detectable: {low if low == high else f'{low} to {high}'})"
+
+
+def _against_baseline(groups: Sequence[Group], column: Column) -> tuple[dict[str, list[Interval]], float]:
     """Label -> its best setting minus the baseline's, per group, below 0 where it is better; paired over seeds.
+
+    And the level of each comparison.
 
     Widened for every comparison that could have been made (Bonferroni): the numbers that choose a setting judge it.
     """
@@ -146,8 +155,8 @@ def _against_baseline(groups: Sequence[Group], column: Column) -> dict[str, list
     found: dict[str, list[Interval]] = {}
     for label, *both in pairs:
         mine, other = ({seed: sign * v for seed, v in c.values.get(column.metric, {}).items()} for c in both)
-        found.setdefault(label, []).append(difference(mine, other, 1 - 0.05 / count))
-    return found
+        found.setdefault(label, []).append(difference(mine, other, 1 - ALPHA / count))
+    return found, ALPHA / max(count, 1)
 
 
 def _how_sure(groups: Sequence[Group], selection: Selection) -> list[str]:
@@ -216,15 +225,19 @@ def ties_text(group: Group, column: Column) -> str:
         return text + ("; every other is worse (95 %)" if len(places) > 1 else "")
     named = []
     for cell, standing in tied[:3]:
-        if standing.gap.n < 2:
-            hint = "fewer than two shared seeds"
-        elif standing.more is None:
-            hint = "no number of seeds in sight"
-        else:
-            hint = f"about {standing.more} more seed{'s' if standing.more > 1 else ''}"
-        named.append(f"{cell.name} ({hint})")
+        named.append(f"{cell.name} ({unresolved(standing)})")
     rest = f" and {len(tied) - 3} more" if len(tied) > 3 else ""
     return f"{text}; not resolved against {', '.join(named)}{rest}"
+
+
+def unresolved(standing: Standing) -> str:
+    """What a comparison without a result could have found, and what more seeds would do."""
+    if standing.gap.n < 2:
+        return "fewer than two shared seeds"
+    text = f"detectable: {number(standing.detectable)}" if math.isfinite(standing.detectable) else "no variance"
+    if standing.more is not None:
+        text += f"; {plural(standing.more.seeds, 'more seed')} would do with a chance of {standing.more.chance:.0%}"
+    return text
 
 
 def recommendations(group: Group) -> list[str]:
@@ -242,12 +255,12 @@ def recommendations(group: Group) -> list[str]:
         pool = alive or cells
         places = standings({cell.id: cell.values[column.metric] for cell in pool}, column.direction)
         best = next(cell for cell in pool if places[cell.id].place == "best")
-        ties = sum(standing.place == "tie" for standing in places.values())
+        ties = [standing.detectable for standing in places.values() if standing.place == "tie"]
         whose = f"{len(alive)} settings whose latent is alive" if alive else f"{len(cells)} settings (none is alive)"
         value = best.text(column.metric)
         lines.append(
             f"{group.name}, {label}: {best.variant}, the best mean {column.title} ({value}) of {whose}; "
-            f"{ties or 'none'} of the others cannot be told from it."
+            f"{len(ties) or 'none'} of the others cannot be told from it{_detectable([e for e in ties if e == e])}."
         )
     return lines
 

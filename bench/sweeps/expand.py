@@ -26,7 +26,15 @@ from bench.contracts import (
 from bench.loading.references import REFERENCES
 from bench.registry import METHODS
 from bench.sweeps.file import DatasetEntry, MethodEntry, SweepFile, find_sweep, parse_dataset_entry, read_file
-from bench.sweeps.options import check_backbones, check_metrics, checked, dataset_spec, sort_settings, target
+from bench.sweeps.options import (
+    check_backbones,
+    check_equivalence,
+    check_metrics,
+    checked,
+    dataset_spec,
+    sort_settings,
+    target,
+)
 from bench.sweeps.run import BLOCKS, Run, plain_fields
 
 
@@ -38,6 +46,7 @@ class Sweep:
     description: str
     runs: tuple[Run, ...]
     notes: tuple[str, ...] = ()
+    equivalence: Mapping[str, float] = dataclasses.field(default_factory=dict)  # metric -> the bound of the report
 
 
 @dataclass(frozen=True)
@@ -86,6 +95,7 @@ def _expand(parsed: SweepFile, place: str, selection: Selection, data: Path | No
     given = {name: {**getattr(parsed, name), **settings.get(name, {})} for name in BLOCKS}
     blocks = {name: checked(block, given[name], place, name) for name, block in BLOCKS.items()}
     check_metrics(blocks["evaluate"].metrics, place)
+    check_equivalence(parsed.equivalence, place)
     variants = [variant for entry in entries for variant in _variants(entry, blocks, settings, place)]
     chosen = [_fields_of(variant) for variant in variants]
     backbones = selection.backbones or tuple(parsed.backbones)
@@ -114,7 +124,8 @@ def _expand(parsed: SweepFile, place: str, selection: Selection, data: Path | No
                 notes.append(f"{place}: asked for twice, run once: '{first.label}'{other}")
     without = by_reason((run.dataset.key, absent[run.dataset]) for run in runs.values() if run.dataset in absent)
     notes += [f"will be skipped: {line}" for line in without]
-    return Sweep(parsed.name, parsed.description, tuple(runs.values()), tuple(dict.fromkeys(notes)))
+    notes = list(dict.fromkeys(notes))
+    return Sweep(parsed.name, parsed.description, tuple(runs.values()), tuple(notes), parsed.equivalence)
 
 
 def _fields_of(variant: Variant) -> dict[str, Any]:

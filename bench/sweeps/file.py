@@ -99,6 +99,7 @@ class SweepFile(BaseModel):
     diffusion: dict[str, Any] = {}
     evaluate: dict[str, Any] = {}
     tune: Tune | None = None
+    equivalence: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = {}  # below it, a difference is none
     reduced: dict[str, Any] = {}  # keys of the file in a smaller form: what --reduced puts in their place
     folder: str = ""  # where a relative `path` of a data set starts, seen from the file's own folder, the default
 
