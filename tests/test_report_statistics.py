@@ -19,10 +19,12 @@ from bench.report.statistics import (
     difference,
     holm,
     interval,
+    level_of_look,
     more_seeds,
     p_difference,
     p_equivalence,
     rank_test,
+    spent,
     standings,
 )
 
@@ -321,3 +323,42 @@ def test_seeds_that_diverged_do_not_help():
     assert table["survivor"].place == "worse"  # on the seeds that it has
     assert (table["lucky"].place, table["lucky"].rank) == ("incomplete", 0)
     assert (table["far"].place, table["far"].rank) == ("worse", 2)
+
+
+def test_alpha_is_spent_as_by_obrien_and_fleming():
+    assert spent(1.0) == pytest.approx(0.05)
+    # Lan and DeMets' function at four equally spaced looks, as tabulated for the two-sided 5 %
+    assert [spent(share) for share in (0.25, 0.5, 0.75)] == pytest.approx([0.0001, 0.0056, 0.0236], abs=5e-5)
+    levels = [level_of_look(seeds, 3, 12) for seeds in range(3, 13)]
+    assert sum(levels) == pytest.approx(0.05)
+    assert levels == sorted(levels)
+    assert level_of_look(5, 5, 5) == pytest.approx(0.05)
+    column = {"a": {0: 1.0, 1: 2.0}, "b": {0: 5.0, 1: 6.1}}
+    assert standings(column, "lower", level_of_look(2, 2, 100))["b"].place == "tie"  # almost nothing is spent so early
+
+
+@pytest.mark.parametrize(("first", "most"), [(2, 6), (3, 12), (5, 20)])
+def test_looking_after_every_seed_tells_equal_methods_apart_in_5_percent_at_most(first, most):
+    """Two equal methods, 20,000 times: uncorrected, looking until it is significant errs two to four times as often."""
+    rng, repeats = np.random.default_rng(4), 20_000
+    gaps = rng.normal(size=(repeats, most)) - rng.normal(size=(repeats, most))
+    wrong, naive = np.zeros(repeats, dtype=bool), np.zeros(repeats, dtype=bool)
+    for seeds in range(first, most + 1):
+        p = stats.ttest_1samp(gaps[:, :seeds], 0, axis=1).pvalue
+        wrong |= p <= level_of_look(seeds, first, most)
+        naive |= p <= 0.05
+    assert naive.mean() > 0.09
+    assert wrong.mean() <= 0.05
+
+
+def test_the_looks_of_a_table_of_equal_methods_err_in_5_percent_at_most():
+    rng, wrong, repeats = np.random.default_rng(6), 0, 300
+    for _ in range(repeats):
+        values = rng.normal(size=(4, 8)).tolist()
+        for seeds in range(3, 9):
+            column = {str(k): dict(enumerate(row[:seeds])) for k, row in enumerate(values)}
+            places = standings(column, "lower", level_of_look(seeds, 3, 8)).values()
+            if not any(one.place == "tie" for one in places):
+                wrong += 1
+                break
+    assert wrong / repeats <= 0.05

@@ -278,8 +278,7 @@ BAD = {
     "[1, 2]": "expected a mapping with the keys name, description, datasets, methods",
     "hello": "expected a mapping",
     BASE + "equivalence: 0.02": "equivalence: expected a mapping, not 0.02",
-    BASE
-    + "equivalence: {sliced: 0.02}": "equivalence.sliced: no number of a metric by which methods are ranked",
+    BASE + "equivalence: {sliced: 0.02}": "equivalence.sliced: no number of a metric by which methods are ranked",
     BASE + "equivalence: {kl: 0.02}": "equivalence.kl: no number of a metric by which methods are ranked",
     BASE + "equivalence: {mmd2: 0}": "equivalence.mmd2: expected greater than 0, not 0",
     BASE + "equivalence: {mmd2: few}": "equivalence.mmd2: expected a number, not 'few'",

@@ -69,6 +69,8 @@ def _noncentrality(n: int, level: float) -> float:
 
     The noncentral t as a mean over sd / sigma: its series in scipy has no value at the levels of many comparisons.
     """
+    if math.isinf(_quantile(n, 1 - level)):  # a level that rounds to none: the first of very many looks
+        return math.inf
     needed = _quantile(n, 1 - level) * _spreads(n - 1)
 
     def power(delta: float) -> float:
@@ -310,6 +312,24 @@ def comparisons(
             verdict = "equivalent"
         found[cell] = Comparison(gap, p, detectable(gap, level), alike[cell].p, verdict)
     return found
+
+
+def spent(share: float, alpha: float = ALPHA) -> float:
+    """How much of `alpha` may be spent until this share of the seeds is there: O'Brien and Fleming's, by Lan and DeMets.
+
+    2 - 2 Phi(z / sqrt(share)) with z the 1 - alpha / 2 quantile (Lan and DeMets 1983): little early, all of it at 1.
+    """
+    return float(2 * special.ndtr(special.ndtri(alpha / 2) / math.sqrt(share)))
+
+
+def level_of_look(seeds: int, first: int, most: int, alpha: float = ALPHA) -> float:
+    """The level of the look at so many seeds, where looks begin at `first` and another seed may follow up to `most`.
+
+    What was spent since the look before. The levels of all looks add up to at most `alpha`, so that the chance of a
+    wrong statement at any of them does too, whatever the distribution of the test statistic is at few seeds.
+    """
+    before = spent((seeds - 1) / most, alpha) if seeds > first else 0.0
+    return spent(seeds / most, alpha) - before
 
 
 Pairs: TypeAlias = Mapping[tuple[str, str], float]
