@@ -101,7 +101,14 @@ def compare(a: Selection, b: Selection) -> Comparison:
             shared = mine.keys() & theirs.keys()
             identical = bool(shared) and all(mine[seed] == theirs[seed] for seed in shared)
             changes.append(
-                Change(key, metric, one.interval(metric), two.interval(metric), difference(theirs, mine), identical)
+                Change(
+                    key,
+                    metric,
+                    one.interval(metric),
+                    two.interval(metric),
+                    difference(theirs, mine, units=one.units),
+                    identical,
+                )
             )
     for line, where in differing.items():
         notes.append(f"{line}: {where[0] if len(where) == 1 else f'{len(where)} cells'}")

@@ -96,7 +96,7 @@ def main(words: Sequence[str] | None = None) -> int:
     row = find_run(runs, given.run_id)
     run, data = Run.from_config(row.config), data_dir(given.data)
     try:
-        sha256 = load_splits(run.dataset, run.seed, data).sha256
+        sha256 = load_splits(run.dataset, run.data_seed, data).sha256
     except Unavailable as reason:
         raise InputError(f"RUN_ID {run.run_id}: {reason}") from reason
     write(f"{run.run_id}  {run.label}  {run.dataset.key}  {run.backbone or '-'}  seed {run.seed}")

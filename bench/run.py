@@ -55,6 +55,8 @@ def _run_until_resolved(given: Namespace, line: str) -> int:
     from bench.report.statistics import level_of_look
 
     sweep = read_selected(given)
+    if any(run.split_seed is not None for run in sweep.runs):
+        raise InputError("--until-resolved adds seeds one by one: expected `seeds` as a number or a list")
     specs = {(run.dataset.key, run.dataset.shuffle): run.dataset for run in sweep.runs}
     seed = max(run.seed for run in sweep.runs) + 1
     first = count = len({run.seed for run in sweep.runs})
@@ -70,9 +72,7 @@ def _run_until_resolved(given: Namespace, line: str) -> int:
         names = ", ".join(spec.key for spec in wanted)
         if not wanted or count >= given.max_seeds:
             command.write(f"not resolved with {count} seeds: {names}" if wanted else f"resolved with {count} seeds")
-            command.write(
-                "The report tests at 5 % as if this were the only look; the answer above is the corrected one."
-            )
+            command.write("The report tests at 5 % as if this were the only look; the line above is corrected for all.")
             return status
         command.write(f"not resolved at level {level:.2g} ({count} seeds): {names}: one more seed ({seed})")
         given.dataset, given.seeds = wanted, f"{seed}:{seed + 1}"

@@ -1,10 +1,12 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from statsmodels.regression.mixed_linear_model import MixedLM
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 from statsmodels.stats.weightstats import ttost_paired
@@ -14,9 +16,11 @@ from bench.report.statistics import (
     MOST_SEEDS,
     POWER,
     _chance,
+    by_unit,
     comparisons,
     detectable,
     difference,
+    for_overlapping_splits,
     holm,
     interval,
     level_of_look,
@@ -362,3 +366,49 @@ def test_the_looks_of_a_table_of_equal_methods_err_in_5_percent_at_most():
                 wrong += 1
                 break
     assert wrong / repeats <= 0.05
+
+
+def nested(rng, splits, initialisations, between=1.0):
+    """Paired differences of a balanced design, seed -> difference, and seed -> split."""
+    of_split = np.repeat(rng.normal(0, between, splits), initialisations)
+    values = of_split + rng.normal(0, 0.5, len(of_split))
+    return dict(enumerate(values.tolist())), {seed: seed // initialisations for seed in range(len(values))}
+
+
+def test_splits_are_the_repeats_as_in_the_mixed_model():
+    """Mean and standard error are those of a random effect per split, estimated by REML, in a balanced design."""
+    values, units = nested(np.random.default_rng(3), 6, 4)
+    found = difference(values, dict.fromkeys(values, 0.0), units=units)
+    frame = pd.DataFrame({"y": values.values(), "split": [units[seed] for seed in values]})
+    theirs = MixedLM.from_formula("y ~ 1", frame, groups="split").fit()
+    assert found.n == 6
+    assert found.mean == pytest.approx(theirs.params["Intercept"])
+    assert found.sd / math.sqrt(6) == pytest.approx(theirs.bse["Intercept"], rel=1e-3)
+    assert by_unit({0: 1.0, 1: 3.0, 2: 5.0}, {0: 0, 1: 0, 2: 1}) == {0: 2.0, 1: 5.0}
+    assert by_unit({0: 1.0, 1: 3.0}, {}) == {0: 1.0, 1: 3.0}
+
+
+def test_means_over_splits_cover_where_seeds_as_repeats_do_not():
+    rng, hits, naive, repeats = np.random.default_rng(11), 0, 0, 2000
+    for _ in range(repeats):
+        values, units = nested(rng, 5, 4)
+        zero = dict.fromkeys(values, 0.0)
+        found, plain = difference(values, zero, units=units), difference(values, zero)
+        hits += found.low <= 0 <= found.high
+        naive += plain.low <= 0 <= plain.high
+    assert 0.93 <= hits / repeats <= 0.97
+    assert naive / repeats < 0.8
+
+
+def test_the_interval_for_overlapping_splits_is_that_of_nadeau_and_bengio():
+    x = [0.1, 0.3, 0.25, 0.4, 0.15]
+    found = for_overlapping_splits(interval(x))
+    error = math.sqrt((1 / 5 + 0.2 / 0.7) * np.var(x, ddof=1))
+    assert found.half == pytest.approx(stats.t.ppf(0.975, 4) * error)
+    assert found.mean == pytest.approx(np.mean(x))
+    assert math.isnan(for_overlapping_splits(interval([1.0])).low)
+
+
+def test_pairs_come_before_means_where_a_run_is_missing():
+    a, b = {0: 1.0, 1: 5.0, 2: 3.0, 3: 3.5}, {0: 0.0, 2: 2.0, 3: 2.5}  # b lacks the second run of split 0
+    assert difference(a, b, units={0: 0, 1: 0, 2: 1, 3: 1}).mean == pytest.approx(1.0)

@@ -350,6 +350,61 @@ def test_differences_from_the_baseline_stand_with_what_they_could_have_found():
     assert set(others["verdict"]) <= {"better", "undecided"}
 
 
+def of_splits(splits, initialisations, division, dataset="energy"):
+    labels = ("latent_diffusion", "proposed")
+    runs = []
+    for split in range(splits):
+        for k in range(initialisations):
+            same = {"split_seed": split, "division": division}
+            runs += [{**run_row(label, dataset, split + 10_000 * k), **same} for label in labels]
+    return grouped(runs)[1][0]
+
+
+def test_initialisations_are_averaged_within_a_split():
+    group = of_splits(3, 2, "blocks")
+    cell = group.cells[1]
+    values = cell.values["sliced_wasserstein"]
+    assert len(values) == 6
+    means = [(values[split] + values[split + 10_000]) / 2 for split in range(3)]
+    assert cell.interval("sliced_wasserstein") == pytest.approx(interval(means))
+    assert "seeds" not in cell.text("sliced_wasserstein")
+    assert group.standings["sliced_wasserstein"][group.cells[0].id].gap.n == 3
+    assert differences([group])["repeats"].tolist() == [3] * len(group.quality)
+    assert group.about_seeds == (
+        "Every split deals the same recording anew, so splits overlap. "
+        "Initialisations are averaged within each split, and the splits are the repeats."
+    )
+
+
+def test_intervals_are_corrected_only_where_splits_overlap():
+    table = differences([of_splits(4, 1, "entity")])
+    scale = math.sqrt(1 + 4 * 0.2 / 0.7)
+    half, wider = table["high"] - table["difference"], table["high_overlap"] - table["difference"]
+    assert wider.tolist() == pytest.approx((half * scale).tolist())
+    for division, words in (
+        ("drawn", "Every split is a fresh draw of the simulator."),
+        ("given", "One split: seeds are initialisations, and the intervals say nothing about another split."),
+        ("", ""),
+    ):
+        group = of_splits(4, 1, division)
+        assert differences([group])["high_overlap"].isna().all()
+        if division:
+            assert group.about_seeds == words
+
+
+def test_one_split_with_many_initialisations_has_seeds_as_repeats():
+    group = of_splits(1, 4, "time")
+    assert group.cells[0].interval("sliced_wasserstein").n == 4
+    assert group.about_seeds.startswith("One split")
+
+
+def test_of_older_runs_one_split_is_known_by_the_windows_hash():
+    same = [run_row("proposed", seed=seed) for seed in range(3)]
+    assert grouped(same)[1][0].about_seeds.startswith("One split")
+    apart = [{**row, "data_sha256": f"{row['seed']}" * 64} for row in same]
+    assert grouped(apart)[1][0].about_seeds == ""
+
+
 def test_a_group_without_the_baseline_compares_with_its_first_method_and_one_method_with_nothing():
     labels = ("kl_annealing", "proposed")
     (group,) = grouped(quick_runs(("energy",), 3, (False,), labels))[1]

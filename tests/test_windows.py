@@ -255,3 +255,12 @@ def test_validation_windows_in_the_place_of_the_test_windows_keep_their_own_stri
     assert measured.block == 48
     np.testing.assert_array_equal(measured.test, splits.validation)
     assert Scope("regimes", 0).measured(splits) is splits
+
+
+def test_how_the_windows_were_divided_is_known(tmp_path):
+    path = tmp_path / "own.csv"
+    path.write_text("a,b\n" + "\n".join(f"{k % 7},{k % 5}" for k in range(400)))
+    options = (("path", str(path)), ("window", 8))
+    assert load_splits(DatasetSpec("ar1", (("series", 20),)), 0).division == "drawn"
+    assert load_splits(DatasetSpec("csv", options), 0).division == "blocks"
+    assert load_splits(DatasetSpec("csv", (*options, ("split", "time"))), 0).division == "time"

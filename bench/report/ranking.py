@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from bench.contracts import ONE_SPLIT, OVERLAPPING
 from bench.report.cells import Cell
 from bench.report.columns import Column, MetricFacts, columns_of
 from bench.report.statistics import ALPHA, Comparison, Interval, Standing, comparisons, standings
@@ -76,8 +77,24 @@ class Group:
         values = {cell.id: cell.values.get(column.metric, {}) for cell in [base, *others]}
         bound = self.equivalence.get(column.metric, math.nan)
         settings = Counter(cell.label for cell in self.cells)[base.label]
-        found = comparisons(values, base.id, column.direction, bound, settings)
+        found = comparisons(values, base.id, column.direction, bound, settings, base.units)
         return [(cell, found[cell.id]) for cell in others]
+
+    @property
+    def overlapping(self) -> bool:
+        """Whether the splits deal one recording anew, so that their training windows overlap."""
+        return bool(self.cells) and self.cells[0].division in OVERLAPPING
+
+    @property
+    def about_seeds(self) -> str:
+        """What a seed repeats on this data set, in one sentence; "" where that is not known."""
+        division, units = (self.cells[0].division, self.cells[0].units) if self.cells else ("", {})
+        mean = " Initialisations are averaged within each split, and the splits are the repeats." if units else ""
+        if division in ONE_SPLIT:
+            return "One split: seeds are initialisations, and the intervals say nothing about another split."
+        if self.overlapping:
+            return f"Every split deals the same recording anew, so splits overlap.{mean}"
+        return f"Every split is a fresh draw of the simulator.{mean}" if division == "drawn" else mean.strip()
 
     def n_of(self, metric: str) -> str:
         """Series behind a column: "1000", or "200 to 1000" where cells differ."""
@@ -108,7 +125,7 @@ def groups_of(
         for column in columns:
             if column.direction != "none":
                 values = {cell.id: cell.values.get(column.metric, {}) for cell in mine}
-                found[column.metric] = standings(values, column.direction, alpha)
+                found[column.metric] = standings(values, column.direction, alpha, mine[0].units)
         place = f"group-{len(groups) + 1}", dataset, shuffle, backbone
         groups.append(Group(*place, mine, references, columns, found, equivalence or {}))
     return groups

@@ -155,7 +155,7 @@ def _against_baseline(groups: Sequence[Group], column: Column) -> tuple[dict[str
     found: dict[str, list[Interval]] = {}
     for label, *both in pairs:
         mine, other = ({seed: sign * v for seed, v in c.values.get(column.metric, {}).items()} for c in both)
-        found.setdefault(label, []).append(difference(mine, other, 1 - ALPHA / count))
+        found.setdefault(label, []).append(difference(mine, other, 1 - ALPHA / count, both[0].units))
     return found, ALPHA / max(count, 1)
 
 
@@ -253,7 +253,9 @@ def recommendations(group: Group) -> list[str]:
             continue
         alive = [cell for cell in cells if verdict_of(cell) == "alive"]
         pool = alive or cells
-        places = standings({cell.id: cell.values[column.metric] for cell in pool}, column.direction)
+        places = standings(
+            {cell.id: cell.values[column.metric] for cell in pool}, column.direction, units=pool[0].units
+        )
         best = next(cell for cell in pool if places[cell.id].place == "best")
         ties = [standing.detectable for standing in places.values() if standing.place == "tie"]
         whose = f"{len(alive)} settings whose latent is alive" if alive else f"{len(cells)} settings (none is alive)"

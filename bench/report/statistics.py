@@ -11,17 +11,24 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from types import MappingProxyType
 from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
 from scipy import optimize, special, stats
 
+from bench.contracts import TEST_SHARE, VALIDATION_SHARE
+
 ALPHA = 0.05  # the chance of a wrong statement in one family of comparisons
 POWER = 0.8  # with which a minimal detectable effect is found
 MOST_SEEDS = 50  # beyond this many in all, "more seeds" is no advice
 LEAST_CHANCE = 0.8  # "more seeds" is said only where it succeeds so often, given the data
 ROUNDING = 1e-9  # of a mean: a smaller standard deviation comes from floating-point arithmetic
+
+
+EACH_ITS_OWN: Mapping[int, int] = MappingProxyType({})
+"""Seeds that are repeats by themselves; see `by_unit`."""
 
 
 class Interval(NamedTuple):
@@ -108,13 +115,30 @@ def interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
     return Interval(mean, mean - half, mean + half, sd, n)
 
 
-def difference(a: Mapping[int, float], b: Mapping[int, float], confidence: float = 0.95) -> Interval:
+def by_unit(values: Mapping[int, float], units: Mapping[int, int]) -> dict[int, float]:
+    """The mean of each unit's values, by unit. values: seed -> value; units: seed -> unit (none: each seed is one).
+
+    Where every split of the data has several initialisations, its unit is the split. Values of one split share what
+    the split does to them, so they are averaged first, and the splits are the repeats. In a balanced design that is
+    the test of the mixed model with a random effect per split, exactly, and it needs no estimate of two variances.
+    """
+    found: dict[int, list[float]] = {}
+    for seed, value in values.items():
+        found.setdefault(units.get(seed, seed), []).append(value)
+    return {unit: sum(members) / len(members) for unit, members in found.items()}
+
+
+def difference(
+    a: Mapping[int, float], b: Mapping[int, float], confidence: float = 0.95, units: Mapping[int, int] = EACH_ITS_OWN
+) -> Interval:
     """a - b, paired over the seeds that both have; no interval where two differences are equal.
 
+    units: see `by_unit`; the mean is over the units' differences.
     Two equal differences give a standard deviation of zero, and an interval of no width that excludes zero. That is
     no evidence: it happens by rounding, and with quantities that do not depend on the seed.
     """
-    found = interval([a[seed] - b[seed] for seed in sorted(a.keys() & b.keys())], confidence)
+    paired = {seed: a[seed] - b[seed] for seed in sorted(a.keys() & b.keys())}
+    found = interval(list(by_unit(paired, units).values() if units else paired.values()), confidence)
     return found._replace(low=math.nan, high=math.nan) if found.n == 2 and found.without_spread else found
 
 
@@ -123,6 +147,19 @@ class Advice(NamedTuple):
 
     seeds: int
     chance: float
+
+
+def for_overlapping_splits(found: Interval) -> Interval:
+    """The interval of Nadeau and Bengio (2003, eq. 9), for means over splits that deal one recording anew.
+
+    Such splits share training windows, so that their values are correlated and s^2 / n understates the variance of
+    their mean. The correction puts (1 / n + n_test / n_train) s^2 in its place, with the shares of the rows, 20 and
+    70 %: no number of splits makes the variance smaller than that of three or four
+    independent ones.
+    """
+    ratio = TEST_SHARE / (1 - VALIDATION_SHARE - TEST_SHARE)
+    half = found.half * math.sqrt(1 + found.n * ratio)
+    return found._replace(low=found.mean - half, high=found.mean + half)
 
 
 def more_seeds(found: Interval, confidence: float = 0.95) -> Advice | None:
@@ -180,16 +217,19 @@ class Standing:
 
 
 def standings(
-    column: Mapping[str, Mapping[int, float]], direction: Literal["lower", "higher"], alpha: float = ALPHA
+    column: Mapping[str, Mapping[int, float]],
+    direction: Literal["lower", "higher"],
+    alpha: float = ALPHA,
+    units: Mapping[int, int] = EACH_ITS_OWN,
 ) -> dict[str, Standing]:
     """Who is best in a column, and who cannot be told from it.
 
-    column: cell -> seed -> value. The interval of each difference from the best is widened for the number of
-    comparisons (Bonferroni), so that the cell whose expectation is best is called worse in at most alpha / 2 of
-    columns, whichever it is: the best and its ties are a confidence set for it (Hsu 1996, Multiple Comparisons, ch. 4).
-    That none of several equal cells is called worse is not promised. With one seed all others are ties: nothing speaks
-    against them. A cell with fewer seeds than the fullest one (runs that diverged) is neither the best nor a tie,
-    because what is missing is no accident; it is worse where it is so on the seeds that it has.
+    column: cell -> seed -> value; units: see `by_unit`. The interval of each difference from the best is widened for
+    the number of comparisons (Bonferroni), so that the cell whose expectation is best is called worse in at most
+    alpha / 2 of columns, whichever it is: the best and its ties are a confidence set for it (Hsu 1996, Multiple
+    Comparisons, ch. 4). That none of several equal cells is called worse is not promised. With one seed all others are
+    ties: nothing speaks against them. A cell with fewer seeds than the fullest one (runs that diverged) is neither the
+    best nor a tie, because what is missing is no accident; it is worse where it is so on the seeds that it has.
     """
     sign = 1.0 if direction == "lower" else -1.0
     signed = {
@@ -208,14 +248,14 @@ def standings(
     level = alpha / max(compared, 1)
     confidence = 1 - level
     for rank, cell in enumerate(order[1:], start=2):
-        gap = difference(signed[cell], signed[best], confidence)
+        gap = difference(signed[cell], signed[best], confidence, units)
         if gap.low > 0:
             found[cell] = Standing("worse", rank, gap, detectable(gap, level))
         else:
             found[cell] = Standing("tie", rank, gap, detectable(gap, level), more_seeds(gap, confidence))
     for cell, values in signed.items():
         if 0 < len(values) < most:
-            gap = difference(values, signed[best], confidence)
+            gap = difference(values, signed[best], confidence, units)
             found[cell] = Standing("worse" if gap.low > 0 else "incomplete", 0, gap, detectable(gap, level))
     return found
 
@@ -283,10 +323,12 @@ def comparisons(
     direction: Literal["lower", "higher"],
     bound: float = math.nan,
     choices: int = 1,
+    units: Mapping[int, int] = EACH_ITS_OWN,
 ) -> dict[str, Comparison]:
     """Every other cell of a column against one of them, paired over seeds; all of these are one family for Holm.
 
-    column: cell -> seed -> value. bound: a difference below it does not matter. Better and worse are said where Holm
+    column: cell -> seed -> value; units: see `by_unit`. bound: a difference below it does not matter.
+    Better and worse are said where Holm
     rejects "no difference", equivalent where it does not and TOST says that the difference is below the bound. A side
     that lacks seeds of the other (runs that diverged) is never the better one, nor equivalent: what is missing is no
     accident. choices: so many references were there to choose from, and the same data chose.
@@ -297,12 +339,12 @@ def comparisons(
         for cell, values in column.items()
         if cell != reference
     }
-    gaps = {cell: difference(values, base) for cell, values in pairs.items()}
+    gaps = {cell: difference(values, base, units=units) for cell, values in pairs.items()}
     different = holm({cell: p_difference(gap) for cell, gap in gaps.items()}, choices=choices)
     alike = holm({cell: p_equivalence(gap, bound) for cell, gap in gaps.items()}, choices=choices)
     found: dict[str, Comparison] = {}
     for cell, (p, level) in different.items():
-        gap = difference(pairs[cell], base, 1 - level)
+        gap = difference(pairs[cell], base, 1 - level, units)
         ahead = gap.mean < 0 if direction == "lower" else gap.mean > 0
         mine, other = pairs[cell].keys(), base.keys()
         verdict: Verdict = "undecided"
@@ -315,7 +357,7 @@ def comparisons(
 
 
 def spent(share: float, alpha: float = ALPHA) -> float:
-    """How much of `alpha` may be spent until this share of the seeds is there: O'Brien and Fleming's, by Lan and DeMets.
+    """How much of `alpha` may be spent until this share of the seeds is there (O'Brien and Fleming's way).
 
     2 - 2 Phi(z / sqrt(share)) with z the 1 - alpha / 2 quantile (Lan and DeMets 1983): little early, all of it at 1.
     """

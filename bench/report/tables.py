@@ -14,7 +14,7 @@ from pyarrow import csv
 from bench.report.cells import Cell, verdict_of
 from bench.report.formatting import counted, number
 from bench.report.ranking import Group
-from bench.report.statistics import Standing
+from bench.report.statistics import Standing, for_overlapping_splits
 
 
 class Mark(NamedTuple):
@@ -71,11 +71,25 @@ def long_table(groups: Iterable[Group]) -> pd.DataFrame:
     return numbers.join(whole, on="cell")[[*WHOSE, *NUMBERS, *HINTS, *WORDS]]
 
 
-DIFFERENCE = ("difference", "low", "high", "seeds", "p_holm", "detectable", "equivalence_bound", "equivalence_p_holm")
+DIFFERENCE = (
+    "difference",
+    "low",
+    "high",
+    "low_overlap",
+    "high_overlap",
+    "repeats",
+    "p_holm",
+    "detectable",
+    "equivalence_bound",
+    "equivalence_p_holm",
+)
 
 
 def differences(groups: Iterable[Group]) -> pd.DataFrame:
-    """Every comparison with a group's baseline in every quality column, one row each; low and high at Holm's level."""
+    """Every comparison with a group's baseline in every quality column, one row each; low and high at Holm's level.
+
+    low_overlap, high_overlap: the same corrected for splits that overlap, where they do.
+    """
     rows = []
     for group in groups:
         for column in group.quality:
@@ -83,7 +97,18 @@ def differences(groups: Iterable[Group]) -> pd.DataFrame:
             for cell, found in group.comparisons(column):
                 gap, base = found.difference, group.baseline.name if group.baseline else ""
                 whose = (group.dataset, group.shuffle, group.backbone, column.metric, cell.label, cell.variant, base)
-                numbers = (gap.mean, gap.low, gap.high, gap.n, found.p, found.detectable, bound, found.equivalence_p)
+                overlap = for_overlapping_splits(gap)[1:3] if group.overlapping else (math.nan, math.nan)
+                numbers = (
+                    gap.mean,
+                    gap.low,
+                    gap.high,
+                    *overlap,
+                    gap.n,
+                    found.p,
+                    found.detectable,
+                    bound,
+                    found.equivalence_p,
+                )
                 rows.append((*whose, *numbers, found.verdict))
     whose_names = ("dataset", "shuffle", "backbone", "metric", "label", "setting", "against")
     return pd.DataFrame(rows, columns=[*whose_names, *DIFFERENCE, "verdict"])
