@@ -263,6 +263,15 @@ class DatasetSpec:
 # ---------------------------------------------------------------- data
 
 
+VALIDATION_SHARE, TEST_SHARE = 0.1, 0.2
+"""Of the pieces of a recording (blocks, entities) or of its rows (split `time`); the rest is for training."""
+
+ONE_SPLIT = ("given", "time")
+"""Divisions that do not depend on a seed: there is one, so that seeds are initialisations."""
+
+OVERLAPPING = ("blocks", "entity")
+"""Divisions that deal the same recording anew for every seed, so that training parts of two seeds overlap."""
+
 Truth: TypeAlias = Mapping[str, np.ndarray]
 """What a simulator drew for each of n series, its latent: factor -> (n, k). Empty where no truth is known."""
 
@@ -292,6 +301,7 @@ class Recordings:
     truth: Truth = field(default_factory=dict)  # of series of one window each; no part of the windows' hash
     resolutions: Sequence[Resolution] = ()  # of each channel (none: estimated); see `bench.loading.cells`
     parts: Sequence[str] = ()  # with the split `given`: the part that each series belongs to
+    drawn: bool = False  # whether the values depend on the seed; `bench.loading.windows.load_recordings` finds out
 
     @classmethod
     def simulated(cls, x: np.ndarray, **truth: np.ndarray) -> Recordings:
@@ -347,6 +357,7 @@ class Splits:
     test_groups: np.ndarray | None = None  # (n,), test windows of one number resemble each other; none: none do
     validation_groups: np.ndarray | None = None
     cells: Cells | None = None  # how finely each channel was measured; none: not known
+    division: str = ""  # how the parts came about: `split` of the recordings, or `drawn` anew for every seed
 
     @property
     def window(self) -> int:

@@ -274,3 +274,12 @@ def test_windows_of_one_entity_or_of_one_block_are_one_group():
     assert np.unique(few.test_groups, return_counts=True)[1].tolist() == [3] * 4
     given = groups_of([10] * 40, "given", 10, parts=["train", "validation", "test", "test"] * 10)
     assert len(set(given.test_groups)) == len(given.test) == 20
+
+
+def test_how_the_windows_were_divided_is_known(tmp_path):
+    path = tmp_path / "own.csv"
+    path.write_text("a,b\n" + "\n".join(f"{k % 7},{k % 5}" for k in range(400)))
+    options = (("path", str(path)), ("window", 8))
+    assert load_splits(DatasetSpec("ar1", (("series", 20),)), 0).division == "drawn"
+    assert load_splits(DatasetSpec("csv", options), 0).division == "blocks"
+    assert load_splits(DatasetSpec("csv", (*options, ("split", "time"))), 0).division == "time"
