@@ -5,8 +5,8 @@ over the second half (`bench.metrics.latent_information`); version 1, for older 
 dependency at the last step. `verdict` decides which applies.
 
 The thresholds of version 2 are provisional. They lie above what the measure sees where there is nothing, and are no
-smaller than half of its 95 % interval (its error at 128 series is about .1 nats where something is told). Vanilla latent
-diffusion after 8,000 updates (LSTM of width 64, one seed) on `dialled_latent`, all steps and second half:
+smaller than half of its 95 % interval (its error at 128 series is about .1 nats where something is told). Vanilla
+latent diffusion after 8,000 updates (LSTM of width 64, one seed) on `dialled_latent`, all steps and second half:
 
     information 0      -.02 and .00    collapsed (gap .00 nats per value, m_{T,0} .00)
     information .1     .52 and .00     undecided (error .09); the data hold 1.7 nats
