@@ -9,7 +9,7 @@ usage: ./run_all.sh [--sweep NAME|FILE] [--data DIR] [--results DIR] [--fetch] [
   --data DIR         where real data are (or the variable BENCH_DATA)
   --results DIR      where results are kept (results)
   --fetch            first download the open data sets that the sweep names and that are not here
-  --smoke            tiny sizes: does everything work here? (results/smoke unless --results is given)
+  --smoke            tiny sizes on simulated data: does everything work here? (results/smoke unless --results is given)
   --test             run the test suite instead
 TEXT
 }

@@ -354,6 +354,8 @@ class Splits:
     validation_truth: Truth = field(default_factory=dict)
     test_truth: Truth = field(default_factory=dict)
     train_stride: int | None = None  # of training and validation windows; none: as the test windows
+    test_groups: np.ndarray | None = None  # (n,), test windows of one number resemble each other; none: none do
+    validation_groups: np.ndarray | None = None
     cells: Cells | None = None  # how finely each channel was measured; none: not known
     division: str = ""  # how the parts came about: `split` of the recordings, or `drawn` anew for every seed
 
@@ -361,14 +363,6 @@ class Splits:
     def window(self) -> int:
         """T"""
         return int(self.train.shape[1])
-
-    @property
-    def block(self) -> int:
-        """How many neighbouring test windows standard errors resample as one: 2 T / stride, 1 without overlap.
-
-        Twice as many as share rows, because a block misses the correlations across its ends.
-        """
-        return 2 * math.ceil(self.window / self.test_stride) if self.test_stride < self.window else 1
 
 
 @dataclass(frozen=True)
@@ -419,7 +413,12 @@ class Draws(Protocol):
 
 
 class Likelihood(Protocol):
-    """p(x | h_1 .. h_T), one distribution per time step and channel."""
+    """p(x | h_1 .. h_T), one distribution per time step and channel.
+
+    More than this is asked of a likelihood by single measures only, see `Stepwise`, `Cumulative` and `Standardised` in
+    `bench.parts.likelihoods`: without `log_prob_steps` the second half's information is undefined, without `cdf` the
+    calibration.
+    """
 
     @property
     def mean(self) -> Tensor:
@@ -560,11 +559,11 @@ class Measurement:
     value: float
     sd: float = math.nan  # over series or repeats, where it is one number's spread; NaN where there is none
     n: int = 0  # series behind the value
-    coordinate: str = ""  # what `index` counts: t, diffusion_step, dimension, lag, threshold; "" for a scalar
+    coordinate: str = ""  # what `index` counts: t, diffusion_step, dimension, channel, lag, threshold; "" for a scalar
     index: float = math.nan
     status: Literal["ok", "undefined", "failed"] = "ok"
     reason: str = ""
-    error: float = math.nan  # standard error of a mean over test windows, from blocks where they overlap; else NaN
+    error: float = math.nan  # of a mean over test windows, so that 1.96 errors are a 95 % interval; else NaN
 
 
 @dataclass(frozen=True)
@@ -592,7 +591,8 @@ class LatentEvaluation:
     train: Tensor | None = None  # (N, T, C), training windows on the model's device, for metrics that fit something
     truth: Truth = field(default_factory=dict)  # factor -> (n, k), what a simulator drew for `series`
     train_truth: Truth = field(default_factory=dict)  # factor -> (N, k), the same for `train`
-    block: int = 1  # how many neighbours in `series` standard errors resample as one (see Splits.block)
+    groups: np.ndarray | None = None  # (n,), series of one number resemble each other; none: none do
+    validation: Tensor | None = None  # (V, T, C), validation windows from everywhere, for what a measure fits
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,7 @@ def say(path: str, groups: Sequence[Group], report: Report) -> None:
             for cell in [*group.cells, *group.references]
         ]
         write()
-        write_table(rows, [path, "latent", "NLL own", "NLL permuted", "sliced W", "classifier AUC"])
+        write_table(rows, [path, "verdict", "reconstruction NLL", "NLL permuted", "sliced W", "classifier AUC"])
         write()
         for line in one_page(group):
             write(line)

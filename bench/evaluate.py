@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -18,8 +19,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from bench.command import data_dir, parser, run_command, write, write_table
+from bench.command import by_reason, data_dir, parser, run_command, write, write_table
 from bench.contracts import InputError, Metric, Scored, Splits, Unavailable
+from bench.engine.progress import Lines, Progress, Silent
 from bench.loading.files import DAMAGED_NPZ
 from bench.loading.references import evaluation_size, reference_windows
 from bench.loading.windows import load_splits
@@ -62,21 +64,23 @@ def evaluate_kept(
     metric_seeds: int = 1,
     split: Scored | None = None,
     sweep: str | None = None,
+    progress: Progress | None = None,
 ) -> tuple[int, list[str]]:
     """Add what is missing to every finished run, or to those of one sweep.
 
-    Returns how many runs got something, and what could not be done. metric_seeds: evaluations of each run, where its
-    sweep asked for fewer. split: on these windows, whatever its sweep asked for: what was chosen on validation windows
-    is so confirmed on test windows, without training it again.
+    Returns how many runs got something, and what could not be done, a line per reason. metric_seeds: evaluations of
+    each run, where its sweep asked for fewer. split: on these windows, whatever its sweep asked for: what was chosen on
+    validation windows is so confirmed on test windows, without training it again.
     """
+    progress = progress or Silent()
     store = Store(results)
     chosen = store.membership(sweep).runs if sweep is not None else None
     runs, metrics = store.results()
-    finished, notes = runs[runs.status == "ok"], []
+    finished = runs[runs.status == "ok"]
     if chosen is not None:
         finished = finished[finished.run_id.isin(chosen)]
-    count = 0
-    for position, config in enumerate(finished.config, start=1):
+    to_do: list[tuple[Run, list[Metric]]] = []
+    for config in finished.config:
         run = Run.from_config(config)
         seeds = max(metric_seeds, run.evaluate.metric_seeds)
         asked = dataclasses.replace(run.evaluate, metric_seeds=seeds, split=split or run.evaluate.split)
@@ -84,19 +88,27 @@ def evaluate_kept(
         needed = missing_metrics(run, wanted, metrics)
         if run.kind == "reference":
             needed = [metric for metric in needed if metric.needs == "samples"]
-        if not needed:
-            continue
+        if needed:
+            to_do.append((run, needed))
+
+    refused: list[tuple[str, str]] = []
+    began = time.monotonic()
+    if to_do:
+        progress.advance(0, len(to_do), None)
+    for position, (run, needed) in enumerate(to_do, start=1):
         try:
             found = _evaluate_one(results, run, data, needed)
         except Unavailable as reason:
-            notes.append(f"{run.run_id} ({run.label}, {run.dataset.key}, seed {run.seed}): {reason}")
-            continue
-        store.write_evaluated([{"run_id": run.run_id, **item} for item in found])
-        count += 1
-        names = ", ".join(metric.name for metric in needed)
-        write(f"{position}/{len(finished)}  {run.label}  {run.dataset.key}  seed {run.seed}: {names}")
+            refused.append((f"{run.label} on {run.dataset.key}", str(reason)))
+        else:
+            store.write_evaluated([{"run_id": run.run_id, **item} for item in found])
+            names = ", ".join(metric.name for metric in needed)
+            write(f"{run.label}  {run.dataset.key}  seed {run.seed}: {names}")
+        left = (time.monotonic() - began) / position * (len(to_do) - position)
+        progress.advance(position, len(to_do), left or None)
+    progress.close()
     store.compact()
-    return count, notes
+    return len(to_do) - len(refused), by_reason(refused)
 
 
 def _evaluate_one(results: Path, run: Run, data: Path | None, needed: Sequence[Metric]) -> list[Row]:
@@ -275,7 +287,7 @@ def _main_kept(
 ) -> int:
     if not results.is_dir():
         raise InputError(f"--results {results}: no such folder")
-    count, notes = evaluate_kept(results, data, wanted, metric_seeds, split, sweep)
+    count, notes = evaluate_kept(results, data, wanted, metric_seeds, split, sweep, Lines())
     for note in notes:
         write(f"not evaluated: {note}")
     write(f"{count} runs got new metrics in {results}")

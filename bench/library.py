@@ -31,7 +31,6 @@ from bench.contracts import (
     Splits,
     Unavailable,
     Undefined,
-    nearest,
 )
 from bench.hardware.precision import products
 from bench.loading.arrays import as_recordings, look_swapped, read_windows, shared_stride
@@ -335,7 +334,7 @@ def _variant(method: str, blocks: Mapping[str, Any], options: Mapping[str, Any])
     """The method with all options of a run, checked as those of a sweep file are."""
     load_entry_points()
     if not isinstance(method, str) or method not in METHODS:
-        raise InputError(f"fit: unknown method {method!r}: {nearest(str(method), METHODS)}")
+        raise InputError(f"fit: {METHODS.unknown(str(method))}")
     for key in options:
         if target(key, METHODS[method], "fit")[0] == "evaluate":
             raise InputError(f"fit: {key}: expected in score(...), it does not change training")

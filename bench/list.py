@@ -62,9 +62,21 @@ def _metrics() -> list[Row]:
     for name in METRICS:
         cls = METRICS[name]
         facts = f"{cls.unit}, {cls.direction} is better" if cls.direction != "none" else cls.unit
-        card = f"{_card(cls)}\n\nUnit: {facts}\nGives: {', '.join(cls.outputs)}\nSource: {cls.source}"
-        rows.append((f"{name}@{cls.version}", f"{_first_line(card)} [{facts}]", card))
+        group = _group(name)
+        card = (
+            f"{_card(cls)}\n\nUnit: {facts}\nGives: {', '.join(cls.outputs)}\nSource: {cls.source}\nMeasured: {group}"
+        )
+        short = "" if cls.fast else f"; {group}"
+        rows.append((f"{name}@{cls.version}", f"{_first_line(card)} [{facts}{short}]", card))
     return rows
+
+
+def _group(metric: str) -> str:
+    """Which values of `evaluate.metrics` ask for it."""
+    if METRICS[metric].fast:
+        return "with `fast` and with `all`"
+    # a dot marks a variant of the literature, which `all` leaves out as well
+    return "only by its name" if "." in metric else "slow, with `all` but not with `fast`"
 
 
 def _backbones() -> list[Row]:

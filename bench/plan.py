@@ -1,9 +1,13 @@
-"""`python -m bench.plan`: how many runs, how long and how much memory, from what earlier runs took."""
+"""`python -m bench.plan`: how many runs, how long and how much memory.
+
+From what earlier runs took; where there is none, from a few updates of each method and one evaluation, timed here.
+"""
 
 from __future__ import annotations
 
 import math
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
 
 from bench import command
@@ -11,7 +15,7 @@ from bench.engine.estimates import Estimate, Past
 from bench.engine.progress import clock
 from bench.engine.stack_size import choose
 from bench.engine.tasks import to_do
-from bench.hardware.devices import make_slots, parse_count, parse_devices
+from bench.hardware.devices import Device, make_slots, parse_count, parse_devices
 from bench.run import add_selection, read_selected
 from bench.store import Store
 from bench.sweeps.run import Run
@@ -19,7 +23,7 @@ from bench.sweeps.stacks import make_stacks
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the plan; nothing is trained."""
+    """Print the plan; no run is done."""
     parser = command.parser("plan", "Say what a sweep would take, before anything starts.")
     add_selection(parser, positional=True)
     given = parser.parse_args(arguments)
@@ -40,16 +44,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.write(f"{len(stacks)} stacks on {len(slots)} workers ({', '.join(sorted({slot.name for slot in slots}))})")
     past = Past(store.runs(), devices[0].kind) if here else None
     known = _predicted(past, left) if past else []
+    if known and past is not None:
+        error = past.error()
+        typical = "" if math.isnan(error) else f"; past predictions were typically wrong by a factor of {error:.2f}"
+        source = f"from {len(past.runs)} finished runs{typical}"
+    elif any(_trains(run) for run in left):
+        past, source = _tried(left, given, devices[0])
+        known = _predicted(past, left) if past else []
     if not known or past is None:
-        command.write(f"no finished run in {given.results} to predict time and memory from")
+        command.write("no run to do whose time and memory could be predicted")
         return 0
     wall = sum(guess.seconds for guess in known) / len(slots)
     memory = past.memory(stacks) or max(guess.memory for guess in known)
-    error = past.error()
-    typical = "" if math.isnan(error) else f"; past predictions were typically wrong by a factor of {error:.2f}"
-    command.write(f"about {clock(wall)}, from {len(past.runs)} finished runs{typical}")
+    command.write(f"about {clock(wall)}, {source}")
     command.write(f"about {memory / 2**30:.1f} GiB at most per worker, {memory * len(slots) / 2**30:.1f} GiB in all")
     return 0
+
+
+def _tried(runs: Sequence[Run], given: Namespace, device: Device) -> tuple[Past | None, str]:
+    """Runs that were only begun, as if they were past ones (none where none could be), and the words for that."""
+    import torch  # here, as the trials: most plans need none of it
+
+    from bench.engine.trials import UPDATES, try_runs
+
+    found = try_runs(runs, command.data_dir(given.data), torch.device(device.kind))
+    settings = f"{len(found.runs)} setting{'' if len(found.runs) == 1 else 's'} of method, backbone and data set"
+    source = f"{UPDATES} updates of {settings} and one evaluation"
+    command.write(f"no finished run in {given.results} to predict from: timed {source} ({clock(found.seconds)})")
+    for note in found.notes:
+        command.write(f"  {note}")
+    if device.kind == "cuda":
+        command.write("  on a GPU this is too much: recorded updates, and runs that train as one stack, take less")
+    past = None if found.runs.empty else Past(found.runs, device.kind)
+    return past, "from what was timed; the start of the workers comes on top"
 
 
 def _predicted(past: Past, runs: Sequence[Run]) -> list[Estimate]:

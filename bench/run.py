@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None, summary: bool = True) -> int:
 
 
 def _run_until_resolved(given: Namespace, line: str) -> int:
-    """One more seed at a time, on those data sets only where the best method is not told from the others.
+    """One more seed at a time, only on data sets where other methods are not significantly worse than the best one.
 
     Looking again after every seed is optional stopping: each look has a level of its own, and all of them together 5 %.
     """
@@ -218,7 +218,11 @@ def _parser() -> command.Parser:
     add("--save-samples", action="store_true", help="write generated series in units to DIR/samples/RUN_ID.parquet")
     add("--deterministic", action="store_true", help="on a GPU the same bits every time, or a failed run that says why")
     add("--kernels", choices=("auto", "plain"), default="auto", help="plain: on a GPU no CUDA graphs, no fused LSTM")
-    add("--until-resolved", action="store_true", help="add seeds where the best method is not told from the others")
+    add(
+        "--until-resolved",
+        action="store_true",
+        help="add seeds where other methods are not significantly worse than the best one",
+    )
     add("--max-seeds", type=int, metavar="S", help="... but no more than S per data set")
     add("--dry-run", action="store_true", help="list the runs, done and to do, and stop")
     add("--explain", metavar="RUN", help="why this run (the beginning of its run_id) counts as done or not, and stop")

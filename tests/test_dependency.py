@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from bench.contracts import EvaluateConfig, InputError, LatentEvaluation
 from bench.metrics import dependency
+from bench.metrics.base import group_error
 from bench.metrics.dependency import Dependency, Sweep, dependency_measures, forward_sweep
 from bench.models.lstm import SingleLSTMDecoder, decoder_inputs
 from bench.parts.posteriors import DeterministicPosterior
@@ -327,3 +329,9 @@ def test_the_metric_has_a_row_for_every_t() -> None:
         assert rows["dependency_local", t].value == pytest.approx(float(found.local[:, t - 1].nanmean()))
         assert rows["dependency_completeness_error", t].value < 1e-6
     assert math.isfinite(rows["dependency_global", T].sd)
+    few = replace(evaluation, config=replace(config, dependency_series=3), groups=np.array([0, 0, 0, 1, 1, 2, 2]))
+    rows = {(row.name, int(row.index)): row for row in Dependency().measure(few)}
+    of_few = rows["dependency_global", T]
+    chosen = found.global_[[0, 3, 6], T - 1]  # evenly spaced, and each of a group of its own
+    assert (of_few.value, of_few.n) == (pytest.approx(float(chosen.mean())), 3)
+    assert of_few.error == pytest.approx(group_error(chosen.double().numpy(), np.arange(3)))

@@ -48,7 +48,7 @@ def test_a_users_file_gets_an_answer_and_a_report(tmp_path, capsys):
         "Vanilla latent diffusion",
         "kl_free  ",
         "floor_shift  ",
-        "How sure is that?",
+        "How certain are these results?",
         "warning: ",
         "report: ",
     ):  # the answer

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from bench.contracts import LatentEvaluation, Measurement, Posterior
 from bench.metrics.nll import shifted
+from bench.metrics.probe import explained
 from bench.parts.likelihoods import Gaussian, gaussian_log_prob
 from bench.parts.posteriors import DeterministicPosterior, GaussianPosterior, pairwise_log_density
 from bench.randomness import Randomness
@@ -379,6 +380,27 @@ def test_information_falls_from_all_to_nothing_along_the_diffusion() -> None:
     probe = curve("diffusion_information", "diffusion_probe", at)
     assert probe[0] == pytest.approx(1, abs=1e-4)
     assert probe[100] == pytest.approx(0, abs=0.1)
+
+
+def test_a_probe_reads_no_series_of_the_group_that_it_was_fitted_on() -> None:
+    """z names the group, and a group's target is a number of its own: nothing that other groups could tell."""
+    groups = np.repeat(np.arange(20), 5)
+    z, y = torch.eye(20)[groups], torch.from_numpy(np.random.default_rng(0).standard_normal(20))[groups][:, None]
+    assert explained(z[:0], y[:0], z, y, np.arange(100)) > 0.9  # each series its own group: neighbours tell
+    assert explained(z[:0], y[:0], z, y, groups) < 0.01
+    assert explained(z, y, z, y, groups) > 0.9  # training series are always seen
+
+
+def test_a_probe_along_the_diffusion_is_not_misled_by_a_drift() -> None:
+    """A recording whose level rises from its first window to its last; R^2 falls with the noise from everywhere."""
+    rise = np.linspace(-3, 3, N)[:, None, None] + SIGMA * np.random.default_rng(0).standard_normal((N, T, C))
+    series = torch.from_numpy(rise).float()
+    draws = Randomness([("test", 0)]).draws
+    at = LatentEvaluation(LevelModel(), Answer(level), series, draws, groups=np.arange(N) * 8 // N)
+    probe = list(curve("diffusion_information", "diffusion_probe", at).values())
+    assert probe[0] == pytest.approx(1, abs=1e-4)
+    assert all(late < early + 0.02 for early, late in itertools.pairwise(probe))
+    assert probe[-1] == pytest.approx(0, abs=0.1)
 
 
 class RepeatingDecoder:

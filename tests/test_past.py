@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import fake_job
 import pandas as pd
 import pytest
+import torch
 from fake_job import fake_run
 
 from bench.engine.estimates import Past
+from bench.engine.trials import try_runs
 from bench.hardware.devices import CONTEXT_BYTES, Device, slots_that_fit
+from bench.plan import main as plan_main
 from bench.registry import METHODS
+from bench.sweeps.expand import read_sweep
 from bench.sweeps.stacks import Stack
+
+TINY = """
+datasets: [{name: sines, series: 60}]
+methods: [latent_diffusion, data_diffusion, {name: proposed, label: joint, set: {joint: true, N: 2, M: 9}}]
+seeds: 2
+model: {hidden: 4, latent: 2}
+train: {steps: 50, batch_size: 4}
+diffusion: {L: 10, steps: 80, batch_size: 4, hidden: 4}
+evaluate: {n_samples: 8, metrics: [sliced_wasserstein, kl], during_training: 1}
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -54,3 +69,61 @@ def test_workers_per_device_by_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     assert slots_that_fit(cpu, 0) is None
     sizes["cpu"] = 0
     assert slots_that_fit(cpu, 2**30) is None
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(TINY)
+    return path
+
+
+def test_without_a_past_run_a_few_updates_are_timed(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    results = tiny.parent / "none"
+    assert plan_main([str(tiny), "--results", str(results), "--device", "cpu", "--jobs", "2"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "tiny: 16 runs, 0 done, 16 to do"
+    assert said[2].startswith(
+        f"no finished run in {results} to predict from: timed 5 updates of 3 settings of method, "
+    )
+    assert said[3].startswith("about ")
+    assert said[3].endswith("s, from what was timed; the start of the workers comes on top")
+    assert said[4].startswith("about 0.")
+    assert not results.exists()
+
+
+def test_what_is_timed_is_scaled_to_the_whole_run(tiny: Path) -> None:
+    found = try_runs(read_sweep(tiny).runs, None, torch.device("cpu"))
+    assert found.notes == ()
+    rows = found.runs.set_index("label")
+    assert list(rows.index) == ["latent_diffusion", "data_diffusion", "joint"]
+    assert (rows.loc[["latent_diffusion", "joint"], "train_seconds"] > 0).all()
+    assert rows.train_seconds["data_diffusion"] == 0, "its one network has the updates of both stages"
+    assert (rows[["sample_seconds", "evaluate_seconds", "peak_memory_bytes"]] > 0).all(axis=None)
+    longer = Past(found.runs, "cpu").predict({**found.runs.iloc[0].to_dict(), "train.steps": 5000})
+    shorter = Past(found.runs, "cpu").predict(found.runs.iloc[0].to_dict())
+    assert longer is not None
+    assert shorter is not None
+    assert longer.seconds - shorter.seconds == pytest.approx(99 * rows.train_seconds["latent_diffusion"])
+
+
+def test_there_is_a_limit_to_what_is_tried(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.engine.trials.UPDATES_SECONDS", 0.0)
+    monkeypatch.setattr("bench.engine.trials.EVALUATION_SECONDS", 0.0)
+    found = try_runs(read_sweep(tiny).runs, None, torch.device("cpu"))
+    assert list(found.runs.label) == ["latent_diffusion"]
+    assert found.notes == (
+        "2 of 3 settings are taken to cost as much as these",
+        "2 of 2 measures were not timed: it will take longer",
+    )
+
+
+def test_a_method_that_cannot_be_tried_is_named(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ValueError("this is mine")
+
+    monkeypatch.setattr("methods.latent_diffusion.LatentDiffusion.objective", broken)
+    monkeypatch.setattr("methods.data_diffusion.DataDiffusion.backbones", ("transformer",))
+    found = try_runs(read_sweep(tiny).runs, None, torch.device("cpu"))
+    assert list(found.runs.label) == ["joint"]
+    assert found.notes == ("latent_diffusion: cannot be tried: ValueError: this is mine",)

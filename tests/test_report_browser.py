@@ -4,10 +4,12 @@ No package is needed: the script does what a reader does, writes what it saw int
 `--dump-dom` hands the page back.
 """
 
+import html
 import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 
 import pytest
 from report_data import FACTS, quick_runs, run_row, selection
@@ -20,6 +22,9 @@ from bench.report.report import build
 BROWSER = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
 )
+
+LONG = "variational_autoencoder_with_masking"
+"""A name that fits a line of a phone, and no column of a table there."""
 
 READER = """
 const seen = { errors: window.__errors };
@@ -75,6 +80,11 @@ def browse(page, *flags):
         "--no-sandbox",
         "--disable-gpu",
         f"--user-data-dir={profile}",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
         "--enable-logging=stderr",
     ]
     done = subprocess.run(
@@ -96,17 +106,37 @@ def page(tmp_path_factory):
         *quick_runs(("energy", "regimes"), seeds=2, shuffles=(False,)),
         run_row("proposed", seed=9, status="failed"),
     ]
+    return written(runs, out)
+
+
+@pytest.fixture(scope="module")
+def long_page(tmp_path_factory):
+    """Names that are long, and no more than a line of a phone."""
+    if BROWSER is None:
+        pytest.skip("no Chromium on this machine (Debian: apt-get install chromium)")
+    runs = [
+        run_row(label, "csv,path=/home/someone/hourly_measurements_2024.csv,window=24", status=status)
+        for label, status in ((LONG, "ok"), ("latent_diffusion", "ok"), ("kl_annealing", "failed"))
+    ]
+    return written([{**run, "n_test": 7} for run in runs], tmp_path_factory.mktemp("long"))
+
+
+def written(runs, out):
+    """A page with pictures of one kind, which take most of the time."""
+    command = (
+        "python -m bench.run --grid mine.yaml --plugin own.py --results results/of/mine --method 'proposed + skip'"
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bench.report.report, "all_pictures", lambda s, g, b, f: likelihoods(g))
-        return write(build(selection(runs, out), FACTS), out)
+        return write(build(replace(selection(runs, out), command=command), FACTS), out)
 
 
 def test_a_reader_sorts_filters_and_finds_a_run(page):
-    html = page.read_text(encoding="utf-8")
+    text = page.read_text(encoding="utf-8")
     listen = '<script>window.__errors = []; addEventListener("error", (e) => window.__errors.push(e.message));</script>'
     copy = page.with_name("driven.html")
     copy.write_text(
-        html.replace("</title>", f"</title>{listen}").replace(
+        text.replace("</title>", f"</title>{listen}").replace(
             "</body>", f"<script>(() => {{{READER}}})();</script></body>"
         ),
         encoding="utf-8",
@@ -140,19 +170,52 @@ def test_a_reader_sorts_filters_and_finds_a_run(page):
     assert not seen["wider"]
 
 
-def test_the_page_fits_a_phone(page):
-    html = page.read_text(encoding="utf-8")
-    copy = page.with_name("phone.html")
-    inside = html.replace("&", "&amp;").replace('"', "&quot;")
-    frame = f'<iframe srcdoc="{inside}" style="width:390px;height:800px"></iframe>'
-    probe = (
-        "addEventListener('load', () => { const d = document.querySelector('iframe').contentDocument.documentElement;"
-        "document.body.append(Object.assign(document.createElement('pre'), { id: 'seen',"
-        " textContent: `${d.clientWidth} ${d.scrollWidth}` })); })"
-    )
-    copy.write_text(f"<!doctype html><body>{frame}<script>{probe}</script></body>", encoding="utf-8")
-    dom, _ = browse(copy, "--dump-dom")
-    found = re.search(r'<pre id="seen">(\d+) (\d+)</pre>', dom)
-    assert found
-    assert int(found.group(1)) <= 390
-    assert int(found.group(2)) <= int(found.group(1))
+PROBE = """
+addEventListener("load", () => {
+  const page = document.querySelector("iframe").contentDocument, seen = {};
+  for (const details of page.querySelectorAll("details")) details.open = true;
+  for (const more of page.querySelectorAll(".group button[aria-expanded=false]")) more.click();
+  const texts = page.createTreeWalker(page.body, NodeFilter.SHOW_TEXT);
+  seen.words = 0; seen.broken = [];
+  while (texts.nextNode()) {
+    const text = texts.currentNode;
+    if (text.parentElement.closest("script, style, svg") || !text.parentElement.offsetParent) continue;
+    for (const word of text.data.matchAll(/[\\p{L}\\p{N}_]+/gu)) {
+      const range = page.createRange();
+      range.setStart(text, word.index); range.setEnd(text, word.index + word[0].length);
+      const lines = [...range.getClientRects()].filter((box) => box.width > 0).map((box) => Math.round(box.top));
+      seen.words += 1;
+      if (new Set(lines).size > 1) seen.broken.push([word[0], text.data.trim().slice(0, 60)]);
+    }
+  }
+  const root = page.documentElement;
+  seen.width = root.clientWidth; seen.needed = root.scrollWidth;
+  seen.options = [...page.querySelectorAll("code, pre.command")].filter((e) => e.textContent.includes(" --")).map(
+    (e) => [e.textContent.slice(0, 40), getComputedStyle(e).whiteSpace.startsWith("pre-wrap") ? "wraps" :
+      getComputedStyle(e).textWrapMode ?? getComputedStyle(e).whiteSpace]);
+  seen.letters = [...page.querySelectorAll("figure svg")].map(
+    (svg) => 12.7 * svg.getBoundingClientRect().width / (svg.viewBox.baseVal.width * 96 / 72));
+  document.body.append(Object.assign(document.createElement("pre"), { id: "seen", textContent: JSON.stringify(seen) }));
+});
+"""
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("kind", ["usual", "long"])
+def test_no_word_is_broken_and_no_page_is_wider_than_its_window(page, long_page, kind, width):
+    """Everything is opened; what is wider than the window scrolls in a box of its own."""
+    rendered = {"usual": page, "long": long_page}[kind]
+    copy = rendered.with_name(f"framed-{width}.html")
+    inside = rendered.read_text(encoding="utf-8").replace("&", "&amp;").replace('"', "&quot;")
+    frame = f'<iframe srcdoc="{inside}" style="width:{width}px;height:800px"></iframe>'
+    copy.write_text(f"<!doctype html><body>{frame}<script>{PROBE}</script></body>", encoding="utf-8")
+    dom, console = browse(copy, "--dump-dom", "--window-size=1400,900")
+    found = re.search(r'<pre id="seen">(.*?)</pre>', dom, re.DOTALL)
+    assert found, console
+    seen = json.loads(html.unescape(found.group(1)))
+    assert seen["words"] > 500
+    assert seen["broken"] == []
+    assert width - 20 <= seen["width"] <= width
+    assert seen["needed"] <= seen["width"]
+    assert {wrap for _, wrap in seen["options"]} == {"nowrap"}  # an option would be broken after its hyphens
+    assert min(seen["letters"]) > 8  # pixels, at the size of the figures' words

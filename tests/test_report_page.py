@@ -34,7 +34,7 @@ from bench.report.tables import latex, tex
 from bench.store import Store, spelled
 
 MADE = "2026-11-23T17:00:00+00:00"
-VOID = {"meta", "link", "input", "br", "img", "hr", "path", "use", "circle", "rect", "line"}
+VOID = {"meta", "link", "input", "br", "wbr", "img", "hr", "path", "use", "circle", "rect", "line"}
 
 
 class Page(HTMLParser):
@@ -129,8 +129,8 @@ def test_few_test_windows_are_said_at_the_top_and_beside_their_data_set(tmp_path
     warning = "energy has 20 independent test windows (40 windows of T = 12, one every 6 rows), fewer than 30."
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
     for words, answer, group, other in (
-        (page.words, "The answer", "energy · lstm:", "regimes · lstm:"),
-        (text, "## The answer", "### energy · lstm", "### regimes · lstm"),
+        (page.words, "Results in brief", "energy · lstm:", "regimes · lstm:"),
+        (text, "## Results in brief", "### energy · lstm", "### regimes · lstm"),
     ):
         assert words.count(warning) == 2
         first, second = (found.start() for found in re.finditer(re.escape(warning), words))
@@ -174,7 +174,7 @@ def test_a_large_grid_has_a_scale_in_place_of_numbers():
     texts = re.findall(r"<text[^>]*>([^<]*)<", picture.svg)
     assert "≈ best" not in texts
     assert "≈ best" not in picture.caption
-    assert "the scale's ends are said above each map" in picture.caption
+    assert "the ends of the scale are given above each map" in picture.caption
     assert "<image" in picture.svg  # of the scale
     assert texts.count("best") == texts.count("worst") == 1  # its ends
     values = groups[0].cells
@@ -313,25 +313,25 @@ def test_hostile_names_are_text(tmp_path):
 def test_nothing_at_all(tmp_path):
     report, page = rendered([], tmp_path, pictures=False)
     assert report.groups == []
-    assert "There are no finished runs to speak of." in page.words
-    assert "Nothing to compare" in page.words
+    assert "No run has finished yet." in page.words
+    assert "There is nothing to compare" in page.words
 
 
 def test_one_run(tmp_path):
     _, page = rendered([run_row("proposed")], tmp_path, pictures=False)
     assert "No floors or controls were measured." in page.words
-    assert "One seed: no interval" in page.words
+    assert "There is one seed, so no difference can be tested." in page.words
     assert " ± " not in page.words.replace("seeds ± half", "")
 
 
 def test_all_failed(tmp_path):
     runs = [run_row("proposed", seed=seed, status=status) for seed, status in enumerate(("failed", "oom", "timeout"))]
     report, page = rendered(runs, tmp_path, pictures=False)
-    assert "3 runs did not end ok" in page.words
+    assert "3 runs did not finish with status ok" in page.words
     assert "own NLL above the marginal's" in page.words
     assert "latent not measured: proposed" in page.words.lower()
     assert [about.about for about in report.answer] == ["energy · lstm"]
-    assert report.headline[-1].about == "How sure is that?"
+    assert report.headline[-1].about == "How certain are these results?"
 
 
 def test_missing_metrics(tmp_path):
@@ -345,7 +345,7 @@ def test_missing_metrics(tmp_path):
         "No sample metric was measured.",
         "ValueError: no <b>",
         "No training curves were recorded.",
-        "No samples",
+        "There are no samples in this results folder.",
     ):
         assert text in page.words
     empty = select(frame, metrics[:0], reader(curves[:0]), membership(runs), tmp_path)
@@ -365,8 +365,8 @@ def test_data_cards_and_the_noise_of_metrics(tmp_path, no_pictures):
         assert "https://archive.ics.uci.edu" in words
         assert "PhysioNet Credentialed Health Data License" in words
         assert "only summaries are shown" in words
-        assert "what the measures see" in words
-        assert "energy" in words[words.rindex("what the measures see") :]
+        assert "validation of the measures" in words
+        assert "energy" in words[words.rindex("validation of the measures") :]
         assert "metric sd 0.0707" in words
     chosen = select(frame, metrics, reader(curves), membership(runs), tmp_path)
     write(build(chosen, FACTS, made=MADE), tmp_path)
@@ -411,7 +411,7 @@ def test_ranks_need_data_sets(tmp_path):
     report, page = rendered(quick_runs(names[:5], seeds=1, shuffles=(False,)), tmp_path, pictures=False)
     assert report.pictures_of("comparison") == []
     assert "Friedman" in page.words
-    assert "Fewer than 6 data sets: too few for a critical-difference diagram" in page.words
+    assert "There are fewer than 6 data sets. That is too few for a critical-difference diagram" in page.words
     report, page = rendered(quick_runs(names[:2], seeds=1, shuffles=(False,)), tmp_path, pictures=False)
     assert report.ranks == []
 

@@ -12,11 +12,11 @@ from bench.report.ranking import groups_of
 from bench.report.statements import (
     _against_baseline,
     answer,
+    best_text,
     collapse_began,
     few_test_windows,
     headline,
     recommendations,
-    ties_text,
     unresolved,
 )
 from bench.report.statistics import Advice, Standing, interval
@@ -126,7 +126,7 @@ def test_a_sweep_shows_its_runs_only_and_says_what_is_pending():
     assert chosen.runs["label"].tolist() == ["mine"]
     assert chosen.pending == 1
     assert set(chosen.metrics["run_id"]) == {runs[0]["run_id"]}
-    assert "1 runs of this sweep have not finished yet." in headline([], chosen)[0].sentences
+    assert "1 run of this sweep has not finished yet." in headline([], chosen)[0].sentences
 
 
 def test_standings_are_found_per_table():
@@ -142,7 +142,9 @@ def test_standings_are_found_per_table():
     assert group.floor("sliced_wasserstein").n == 3
     assert group.n_of("sliced_wasserstein") == "500"
     assert [c.metric for c in group.quality] == ["sliced_wasserstein", "wasserstein", "mmd2"]
-    assert ties_text(group, group.quality[0]).startswith("best mean: proposed + skip, 0.1")
+    assert best_text(group, group.quality[0]).startswith(
+        "Best by the sliced Wasserstein distance: proposed + skip (0.1"
+    )
 
 
 def test_verdicts_and_illusions_are_counted_over_seeds():
@@ -184,13 +186,58 @@ def test_few_independent_test_windows_are_a_warning():
     assert few_test_windows(runs(("a", 0, 0))) == {}
 
 
+def of_wasserstein(values):
+    """One group whose methods have these sliced Wasserstein distances by seed."""
+    runs = [run_row(label, seed=seed) for label, column in values.items() for seed in range(len(column))]
+    frame, metrics, curves = frames(runs)
+    for run in runs:
+        here = (metrics["run_id"] == run["run_id"]) & (metrics["metric"] == "sliced_wasserstein")
+        metrics.loc[here, "value"] = values[run["label"]][run["seed"]]
+    chosen = select(frame, metrics, reader(curves), membership(runs), selection([]).folder)
+    return groups_of(cells_of(chosen), FACTS)[0]
+
+
+LEVEL = [0.30, 0.31, 0.35]
+
+
+@pytest.mark.parametrize(
+    ("shifts", "text"),
+    [
+        (
+            {"far": [0.20, 0.21, 0.20], "near": [0.01, -0.01, 0.02]},
+            "Best by the sliced Wasserstein distance: best (0.320 ± 0.066), significantly better than far. "
+            "Not significantly worse: near. Further seeds that might show a difference: about 27 for near.",
+        ),
+        (
+            {"far": [0.20, 0.21, 0.20], "farther": [0.30, 0.30, 0.31]},
+            "Best by the sliced Wasserstein distance: best (0.320 ± 0.066), significantly better than all others.",
+        ),
+        (
+            {"near": [0.01, -0.01, 0.02], "nearer": [0.0, 0.0, 0.0]},
+            "No significant difference between the methods in the sliced Wasserstein distance: none is significantly "
+            "worse than best (0.320 ± 0.066), which has the best mean. Further seeds that might show a difference: "
+            "more than 1000 for nearer and about 27 for near.",
+        ),
+        (
+            {"short": [0.01, 0.01]},
+            "Only best (0.320 ± 0.066) can be ranked by the sliced Wasserstein distance. "
+            "Not ranked because seeds are missing: short.",
+        ),
+    ],
+)
+def test_the_best_method_is_named_with_those_that_it_is_better_than(shifts, text):
+    moved = {label: [a + b for a, b in zip(LEVEL, shift, strict=False)] for label, shift in shifts.items()}
+    group = of_wasserstein({"best": LEVEL, **moved})
+    assert best_text(group, group.quality[0]) == text
+
+
 def test_one_seed_is_never_resolved():
     chosen, groups = grouped(quick_runs(("energy",), seeds=1, shuffles=(False,)))
     said = [*headline(groups, chosen), *answer(groups)]
     text = " ".join(sentence for about in said for sentence in about.sentences)
-    assert "fewer than two shared seeds" in text
-    assert "every other is worse" not in text
-    assert "One seed" in text
+    assert "can be tested with fewer than two shared seeds" in text
+    assert "ignificantly better" not in text
+    assert "There is one seed, so no difference can be tested." in text
     assert "±" not in text
 
 
@@ -204,17 +251,18 @@ def test_the_headline_counts_data_sets_and_pairs_seeds():
     ]
     better, best = samples.sentences
     assert better == (
-        "Better than latent_diffusion by the sliced Wasserstein distance: proposed (2 of 2), proposed + skip (2 of 2)."
+        "Significantly better than latent_diffusion in the sliced Wasserstein distance: "
+        "proposed (on 2 of 2), proposed + skip (on 2 of 2)."
     )
     assert best == "The latent of the method with the best mean is alive on 2 of 2 data sets."
-    assert sure.sentences[0].startswith("5 seeds behind a number.")
+    assert sure.sentences[0] == "Each mean is over 5 seeds."
     marks = overview(groups)["proposed + skip"]
     assert [(mark.verdict, mark.place) for mark in marks] == [("alive", "best")] * 4  # shuffled ones as well
     one = headline(*reversed(grouped(quick_runs(("energy",), 1, (False,), labels))))
     assert one[1].sentences[0] == (
-        "Not told from latent_diffusion by the sliced Wasserstein distance: proposed, proposed + skip."
+        "No significant difference from latent_diffusion in the sliced Wasserstein distance: proposed, proposed + skip."
     )
-    assert one[1].sentences[1] == "The best mean is that of proposed + skip, whose latent is alive."
+    assert one[1].sentences[1] == "proposed + skip has the best mean. Its latent is alive."
 
 
 def test_the_headline_stands_for_the_best_setting_and_says_what_depends_on_the_data():
@@ -228,7 +276,7 @@ def test_the_headline_stands_for_the_best_setting_and_says_what_depends_on_the_d
     metrics.loc[permuted & on_a, "value"] = 0.0  # below the own NLL: nothing is said about x
     chosen = select(frame, metrics, reader(curves), membership(runs), selection([]).folder)
     groups = groups_of(cells_of(chosen), FACTS)
-    assert headline(groups, chosen)[0].sentences == ["Alive on 1, collapsed on 1 of 2 data sets: proposed."]
+    assert headline(groups, chosen)[0].sentences == ["Alive on 1 and collapsed on 1 of 2 data sets: proposed."]
     assert [mark.cell.settings["rate"] for mark in overview(groups)["proposed"]] == [1, 1]
 
 
@@ -239,7 +287,7 @@ def test_recommendation_is_the_best_of_those_alive():
     assert "of 24 settings whose latent is alive" in line
 
 
-def test_when_the_latent_fell_silent():
+def test_when_the_latent_collapsed():
     runs = [run_row("proposed", seed=seed) for seed in (0, 1)]
     chosen = selection(runs)
     rows = []
@@ -251,8 +299,8 @@ def test_when_the_latent_fell_silent():
     history = pd.DataFrame(rows)
     found = collapse_began(select_with(chosen, history), groups_of(cells_of(chosen), FACTS))
     assert found == [
-        "energy · lstm, proposed: the latent never informed x at any check in 1 and fell silent for good at update 3 "
-        "in 1 of 2 runs."
+        "energy · lstm, proposed: In 1 of 2 runs the latent was not used at any check. "
+        "In 1 of 2 runs the latent was used at first, but not from update 3 on."
     ]
 
 

@@ -2,9 +2,20 @@ import math
 
 import pytest
 
-from bench.verdict import THRESHOLDS, Thresholds, dependency_illusion, standard_error, verdict
+from bench.verdict import (
+    THRESHOLDS,
+    UNKNOWN,
+    Estimate,
+    Thresholds,
+    dependency_illusion,
+    standard_error,
+    verdict,
+    verdict_by_gap,
+)
 
 LIMITS = Thresholds(
+    information=1.0,
+    second_half=0.5,
     gap_collapsed=0.1,
     gap_alive=0.5,
     dependency_collapsed=0.1,
@@ -28,11 +39,36 @@ LIMITS = Thresholds(
         (math.nan, 1.8, 0.9, "-"),
     ],
 )
-def test_verdict(own, permuted, end, word):
-    assert verdict(own, permuted, end, LIMITS) == word
+def test_verdict_by_the_gap_where_the_information_is_unknown(own, permuted, end, word):
+    assert verdict_by_gap(own, permuted, end, LIMITS) == word
+    assert verdict(own, permuted, end, limits=LIMITS) == word
+    assert verdict(own, permuted, end, UNKNOWN, Estimate(2.0, 0.1), LIMITS) == word
+
+
+@pytest.mark.parametrize(
+    ("information", "second", "word"),
+    [
+        ((3.0, 0.2), (1.0, 0.1), "alive"),
+        ((3.0, 0.2), (0.1, 0.1), "partial"),  # sets the first steps, is forgotten then
+        ((0.1, 0.1), (0.1, 0.1), "collapsed"),
+        ((0.1, 0.1), (math.nan, math.nan), "collapsed"),  # what says nothing at all says nothing later
+        ((3.0, 0.2), (math.nan, math.nan), "-"),
+        ((1.1, 0.1), (1.0, 0.1), "undecided"),  # 1.1 - .196 < 1
+        ((0.9, 0.1), (0.1, 0.1), "undecided"),
+        ((3.0, 0.2), (0.6, 0.1), "undecided"),
+        ((0.1, 0.1), (1.0, 0.1), "undecided"),  # two bounds of one information that contradict each other
+        ((3.0, math.nan), (1.0, 0.1), "undecided"),  # too few groups of windows for an error
+        ((3.0, 0.2), (1.0, math.nan), "undecided"),
+    ],
+)
+def test_verdict_by_the_information(information, second, word):
+    told = Estimate(*information), Estimate(*second)
+    assert verdict(1.0, 1.8, 0.9, *told, LIMITS) == word  # whatever the gap says
+    assert verdict(math.nan, math.nan, math.nan, *told, LIMITS) == word
 
 
 def test_thresholds_are_ordered():
+    assert 0 < THRESHOLDS.second_half < THRESHOLDS.information
     assert 0 < THRESHOLDS.gap_collapsed < THRESHOLDS.gap_alive
     assert 0 < THRESHOLDS.dependency_collapsed < THRESHOLDS.dependency_alive
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -22,7 +23,7 @@ from bench import command
 from bench.contracts import DatasetSpec, InputError
 from bench.list import main as list_main
 from bench.plan import main as plan_main
-from bench.registry import METHODS
+from bench.registry import METHODS, METRICS
 from bench.report.__main__ import main as report_main
 from bench.report.statistics import Standing, level_of_look
 from bench.run import main
@@ -296,6 +297,21 @@ def test_a_foreign_package_called_datasets(tmp_path: Path) -> None:
     assert found.returncode == 2
     assert found.stderr.startswith("error: the name 'datasets' is taken by another installed package")
     assert found.stderr.count("\n") == 1
+
+
+def test_the_list_says_which_measures_are_slow(capsys: pytest.CaptureFixture[str]) -> None:
+    assert list_main(["metrics"]) == 0
+    short = {line.split("@")[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert list_main(["metrics", "--long"]) == 0
+    cards = re.split(r"^(?=\S+@[0-9]+$)", capsys.readouterr().out, flags=re.MULTILINE)
+    long = {card.split("@")[0]: card for card in cards if card}
+    assert set(short) == set(long) == set(METRICS)
+    for name in METRICS:
+        slow = not METRICS[name].fast and "." not in name
+        for text in (short[name], long[name]):
+            assert ("slow, with `all` but not with `fast`" in text) == slow, name
+        assert ("; only by its name]" in short[name]) == ("." in name)
+        assert ("Measured: with `fast` and with `all`" in long[name]) == METRICS[name].fast
 
 
 def test_the_list_is_never_cut(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.contracts import TRAINING_BLOCKS, DatasetSpec, DiffusionConfig, InputError, later_options
-from bench.registry import METHODS
+from bench.registry import DATASETS, METHODS
 from bench.sweeps.expand import Selection, Sweep, _expand, read_sweep
 from bench.sweeps.file import _structure, find_sweep, shipped_sweeps
 from bench.sweeps.options import parse_seeds, parse_setting
@@ -158,6 +158,13 @@ def test_shipped_sweeps_can_be_read(name: str) -> None:
     found = read_sweep(name, Selection(datasets=("sines",), seeds=(0,)))
     assert found.name == name
     assert methods(found)
+
+
+def test_the_smoke_sweep_needs_no_file_and_takes_both_backbones() -> None:
+    runs = read_sweep("smoke").runs
+    assert all(DATASETS[run.dataset.name].source.startswith("simulated") for run in runs)
+    assert {run.backbone for run in runs if run.kind == "method"} >= {"lstm", "transformer"}
+    assert {run.dataset.shuffle for run in runs} == {False, True}
 
 
 def test_the_grid_of_the_shipped_sweep() -> None:

@@ -13,7 +13,7 @@ from bench.method import stacked
 from bench.registry import METHODS
 from bench.scoring.scores import Scope, score_run
 from bench.training.stack import train_stack
-from bench.verdict import THRESHOLDS, verdict
+from bench.verdict import THRESHOLDS, Estimate, verdict, verdict_by_gap
 
 SMALL = ModelConfig(hidden=32, latent=8)
 NONE = DiffusionConfig(steps=1)  # the verdict is the autoencoder's
@@ -22,7 +22,7 @@ NONE = DiffusionConfig(steps=1)  # the verdict is the autoencoder's
 def numbers(
     dataset: str, options: dict[str, float], method: str, steps: int = 400, **hyper: object
 ) -> dict[str, float]:
-    """own, permuted and marginal NLL, m_{T,0}, the verdict, of one run on 1,600 series."""
+    """own, permuted and marginal NLL, m_{T,0}, information, both verdicts, of one run on 1,600 series."""
     spec = DatasetSpec(dataset, tuple(sorted({**options, "series": 1600}.items())))
     splits = load_splits(spec, 0, None)
     built = METHODS[method](**hyper)
@@ -30,13 +30,16 @@ def numbers(
     config = EvaluateConfig(n_samples=300, dependency_series=40)
     scope, samples = Scope(spec.key, 0), splits.train[:300]
     with torch.no_grad():
-        names = ["nll", "dependency", "split_half"]
+        names = ["nll", "dependency", "split_half", "latent_information"]
         rows = score_run(trained.model, stacked([built]), splits, samples, config, scope, names)
     found = {row["metric"]: row for row in rows if row["coordinate"] == ""}
     found["m_T"] = max((row for row in rows if row["metric"] == "dependency_global"), key=lambda row: row["index"])
     values = {name: row["value"] for name, row in found.items()}
     values["error"] = found["nll_own"]["sd"] / math.sqrt(found["nll_own"]["n"])
-    values["verdict"] = verdict(values["nll_own"], values["nll_permuted"], values["m_T"])
+    values["by_gap"] = verdict_by_gap(values["nll_own"], values["nll_permuted"], values["m_T"])
+    parts = (found["latent_information"], found["latent_information_second_half"])
+    told = [Estimate(row["value"], row["error"]) for row in parts]
+    values["verdict"] = verdict(values["nll_own"], values["nll_permuted"], values["m_T"], *told)
     return values
 
 
@@ -44,20 +47,21 @@ def test_the_gap_orders_the_dialled_information():
     found = [numbers("dialled_latent", {"information": a}, "latent_diffusion") for a in (0.0, 0.5, 0.9)]
     gaps = [run["nll_permuted"] - run["nll_own"] for run in found]
     assert abs(gaps[0]) < 0.01 < 0.03 < gaps[1] < gaps[2]
-    assert found[0]["verdict"] == "collapsed"
+    assert found[0]["verdict"] == found[0]["by_gap"] == "collapsed"
     assert found[0]["m_T"] < THRESHOLDS.dependency_collapsed
 
 
 def test_a_latent_that_is_used_at_every_step_is_alive():
     free = {"collapse_penalty": "none", "latent_route": "every_step"}
     run = numbers("dialled_latent", {"information": 0.9}, "proposed", steps=800, **free)
-    assert run["verdict"] == "alive"
+    assert run["verdict"] == run["by_gap"] == "alive"
     assert run["split_half_reliability"] > 0.3  # and what z holds is told by distant parts of the series alike
 
 
 @pytest.mark.parametrize("method", ["latent_diffusion", "kl_annealing"])
 def test_on_ar1_a_priced_latent_is_collapsed(method):
-    assert numbers("ar1", {}, method)["verdict"] == "collapsed"
+    run = numbers("ar1", {}, method)
+    assert run["verdict"] == run["by_gap"] == "collapsed"
 
 
 def test_on_ar1_a_free_code_is_used_although_there_is_no_latent_to_find():
@@ -69,5 +73,6 @@ def test_on_ar1_a_free_code_is_used_although_there_is_no_latent_to_find():
     run = numbers("ar1", {}, "proposed", steps=1200, collapse_penalty="none", latent_route="every_step")
     truth = math.log(0.6) + 0.5 * math.log(2 * math.pi * math.e)
     assert run["nll_own"] < truth - 3 * run["error"]
-    assert run["verdict"] != "collapsed"
+    assert run["verdict"] == "alive"
+    assert run["by_gap"] != "collapsed"
     assert run["split_half_reliability"] < 0.1  # what it holds is no property of the whole series

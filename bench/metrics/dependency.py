@@ -31,7 +31,7 @@ import torch
 from torch import Tensor
 
 from bench.contracts import InputError, LatentEvaluation, Measurement
-from bench.metrics.base import LatentMetric, own_latents, spread, undefined
+from bench.metrics.base import LatentMetric, from_everywhere, groups_of, own_latents, spread, undefined
 from bench.registry import register_metric
 
 Decoder: TypeAlias = Callable[[Tensor, Tensor], Tensor]
@@ -330,14 +330,14 @@ class Dependency(LatentMetric):
     `dependency_completeness_error` is the worst the measures' sum can be off; `dependency_unresolved` counts series
     per t. All means are over the resolved series only, and n is how many those are; z is a draw of the series' own
     posterior.
-    Shapes: the first `evaluate.dependency_series` test series (500, the paper's n), coordinate t = 1..T. Unit: share
-    of the state's change, signed. sd is over series.
+    Shapes: `evaluate.dependency_series` test series (500, the paper's n), evenly spaced; coordinate t = 1..T. Unit:
+    share of the state's change, signed. sd is over series.
     Errors: a t with no resolved series is undefined.
     Source: Li et al., arXiv:2405.14021, the dependency measures. Ours: adaptive quadrature, completeness reported.
-    Blind to: a decoder that only detects noise in z; read it beside `nll_permuted - nll_own`.
+    Blind to: a decoder that only detects noise in z; read it beside `latent_information`.
     """
 
-    version = 1
+    version = 2  # 1 took the first series, which lie beside each other
     outputs = ("dependency_global", "dependency_local", "dependency_completeness_error", "dependency_unresolved")
     diagnostics = outputs[2:]
     unit = "share"
@@ -347,16 +347,18 @@ class Dependency(LatentMetric):
     @torch.no_grad()
     def measure(self, evaluation: LatentEvaluation) -> list[Measurement]:
         """Four values for every t."""
-        n = evaluation.config.dependency_series
-        z, series = own_latents(evaluation)[0, :n], evaluation.series[:n]
+        chosen = from_everywhere(len(evaluation.series), evaluation.config.dependency_series)
+        z, series = own_latents(evaluation)[0, chosen], evaluation.series[chosen]
+        groups = groups_of(evaluation)[chosen]
         decoder = evaluation.model.decoder.single(0)
         found = _measures(decoder, z, series[:, :-1], evaluation.config.dependency_tolerance)
         rows = []
         for t in range(series.shape[1]):
             keep = found.resolved[:, t]
+            of_kept = groups[keep.cpu().numpy()]
             for name, values in zip(self.outputs, found[:3], strict=False):
                 if keep.any():
-                    rows.append(spread(name, values[keep, t], coordinate="t", index=t + 1, block=evaluation.block))
+                    rows.append(spread(name, values[keep, t], coordinate="t", index=t + 1, groups=of_kept))
                 else:
                     rows += undefined((name,), "no series is resolved", coordinate="t", index=t + 1)
             open_cells = float((~keep).sum())

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from bench.contracts import LatentEvaluation, Measurement
-from bench.metrics.base import LatentMetric, own_latents, spread, undefined
+from bench.metrics.base import LatentMetric, from_everywhere, groups_of, own_latents, spread, undefined
 from bench.metrics.nll import nll_per_value, shifted
 from bench.metrics.probe import explained
 from bench.registry import register_metric
@@ -23,17 +23,19 @@ class DiffusionInformation(LatentMetric):
 
         z^i = sqrt(alpha_bar_i) z + sqrt(1 - alpha_bar_i) e,   z ~ q(z | x),   e ~ N(0, I), the same e at every i
         diffusion_information = (ln p(x | z^i) - ln p(x | z^i of another series)) / (T * C)
-        diffusion_nll_own = -ln p(x | z^i) / (T * C),   diffusion_probe: R^2 of the channels' means, see `probe`
+        diffusion_nll_own = -ln p(x | z^i) / (T * C) (a reconstruction NLL)
+        diffusion_probe: R^2 of the channels' means, see `probe`
 
     Where the curve stays flat over the first steps, those steps may stand in for variational inference: their noise
-    costs the decoder nothing. The probe is fitted at each i on half of the series and judged on the other half.
-    Shapes: the first 500 test series; coordinate diffusion_step, ten values of i from 0 to L. Unit: nats per value;
-    share. sd is over series (over channels for the probe).
+    costs the decoder nothing. The probe is fitted at each i on half of the series' groups and judged on the other half,
+    both ways round.
+    Shapes: 500 test series, evenly spaced; coordinate diffusion_step, ten values of i from 0 to L. Unit: nats per
+    value; share. sd is over series (over channels for the probe).
     Errors: undefined below 4 series.
     Source: Li et al., arXiv:2405.14021, the question; Burgess et al. 2018, arXiv:1804.03599, rate against noise.
     """
 
-    version = 1
+    version = 2  # 1 took the first 500 series, and its probe went from the earlier half to the later one
     outputs = ("diffusion_information", "diffusion_nll_own", "diffusion_probe")
     unit = "nats per value"
     direction = "none"
@@ -42,14 +44,15 @@ class DiffusionInformation(LatentMetric):
     @torch.no_grad()
     def measure(self, evaluation: LatentEvaluation) -> list[Measurement]:
         """Three values at each of ten steps."""
-        model, x = evaluation.model, evaluation.series[:MAX_SERIES]
+        model, chosen = evaluation.model, from_everywhere(len(evaluation.series), MAX_SERIES)
+        x, groups = evaluation.series[chosen], groups_of(evaluation)[chosen]
         n = len(x)
         if n < 4:
             return undefined(self.outputs, "needs 4 series", n)
-        z = own_latents(evaluation)[:, :n]
+        z = own_latents(evaluation)[:, chosen]
         noise = evaluation.draws("diffusion noise").normal(*z.shape[1:])
         other = shifted(evaluation.draws("permutation").permutation(n)[0])
-        level, half = x.mean(dim=1), n // 2
+        level = x.mean(dim=1)
         varies = level.std(dim=0, correction=0) > 0
         last = len(model.alpha_bar) - 1
         rows = []
@@ -57,7 +60,8 @@ class DiffusionInformation(LatentMetric):
             kept = model.alpha_bar[i]
             noised = kept.sqrt() * z + (1 - kept).sqrt() * noise
             own, permuted = (nll_per_value(model, latent, x) for latent in (noised, noised[:, other]))
-            share = explained(noised[0, :half], level[:half], noised[0, half:], level[half:])[varies]
-            for name, values in zip(self.outputs, (permuted - own, own, share), strict=True):
-                rows.append(spread(name, values, n, "diffusion_step", i))
+            for name, values in zip(self.outputs, (permuted - own, own), strict=False):
+                rows.append(spread(name, values, n, "diffusion_step", i, groups))
+            share = explained(noised[0, :0], level[:0], noised[0], level, groups)[varies]
+            rows.append(spread("diffusion_probe", share, n, "diffusion_step", i))
         return rows

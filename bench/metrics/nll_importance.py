@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from bench.contracts import LatentEvaluation, Measurement
-from bench.metrics.base import LatentMetric, spread, undefined
+from bench.metrics.base import LatentMetric, from_everywhere, groups_of, spread, undefined
 from bench.metrics.nll import nll_per_value
 from bench.parts.likelihoods import LOG_TWO_PI
 from bench.parts.posteriors import Density
@@ -28,12 +28,12 @@ class ImportanceNLL(LatentMetric):
 
     Its expectation is never below -ln p(x) and never above the ELBO's. `nll_importance_ess` is the effective number of
     latents, (sum w)^2 / sum w^2, of the 500: near 1 the bound rests on a single latent and is loose.
-    Shapes: the first 200 test series. Unit: nats per value; latents. sd is over series.
+    Shapes: 200 test series, evenly spaced. Unit: nats per value; latents. sd is over series.
     Errors: undefined where q has no density (`log_prob`): the deterministic posterior has no such number.
     Source: Burda et al. 2016, arXiv:1509.00519, eq. 8. Ours: the prior is the VAE's N(0, I), not the diffusion's.
     """
 
-    version = 1
+    version = 2  # 1 took the first 200 series, which lie beside each other
     outputs = ("nll_importance", "nll_importance_ess")
     unit = "nats per value"
     direction = "lower"
@@ -43,7 +43,9 @@ class ImportanceNLL(LatentMetric):
     @torch.no_grad()
     def measure(self, evaluation: LatentEvaluation) -> list[Measurement]:
         """The bound, and how many latents carry it."""
-        series, draws = evaluation.series[:MAX_SERIES], evaluation.draws("importance")
+        rows = from_everywhere(len(evaluation.series), MAX_SERIES)
+        series, draws = evaluation.series[rows], evaluation.draws("importance")
+        groups = groups_of(evaluation)[rows]
         bounds, sizes = [], []
         for x in series.split(TOGETHER):
             each = torch.arange(len(x), device=x.device).repeat_interleave(SAMPLES)
@@ -57,6 +59,6 @@ class ImportanceNLL(LatentMetric):
             bounds.append(math.log(SAMPLES) - weights.logsumexp(dim=-1))
             sizes.append(1 / weights.softmax(dim=-1).square().sum(dim=-1))
         return [
-            spread("nll_importance", torch.cat(bounds) / series[0].numel()),
+            spread("nll_importance", torch.cat(bounds) / series[0].numel(), groups=groups),
             spread("nll_importance_ess", torch.cat(sizes)),
         ]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bench.contracts import LatentEvaluation, Measurement, Truth
-from bench.metrics.base import LatentMetric, own_latents, spread, thinned, training_series, undefined
+from bench.metrics.base import LatentMetric, groups_of, own_latents, spread, thinned, training_series, undefined
 from bench.metrics.probe import explained
 from bench.registry import register_metric
 
@@ -24,7 +24,7 @@ def _columns(truth: Truth, like: Tensor) -> Tensor:
 class ProbeTruth(LatentMetric):
     """The share of the variance of a simulator's own latent that a linear model reads from z, on test series.
 
-        R^2_k = 1 - sum (s_k - s^_k)^2 / sum (s_k - E_train s_k)^2,   s^ = a + B z,   fitted on training series
+        R^2_k = 1 - sum (s_k - s^_k)^2 / sum (s_k - E_fit s_k)^2,   s^ = a + B z,   fitted as in `probe`
 
     s_k are the numbers that the simulator drew for the whole series (the data set's card names them; a prototype is an
     indicator per prototype, a phase its sine and cosine). `probe_truth` is the mean over k and sd is over k;
@@ -37,7 +37,7 @@ class ProbeTruth(LatentMetric):
     Blind to: what z holds in curved form, and whether the decoder uses it.
     """
 
-    version = 1
+    version = 2  # 1 was fitted on training series only
     outputs = ("probe_truth", "probe_truth_series", "probe_truth_by_factor")
     unit = "share"
     direction = "higher"
@@ -56,8 +56,8 @@ class ProbeTruth(LatentMetric):
         if not varies.any():
             return undefined(self.outputs, "nothing that was drawn varies", len(test))
         z, other_z = own_latents(evaluation, train)[0], own_latents(evaluation)[0]
-        told = explained(z, drawn, other_z, other)
-        reached = explained(train.flatten(1), drawn, test.flatten(1), other)
+        told = explained(z, drawn, other_z, other, groups_of(evaluation))
+        reached = explained(train.flatten(1), drawn, test.flatten(1), other, groups_of(evaluation))
         places = [(name, k + 1) for name, values in evaluation.truth.items() for k in range(values.shape[1])]
         return [
             spread("probe_truth", told[varies], len(test)),

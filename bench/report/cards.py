@@ -14,7 +14,7 @@ from bench.registry import DATASETS, METHODS, METRICS
 from bench.report.columns import MetricFacts
 from bench.report.selection import Selection
 
-RESTRICTED = "yes: neither windows nor samples nor weights are kept or drawn, only summaries are shown"
+RESTRICTED = "yes: windows, samples and weights are neither stored nor drawn; only summaries are shown"
 
 
 class Card(NamedTuple):
@@ -88,7 +88,7 @@ def _chosen(registry: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]
 
 def cards_of(selection: Selection) -> list[Card]:
     """Cards of everything that the report shows."""
-    runs, absent = selection.runs, "Not registered here: load the plug-in that defines it with --plugin."
+    runs, absent = selection.runs, "Not registered: load the plug-in that defines it with --plugin."
     cards = []
     for name, method in _chosen(METHODS, runs.loc[runs["kind"] == "method", "method"].unique()).items():
         version = runs.loc[runs["method"] == name, "method_version"].max()

@@ -20,12 +20,12 @@ from bench.report.formatting import plain, with_interval
 from bench.report.selection import Selection, places_in
 from bench.report.statistics import EACH_ITS_OWN, Interval, by_unit, interval
 from bench.store import RUNS
-from bench.verdict import dependency_illusion, standard_error, verdict
+from bench.verdict import UNKNOWN, Estimate, Verdict, dependency_illusion, standard_error, verdict
 
 RUN_COLUMNS = frozenset(RUNS) - {"method"}
 """Columns of a run that are no hyper-parameter; `method` varies like one, should a label name two methods."""
 
-VERDICTS = ("alive", "partial", "collapsed", "mixed over seeds", "not measured")
+VERDICTS = ("alive", "partial", "collapsed", "undecided", "mixed over seeds", "not measured")
 
 
 @dataclass(frozen=True)
@@ -156,6 +156,23 @@ def _illusions(selection: Selection, scalars: pd.DataFrame) -> dict[str, str]:
     return found
 
 
+def verdicts_by_run(selection: Selection, scalars: pd.DataFrame) -> dict[str, Verdict]:
+    """The verdict of every run in `scalars` (see `per_run`); "-" where a number that decides is missing."""
+    information, second_half = (_estimates(selection, f"latent_information{part}") for part in ("", "_second_half"))
+    decisive = scalars.reindex(columns=["nll_own", "nll_permuted", "dependency_end"])
+    return {
+        str(run): verdict(own, permuted, end, information.get(str(run), UNKNOWN), second_half.get(str(run), UNKNOWN))
+        for run, (own, permuted, end) in zip(decisive.index, decisive.to_numpy(dtype=float).tolist(), strict=True)
+    }
+
+
+def _estimates(selection: Selection, metric: str) -> dict[str, Estimate]:
+    """A scalar of every run with its error; repeats of a metric are averaged."""
+    rows = selection.metrics[(selection.metrics["metric"] == metric) & (selection.metrics["coordinate"] == "")]
+    means = rows.groupby(rows["run_id"].astype(str))[["value", "error"]].mean()
+    return {str(run): Estimate(*map(float, row)) for run, row in zip(means.index, means.to_numpy(), strict=True)}
+
+
 def _fewest(selection: Selection, scalars: pd.DataFrame) -> np.ndarray:
     """n of every number in `scalars`; infinite where none is stated."""
     ends = selection.metrics.loc[selection.metrics["coordinate"] == "", ["run_id", "metric", "n"]]
@@ -198,6 +215,7 @@ def cells_of(selection: Selection) -> list[Cell]:
     names, counts = [str(name) for name in scalars.columns], _fewest(selection, scalars)
     numbers, place_of = scalars.to_numpy(dtype=float), {run: place for place, run in enumerate(scalars.index.tolist())}
     illusions, noise = _illusions(selection, scalars), _metric_noise(selection)
+    verdicts = verdicts_by_run(selection, scalars)
     varying: dict[str, list[str]] = {}
     hyper = [name for name in runs.columns if is_setting(name)]
     trained = runs[runs["kind"] == "method"]  # a reference's row states the settings of its sweep, and uses none
@@ -245,10 +263,7 @@ def cells_of(selection: Selection) -> list[Cell]:
             for cost in COSTS:
                 if not _missing(row.get(cost)):
                     cell.values.setdefault(cost, {})[seed] = float(row[cost])
-            own, permuted, end = (
-                cell.values.get(name, {}).get(seed, math.nan) for name in ("nll_own", "nll_permuted", "dependency_end")
-            )
-            cell.verdicts[verdict(own, permuted, end)] += 1
+            cell.verdicts[verdicts.get(str(row["run_id"]), "-")] += 1
             cell.illusions[illusions.get(str(row["run_id"]), "-")] += 1
         if cell.kind == "method" and len(finished) < len(rows):  # what has not ended well speaks for nobody
             cell.verdicts["-"] += len(rows) - len(finished)

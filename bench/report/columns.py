@@ -11,7 +11,12 @@ SHORT = {
     "mmd2": "MMD²",
     "c2st_accuracy": "C2ST acc.",
     "c2st_auc": "C2ST AUC",
-    "nll_own": "own NLL",
+    "nll_own": "reconstruction NLL (own latent)",
+    "latent_information": "latent information",
+    "latent_information_second_half": "latent information, second half",
+    "prior_bound": "ln p(x) of sampled latents, at least",
+    "calibration_distance": "calibration distance",
+    "residual_ratio": "residual / sigma",
     "nll_gap": "permuted − own",
     "dependency_end": "m_T,0",
     "kl": "KL",
@@ -30,9 +35,22 @@ LONG = {
     "sliced_wasserstein": "sliced Wasserstein distance",
     "wasserstein": "Wasserstein distance",
     "mmd2": "squared MMD",
+    "c2st_accuracy": "C2ST accuracy",
 }
 
-LATENT = ("nll_own", "nll_gap", "dependency_end", "kl", "active_units", "split_half_reliability")
+LATENT = (
+    "latent_information",
+    "latent_information_second_half",
+    "nll_own",
+    "nll_gap",
+    "dependency_end",
+    "kl",
+    "active_units",
+    "split_half_reliability",
+    "prior_bound",
+    "calibration_distance",
+    "residual_ratio",
+)
 
 COSTS = {
     "train_seconds": ("training", "s"),
@@ -55,7 +73,7 @@ DERIVED = {
 FIRST = ("sliced_wasserstein", "wasserstein", "mmd2")
 """The quality columns, first the one that ranks; others follow by name."""
 
-NARROW = {*FIRST, "c2st_auc", "nll_gap", "dependency_end", "train_seconds"}
+NARROW = {*FIRST, "c2st_auc", "latent_information", "nll_gap", "dependency_end", "train_seconds"}
 """Columns that answer the question; a page shows the others when asked."""
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from bench.report.cards import validation_of
 from bench.report.cells import Cell
@@ -18,7 +19,7 @@ from bench.report.inline_svg import inlined
 from bench.report.ranking import Group
 from bench.report.report import CD_DATASETS, Report
 from bench.report.run_details import environment, failures, replay_command, run_rows, settings_of, unmeasured
-from bench.report.statements import collapse_began, recommendations, ties_text
+from bench.report.statements import best_text, collapse_began, recommendations
 from bench.report.statistics import Comparison, Standing, for_overlapping_splits
 from bench.report.tables import csv_of, differences, latex, long_table, wide_table
 from bench.store import replacing
@@ -27,22 +28,24 @@ from bench.verdict import THRESHOLDS
 MOST_ROWS = 200  # of one table on the page; the CSV files have them all
 MOST_RUNS = 3000  # whose details stand on the page
 MOST_FAILURES = 300
-ON_VALIDATION = "All numbers are of validation windows: they are for choosing, and a claim needs the test windows."
+ON_VALIDATION = (
+    "All numbers are from validation windows. Use them to choose settings; conclusions need the test windows."
+)
 MANIFEST = ".files"
 
 SECTIONS = [
-    ("answer", "The answer"),
+    ("answer", "Results in brief"),
     ("comparison", "Comparison"),
     ("dependency", "Dependency and likelihood"),
     ("grids", "Grids"),
-    ("over-training", "Over training and along the diffusion"),
+    ("over-training", "During training and along the diffusion"),
     ("training", "Training curves"),
     ("samples", "Samples"),
     ("failures", "Failures"),
     ("runs", "Runs"),
     ("cards", "Methods, data and metrics"),
     ("environment", "Environment"),
-    ("appendix", "Appendix: what the measures see"),
+    ("appendix", "Appendix: validation of the measures"),
 ]
 
 
@@ -63,7 +66,7 @@ def entry(group: Group, cell: Cell, column: Column) -> Entry:
     if not found.n:
         return Entry("-", "", "none", "")
     standing = group.standings.get(column.metric, {}).get(cell.id, Standing("none"))
-    notes = {"best": "best mean", "tie": "not distinguishable from the best", "incomplete": "seeds are missing"}
+    notes = {"best": "best mean", "tie": "not significantly worse than the best", "incomplete": "seeds are missing"}
     noise = number(cell.noise[column.metric]) if column.metric in cell.noise else ""
     return Entry(cell.text(column.metric), f"{found.mean:.9g}", standing.place, notes.get(standing.place, ""), noise)
 
@@ -106,6 +109,11 @@ def markdown(text: str) -> str:
     return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", text)
 
 
+def breakable(text: str) -> Markup:
+    """Text that may break after a comma or a slash: "csv,path=data/mine.csv,window=24" is one word to a browser."""
+    return Markup(re.sub("([,/])", r"\1<wbr>", str(escape(text))))
+
+
 def _environment() -> Environment:
     jinja = Environment(
         loader=PackageLoader("bench.report", "."),
@@ -115,10 +123,12 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     jinja.filters.update(md=markdown, number=number, with_interval=with_interval, plain=plain)
-    jinja.filters.update(counted=counted, probability=probability, for_overlap=for_overlapping_splits)
+    jinja.filters.update(
+        counted=counted, breakable=breakable, probability=probability, for_overlap=for_overlapping_splits
+    )
     jinja.globals.update(
         sections=SECTIONS, limits=asdict(THRESHOLDS), entry=entry, listed=listed, judged=judged,
-        settings_of=settings_of, ties_text=ties_text, replay_command=replay_command, costs=tuple(COSTS), slug=slug,
+        settings_of=settings_of, best_text=best_text, replay_command=replay_command, costs=tuple(COSTS), slug=slug,
         most_failures=MOST_FAILURES, on_validation=ON_VALIDATION, long=LONG, cd_datasets=CD_DATASETS,
     )  # fmt: skip
     return jinja

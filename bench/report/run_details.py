@@ -72,16 +72,14 @@ def environment(report: Report) -> list[tuple[str, str]]:
         name for name in ("train_seconds", "denoiser_seconds", "sample_seconds", "evaluate_seconds") if name in runs
     ]
     seconds = float(np.nansum(runs[columns].to_numpy(dtype=float))) if len(runs) else 0.0
-    rows.append(
-        ("computing time of all runs", f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h")
-    )
+    rows.append(("total computing time", f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"))
     finished = sorted(word for word in map(str, runs["finished_at"].unique()) if word[:1].isdigit())
     if finished:
         rows.append(("runs finished between", f"{finished[0]} and {finished[-1]}"))
     known = runs["energy_joules"].dropna() if "energy_joules" in runs else ()
     if len(known):
         what = f"{sum(known) / 3.6e6:.3g} kWh over {len(known)} of {len(runs)} runs"
-        rows.append(("energy", f"{what}: what their devices drew meanwhile, other work on them included"))
+        rows.append(("energy", f"{what}, measured at the devices, including other work that ran on them"))
     else:
-        rows.append(("energy", "not known: no energy counter could be read where these runs were made"))
+        rows.append(("energy", "unknown: no energy counter could be read on the machines of these runs"))
     return rows

@@ -1,4 +1,4 @@
-"""Sentences that state what the numbers show, and never more than they allow."""
+"""Sentences that state what the numbers show, and no more than they show."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from bench.report.selection import Selection
 from bench.report.statistics import ALPHA, Interval, Standing, detectable, difference, standings
 from bench.verdict import THRESHOLDS, independent_windows
 
+MOST_NAMES = 3  # in one sentence
 FEW_WINDOWS = 30
 """With fewer independent test windows a distance between distributions is mostly noise."""
 
@@ -50,12 +51,12 @@ def few_test_windows(runs: pd.DataFrame) -> dict[str, str]:
 
 
 def headline(groups: Sequence[Group], selection: Selection) -> list[Answer]:
-    """The three questions over all data sets: does the latent live, are the samples better, how sure is that."""
+    """Three questions over all data sets: is the latent used, are the samples better, how certain are the results."""
     chosen = compared(groups)
     found = [
-        Answer("Which method keeps its latent?", _who_lives(chosen)),
-        Answer("Does it sample better?", _who_samples_better(chosen)),
-        Answer("How sure is that?", _how_sure(groups, selection)),
+        Answer("Which methods use the latent?", _who_lives(chosen)),
+        Answer("Which methods generate better samples?", _who_samples_better(chosen)),
+        Answer("How certain are these results?", _how_certain(groups, selection)),
     ]
     return [about for about in found if about.sentences]
 
@@ -77,7 +78,7 @@ def _who_lives(groups: Sequence[Group]) -> list[str]:
     sentences = []
     for profile in sorted(profiles, key=lambda profile: (len(profile), VERDICTS.index(profile[0][0]))):
         total = _of(sum(count for _, count in profile), groups)
-        words_ = profile[0][0] if len(profile) == 1 else ", ".join(f"{word} on {count}" for word, count in profile)
+        words_ = profile[0][0] if len(profile) == 1 else listed([f"{word} on {count}" for word, count in profile])
         where = f"on {total}" if len(profile) == 1 else f"of {total}"
         sentences.append(f"{words_.capitalize()} {where}: {', '.join(profiles[profile])}.")
     return sentences
@@ -97,33 +98,34 @@ def _who_samples_better(groups: Sequence[Group]) -> list[str]:
     if not ranked:
         return []
     column = ranked[0].quality[0]
-    measure = LONG.get(column.metric, column.title)
+    measure = measure_of(column)
     gaps, level = _against_baseline(ranked, column)
     scored = {c.label for group in ranked for c in group.best_settings.values() if c.values.get(column.metric)}
-    outcomes: dict[str, list[str]] = {"better": [], "worse": [], "not resolved": []}
+    outcomes: dict[str, list[str]] = {"better": [], "worse": [], "neither": []}
     for label, found in gaps.items():
         if label not in scored:
             continue
         better, worse = sum(gap.high < 0 for gap in found), sum(gap.low > 0 for gap in found)
         for word, count in (("better", better), ("worse", worse)):
             if count:
-                outcomes[word].append(f"{label} ({count} of {len(found)})" if len(ranked) > 1 else label)
+                outcomes[word].append(f"{label} (on {count} of {len(found)})" if len(ranked) > 1 else label)
         if not better and not worse:
             smallest = [effect for gap in found if math.isfinite(effect := detectable(gap, level))]
-            outcomes["not resolved"].append(f"{label}{_detectable(smallest)}")
-    sentences = [
-        f"{start} {BASELINE} by the {measure}: {', '.join(outcomes[word])}."
-        for word, start in (("better", "Better than"), ("worse", "Worse than"), ("not resolved", "Not told from"))
-        if outcomes[word]
-    ]
+            outcomes["neither"].append(f"{label}{_detectable(smallest)}")
+    starts = {
+        "better": f"Significantly better than {BASELINE} in the {measure}",
+        "worse": f"Significantly worse than {BASELINE} in the {measure}",
+        "neither": f"No significant difference from {BASELINE} in the {measure}",
+    }
+    sentences = [f"{start}: {', '.join(outcomes[word])}." for word, start in starts.items() if outcomes[word]]
     if silent := [label for label in gaps if label not in scored]:
         sentences.append(f"No finished run to compare: {', '.join(silent)}.")
     best = [(cell, group) for group in ranked if (cell := group.best(column.metric))]
     words = Counter(verdict_of(cell) for cell, _ in best)
     if len(best) == 1:
-        sentences.append(f"The best mean is that of {best[0][0].name}, whose latent is {next(iter(words))}.")
+        sentences.append(f"{best[0][0].name} has the best mean. Its latent is {next(iter(words))}.")
     elif best:
-        counts = ", ".join(f"{word} on {words[word]}" for word in VERDICTS if words[word])
+        counts = listed([f"{word} on {words[word]}" for word in VERDICTS if words[word]])
         sentences.append(f"The latent of the method with the best mean is {counts} of {_of(len(best), ranked)}.")
     return sentences
 
@@ -159,44 +161,47 @@ def _against_baseline(groups: Sequence[Group], column: Column) -> tuple[dict[str
     return found, ALPHA / max(count, 1)
 
 
-def _how_sure(groups: Sequence[Group], selection: Selection) -> list[str]:
+def _how_certain(groups: Sequence[Group], selection: Selection) -> list[str]:
     counts = sorted({cell.ok for group in groups for cell in group.cells} - {0})
     sentences = []
     if counts == [1]:
-        sentences.append("One seed: no interval, so nothing here is resolved; give it more before concluding.")
+        sentences.append(
+            "There is one seed, so no difference can be tested. Run more seeds before you conclude anything."
+        )
     elif counts:
         seeds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-        few = " With so few, intervals are wide; give it more before concluding." if counts[0] < 3 else ""
+        sentences.append(f"Each mean is over {seeds} seeds.")
         sentences.append(
-            f"{seeds} seeds behind a number. Better and worse are said at 95 %, paired over seeds and corrected for "
-            f"the number of comparisons; what is not told apart may differ all the same.{few}"
+            "Differences are tested at the 5 % level, paired over seeds and corrected for the number of comparisons."
         )
+        sentences.append("Methods without a significant difference may still differ.")
+        if counts[0] < 3:
+            sentences.append("With so few seeds the intervals are wide. Run more seeds before you conclude anything.")
     runs = selection.runs
     if selection.pending:
-        sentences.append(f"{selection.pending} runs of this sweep have not finished yet.")
+        have = "has" if selection.pending == 1 else "have"
+        sentences.append(f"{plural(selection.pending, 'run')} of this sweep {have} not finished yet.")
     bad = Counter(runs["status"].astype(str)) if len(runs) else Counter()
     bad.pop("ok", None)
     if bad:
-        sentences.append("Not every run ended well: " + ", ".join(f"{n} {word}" for word, n in bad.most_common()) + ".")
+        sentences.append(f"Not every run finished: {', '.join(f'{n} {word}' for word, n in bad.most_common())}.")
     return sentences
 
 
 def answer(groups: Iterable[Group]) -> list[Answer]:
-    """One data set after the other, never more than the numbers allow."""
+    """One data set after the other: what the latent does, and which method is best."""
     found = []
     for group in groups:
         words: dict[str, list[Cell]] = {}
         for cell in group.cells:
             words.setdefault(verdict_of(cell), []).append(cell)
-        kinds = [f"{word}: {_by_label(group, words[word])}" for word in VERDICTS if word in words]
-        sentences = [f"Latent {'; '.join(kinds)}."]
+        sentences = [f"Latent {word}: {_by_label(group, words[word])}." for word in VERDICTS if word in words]
         column = next(iter(group.quality), None)
-        if column is not None and (ties := ties_text(group, column)):
-            floor = group.floor(column.metric)
-            beside = f" Floor (train against test): {number(floor.mean)}." if floor is not None else ""
-            sentences.append(f"{column.title}: {ties}.{beside}")
-        illusions = [cell for cell in group.cells if cell.illusions["yes"]]
-        if illusions:
+        if column is not None and (best := best_text(group, column)):
+            sentences.append(best)
+            if (floor := group.floor(column.metric)) is not None:
+                sentences.append(f"The floor (training against test windows) is {number(floor.mean)}.")
+        if illusions := [cell for cell in group.cells if cell.illusions["yes"]]:
             sentences.append(f"Dependency illusion: {_by_label(group, illusions)}.")
         found.append(Answer(group.name, sentences))
     return found
@@ -212,22 +217,51 @@ def _by_label(group: Group, chosen: Sequence[Cell]) -> str:
     return ", ".join(named)
 
 
-def ties_text(group: Group, column: Column) -> str:
-    """Who is best in a column and what cannot be told from it, in one sentence; "" where there is no value."""
+def best_text(group: Group, column: Column) -> str:
+    """Who is best by a measure, and from whom it differs significantly; "" where there is no value."""
     best = group.best(column.metric)
     if best is None:
         return ""
-    places = group.standings[column.metric]
-    text = f"best mean: {best.name}, {best.text(column.metric)}"
-    tied = [(cell, places[cell.id]) for cell in group.cells if places[cell.id].place == "tie"]
-    tied.sort(key=lambda pair: pair[1].rank)
-    if not tied:
-        return text + ("; every other is worse (95 %)" if len(places) > 1 else "")
-    named = []
-    for cell, standing in tied[:3]:
-        named.append(f"{cell.name} ({unresolved(standing)})")
-    rest = f" and {len(tied) - 3} more" if len(tied) > 3 else ""
-    return f"{text}; not resolved against {', '.join(named)}{rest}"
+    measure, places = measure_of(column), group.standings[column.metric]
+    ranked = sorted(group.cells, key=lambda cell: places[cell.id].rank or len(group.cells) + 1)
+    of = {word: [cell for cell in ranked if places[cell.id].place == word] for word in ("tie", "worse", "incomplete")}
+    whose = f"{best.name} ({best.text(column.metric)})"
+    if of["worse"]:
+        alone = not of["tie"] and not of["incomplete"] and len(of["worse"]) > 1
+        others = "all others" if alone else _first_few([cell.name for cell in of["worse"]])
+        sentences = [f"Best by the {measure}: {whose}, significantly better than {others}."]
+    elif of["tie"] and all(places[cell.id].gap.n < 2 for cell in of["tie"]):
+        sentences = [
+            f"No difference in the {measure} can be tested with fewer than two shared seeds. Best mean: {whose}."
+        ]
+    elif of["tie"]:
+        start = f"No significant difference between the methods in the {measure}"
+        sentences = [f"{start}: none is significantly worse than {whose}, which has the best mean."]
+    else:
+        sentences = [f"Only {whose} can be ranked by the {measure}."]
+    if of["tie"] and of["worse"]:
+        sentences.append(f"Not significantly worse: {_first_few([cell.name for cell in of['tie']])}.")
+    if tested := [cell for cell in of["tie"] if places[cell.id].gap.n > 1]:
+        power = "; ".join(f"{cell.name}, {unresolved(places[cell.id])}" for cell in tested[:MOST_NAMES])
+        sentences.append(f"What these comparisons could show: {power}.")
+    if of["incomplete"]:
+        sentences.append(f"Not ranked because seeds are missing: {_first_few([c.name for c in of['incomplete']])}.")
+    return " ".join(sentences)
+
+
+def measure_of(column: Column) -> str:
+    """A column's measure as a sentence names it."""
+    return LONG.get(column.metric, column.title)
+
+
+def listed(words: Sequence[str]) -> str:
+    """ "a", "a and b", "a, b and c"."""
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
+
+
+def _first_few(names: Sequence[str]) -> str:
+    few = list(names[:MOST_NAMES])
+    return listed([*few, f"{len(names) - MOST_NAMES} others"] if len(names) > MOST_NAMES + 1 else list(names))
 
 
 def unresolved(standing: Standing) -> str:
@@ -241,7 +275,7 @@ def unresolved(standing: Standing) -> str:
 
 
 def recommendations(group: Group) -> list[str]:
-    """For every method with several settings: which one, and how many others cannot be told from it.
+    """For every method with several settings: which one is best, and than how many others it is significantly better.
 
     Among settings whose latent is alive in every seed, where there are any, the best mean of the first quality column.
     """
@@ -257,18 +291,20 @@ def recommendations(group: Group) -> list[str]:
             {cell.id: cell.values[column.metric] for cell in pool}, column.direction, units=pool[0].units
         )
         best = next(cell for cell in pool if places[cell.id].place == "best")
+        worse = sum(standing.place == "worse" for standing in places.values())
         ties = [standing.detectable for standing in places.values() if standing.place == "tie"]
         whose = f"{len(alive)} settings whose latent is alive" if alive else f"{len(cells)} settings (none is alive)"
-        value = best.text(column.metric)
         lines.append(
-            f"{group.name}, {label}: {best.variant}, the best mean {column.title} ({value}) of {whose}; "
-            f"{len(ties) or 'none'} of the others cannot be told from it{_detectable([e for e in ties if e == e])}."
+            f"{group.name}, {label}: {best.variant} is the best of {whose} by the {measure_of(column)} "
+            f"({best.text(column.metric)}). "
+            f"It is significantly better than {worse} of the other {len(pool) - 1}"
+            f"{_detectable([effect for effect in ties if math.isfinite(effect)])}."
         )
     return lines
 
 
 def collapse_began(selection: Selection, groups: Iterable[Group]) -> list[str]:
-    """When the latent fell silent: the first check from which permuted - own NLL stays below `gap_collapsed`."""
+    """When the latent collapsed: the first check from which permuted - own NLL stays below `gap_collapsed`."""
     history = selection.history
     wide = scalars_by(history[history["metric"].isin(["nll_own", "nll_permuted"])], ["run_id", "train_step"])
     if not {"nll_own", "nll_permuted"} <= set(wide.columns):
@@ -288,9 +324,12 @@ def collapse_began(selection: Selection, groups: Iterable[Group]) -> list[str]:
                 max((k for k, (_, gap) in enumerate(c) if gap >= THRESHOLDS.gap_collapsed), default=-1) for c in silent
             ]
             at = sorted(checks[k + 1][0] for checks, k in zip(silent, last, strict=True) if k >= 0)
-            words = [f"never informed x at any check in {len(silent) - len(at)}"] if len(at) < len(silent) else []
+            never = len(silent) - len(at)
+            sentences = [f"In {never} of {len(mine)} runs the latent was not used at any check."] if never else []
             if at:
                 when = str(at[0]) if at[0] == at[-1] else f"{at[0]} to {at[-1]}"
-                words.append(f"fell silent for good at update {when} in {len(at)}")
-            lines.append(f"{group.name}, {cell.name}: the latent {' and '.join(words)} of {len(mine)} runs.")
+                sentences.append(
+                    f"In {len(at)} of {len(mine)} runs the latent was used at first, but not from update {when} on."
+                )
+            lines.append(f"{group.name}, {cell.name}: {' '.join(sentences)}")
     return lines

@@ -222,7 +222,7 @@ def standings(
     alpha: float = ALPHA,
     units: Mapping[int, int] = EACH_ITS_OWN,
 ) -> dict[str, Standing]:
-    """Who is best in a column, and who cannot be told from it.
+    """Which cell is best in a column, and which do not differ significantly from it.
 
     column: cell -> seed -> value; units: see `by_unit`. The interval of each difference from the best is widened for
     the number of comparisons (Bonferroni), so that the cell whose expectation is best is called worse in at most
@@ -383,7 +383,7 @@ class RankTest(NamedTuple):
 
     Nemenyi's compares mean ranks, so that a third method can move the verdict on a pair (Benavoli et al. 2016, JMLR
     17(5)); Wilcoxon's signed ranks with Holm's correction look at the pair alone. Over n data sets the smallest p-value
-    of the latter is 2^(1-n) times the number of pairs: few data sets cannot tell many methods apart by it.
+    of the latter is 2^(1-n) times the number of pairs: with few data sets it finds no difference between many methods.
     """
 
     mean_ranks: dict[str, float]

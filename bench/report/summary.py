@@ -8,17 +8,14 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from bench.report.cells import per_run
+from bench.report.cells import per_run, verdicts_by_run
 from bench.report.columns import DERIVED
 from bench.report.formatting import counted
 from bench.report.selection import Selection
 from bench.report.statements import few_test_windows
-from bench.verdict import verdict
 
 HEADS = ("backbone", "sliced Wasserstein", "m_T,0", "latent", "n_test", "run status")
 MOST_ROWS = 40  # per data set; all of them are in the report
-DECISIVE = ("nll_own", "nll_permuted", "dependency_end")
-"""What a verdict is made of."""
 
 
 class Line(NamedTuple):
@@ -34,7 +31,11 @@ def summary_tables(
     selection: Selection, lines: Sequence[Line], statuses: Mapping[str, str]
 ) -> dict[str, list[tuple[str, ...]]]:
     """Place -> rows of text: means over seeds, verdicts and how many runs ended how."""
-    numbers = per_run(selection).reindex(columns=["sliced_wasserstein", *DECISIVE])
+    scalars = per_run(selection)
+    numbers, known = (
+        scalars.reindex(columns=["sliced_wasserstein", "dependency_end"]),
+        verdicts_by_run(selection, scalars),
+    )
     windows = selection.runs.set_index("run_id")["n_test"]
     found: dict[str, list[tuple[str, ...]]] = {}
     places = Counter(line.place for line in lines)
@@ -45,7 +46,7 @@ def summary_tables(
                 rows.append((f"and {places[line.place] - MOST_ROWS} more, see the report", *[""] * len(HEADS)))
             continue
         mine = numbers.reindex(line.run_ids)
-        verdicts = Counter(verdict(*values) for values in mine[list(DECISIVE)].to_numpy().tolist())
+        verdicts = Counter[str](known.get(run_id, "-") for run_id in line.run_ids)
         status = Counter(statuses.get(run_id, "to do") for run_id in line.run_ids)
         n_test = {int(n) for n in windows.reindex(line.run_ids).dropna() if n > 0}
         rows.append(
@@ -53,7 +54,7 @@ def summary_tables(
                 line.title,
                 line.backbone or "-",
                 *(_mean(mine[metric]) for metric in ("sliced_wasserstein", "dependency_end")),
-                counted(Counter[str](verdicts)),
+                counted(verdicts),
                 " to ".join(str(n) for n in sorted({min(n_test), max(n_test)})) if n_test else "-",
                 ", ".join(f"{count} {word}" for word, count in status.items()),
             )

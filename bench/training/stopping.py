@@ -9,8 +9,8 @@ from bench.method import Method
 from bench.models.build import StackedModel
 from bench.randomness import Randomness
 
-WARM_UP = 0.1  # share of the autoencoder stage before the guard watches the own NLL
-TOLERANCE = 1.0  # nats per value by which the own NLL may exceed the marginal's
+WARM_UP = 0.1  # share of the autoencoder stage before the guard watches the reconstruction NLL
+TOLERANCE = 1.0  # nats per value by which the reconstruction NLL may exceed the marginal's
 PATIENCE = 3  # checks in a row
 
 
@@ -26,7 +26,7 @@ def own_nll(model: StackedModel, method: Method, x: Tensor, randomness: Randomne
 
 
 class Guard:
-    """Notices runs that cannot recover: a loss that is no number, or an own NLL far above the marginal's.
+    """Notices runs that cannot recover: a loss that is no number, or a reconstruction NLL far above the marginal's.
 
     A penalty without lower bound diverges without a NaN: its loss falls for ever while the model
     of the data gets worse. So the NLL is watched, not the loss.
@@ -54,6 +54,6 @@ class Guard:
             self._strikes[run] = self._strikes[run] + 1 if above else 0
             if self._strikes[run] >= PATIENCE and not self.reasons[run]:
                 self.reasons[run] = (
-                    f"own NLL {value:.3g} nats per value at step {step}, above the marginal's {bound:.3g} "
-                    f"by more than {TOLERANCE:g} at {PATIENCE} checks in a row"
+                    f"reconstruction NLL (own latent) {value:.3g} nats per value at step {step}, above the "
+                    f"marginal's {bound:.3g} by more than {TOLERANCE:g} at {PATIENCE} checks in a row"
                 )

@@ -18,15 +18,19 @@ from bench.report.ranking import Group
 from bench.report.selection import Selection
 
 COORDINATES = {
-    "diffusion_step": ("Along the diffusion", "diffusion step i", "What is left of x in the latent noised to step i."),
+    "diffusion_step": (
+        "Along the diffusion",
+        "diffusion step i",
+        "How much the latent still says about x after noise has been added up to step i.",
+    ),
     "lag": ("Over lags", "lag (steps)", ""),
     "dimension": (
         "Over latent dimensions",
         "latent dimension, by size",
-        "Sorted by size within each run: the order of dimensions means nothing.",
+        "Dimensions are sorted by size within each run, because their order has no meaning.",
     ),
     "threshold": ("Over thresholds", "threshold", ""),
-    "factor": ("By factor", "factor, component", "Of what the simulator drew for a series."),
+    "factor": ("By factor", "factor, component", "The factors that the simulator drew for each series."),
 }
 """Coordinate -> title, label of the axis, and what is seen; any other coordinate names a factor."""
 
@@ -56,7 +60,7 @@ def along(
                 }
                 panels.append(metric_panel(metric, facts, lines, styles, names)._replace(ticks=ticks))
             n = series_text(n for _, points in mine for n in points["n"].unique())
-            caption = [what, f"On {n}." if n else ""]
+            caption = [what, f"Measured on {n}." if n else ""]
             words = (str(coordinate), "over-training", title, xlabel)
             pictures += panels_picture(group, panels, *words, caption)
     return pictures

@@ -32,9 +32,9 @@ def choice_note(groups: Sequence[Group]) -> str:
     labels = {cell.label for group in groups for cell in group.cells}
     notes = []
     if any(len(group.cells) > len({cell.label for cell in group.cells}) for group in groups):
-        notes.append("Of several settings of one method, the best by the first quality column.")
+        notes.append("Where a method has several settings, the best one by the first quality column is shown.")
     if len(labels) > MOST_LINES:
-        notes.append(f"The first {MOST_LINES} of {len(labels)} methods.")
+        notes.append(f"The first {MOST_LINES} of {len(labels)} methods are shown.")
     return " ".join(notes)
 
 

@@ -67,16 +67,17 @@ def dependency(selection: Selection, groups: Sequence[Group], styles: Styles, ba
         ]
         what = {
             "seeds": "Bars: 95 % interval over seeds (none for one seed).",
-            "series": "Bars: 3 standard deviations over series (a spread, no interval), averaged over seeds.",
-            "windows": "Bars: 95 % interval of one run's mean over test windows, by blocks of 2 T / stride where they "
-            "overlap, averaged over seeds.",
+            "series": "Bars: 3 standard deviations over series (a spread, not an interval), averaged over seeds.",
+            "windows": "Bars: 95 % interval of one run's mean over test windows, by groups that share a "
+            "recording, averaged over seeds.",
         }[bars]
         name, n = place_name(dataset, backbone), series_text(mine[present[0]]["n"])
         caption = (
-            f"How much of the decoder's state h at time t goes back to the latent (global) and to the value just "
-            f"before (local); a latent that is forgotten falls to 0. Mean over {n} and {seeds_text(here)}. {what} Bars "
-            f"may leave the axes. Hollow: unresolved for more than {UNRESOLVED:.0%} of the series. At t = 1 both are "
-            f"1 by definition. {choice_note(here)}"
+            f"The share of the decoder's state h at time t that is attributed to the latent (global) and to the value "
+            f"just before (local). The global share falls to 0 where the latent is forgotten. Mean over {n} and "
+            f"{seeds_text(here)}. {what} Bars may extend beyond the axes. Hollow markers: the attribution is undefined "
+            f"or not accurate enough for more than {UNRESOLVED:.0%} of the series. At t = 1 both shares are 1 by "
+            f"definition. {choice_note(here)}"
         )
         titles = [DEPENDENCY[measure] for measure in present]
         pictures.append(

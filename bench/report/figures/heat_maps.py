@@ -62,8 +62,8 @@ def heat_maps(
         maps.append(Map(title, direction, means, texts, best))
     average = "Averaged over the other settings. " if others else ""
     printed = len(rows) * len(columns) <= MOST_NUMBERS
-    ties = "≈ best: not distinguishable from it (paired over seeds, 95 % over the whole map)"
-    note = ties if printed else "the scale's ends are said above each map"
+    ties = "≈ best: not significantly worse (paired over seeds, at the 5 % level over the whole map)"
+    note = ties if printed else "the ends of the scale are given above each map"
     n = group.n_of(metrics[0][0])
     return Picture(
         slug(f"grid {pair[0]} {pair[1]} {label} {group.name}"),

@@ -71,13 +71,13 @@ def likelihoods(groups: Sequence[Group]) -> list[Picture]:
             Picture(
                 slug(f"likelihoods {dataset} {backbone}"),
                 "dependency",
-                f"Does z say anything about x? {name}",
+                f"Information in the latent about the series: {name}",
                 joined(
                     [
                         "Negative log-likelihood (NLL) of the test series under their own latent, another's, noise and "
-                        "zero; further left is likelier. The distance from own to another's is the honest sign that z "
-                        f"informs x. Mean over n = {n or '?'} series and {seeds_text(here)}.",
-                        "Bars: 95 % interval over seeds (none for one seed); they may leave the axes.",
+                        "zero. Further left is more likely. The distance from own to another's shows how much z says "
+                        f"about x. Mean over n = {n or '?'} series and {seeds_text(here)}.",
+                        "Bars: 95 % interval over seeds (none for one seed). They may extend beyond the axes.",
                         choice_note(here),
                     ]
                 ),

@@ -127,8 +127,8 @@ def panels_picture(
     left_out = len([panel for panel in panels if panel.lines]) - len(kept)
     words = [
         *caption,
-        f"Lines and markers: mean of {seeds_text([group])}; shades and bars: lowest to highest seed.",
-        f"The first {MOST_PANELS} of {MOST_PANELS + left_out} measures." if left_out else "",
+        f"Lines and markers: mean of {seeds_text([group])}. Shades and bars: lowest to highest seed.",
+        f"The first {MOST_PANELS} of {MOST_PANELS + left_out} measures are shown." if left_out else "",
         choice_note([group]),
     ]
     return [

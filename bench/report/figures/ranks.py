@@ -28,7 +28,7 @@ def critical_difference(test: RankTest, metric: str) -> Picture:
         "comparison",
         f"Ranks by {title_of(metric)} over {test.n_datasets} data sets",
         f"Friedman p = {test.p_value:.2g}; critical difference {test.critical_difference:.2f} (Nemenyi, 5 %): a bar "
-        "joins methods that the test does not tell apart.",
+        "joins methods that do not differ significantly.",
         "Mean rank of each method: " + ", ".join(f"{name} {rank:.2f}" for name, rank in order),
         (7.0, 0.32 * len(order) + 1.4),
         partial(_ranks, order=order, spans=spans),

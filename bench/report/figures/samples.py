@@ -60,7 +60,7 @@ def samples(
     """
     chosen = list(channels)[:MOST_CHANNELS]
     few = [Windows(shorten(label, 22), styles[label], x) for label, x in list(windows.items())[:MOST_SOURCES]]
-    more = f" The first {MOST_SOURCES} of {len(windows)} methods." if len(windows) > MOST_SOURCES else ""
+    more = f" The first {MOST_SOURCES} of {len(windows)} methods are shown." if len(windows) > MOST_SOURCES else ""
     flat, C = real.reshape(len(real), -1), real.shape[2]
     centre = flat.mean(axis=0)
     _, size, axes_of = np.linalg.svd(flat - centre, full_matrices=False)
@@ -88,23 +88,23 @@ def samples(
             (1.75 * (1 + len(few)) + 0.6, 1.4 * len(chosen) + 0.6),
             "samples",
             "Real and generated windows",
-            f"Six windows each, evenly spread over those that are kept, on the same axes; {len(chosen)} of {C} "
-            "channels. The axes hold the real windows, and generated ones up to one more range on either side.",
+            f"Six windows each, evenly spread over those that are stored, on the same axes, for {len(chosen)} of {C} "
+            "channels. The axes show the range of the real windows and at most as much again on either side.",
         ),
         picture(
             partial(_plane, real=_on_axes(real, centre, axes_of), points=points, shares=shares),
             (2.1 * len(few) + 0.7, 2.7),
             "components",
             "Principal components",
-            f"The first two principal components of the real windows, train-scaled, with their shares of the variance: "
-            f"a method that covers the grey dots covers the data. Up to {MOST_POINTS} of {of_real}.",
+            "The first two principal components of the real windows (scaled as for training), with their shares of the "
+            f"variance. A method whose crosses cover the grey dots covers the data. Up to {MOST_POINTS} of {of_real}.",
         ),
         picture(
             partial(_overlays, sources=sources, densities=densities, correlation=correlation),
             (2.5 * (len(chosen) + 1) + 0.4, 2.9),
             "marginals",
             "Marginals and autocorrelation",
-            f"Over all steps of {of_real}; the autocorrelation is the mean over all {C} channels.",
+            f"Over all steps of {of_real}. The autocorrelation is the mean over all {C} channels.",
         ),
     ]
 

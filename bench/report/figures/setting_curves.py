@@ -60,7 +60,7 @@ def setting_curves(
         "grids",
         f"{label} over {name}: {group.name}",
         f"Mean over {seeds_text([group])}{f', n = {n} windows' if n else ''}. {average}Bars: 95 % interval over seeds "
-        "(none for one seed). Dotted: floor, train against test.",
+        "(none for one seed). Dotted line: floor (training against test windows).",
         f"Metrics of {label} against {name} on {group.name}. {ends}.",
         (3.0 * len(metrics) + 0.3, 2.7),
         partial(_tracks, tracks=tracks, name=name, style=styles[label]),

@@ -36,8 +36,8 @@ def training(curves: pd.DataFrame, groups: Sequence[Group], styles: Styles) -> l
             for (stage, term), lines in sorted(rows.items())
         ]
         caption = [
-            "Terms as they are minimised, averaged over the training batches since the point before (validation terms: "
-            "over the validation windows). The vertical axis leaves out the largest 3 %."
+            "The terms that are minimised, each averaged over the training batches since the previous point. "
+            "Validation terms are averaged over the validation windows. The vertical axis leaves out the largest 3 %."
         ]
         words = ("training", "training", "Training curves", "update")
         pictures += panels_picture(group, panels, *words, caption)
@@ -69,7 +69,7 @@ def over_training(
             panels.append(metric_panel(metric, facts, lines, styles, names))
         runs = {run for cell in shown(group) for run in cell.seeds}
         n = series_text(history.loc[history["run_id"].isin(runs), "n"].unique())
-        caption = [f"Measured while training{f', on {n}' if n else ''}."]
-        words = ("over training", "over-training", "Collapse over training", "update")
+        caption = [f"Measured during training{f', on {n}' if n else ''}."]
+        words = ("over training", "over-training", "Collapse during training", "update")
         pictures += panels_picture(group, panels, *words, caption)
     return pictures

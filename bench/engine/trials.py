@@ -1,0 +1,142 @@
+"""What runs would take where none has been done yet: a few updates of each method, and one evaluation, timed here."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from bench.contracts import Splits, Unavailable, in_one_line
+from bench.hardware.memory import peak_bytes, reset_peak
+from bench.loading.windows import load_splits
+from bench.method import stacked
+from bench.models.build import StackedModel
+from bench.scoring.scores import Scope, choose, draw_samples, score_during_training, score_run
+from bench.sweeps.run import Run
+from bench.training.loop import CHECKS
+from bench.training.stack import Trained, train_stack
+
+UPDATES = 5  # of each stage, after a first one that is not timed
+UPDATES_SECONDS = 6.0  # after so long no further method is tried
+EVALUATION_SECONDS = 5.0  # after so long no further measure is tried
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Trials:
+    """Rows like those of the runs table, as if each run that was tried had been finished, and what was left out."""
+
+    runs: pd.DataFrame
+    seconds: float  # that trying took
+    notes: tuple[str, ...]
+
+
+class _Enough(Exception):
+    """Ends a training of which enough updates were seen."""
+
+
+def try_runs(runs: Sequence[Run], data: Path | None, device: torch.device) -> Trials:
+    """Try one run of each method, backbone and data set, as long as there is time, and evaluate the first of them.
+
+    Sampling and evaluation of the others are taken to last as long. Raises nothing for a run that cannot be tried.
+    """
+    torch.set_num_threads(1)  # as a worker has
+    began = time.monotonic()
+    rows: list[Row] = []
+    notes: list[str] = []
+    first: tuple[Run, Splits, Trained] | None = None
+    reset_peak(device)
+    different = {_alike(run): run for run in reversed(runs) if run.kind == "method" and run.data_sha256}
+    chosen = list(reversed(different.values()))
+    for number, run in enumerate(chosen):
+        if rows and time.monotonic() - began > UPDATES_SECONDS:
+            notes.append(f"{len(chosen) - number} of {len(chosen)} settings are taken to cost as much as these")
+            break
+        try:
+            splits = load_splits(run.dataset, run.seed, data)
+            row, trained = _updates(run, splits, device)
+        except Unavailable:  # it will be skipped
+            continue
+        except Exception as error:  # it will fail, and the row will say how
+            notes.append(f"{run.label}: cannot be tried: {in_one_line(error)}")
+            continue
+        first = first or (run, splits, trained)
+        shared = {"status": "ok", "device": device.type, "stack_size": 1, "window": splits.window}
+        rows.append({**run.columns(), **shared, **row})
+    scored: Row = {}
+    if first is not None:
+        scored, unfinished = _evaluation(*first)
+        notes += unfinished
+    memory = {"peak_memory_bytes": peak_bytes(device)}  # the same for all: this process keeps what the largest needed
+    return Trials(pd.DataFrame([{**row, **scored, **memory} for row in rows]), time.monotonic() - began, tuple(notes))
+
+
+def _alike(run: Run) -> tuple[object, ...]:
+    """What runs of one cost have in common, numbers left out."""
+    return run.method, dict(run.hyper).get("latent_route"), run.backbone, run.dataset
+
+
+def _updates(run: Run, splits: Splits, device: torch.device) -> tuple[Row, Trained]:
+    """Seconds of both stages, from a few updates of each."""
+    times: list[float] = []
+
+    def watch(model: StackedModel, step: int) -> None:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        times.append(time.perf_counter())
+        if len(times) > UPDATES:
+            raise _Enough
+
+    def train(steps: int, denoiser_steps: int, looks: int) -> Trained:
+        budget = dataclasses.replace(run.train, steps=steps)
+        schedule = dataclasses.replace(run.diffusion, steps=denoiser_steps)
+        keys = [(run.dataset.key, run.seed)]
+        each = [run.build_method()], [splits], keys, run.backbone, run.model, [budget], [schedule]
+        return train_stack(*each, device, watch if looks else None, looks)
+
+    steps = CHECKS * (UPDATES + 2)  # so many that none of the updates that are seen has a check, which takes longer
+    try:
+        train(steps, 1, looks=steps)
+    except _Enough:
+        update = statistics.median(after - before for before, after in pairwise(times))
+    else:  # there is no autoencoder: the one network has the updates of both stages
+        update = 0.0
+    few, many = train(1, 1, 0), train(1, 1 + UPDATES, 0)
+    denoise = max(many.denoiser_seconds - few.denoiser_seconds, 0.0) / UPDATES
+    own = run.diffusion.steps
+    if not update:
+        own += run.train.steps
+    elif run.build_method().denoises_jointly:
+        own = max(own - run.train.steps, 0)
+    return {"train_seconds": update * run.train.steps, "denoiser_seconds": denoise * own}, many
+
+
+def _evaluation(run: Run, splits: Splits, trained: Trained) -> tuple[Row, list[str]]:
+    """Seconds of sampling, and of the measures as far as there is time for them."""
+    model, config, scope = trained.model.eval(), run.evaluate, Scope.of(run)
+    method = stacked([run.build_method()], model.alpha_bar.device)
+    score_during_training(model, method, splits, config, scope, 1)  # imports, which a worker does once
+    began = time.perf_counter()
+    samples = draw_samples(model, method, splits, config, scope)
+    drawn = time.perf_counter()
+    score_during_training(model, method, splits, config, scope, 1)
+    looked = time.perf_counter()
+    names, notes = [metric.name for metric in choose(config.metrics)], []
+    once = dataclasses.replace(config, metric_seeds=1)
+    for number, name in enumerate(names):
+        if time.perf_counter() - looked > EVALUATION_SECONDS:
+            notes.append(f"{len(names) - number} of {len(names)} measures were not timed: it will take longer")
+            break
+        score_run(model, method, splits, samples, once, scope, [name])
+    ended = time.perf_counter()
+    evaluate = (looked - drawn) * config.during_training + (ended - looked) * config.metric_seeds
+    return {"sample_seconds": drawn - began, "evaluate_seconds": evaluate}, notes
