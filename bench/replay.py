@@ -86,7 +86,7 @@ def tolerance(metric: str, then: float, seeds_sd: float, within: float) -> float
 
 
 def judge(before: pd.Series, after: pd.Series, noise: pd.Series, within: float = 1.0) -> tuple[str, pd.DataFrame]:
-    """The word, and a row per number that moved: then, now, how far in units of the seeds' spread."""
+    """The word, and a row per number that moved: then, now, how far in the seeds' spread, whether that is noise."""
     both = pd.DataFrame({"then": before, "now": after})
     moved = both[~((both.then == both.now) | (both.then.isna() & both.now.isna()))].copy()
     if moved.empty:
@@ -97,8 +97,8 @@ def judge(before: pd.Series, after: pd.Series, noise: pd.Series, within: float =
         tolerance(str(name), then, sd, within)
         for name, then, sd in zip(moved.index.get_level_values(0), moved.then, spread, strict=True)
     ]
-    inside = (moved.now - moved.then).abs() <= allowed  # False where one of them is NaN
-    return ("within noise" if inside.all() else "different"), moved
+    moved["inside"] = (moved.now - moved.then).abs() <= allowed  # False where one of them is NaN
+    return ("within noise" if moved.inside.all() else "different"), moved
 
 
 @dataclass(frozen=True)
@@ -143,11 +143,11 @@ def run_again(row: pd.Series, runs: pd.DataFrame, metrics: pd.DataFrame, given: 
 
 
 def furthest(moved: pd.DataFrame, most: int) -> list[list[str]]:
-    """The numbers that moved furthest, in standard deviations over seeds, as rows of text."""
-    chosen = moved.sort_values("seeds_apart", ascending=False, na_position="first").head(most)
+    """The numbers that moved furthest, in standard deviations over seeds, as rows of text; first what is no noise."""
+    order = moved.sort_values(["inside", "seeds_apart"], ascending=[True, False], na_position="first")
     return [
         [str(key[0]), "" if pd.isna(key[5]) else f"{key[5]:g}", f"{then:.8g}", f"{now:.8g}", f"{apart:.3g}"]
-        for key, then, now, apart in chosen.itertuples()
+        for key, then, now, apart, _ in order.head(most).itertuples()
     ]
 
 
