@@ -206,7 +206,8 @@ LEVEL = [0.30, 0.31, 0.35]
         (
             {"far": [0.20, 0.21, 0.20], "near": [0.01, -0.01, 0.02]},
             "Best by the sliced Wasserstein distance: best (0.320 ± 0.066), significantly better than far. "
-            "Not significantly worse: near. Further seeds that might show a difference: about 27 for near.",
+            "Not significantly worse: near. What this comparison can show: for near a true difference of 0.0706 would be "
+            "found with 80 % power.",
         ),
         (
             {"far": [0.20, 0.21, 0.20], "farther": [0.30, 0.30, 0.31]},
@@ -215,8 +216,8 @@ LEVEL = [0.30, 0.31, 0.35]
         (
             {"near": [0.01, -0.01, 0.02], "nearer": [0.0, 0.0, 0.0]},
             "No significant difference between the methods in the sliced Wasserstein distance: none is significantly "
-            "worse than best (0.320 ± 0.066), which has the best mean. Further seeds that might show a difference: "
-            "more than 1000 for nearer and about 27 for near.",
+            "worse than best (0.320 ± 0.066), which has the best mean. What this comparison can show: for nearer no "
+            "variance over seeds; for near a true difference of 0.0706 would be found with 80 % power.",
         ),
         (
             {"short": [0.01, 0.01]},
@@ -465,9 +466,10 @@ def test_a_group_without_the_baseline_compares_with_its_first_method_and_one_met
 def test_a_tie_says_what_could_have_been_found_and_what_more_seeds_would_do():
     gap = interval([0.2, -0.1, 0.3, 0.1])
     assert unresolved(Standing("tie", 2, gap, 0.25, Advice(3, 0.81))) == (
-        "detectable: 0.250; 3 more seeds would do with a chance of 81%"
+        "a true difference of 0.250 would be found with 80 % power, and 3 more seeds would resolve the observed one "
+        "with a chance of 81%"
     )
-    assert unresolved(Standing("tie", 2, gap, 0.25)) == "detectable: 0.250"
+    assert unresolved(Standing("tie", 2, gap, 0.25)) == "a true difference of 0.250 would be found with 80 % power"
     assert unresolved(Standing("tie", 2, interval([0.2]))) == "fewer than two shared seeds"
 
 

@@ -242,8 +242,8 @@ def best_text(group: Group, column: Column) -> str:
     if of["tie"] and of["worse"]:
         sentences.append(f"Not significantly worse: {_first_few([cell.name for cell in of['tie']])}.")
     if tested := [cell for cell in of["tie"] if places[cell.id].gap.n > 1]:
-        power = "; ".join(f"{cell.name}, {unresolved(places[cell.id])}" for cell in tested[:MOST_NAMES])
-        sentences.append(f"What these comparisons could show: {power}.")
+        power = "; ".join(f"for {cell.name} {unresolved(places[cell.id])}" for cell in tested[:MOST_NAMES])
+        sentences.append(f"What this comparison can show: {power}.")
     if of["incomplete"]:
         sentences.append(f"Not ranked because seeds are missing: {_first_few([c.name for c in of['incomplete']])}.")
     return " ".join(sentences)
@@ -268,9 +268,12 @@ def unresolved(standing: Standing) -> str:
     """What a comparison without a result could have found, and what more seeds would do."""
     if standing.gap.n < 2:
         return "fewer than two shared seeds"
-    text = f"detectable: {number(standing.detectable)}" if math.isfinite(standing.detectable) else "no variance"
+    if not math.isfinite(standing.detectable):
+        return "no variance over seeds"
+    text = f"a true difference of {number(standing.detectable)} would be found with 80 % power"
     if standing.more is not None:
-        text += f"; {plural(standing.more.seeds, 'more seed')} would do with a chance of {standing.more.chance:.0%}"
+        more = plural(standing.more.seeds, "more seed")
+        text += f", and {more} would resolve the observed one with a chance of {standing.more.chance:.0%}"
     return text
 
 
