@@ -113,7 +113,7 @@ def _evaluate_one(results: Path, run: Run, data: Path | None, needed: Sequence[M
         rows: list[Row] = []
         for again in scope.repeats(run.evaluate):
             reference = reference_windows(measured, len(samples), again.reference())
-            rows += score_samples(reference, samples, splits.train, needed, again, cells=splits.cells)
+            rows += score_samples(reference, samples, splits, needed, again)
         return rows
     model, method = loaded
     return score_run(model, method, splits, samples, run.evaluate, scope, names)
@@ -156,7 +156,7 @@ def score_file(path: Path, splits: Splits, metrics: Sequence[Metric], scope: Sco
     n = min(evaluation_size(splits, n), len(samples))
     chosen = samples[scope.numpy("samples of a file").permutation(len(samples))[:n]]
     reference = reference_windows(splits, n, scope.reference())
-    found = score_samples(reference, chosen, splits.train, metrics, scope, cells=splits.cells)
+    found = score_samples(reference, chosen, splits, metrics, scope)
     rows = [{"label": path.name, **row} for row in found]
     config = EvaluateConfig(n_samples=n)
     names = [metric.name for metric in metrics]

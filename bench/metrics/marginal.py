@@ -43,7 +43,7 @@ class Marginal(SampleMetric):
     unit = "share"
     direction = "lower"
     source = "Ang et al. 2023, arXiv:2309.03755; Liao et al. 2020, arXiv:2006.05421"
-    sees: ClassVar = {"marginal": ("noise", "mean_only")}
+    sees: ClassVar = {"marginal": ()}
 
     def compare(self, evaluation: SampleEvaluation) -> list[Measurement]:
         """One value at n."""

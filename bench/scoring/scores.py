@@ -12,7 +12,6 @@ import numpy as np
 import torch
 
 from bench.contracts import (
-    Cells,
     EvaluateConfig,
     InputError,
     LatentEvaluation,
@@ -26,7 +25,7 @@ from bench.contracts import (
     nearest,
 )
 from bench.loading.files import places
-from bench.loading.references import REFERENCES, evaluation_size, reference_rows, reference_windows
+from bench.loading.references import REFERENCES, evaluation_size, first_rows, reference_rows, reference_windows
 from bench.method import Method
 from bench.models.build import StackedModel
 from bench.randomness import Randomness, Stream, numpy_generator
@@ -135,14 +134,23 @@ def _rows(metric: Metric, found: Sequence[Measurement], scope: Scope, train_step
 def score_samples(
     reference: np.ndarray,
     samples: np.ndarray,
-    train: np.ndarray,
+    splits: Splits,
     metrics: Sequence[Metric],
     scope: Scope,
     device: str = "cpu",
-    cells: Cells | None = None,
 ) -> list[dict[str, Any]]:
-    """Metric rows for generated windows beside as many real ones, all (n, T, C) in train-scaled units."""
-    evaluation = SampleEvaluation(reference, samples, train, scope.numpy, scope.cache, device, cells)
+    """Metric rows for generated windows beside as many real ones of `splits`, all (n, T, C) in train-scaled units."""
+    evaluation = SampleEvaluation(
+        reference,
+        samples,
+        splits.train,
+        scope.numpy,
+        scope.cache,
+        device,
+        splits.cells,
+        first_rows(reference, splits),
+        first_rows(samples, splits),
+    )
     return [row for metric in metrics for row in _rows(metric, _measure(metric, evaluation), scope)]
 
 
@@ -155,7 +163,7 @@ def score_reference(
     for again in scope.repeats(config):
         reference, samples = REFERENCES[name](splits, n, again.reference())
         chosen = choose(metrics or config.metrics, "samples")
-        rows += score_samples(reference, samples, splits.train, chosen, again, cells=splits.cells)
+        rows += score_samples(reference, samples, splits, chosen, again)
     return rows
 
 
@@ -196,7 +204,7 @@ def score_run(
             rows += _rows(metric, _measure(metric, evaluation), again)
         reference = reference_windows(splits, len(samples), again.reference())
         device = model.alpha_bar.device.type
-        rows += score_samples(reference, samples, splits.train, of_samples, again, device, splits.cells)
+        rows += score_samples(reference, samples, splits, of_samples, again, device)
     return rows
 
 
