@@ -206,7 +206,7 @@ def test_features_by_hand() -> None:
     line = np.arange(4.0)[None, :, None] * np.array([1.0, -1.0])
     found = features_by_family(np.concatenate([line, np.zeros((1, 4, 2))]))
     assert {family: table.shape[1] for family, table in found.items() if family != "components"} == {
-        "marginals": 22, "dynamics": 28, "cross_channel": 3,
+        "marginals": 22, "dynamics": 26, "cross_channel": 3,
     }  # fmt: skip
     assert found["marginals"][0, :2].tolist() == [1.5, -1.5]
     np.testing.assert_allclose(found["cross_channel"][0, [0, 2]], [-1, 0])  # lines; their increments are flat

@@ -366,7 +366,7 @@ def test_the_encoder_is_trained_once_per_set_of_windows(tmp_path: Path, monkeypa
     windows = np.float32(walk(5, 80, 1))
     encoder = trained_encoder(windows, tmp_path)
     (file,) = tmp_path.iterdir()
-    assert hashlib.sha256(windows.tobytes()).hexdigest() in file.name
+    assert hashlib.sha256(f"{windows.shape}".encode() + windows.tobytes()).hexdigest() in file.name
     known = encoder.state_dict()
     fits = []
     monkeypatch.setattr(context_fid, "train", lambda *_: fits.append(1))

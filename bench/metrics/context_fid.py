@@ -49,7 +49,7 @@ def trained_encoder(windows: np.ndarray, cache: Path | None = None) -> Encoder:
     to views of other windows (InfoNCE). Everything random is seeded by the windows' hash: the same windows give the
     same encoder, in every run. It is kept under that hash in memory, and in the folder `cache` where there is one.
     """
-    key = hashlib.sha256(np.ascontiguousarray(windows).tobytes()).hexdigest()
+    key = hashlib.sha256(f"{windows.shape}".encode() + windows.tobytes()).hexdigest()
     if key not in _ENCODERS:
         rng = numpy_generator(key, 0, "context_fid")
         encoder = Encoder(rng, windows.shape[2])

@@ -145,7 +145,7 @@ class Finding(NamedTuple):
     claimed: bool
     verdict: str
     strengths: tuple[float, ...]
-    values: list[float]  # mean over repeats, per strength
+    means: list[float]  # over repeats, per strength
     noise: float  # standard deviation over repeats of the difference to untouched windows
 
 
@@ -270,11 +270,11 @@ def _print(findings: Sequence[Finding]) -> int:
                 finding.corruption,
                 finding.verdict + (" (CLAIM FAILS)" if finding in failed else " (claimed)" if finding.claimed else ""),
                 _spaced(finding.strengths),
-                _spaced(finding.values),
+                _spaced(finding.means),
             )
             for finding in sorted(findings)
         ],
-        ("metric", "corruption", "verdict", "strengths", "values"),
+        ("metric", "corruption", "verdict", "strengths", "means"),
     )
     command.write(f"\n{sum(f.claimed for f in findings) - len(failed)} claims hold, {len(failed)} fail\n")
     return len(failed)
@@ -285,8 +285,8 @@ def _spaced(values: Sequence[float]) -> str:
 
 
 def _row(finding: Finding) -> dict[str, Any]:
-    """A finding as a row of the table; strengths and values are numbers with spaces between them."""
-    spelled = {"strengths": _spaced(finding.strengths), "values": _spaced(finding.values)}
+    """A finding as a row of the table; strengths and means are numbers with spaces between them."""
+    spelled = {"strengths": _spaced(finding.strengths), "means": _spaced(finding.means)}
     return {**finding._asdict(), **spelled}
 
 
