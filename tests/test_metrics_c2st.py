@@ -7,15 +7,26 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from bench.contracts import DatasetSpec, SampleEvaluation, Splits
+from bench.contracts import (
+    DatasetSpec,
+    DiffusionConfig,
+    EvaluateConfig,
+    ModelConfig,
+    SampleEvaluation,
+    Splits,
+    TrainConfig,
+)
 from bench.loading.cells import MeasuredCells
 from bench.loading.references import first_rows
 from bench.loading.windows import load_splits
+from bench.method import stacked
 from bench.metrics.c2st import C2ST, FOLDS, Windows, auc, both_kinds, separation
 from bench.metrics.validate import CORRUPTIONS, Real
 from bench.metrics.window_features import common_values, features_by_family
 from bench.randomness import numpy_generator
-from bench.scoring.scores import Scope, score_samples
+from bench.registry import METHODS
+from bench.scoring.scores import Scope, draw_samples, score_samples
+from bench.training.train import train_stack
 
 T = 12
 
@@ -250,6 +261,17 @@ def test_as_powerful_as_boosted_trees(corruption: str, strength: float) -> None:
     y = CORRUPTIONS[corruption][0](y, strength, np.random.default_rng(0), Real(splits.train[600:], splits.cells))
     theirs = judged_by_trees(x, y)
     assert primary(x, y) > max(theirs, 0.5) - 0.05 or theirs < 0.57
+
+
+@pytest.mark.slow
+def test_as_powerful_as_boosted_trees_on_windows_of_a_short_training() -> None:
+    splits, method, scope = load_splits(DatasetSpec("regimes"), 0), METHODS["latent_diffusion"](), Scope("regimes", 0)
+    train, diffusion = TrainConfig(steps=500), DiffusionConfig(steps=500, sampling_steps=50)
+    model = train_stack([method], [splits], [("regimes", 0)], "lstm", ModelConfig(), [train], [diffusion]).model.eval()
+    samples = draw_samples(model, stacked([method]), splits, EvaluateConfig(n_samples=300), scope)
+    theirs = judged_by_trees(splits.test[:300], samples)
+    assert theirs > 0.7
+    assert primary(splits.test[:300], samples) > theirs - 0.05
 
 
 def test_windows_of_one_kind_only_leave_nothing_to_judge() -> None:

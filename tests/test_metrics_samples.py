@@ -436,7 +436,7 @@ def test_diffusion_ts_correlational_is_the_published_code() -> None:
     assert row.value == pytest.approx(np.mean(draws), rel=1e-5)
     assert row.sd == pytest.approx(np.std(draws, ddof=1), rel=1e-5)
     same = measure("correlational.diffusion_ts", x.numpy(), x.numpy())["correlational.diffusion_ts"]
-    assert same.value > 0.1  # other draws of the same windows
+    assert same.value > 0.05  # other draws of the same windows
 
 
 def test_increments_see_time_where_values_do_not() -> None:
@@ -445,7 +445,7 @@ def test_increments_see_time_where_values_do_not() -> None:
     for name in ("sliced_wasserstein", "mmd2"):
         by_values = [measure(name, real, w)[name].value for w in (again, shuffled)]
         by_increments = [measure(f"{name}_increments", real, w)[f"{name}_increments"].value for w in (again, shuffled)]
-        assert by_increments[1] > 4 * abs(by_increments[0]), name
+        assert by_increments[1] > 2 * abs(by_increments[0]), name
         assert by_increments[1] > by_values[1], name
 
 

@@ -83,7 +83,7 @@ class TSGBenchMarginal(SampleMetric):
         if steps < 2:
             return undefined(self.outputs, "needs 2 time steps (its code leaves the first one out)", n)
         real, generated = (
-            windows[:, 1:].reshape(n, -1).T
+            windows[:, 1:].reshape(len(windows), -1).T
             for windows in unit_scaled(evaluation.train, evaluation.reference, evaluation.samples)
         )
         gaps = []
