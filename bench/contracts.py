@@ -568,15 +568,21 @@ class Measurement:
 
 @dataclass(frozen=True)
 class SampleEvaluation:
-    """Generated windows beside real ones, all in train-scaled units, float32."""
+    """Generated windows beside real ones, all in train-scaled units, float32.
+
+    Windows of one recording share rows where the rows at which they begin differ by less than T. `reference_start`
+    holds these rows, and so does `sample_start` where the samples are real windows themselves (a floor).
+    """
 
     reference: np.ndarray  # (n, T, C), test windows
-    samples: np.ndarray  # (n, T, C), as many as `reference`
+    samples: np.ndarray  # (m, T, C), as many as `reference` unless somebody else drew them
     train: np.ndarray  # (N, T, C), for metrics that fit something on real data
     rng: Callable[[str], np.random.Generator]  # a seeded generator per role, the same for every method
     cache: Path | None = None  # where a metric may keep what it fits on `train`; none for restricted data
     device: str = "cpu"  # where a metric may compute
     cells: Cells | None = None  # how finely each channel was measured; none: not known
+    reference_start: np.ndarray | None = None  # (n,), NaN for a window of no known recording; none: nothing is shared
+    sample_start: np.ndarray | None = None  # (m,)
 
 
 @dataclass(frozen=True)

@@ -132,7 +132,7 @@ def _evaluate_one(results: Path, run: Run, data: Path | None, needed: Sequence[M
         rows: list[Row] = []
         for again in scope.repeats(run.evaluate):
             reference = reference_windows(measured, len(samples), again.reference())
-            rows += score_samples(reference, samples, splits.train, needed, again, cells=splits.cells)
+            rows += score_samples(reference, samples, splits, needed, again)
         return rows
     model, method = loaded
     return score_run(model, method, splits, samples, run.evaluate, scope, names)

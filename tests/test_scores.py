@@ -164,7 +164,7 @@ def test_kept_runs_are_scored_on_the_other_windows(results, tmp_path, capsys):
     samples, scope = load_samples(folder, run_id)["samples"], Scope("regimes,series=60", 0, split="validation")
     real = reference_windows(scope.measured(splits), len(samples), scope.reference())
     samples = samples[: len(real)]  # there are fewer validation windows
-    (expected,) = score_samples(real, samples, splits.train, choose(["mmd2"]), scope)
+    (expected,) = score_samples(real, samples, splits, choose(["mmd2"]), scope)
     assert both.validation[run_id, "mmd2"] == pytest.approx(expected["value"], rel=1e-6)
 
 
@@ -230,7 +230,7 @@ def test_samples_with_nan_are_rows_with_a_reason():
     splits = make_splits()
     samples = splits.train[:8].copy()
     samples[0, 0, 0] = np.nan
-    rows = score_samples(splits.test[:8], samples, splits.train, choose(["mmd2"]), Scope("tiny", 0))
+    rows = score_samples(splits.test[:8], samples, splits, choose(["mmd2"]), Scope("tiny", 0))
     assert [row["status"] for row in rows] == ["failed"]
     assert "1 of 8 samples hold NaN" in rows[0]["reason"]
 
@@ -251,7 +251,7 @@ class Broken(SampleMetric):
 def test_a_metric_that_raises_is_a_row_and_the_others_go_on():
     splits = make_splits()
     metrics: list[Metric] = [Broken(), METRICS["mmd2"]()]
-    rows = score_samples(splits.test, splits.train[: len(splits.test)], splits.train, metrics, Scope("tiny", 0))
+    rows = score_samples(splits.test, splits.train[: len(splits.test)], splits, metrics, Scope("tiny", 0))
     assert [(row["metric"], row["status"]) for row in rows] == [("broken", "failed"), ("mmd2", "ok")]
     assert rows[0]["reason"] == "ZeroDivisionError: on purpose"
 
@@ -264,7 +264,7 @@ def test_an_unknown_metric_is_named():
 def test_the_metric_seed_moves_only_what_the_metric_draws():
     splits = make_splits(n=200)
     reference, samples, metrics = splits.test[:20], splits.train[:20], choose(["sliced_wasserstein", "mmd2"])
-    one, two = (score_samples(reference, samples, splits.train, metrics, Scope("tiny", 0, seed)) for seed in (0, 1))
+    one, two = (score_samples(reference, samples, splits, metrics, Scope("tiny", 0, seed)) for seed in (0, 1))
     assert one[0]["value"] != two[0]["value"]  # other projections
     assert one[1]["value"] == two[1]["value"]  # MMD draws nothing
 

@@ -6,6 +6,7 @@ had drawn the samples.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -32,15 +33,44 @@ def reference_windows(splits: Splits, n: int, rng: np.random.Generator) -> np.nd
     return splits.test[reference_rows(splits, n, rng)]
 
 
-def halves(windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Two halves of windows in time's order that share rows only at borders: alternate runs of 10 T windows.
+def first_rows(windows: np.ndarray, splits: Splits) -> np.ndarray | None:
+    """The row at which each window (n, T, C) of the data begins, (n,), NaN for a window that is none of them.
 
-    Random halves of overlapping windows would hold near copies of each other, and any distance between them would be
-    far below sampling noise. Fewer than 20 T windows are cut once, in the middle.
+    Rows are counted through all parts, the ends of recordings not being known: two windows share no row where their
+    first rows differ by T or more. None where no windows of these data share rows.
+    """
+    train_stride = splits.train_stride or splits.test_stride
+    parts = ((splits.train, train_stride), (splits.validation, train_stride), (splits.test, splits.test_stride))
+    if all(stride >= splits.window for _, stride in parts):
+        return None
+    rows: dict[bytes, int] = {}
+    after = 0
+    for part, stride in parts:
+        for place, window in enumerate(part):
+            rows.setdefault(_digest(window), after + place * stride)
+        after += len(part) * stride + splits.window
+    return np.array([rows.get(_digest(window), np.nan) for window in windows], dtype=np.float64)
+
+
+def _digest(window: np.ndarray) -> bytes:
+    return hashlib.blake2b(window.tobytes(), digest_size=16).digest()
+
+
+def alternate_runs(windows: np.ndarray, parts: int) -> list[np.ndarray]:
+    """Parts of windows in time's order that share rows only at borders: alternate runs of 10 T windows.
+
+    Random parts of overlapping windows would hold near copies of each other, and any distance between them would be
+    far below sampling noise. Windows that are too few for a run in every part are cut into as many pieces.
     """
     position, run = np.arange(len(windows)), 10 * windows.shape[1]
-    side = position // run % 2 if len(windows) >= 2 * run else 2 * position // len(windows)
-    return windows[side == 0], windows[side == 1]
+    part = position // run % parts if len(windows) >= parts * run else parts * position // len(windows)
+    return [windows[part == k] for k in range(parts)]
+
+
+def halves(windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Two such parts."""
+    first, second = alternate_runs(windows, 2)
+    return first, second
 
 
 def floor_noise(splits: Splits, n: int, rng: np.random.Generator) -> Pair:

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from bench.contracts import Measurement, SampleEvaluation
-from bench.metrics.base import SampleMetric, spread
+from bench.metrics.base import SampleMetric, spread, undefined
 from bench.metrics.correlational import lagged_correlations
 from bench.registry import register_metric
 
@@ -25,7 +25,8 @@ class Autocorrelation(SampleMetric):
     Moments are pooled over windows and t, so that the level of a window counts as correlation within it.
     `autocorrelation` is the mean over lags, `autocorrelation_by_lag` each of them. sd is over lags or channels; n is
     the number of windows.
-    Shapes: windows (n, T, C). Unit: correlation, 0 .. 2. A constant channel has correlation 0.
+    Shapes: windows (n, T, C). Unit: correlation, 0 .. 2. A constant channel has correlation 0. Errors: undefined for
+    T = 1.
     Source: Liao et al. 2020, arXiv:2006.05421. Ours: pooled over windows, mean over lags.
     Blind to: what joins the channels, the marginals' scale and location.
     """
@@ -35,13 +36,15 @@ class Autocorrelation(SampleMetric):
     unit = "correlation"
     direction = "lower"
     source = "Liao et al. 2020, arXiv:2006.05421"
-    sees: ClassVar = {"autocorrelation": ("noise", "blur")}
+    sees: ClassVar = {"autocorrelation": ()}
 
     def compare(self, evaluation: SampleEvaluation) -> list[Measurement]:
         """One value, and one per lag."""
         n, steps, _ = evaluation.reference.shape
+        if steps < 2:
+            return undefined(self.outputs, "needs 2 time steps", n)
         rows = []
-        for lag in range(1, max(steps // 2, 1) + 1):
+        for lag in range(1, steps // 2 + 1):
             real, generated = (np.diag(lagged_correlations(w, lag)) for w in (evaluation.reference, evaluation.samples))
             rows.append(spread("autocorrelation_by_lag", np.abs(real - generated), n, "lag", lag))
         return [spread("autocorrelation", np.array([row.value for row in rows]), n), *rows]
@@ -56,7 +59,7 @@ class TSGBenchAutocorrelation(SampleMetric):
 
     Moments are pooled over windows and t, as in ours; a sum over lags in place of a mean makes it grow with T.
     sd is over channels.
-    Shapes: windows (n, T, C). Unit: correlation, summed in squares over lags.
+    Shapes: windows (n, T, C). Unit: correlation, summed in squares over lags. Errors: undefined for T = 1.
     Source: Ang et al. 2023, arXiv:2309.03755, published code, `stationary=True`. An older script beside it
     (`eval/feature_distance_eval.py`) correlates every pair of steps instead: its numbers do not compare.
     """
@@ -71,6 +74,8 @@ class TSGBenchAutocorrelation(SampleMetric):
     def compare(self, evaluation: SampleEvaluation) -> list[Measurement]:
         """One value at n."""
         n, steps, _ = evaluation.reference.shape
+        if steps < 2:
+            return undefined(self.outputs, "needs 2 time steps", n)
         real, generated = (
             np.stack([np.diag(lagged_correlations(w, lag)) for lag in range(min(TSGBENCH_LAGS, steps))])
             for w in (evaluation.reference, evaluation.samples)

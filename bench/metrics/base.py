@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +17,8 @@ from bench.contracts import LatentEvaluation, Measurement, Metric, Posterior, Sa
 
 CHUNK = 256  # series evaluated at once; fixed, so that a stream of draws means the same numbers everywhere
 MAX_TRAIN = 2048  # training series that a measure looks at
+
+Rows = TypeVar("Rows", Tensor, np.ndarray)
 
 
 def undefined(
@@ -69,28 +72,62 @@ def spread(
     return Measurement(name, float(values.mean()), sd, n, coordinate, index, error=error)
 
 
+def rounded(evaluation: SampleEvaluation, windows: np.ndarray) -> np.ndarray:
+    """Windows with every value at the centre of its cell; as they are where cells are not known."""
+    return windows if evaluation.cells is None else evaluation.cells.rounded(windows)
+
+
+def flattened(*parts: np.ndarray) -> list[np.ndarray]:
+    """Windows (n, T, C) as rows (n, T * C), float64."""
+    return [windows.reshape(len(windows), -1).astype(np.float64) for windows in parts]
+
+
+def increments(evaluation: SampleEvaluation) -> tuple[np.ndarray, np.ndarray]:
+    """x_{t+1} - x_t of reference and samples, (n, T - 1, C), in standard deviations of the training increments.
+
+    A channel whose training increments do not vary keeps its scale.
+    """
+    sd = np.diff(evaluation.train, axis=1).std(axis=(0, 1), dtype=np.float64)
+    scale = np.where(sd > 1e-6, sd, 1.0)
+    real, generated = (
+        np.diff(w.astype(np.float64), axis=1) / scale for w in (evaluation.reference, evaluation.samples)
+    )
+    return real, generated
+
+
 class SampleMetric(Metric):
-    """A measure of generated windows against real ones; both (n, T, C), as many of each."""
+    """A measure of generated windows against real ones, both (n, T, C)."""
 
     needs: ClassVar[Literal["samples", "latent"]] = "samples"
     sees: ClassVar[
         Mapping[str, tuple[str, ...]]
     ] = {}  # per score, the corruptions of `bench.metrics.validate` it ranks
 
+    as_many: ClassVar[bool] = False  # whether it needs as many samples as reference windows
+
     def measure(self, evaluation: SampleEvaluation) -> list[Measurement]:
         """Refuse what is not finite or not comparable with a reason, and compare the rest."""
         reference, samples = evaluation.reference, evaluation.samples
-        bad = int((~np.isfinite(samples)).any(axis=(1, 2)).sum())
+        n = len(samples)
         reason = ""
-        if reference.shape != samples.shape:
+        if reference.shape[1:] != samples.shape[1:]:
             reason = f"samples of shape {samples.shape} beside a reference of shape {reference.shape}"
-        elif bad:
-            reason = f"{bad} of {len(samples)} samples hold NaN or inf"
+        for name, windows in (("samples", samples), ("reference windows", reference)):
+            bad = int((~np.isfinite(windows)).any(axis=(1, 2)).sum())
+            if bad and not reason:
+                reason = f"{bad} of {len(windows)} {name} hold NaN or inf"
         if reason:
-            return [
-                Measurement(name, math.nan, n=len(samples), status="failed", reason=reason) for name in self.outputs
-            ]
-        return self.compare(evaluation)
+            return [Measurement(name, math.nan, n=n, status="failed", reason=reason) for name in self.outputs]
+        if not min(len(reference), n):
+            return undefined(self.outputs, "needs a window of either kind", n)
+        if self.as_many and len(reference) != n:
+            return undefined(self.outputs, f"needs as many samples ({n}) as reference windows ({len(reference)})", n)
+        return [
+            dataclasses.replace(row, value=math.nan, status="failed", reason=f"the value is {row.value}")
+            if row.status == "ok" and not math.isfinite(row.value)
+            else row
+            for row in self.compare(evaluation)
+        ]
 
     @abstractmethod
     def compare(self, evaluation: SampleEvaluation) -> list[Measurement]:
@@ -138,7 +175,7 @@ def every_other(groups: np.ndarray) -> np.ndarray:
     return place % 2 == 1
 
 
-def thinned(rows: Tensor) -> Tensor:
+def thinned(rows: Rows) -> Rows:
     """At most 2,048 rows, evenly spaced because they may be in time's order."""
     return rows[:: -(-len(rows) // MAX_TRAIN)]
 

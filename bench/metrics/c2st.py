@@ -1,148 +1,201 @@
-"""A classifier two-sample test: can a small network tell generated windows from real ones?"""
+"""A classifier two-sample test: can a classifier tell generated windows from real ones, and by what?"""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
-import torch
 from scipy.stats import rankdata
-from torch import Tensor
 
 from bench.contracts import Measurement, SampleEvaluation
-from bench.metrics.base import SampleMetric, spread, undefined
+from bench.metrics.base import SampleMetric, rounded, spread, undefined
+from bench.metrics.window_features import features_by_family
 from bench.registry import register_metric
 
-FOLDS, REPEATS = 5, 5
-COMPONENTS, HIDDEN = 32, 64
-STEPS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 500, 64, 1e-2, 1e-2
+FOLDS, REPEATS = 5, 2
+BLOCK = 4  # so many windows' lengths of a recording stay in one fold,
+BLOCKS_PER_FOLD = 4  # where the recording is long enough for so many of them
 
 
-def features(windows: np.ndarray) -> np.ndarray:
-    """What the classifier sees of windows (n, T, C): standardised features (n, F).
-
-    Per channel the mean, the log variance over time, the log mean square step, the minimum and the maximum; then the
-    leading principal components of the flattened windows. The steps show blur, which is invisible in the values: it
-    takes away zero-mean noise. The components show the global shape and what belongs together across channels.
-    """
-    steps = np.diff(windows, axis=1)
-    flat = windows.reshape(len(windows), -1)
-    flat = flat - flat.mean(axis=0)
-    _, axes = np.linalg.eigh(flat.T @ flat)
-    parts = [
-        windows.mean(axis=1),
-        np.log(windows.var(axis=1) + 1e-6),
-        np.log((steps**2).mean(axis=1) + 1e-6),
-        windows.min(axis=1),
-        windows.max(axis=1),
-        flat @ axes[:, -COMPONENTS:],
-    ]
-    table = np.concatenate(parts, axis=1)
-    sd = table.std(axis=0)
-    return (table - table.mean(axis=0)) / np.where(sd > 1e-9, sd, 1.0)
-
-
-def folds(n: int, rng: np.random.Generator) -> np.ndarray:
-    """The fold 0..4 of each of n windows: contiguous blocks, turned by a random offset, (n,).
-
-    Contiguous because neighbouring windows of one recording resemble each other (with a stride below T they share
-    rows): a random fold would let the classifier recognise test windows by their neighbours.
-    """
-    return np.roll(np.arange(n) * FOLDS // n, rng.integers(n))
-
-
-def train_many(x: Tensor, y: Tensor, rows: Tensor, rng: np.random.Generator) -> Tensor:
-    """Logits of K one-hidden-layer networks for every row of x, trained together but independent of each other.
-
-    x (n, F), y (n,) in {0, 1}; rows (K, STEPS, BATCH): the rows network k sees at each step. Returns (K, n).
-    """
-    k, width = len(rows), x.shape[1]
-
-    def start(*shape: int, fan_in: int) -> Tensor:
-        return torch.tensor(rng.standard_normal(shape) / math.sqrt(fan_in), dtype=torch.float32)
-
-    weights = [
-        start(k, width, HIDDEN, fan_in=width),
-        torch.zeros(k, 1, HIDDEN),
-        start(k, HIDDEN, 1, fan_in=HIDDEN),
-        torch.zeros(k, 1, 1),
-    ]
-
-    def logits(inputs: Tensor) -> Tensor:
-        hidden = torch.relu(torch.matmul(inputs, weights[0]) + weights[1])
-        return (hidden @ weights[2] + weights[3])[..., 0]
-
-    first, second = ([torch.zeros_like(w) for w in weights] for _ in range(2))
-    for step in range(STEPS):  # Adam with decoupled weight decay
-        for w in weights:
-            w.requires_grad_(True)
-        batch = rows[:, step]
-        loss = torch.nn.functional.binary_cross_entropy_with_logits(logits(x[batch]), y[batch], reduction="sum")
-        gradients = torch.autograd.grad(loss / BATCH, weights)
-        rate = LEARNING_RATE * (1 - step / STEPS)
-        with torch.no_grad():
-            for w, g, m, v in zip(weights, gradients, first, second, strict=True):
-                m.lerp_(g, 0.1)
-                v.lerp_(g * g, 0.01)
-                move = (m / (1 - 0.9 ** (step + 1))) / ((v / (1 - 0.99 ** (step + 1))).sqrt() + 1e-8)
-                w.sub_(rate * (move + WEIGHT_DECAY * w))
-    with torch.no_grad():
-        return logits(x[None])
-
-
-def auc(scores: np.ndarray, labels: np.ndarray) -> float:
-    """The chance that a generated window scores above a real one, ties counting half."""
+def auc(scores: np.ndarray, kind: np.ndarray) -> float:
+    """The chance that a generated window (kind 1) scores above a real one (kind 0), ties counting half."""
     ranks = rankdata(scores)
-    positive = int(labels.sum())
-    negative = len(labels) - positive
-    return float((ranks[labels == 1].sum() - positive * (positive + 1) / 2) / (positive * negative))
+    positive = int(kind.sum())
+    negative = len(kind) - positive
+    return float((ranks[kind == 1].sum() - positive * (positive + 1) / 2) / (positive * negative))
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Real and generated windows in one list, and what must not be torn apart when it is cut into folds."""
+
+    kind: np.ndarray  # (N,), 0 real, 1 generated
+    same: np.ndarray  # (N,), equal windows have equal numbers
+    start: np.ndarray  # (N,), the row at which a window begins in its recording, NaN for a window of no recording
+    length: int  # T
+
+    @classmethod
+    def of(cls, windows: np.ndarray, kind: np.ndarray, start: np.ndarray) -> Windows:
+        """Find equal windows; one that equals a window of a recording begins where that one does."""
+        _, same = np.unique(windows.reshape(len(windows), -1), axis=0, return_inverse=True)
+        first = np.full(same.max() + 1, np.inf)
+        known = ~np.isnan(start)
+        np.minimum.at(first, same[known], start[known])
+        found = np.where(np.isinf(first), np.nan, first)[same]
+        return cls(kind, same, np.where(known, start, found), windows.shape[1])
+
+    def groups(self) -> np.ndarray:
+        """What goes into one fold as a whole, (N,): a block of a recording, or the windows that are equal.
+
+        A window that fills more than a fold by itself is no group: a sampler that returns one window only would leave
+        nothing to learn from.
+        """
+        group = self.same + 0.0
+        per_fold = np.bincount(self.kind, minlength=2) / FOLDS
+        often = np.stack([np.bincount(self.same, self.kind == k, self.same.max() + 1) for k in (0, 1)], axis=1)
+        repeated = np.any(often > np.maximum(per_fold, 2 * FOLDS), axis=1)[self.same]
+        recorded = ~np.isnan(self.start)
+        if recorded.any():
+            rows = np.unique(self.start[recorded])
+            gaps = np.minimum(np.diff(rows), self.length)  # between recordings nothing is counted
+            place = np.concatenate([[0.0], np.cumsum(gaps)])
+            size = max(1.0, min(BLOCK * self.length, place[-1] / (FOLDS * BLOCKS_PER_FOLD)))
+            # equal windows of several blocks go where the first of them goes, without their blocks
+            block = np.full(self.same.max() + 1, np.inf)
+            own = place[np.searchsorted(rows, self.start[recorded])] // size
+            np.minimum.at(block, self.same[recorded], own)
+            group = np.where(np.isinf(block[self.same]), self.same, -1 - block[self.same])
+        group[repeated] = group.max() + 1 + np.arange(repeated.sum())
+        return np.unique(group, return_inverse=True)[1]
+
+    def folds(self, rng: np.random.Generator) -> np.ndarray:
+        """The fold of every window, (N,): groups are drawn one by one, the large ones first.
+
+        Each goes where there are fewest windows of its kind. Nothing else about the kind is used, so that under
+        equality of the two laws the kinds of held-out windows say nothing about those of the others.
+        """
+        group = self.groups()
+        counts = np.zeros((group.max() + 1, 2))
+        np.add.at(counts, (group, self.kind), 1)
+        order = rng.permutation(len(counts))
+        order = order[np.argsort(-counts[order].sum(axis=1), kind="stable")]
+        filled, fold = np.zeros((FOLDS, 2)), np.empty(len(counts), dtype=np.int64)
+        for one in order:
+            fold[one] = np.argmin(filled @ counts[one])
+            filled[fold[one]] += counts[one]
+        return fold[group]
+
+    def rounds(self, fold: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Which windows a judge learns from and which it judges, (N,) each, for every fold that holds both kinds.
+
+        It does not learn from a window that shares rows with one that it judges.
+        """
+        for k in range(FOLDS):
+            judged = fold == k
+            learns = ~judged & ~self._overlaps(judged)
+            if all(len(np.unique(self.kind[part])) == 2 for part in (learns, judged)):
+                yield learns, judged
+
+    def _overlaps(self, judged: np.ndarray) -> np.ndarray:
+        rows = np.unique(self.start[judged & ~np.isnan(self.start)])
+        if not len(rows):
+            return np.zeros(len(self.start), dtype=bool)
+        after = np.searchsorted(rows, self.start)
+        before = np.abs(self.start - rows[np.clip(after - 1, 0, None)])
+        return np.fmin(before, np.abs(self.start - rows[np.clip(after, None, len(rows) - 1)])) < self.length
+
+
+def both_kinds(evaluation: SampleEvaluation) -> tuple[np.ndarray, Windows]:
+    """Reference and samples in one list, at the centres of their cells, (N, T, C), and what belongs together."""
+    parts = (evaluation.reference, evaluation.samples)
+    values = rounded(evaluation, np.concatenate(parts))
+    starts = [
+        np.full(len(part), np.nan) if start is None else start
+        for part, start in zip(parts, (evaluation.reference_start, evaluation.sample_start), strict=True)
+    ]
+    kind = np.repeat([0, 1], [len(part) for part in parts])
+    return values, Windows.of(values, kind, np.concatenate(starts).astype(np.float64))
+
+
+def judge(features: np.ndarray, kind: np.ndarray, learns: np.ndarray, judged: np.ndarray, seed: int) -> np.ndarray:
+    """Log odds that judged windows are generated, were both kinds as common, by shallow gradient-boosted trees."""
+    from sklearn.ensemble import HistGradientBoostingClassifier  # a second to import
+
+    trees = HistGradientBoostingClassifier(
+        max_iter=60, max_leaf_nodes=8, min_samples_leaf=5, max_bins=32, early_stopping=False, random_state=seed
+    )
+    share = kind[learns].mean()
+    return trees.fit(features[learns], kind[learns]).decision_function(features[judged]) - np.log(share / (1 - share))
+
+
+def separation(features: np.ndarray, windows: Windows, fold: np.ndarray, seed: int) -> tuple[float, float]:
+    """Area under the curve within held-out folds, and balanced accuracy: means over folds, weighted by their pairs."""
+    found = []
+    for learns, judged in windows.rounds(fold):
+        score, kind = judge(features, windows.kind, learns, judged, seed), windows.kind[judged]
+        right = [(score[kind == 1] > 0).mean(), (score[kind == 0] <= 0).mean()]
+        found.append((auc(score, kind), np.mean(right), kind.sum() * (1 - kind).sum()))
+    areas, accuracies, pairs = np.array(found).T
+    return float(np.average(areas, weights=pairs)), float(np.average(accuracies, weights=pairs))
 
 
 @register_metric("c2st")
 @dataclass(frozen=True)
 class C2ST(SampleMetric):
-    """Held-out accuracy and area under the ROC curve of a classifier between reference and generated windows.
+    """How well a classifier tells generated windows from reference windows that it has not seen, and by what.
 
-        accuracy: share of held-out windows told right, .5 = indistinguishable, 1 = always told apart
-        auc:      P(score of a generated window > score of a real one), within each held-out fold
+        c2st_auc        P(score of a generated window > score of a real one): .5 = indistinguishable, 1 = told apart
+        c2st_accuracy   balanced accuracy of the same scores
+        c2st_auc_*      the area of a classifier that sees one family of features only: marginals (values without their
+                        order), dynamics (increments and order), cross_channel (pairs of channels)
 
-    5 folds, 5 repeats: a window never judges a network that was trained on it. The network (one hidden layer of 64)
-    sees the features above. sd is over repeats, which draw folds and initial weights anew; n is the number of windows
-    of each kind.
-    Shapes: windows (n, T, C). Unit: probability. Errors: undefined below 10 windows.
-    Source: Lopez-Paz and Oquab 2017, arXiv:1610.06545. Ours: the features, the contiguous folds.
-    Blind to: what its features and its size cannot express; .5 is no proof of equality. Sees blur.
+    Both kinds are rounded to the cells of their channels first: noise strictly inside half a cell is invisible. The
+    features are those of `bench.metrics.window_features`; the classifier is gradient-boosted trees (60 of 8 leaves).
+    5 folds. Equal windows, and neighbouring windows of one recording (blocks of 4 T rows), share a fold, whatever kind
+    they are of, and no judge learns from a window that shares rows with one it judges. Areas are taken within a fold.
+    sd is over 2 repeats with fresh folds (families: one); n is the number of reference windows.
+    Shapes: windows (n, T, C), numbers may differ. Unit: probability. Errors: undefined below 10 windows of either kind.
+    Source: Lopez-Paz and Oquab 2017, arXiv:1610.06545. Ours: the features, the groups, the families.
+    No value below .5 is better than .5: it is chance. Windows of few recordings have chance errors larger than their
+    number suggests, and independent samples beside them score slightly below .5.
+    Blind to: copies of training windows, and what none of the features shows; .5 is no proof of equality.
     """
 
-    version = 1
-    outputs = ("c2st_accuracy", "c2st_auc")
+    version = 3  # 3: groups, cells, families of features, boosted trees; there is no 2
+    outputs = ("c2st_auc", "c2st_accuracy", "c2st_auc_marginals", "c2st_auc_dynamics", "c2st_auc_cross_channel")
     unit = "probability"
     direction = "lower"
     source = "Lopez-Paz and Oquab 2017, arXiv:1610.06545"
-    sees = dict.fromkeys(outputs, ("noise", "blur", "mean_only", "time_warping", "channel_permutation"))
+    sees: ClassVar = {
+        "c2st_auc": (),
+        "c2st_accuracy": (),
+        "c2st_auc_marginals": (),
+        "c2st_auc_dynamics": (),
+        "c2st_auc_cross_channel": (),
+    }
 
     def compare(self, evaluation: SampleEvaluation) -> list[Measurement]:
-        """Two values at n, each the mean over repeats."""
-        n = len(evaluation.reference)
-        if n < 2 * FOLDS:
-            return undefined(self.outputs, f"needs {2 * FOLDS} windows", n)
+        """Five values at n."""
+        n, generated = len(evaluation.reference), len(evaluation.samples)
+        if min(n, generated) < 2 * FOLDS:
+            return undefined(self.outputs, f"needs {2 * FOLDS} windows of either kind", n)
         rng = evaluation.rng("c2st")
-        windows = np.concatenate([evaluation.reference, evaluation.samples]).astype(np.float64)
-        x, labels = features(windows), np.repeat([0, 1], n)
-        fold = np.stack([np.tile(folds(n, rng), 2) for _ in range(REPEATS)])
-        fits = [(repeat, k) for repeat in range(REPEATS) for k in range(FOLDS)]
-        rows = np.empty((len(fits), STEPS, BATCH), dtype=np.int64)
-        for fit, (repeat, k) in enumerate(fits):
-            for kind in (0, 1):  # half of every batch real, half generated
-                pool = np.flatnonzero((fold[repeat] != k) & (labels == kind))
-                half = slice(kind * BATCH // 2, (kind + 1) * BATCH // 2)
-                rows[fit, :, half] = rng.choice(pool, (STEPS, BATCH // 2))
-        tensors = (torch.tensor(x, dtype=torch.float32), torch.tensor(labels, dtype=torch.float32))
-        scores = train_many(*tensors, torch.tensor(rows), rng).numpy()
-        accuracy, area = np.zeros((2, REPEATS, FOLDS))
-        for score, (repeat, k) in zip(scores, fits, strict=True):
-            held = fold[repeat] == k
-            accuracy[repeat, k] = ((score[held] > 0) == labels[held]).mean()
-            area[repeat, k] = auc(score[held], labels[held])
-        return [spread("c2st_accuracy", accuracy.mean(axis=1), n), spread("c2st_auc", area.mean(axis=1), n)]
+        values, windows = both_kinds(evaluation)
+        folds = [windows.folds(rng) for _ in range(REPEATS)]
+        if not all(any(windows.rounds(fold)) for fold in folds):
+            return undefined(self.outputs, "the windows are too few groups of equal or neighbouring ones", n)
+        seed = int(rng.integers(2**31))
+        families = features_by_family(values)
+        together = np.concatenate(list(families.values()), axis=1)
+        areas, accuracies = np.array([separation(together, windows, fold, seed) for fold in folds]).T
+        rows = [spread("c2st_auc", areas, n), spread("c2st_accuracy", accuracies, n)]
+        for family, reason in (("marginals", ""), ("dynamics", "one time step"), ("cross_channel", "one channel")):
+            name = f"c2st_auc_{family}"
+            if family in families:
+                area, _ = separation(families[family], windows, folds[0], seed)
+                rows.append(Measurement(name, area, n=n))
+            else:
+                rows += undefined((name,), f"needs more than {reason}", n)
+        return rows

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bench.contracts import Measurement, SampleEvaluation
-from bench.metrics.base import SampleMetric, undefined
+from bench.metrics.base import SampleMetric, thinned, undefined
 from bench.metrics.networks import drawn, train
 from bench.randomness import numpy_generator
 from bench.registry import register_metric
@@ -49,7 +49,7 @@ def trained_encoder(windows: np.ndarray, cache: Path | None = None) -> Encoder:
     to views of other windows (InfoNCE). Everything random is seeded by the windows' hash: the same windows give the
     same encoder, in every run. It is kept under that hash in memory, and in the folder `cache` where there is one.
     """
-    key = hashlib.sha256(np.ascontiguousarray(windows).tobytes()).hexdigest()
+    key = hashlib.sha256(f"{windows.shape}".encode() + windows.tobytes()).hexdigest()
     if key not in _ENCODERS:
         rng = numpy_generator(key, 0, "context_fid")
         encoder = Encoder(rng, windows.shape[2])
@@ -125,8 +125,8 @@ class ContextFID(SampleMetric):
 
         d = |m_x - m_y|^2 + tr( S_x + S_y - 2 (S_x S_y)^(1/2) )
 
-    The representations (32 numbers per window, in standard deviations over the training windows) come from a
-    convolutional encoder trained by contrast on the training windows, once for a set of windows; it is kept in the
+    The representations (32 numbers per window, in standard deviations over training windows from everywhere) come from
+    a convolutional encoder trained by contrast on the training windows, once for a set of windows; it is kept in the
     user's cache folder under the windows' hash, but for restricted data.
     Shapes: windows (n, T, C). Unit: squared standard deviations of the representation. Errors: undefined below 2
     windows; failed when a covariance is not positive.
@@ -135,24 +135,24 @@ class ContextFID(SampleMetric):
     of one law: read it beside the floors. Blind to: what the encoder learned to ignore (weak noise, by its masking).
     """
 
-    version = 1
+    version = 2  # 2: scaled by training windows from everywhere, not by the earliest 10,000
     outputs = ("context_fid",)
     unit = "squared standard deviations"
     direction = "lower"
     source = "Jeha et al. 2022, ICLR (PSA-GAN); Yue et al. 2022, arXiv:2106.10466"
-    sees: ClassVar = {"context_fid": ("mean_only", "mode_dropping", "channel_permutation")}
+    sees: ClassVar = {"context_fid": ()}
     fast = False
 
     def compare(self, evaluation: SampleEvaluation) -> list[Measurement]:
         """One value at n."""
         n = len(evaluation.reference)
-        if n < 2:
-            return undefined(self.outputs, "needs 2 windows", n)
+        if min(n, len(evaluation.samples)) < 2:
+            return undefined(self.outputs, "needs 2 windows of either kind", n)
         encoder = trained_encoder(evaluation.train, evaluation.cache)
         with torch.no_grad():
-            real, generated, train_windows = (
+            real, generated, known = (
                 encoder(torch.tensor(windows, dtype=torch.float32)).double().numpy()
-                for windows in (evaluation.reference, evaluation.samples, evaluation.train[:10_000])
+                for windows in (evaluation.reference, evaluation.samples, thinned(evaluation.train))
             )
-        scale = train_windows.std(axis=0).clip(min=1e-6)
+        scale = known.std(axis=0).clip(min=1e-6)
         return [Measurement("context_fid", frechet(real / scale, generated / scale), n=n)]

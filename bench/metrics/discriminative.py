@@ -55,7 +55,8 @@ class Discriminative(SampleMetric):
     The GRU (width max(8, C // 2), 500 steps of 128 + 128 windows) learns on one half of both sets and is judged on the
     other half. The halves of the reference are contiguous, so that neighbouring windows do not give each other away.
     Mean over 5 repeats with fresh halves and weights; sd is over repeats.
-    Shapes: windows (n, T, C). Unit: 0 = never told apart, .5 = always. Errors: undefined below 4 windows.
+    Shapes: windows (n, T, C). Unit: 0 = never told apart, .5 = always. Errors: undefined below 4 windows,
+    and where there are not as many samples as reference windows.
     Source: Yoon et al. 2019 (TimeGAN). Ours: train-scaled windows, disjoint halves, the width, seeds. The absolute
     value keeps the mean of a perfect sampler above 0: read it beside the floors.
     """
@@ -67,6 +68,7 @@ class Discriminative(SampleMetric):
     source = "Yoon et al. 2019, NeurIPS (TimeGAN)"
     sees: ClassVar = {"discriminative": ()}  # no claim before `bench.metrics.validate` has been run on it
     fast = False
+    as_many = True
 
     def compare(self, evaluation: SampleEvaluation) -> list[Measurement]:
         """One value at n."""
@@ -87,7 +89,8 @@ class TimeGANDiscriminative(SampleMetric):
 
     Windows scaled to [0, 1] by the training range; GRU of width int(C / 2); 2,000 steps at rate .001; 80 % of the
     windows at random for training, the rest for judging; |accuracy - 1/2|. Mean over 5 repeats; sd is over repeats.
-    Shapes: windows (n, T, C). Unit: 0 .. .5. Errors: undefined for one channel, where its width int(C / 2) is 0.
+    Shapes: windows (n, T, C). Unit: 0 .. .5. Errors: undefined for one channel, where its width int(C / 2) is 0, below
+    5 windows, and where there are not as many samples as reference windows.
     Source: Yoon et al. 2019, their metrics/discriminative_metrics.py. Theirs: overlapping windows on both sides.
     """
 
@@ -97,6 +100,7 @@ class TimeGANDiscriminative(SampleMetric):
     direction = "lower"
     source = "Yoon et al. 2019, NeurIPS (TimeGAN), published code"
     fast = False
+    as_many = True
 
     def compare(self, evaluation: SampleEvaluation) -> list[Measurement]:
         """One value at n."""

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.spatial.distance import cdist
 
 from bench.contracts import Measurement, SampleEvaluation
-from bench.metrics.base import SampleMetric, undefined
+from bench.metrics.base import SampleMetric, flattened, undefined
 from bench.registry import register_metric
 
 NEIGHBOURS = 5
@@ -39,18 +39,18 @@ class Manifold(SampleMetric):
     direction = "higher"
     source = "Kynkaanniemi et al. 2019, arXiv:1904.06991; Naeem et al. 2020, arXiv:2002.09797"
     sees: ClassVar = {
-        "precision": ("noise",),
-        "recall": ("blur", "mean_only", "mode_dropping"),
-        "density": ("noise",),
-        "coverage": ("noise", "mode_dropping"),
+        "precision": (),
+        "recall": (),
+        "density": (),
+        "coverage": (),
     }
 
     def compare(self, evaluation: SampleEvaluation) -> list[Measurement]:
         """Four values at n."""
         n = len(evaluation.reference)
-        if n <= NEIGHBOURS:
-            return undefined(self.outputs, f"needs {NEIGHBOURS + 1} windows", n)
-        x, y = (w.reshape(n, -1).astype(np.float64) for w in (evaluation.reference, evaluation.samples))
+        if min(n, len(evaluation.samples)) <= NEIGHBOURS:
+            return undefined(self.outputs, f"needs {NEIGHBOURS + 1} windows of either kind", n)
+        x, y = flattened(evaluation.reference, evaluation.samples)
         # the nearest window in its own set is the window itself: index 5 is the fifth neighbour
         radius_x, radius_y = (np.partition(cdist(w, w), NEIGHBOURS, axis=1)[:, NEIGHBOURS] for w in (x, y))
         between = cdist(x, y)

@@ -43,7 +43,7 @@ class Marginal(SampleMetric):
     unit = "share"
     direction = "lower"
     source = "Ang et al. 2023, arXiv:2309.03755; Liao et al. 2020, arXiv:2006.05421"
-    sees: ClassVar = {"marginal": ("noise", "mean_only")}
+    sees: ClassVar = {"marginal": ()}
 
     def compare(self, evaluation: SampleEvaluation) -> list[Measurement]:
         """One value at n."""
@@ -83,7 +83,7 @@ class TSGBenchMarginal(SampleMetric):
         if steps < 2:
             return undefined(self.outputs, "needs 2 time steps (its code leaves the first one out)", n)
         real, generated = (
-            windows[:, 1:].reshape(n, -1).T
+            windows[:, 1:].reshape(len(windows), -1).T
             for windows in unit_scaled(evaluation.train, evaluation.reference, evaluation.samples)
         )
         gaps = []

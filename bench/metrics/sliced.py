@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from bench.contracts import Measurement, SampleEvaluation
-from bench.metrics.base import SampleMetric
+from bench.metrics.base import SampleMetric, increments, undefined
 from bench.registry import register_metric
 
 PROJECTIONS = 500
@@ -39,8 +39,9 @@ class SlicedWasserstein(SampleMetric):
     Shapes: windows (n, T, C), flattened. Unit: standard deviations of the training data.
     Source: Rabin et al. 2011; Bonneel et al. 2015. Ours: the 1-Wasserstein, averaged, not the 2-Wasserstein's root
     mean square. The directions depend on data set and seed only, so that methods are compared along the same ones.
-    Blind to: little blur, and time warping of windows that hardly move within T (`energy`).
-    Blind to: what shows only in few directions of many (high-frequency noise in one channel).
+    Errors: undefined where there are not as many samples as reference windows.
+    Blind to: the order of time (`time_shuffling`), little blur, time warping of windows that hardly move within T
+    (`energy`), and what shows only in few directions of many (high-frequency noise in one channel).
     """
 
     version = 1
@@ -48,7 +49,8 @@ class SlicedWasserstein(SampleMetric):
     unit = "train standard deviations"
     direction = "lower"
     source = "Rabin et al. 2011; Bonneel et al. 2015"
-    sees: ClassVar = {"sliced_wasserstein": ("noise", "mean_only", "mode_dropping", "channel_permutation")}
+    as_many = True
+    sees: ClassVar = {"sliced_wasserstein": ()}
 
     def compare(self, evaluation: SampleEvaluation) -> list[Measurement]:
         """One value at n."""
@@ -56,3 +58,36 @@ class SlicedWasserstein(SampleMetric):
         directions = evaluation.rng("projections").standard_normal((reference[0].size, PROJECTIONS))
         distance = sliced_distance(reference, evaluation.samples, directions, device=evaluation.device)
         return [Measurement("sliced_wasserstein", distance, n=len(reference))]
+
+
+@register_metric("sliced_wasserstein_increments")
+@dataclass(frozen=True)
+class SlicedWassersteinIncrements(SampleMetric):
+    """The sliced Wasserstein distance between the increments of windows, which shows what happens from step to step.
+
+        SW_1 of d_t = (x_{t+1} - x_t) / s,   s the standard deviation of the training increments, per channel
+
+    s is 1 for a channel whose training increments do not vary. Directions as in `sliced_wasserstein`, other draws.
+    Shapes: windows (n, T, C). Unit: standard deviations of the training increments. Errors: undefined for T = 1, and
+    where there are not as many samples as reference windows.
+    Source: Rabin et al. 2011; Bonneel et al. 2015. Ours: on increments.
+    Blind to: the level of a window, and what shows only in few directions of many.
+    """
+
+    version = 1
+    outputs = ("sliced_wasserstein_increments",)
+    unit = "standard deviations of the training increments"
+    direction = "lower"
+    source = "Rabin et al. 2011; Bonneel et al. 2015"
+    as_many = True
+    sees: ClassVar = {"sliced_wasserstein_increments": ()}
+
+    def compare(self, evaluation: SampleEvaluation) -> list[Measurement]:
+        """One value at n."""
+        n, steps, _ = evaluation.reference.shape
+        if steps < 2:
+            return undefined(self.outputs, "needs 2 time steps", n)
+        real, generated = increments(evaluation)
+        directions = evaluation.rng("projections of increments").standard_normal((real[0].size, PROJECTIONS))
+        distance = sliced_distance(real, generated, directions, device=evaluation.device)
+        return [Measurement("sliced_wasserstein_increments", distance, n=n)]

@@ -57,7 +57,7 @@ def _quality(scale: Scale) -> Iterator[Line]:
         seconds = cpu_seconds(partial(ready.latents, model, n, scope.draws("timing")))
         samples = draw_samples(model, ready, splits, EvaluateConfig(n_samples=n), scope)
         real = splits.test[: len(samples)]
-        rows = score_samples(real, samples, splits.train, choose(["sliced_wasserstein", "wasserstein"]), scope)
+        rows = score_samples(real, samples, splits, choose(["sliced_wasserstein", "wasserstein"]), scope)
         found = {row["metric"]: row["value"] for row in rows}
         whole = whole or seconds
         note = ", ".join(f"{name} {value:.4g}" for name, value in found.items())

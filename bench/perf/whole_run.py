@@ -62,7 +62,7 @@ def measure(scale: Scale) -> Iterator[Line]:
     reference = np.resize(splits.test, (n, window, 6))
 
     def score(samples: np.ndarray) -> None:
-        score_samples(reference, samples, splits.train, metrics, Scope(*KEY))
+        score_samples(reference, samples, splits, metrics, Scope(*KEY))
 
     mine = Stopwatch()
 

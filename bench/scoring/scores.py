@@ -12,7 +12,6 @@ import numpy as np
 import torch
 
 from bench.contracts import (
-    Cells,
     EvaluateConfig,
     InputError,
     LatentEvaluation,
@@ -26,7 +25,7 @@ from bench.contracts import (
     nearest,
 )
 from bench.loading.files import places
-from bench.loading.references import REFERENCES, evaluation_size, reference_rows, reference_windows
+from bench.loading.references import REFERENCES, evaluation_size, first_rows, reference_rows, reference_windows
 from bench.method import Method
 from bench.metrics.base import from_everywhere
 from bench.models.build import StackedModel
@@ -140,14 +139,23 @@ def _rows(metric: Metric, found: Sequence[Measurement], scope: Scope, train_step
 def score_samples(
     reference: np.ndarray,
     samples: np.ndarray,
-    train: np.ndarray,
+    splits: Splits,
     metrics: Sequence[Metric],
     scope: Scope,
     device: str = "cpu",
-    cells: Cells | None = None,
 ) -> list[dict[str, Any]]:
-    """Metric rows for generated windows beside as many real ones, all (n, T, C) in train-scaled units."""
-    evaluation = SampleEvaluation(reference, samples, train, scope.numpy, scope.cache, device, cells)
+    """Metric rows for generated windows beside as many real ones of `splits`, all (n, T, C) in train-scaled units."""
+    evaluation = SampleEvaluation(
+        reference,
+        samples,
+        splits.train,
+        scope.numpy,
+        scope.cache,
+        device,
+        splits.cells,
+        first_rows(reference, splits),
+        first_rows(samples, splits),
+    )
     return [row for metric in metrics for row in _rows(metric, _measure(metric, evaluation), scope)]
 
 
@@ -161,7 +169,7 @@ def score_beside_references(
     n = min(evaluation_size(splits, n), len(samples))
     chosen = samples[scope.numpy("samples of a file").permutation(len(samples))[:n]]
     reference = reference_windows(splits, n, scope.reference())
-    found = score_samples(reference, chosen, splits.train, metrics, scope, cells=splits.cells)
+    found = score_samples(reference, chosen, splits, metrics, scope)
     rows = [{"label": label, **row} for row in found]
     config, names = EvaluateConfig(n_samples=n), [metric.name for metric in metrics]
     for name in REFERENCES:
@@ -178,7 +186,7 @@ def score_reference(
     for again in scope.repeats(config):
         reference, samples = REFERENCES[name](splits, n, again.reference())
         chosen = choose(metrics or config.metrics, "samples")
-        rows += score_samples(reference, samples, splits.train, chosen, again, cells=splits.cells)
+        rows += score_samples(reference, samples, splits, chosen, again)
     return rows
 
 
@@ -219,7 +227,7 @@ def score_run(
             rows += _rows(metric, _measure(metric, evaluation), again)
         reference = reference_windows(splits, len(samples), again.reference())
         device = model.alpha_bar.device.type
-        rows += score_samples(reference, samples, splits.train, of_samples, again, device, splits.cells)
+        rows += score_samples(reference, samples, splits, of_samples, again, device)
     return rows
 
 
