@@ -206,8 +206,8 @@ LEVEL = [0.30, 0.31, 0.35]
         (
             {"far": [0.20, 0.21, 0.20], "near": [0.01, -0.01, 0.02]},
             "Best by the sliced Wasserstein distance: best (0.320 ± 0.066), significantly better than far. "
-            "Not significantly worse: near. What this comparison can show: for near a true difference of 0.0706 would be "
-            "found with 80 % power.",
+            "Not significantly worse: near. What this comparison can show: for near a true difference of 0.0706 "
+            "would be found with 80 % power.",
         ),
         (
             {"far": [0.20, 0.21, 0.20], "farther": [0.30, 0.30, 0.31]},
