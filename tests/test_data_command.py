@@ -73,7 +73,7 @@ def test_describe_lists_the_options_of_a_file_to_come(folder, capsys, name):
     code, out = said(capsys, "describe", name)
     assert code == 0
     assert "window" in out
-    assert out.splitlines()[-1] == f"no file named: {name}:PATH describes yours"
+    assert out.splitlines()[-1] == f"no file was given: {name}:PATH describes yours"
 
 
 def test_describe_tells_the_share_that_is_filled_in(folder, capsys):

@@ -32,7 +32,7 @@ from bench.sweeps.run import BLOCKS, Run, plain_fields
 
 @dataclass(frozen=True)
 class Sweep:
-    """The runs of a sweep file, in a fixed order, and what the user should know about them."""
+    """The runs of a sweep file, in a fixed order, and notes for the user."""
 
     name: str
     description: str
@@ -111,7 +111,7 @@ def _expand(parsed: SweepFile, place: str, selection: Selection, data: Path | No
             first = runs.setdefault(run.run_id, run)
             if first is not run:
                 other = f" and '{run.label}'" if run.label != first.label else ""
-                notes.append(f"{place}: asked for twice, run once: '{first.label}'{other}")
+                notes.append(f"{place}: the same run is asked for twice and done once: '{first.label}'{other}")
     without = by_reason((run.dataset.key, absent[run.dataset]) for run in runs.values() if run.dataset in absent)
     notes += [f"will be skipped: {line}" for line in without]
     return Sweep(parsed.name, parsed.description, tuple(runs.values()), tuple(dict.fromkeys(notes)))
@@ -122,7 +122,7 @@ def _fields_of(variant: Variant) -> dict[str, Any]:
 
 
 def _sha256(spec: DatasetSpec, seed: int, data: Path | None, absent: dict[DatasetSpec, str]) -> str:
-    from bench.loading.windows import load_splits  # here: it imports torch, and a mistake in a file is said before
+    from bench.loading.windows import load_splits  # here, as it imports torch: a mistake in a file is reported before
 
     try:
         return load_splits(spec, seed, data).sha256
@@ -132,7 +132,7 @@ def _sha256(spec: DatasetSpec, seed: int, data: Path | None, absent: dict[Datase
 
 
 def _selected(entries: Sequence[MethodEntry], wanted: Iterable[str], place: str) -> list[MethodEntry]:
-    from bench.store import RUNS  # here: it imports pandas, and a mistake in a file's structure is said before
+    from bench.store import RUNS  # here, as it imports pandas: a mistake in a file is reported before
 
     for entry in entries:
         if entry.name not in METHODS:
