@@ -60,7 +60,7 @@ def try_runs(runs: Sequence[Run], data: Path | None, device: torch.device) -> Tr
     for number, run in enumerate(chosen):
         if rows and time.monotonic() - began > UPDATES_SECONDS:
             notes.append(
-                f"{len(chosen) - number} of {len(chosen)} settings were not timed: they are assumed to cost as much as these"
+                f"{len(chosen) - number} of {len(chosen)} settings were not timed: assumed to cost as much as these"
             )
             break
         try:
