@@ -12,7 +12,7 @@ from bench import command
 from bench.report.cells import Cell, cells_of, is_setting
 from bench.report.formatting import counted, number, plain, with_interval
 from bench.report.selection import Selection, load
-from bench.report.statistics import Interval, difference
+from bench.report.statistics import Interval, detectable, difference
 
 Key = tuple[str, bool, str, str, str]
 
@@ -31,6 +31,11 @@ class Change:
     b: Interval
     difference: Interval
     identical: bool
+
+    @property
+    def detectable(self) -> float:
+        """The smallest true difference that is found with 80 % power at 95 %; NaN without a variance."""
+        return detectable(self.difference)
 
     @property
     def word(self) -> str:
@@ -96,7 +101,14 @@ def compare(a: Selection, b: Selection) -> Comparison:
             shared = mine.keys() & theirs.keys()
             identical = bool(shared) and all(mine[seed] == theirs[seed] for seed in shared)
             changes.append(
-                Change(key, metric, one.interval(metric), two.interval(metric), difference(theirs, mine), identical)
+                Change(
+                    key,
+                    metric,
+                    one.interval(metric),
+                    two.interval(metric),
+                    difference(theirs, mine, units=one.units),
+                    identical,
+                )
             )
     for line, where in differing.items():
         notes.append(f"{line}: {where[0] if len(where) == 1 else f'{len(where)} cells'}")
@@ -154,11 +166,12 @@ def show(found: Comparison, everything: bool) -> None:
                 with_interval(change.a),
                 with_interval(change.b),
                 f"{with_interval(change.difference)} (n = {change.difference.n})",
+                number(change.detectable),
                 change.word,
             ]
             for change in listed
         ]
-        command.write_table(rows, ["cell", "metric", "A", "B", "B - A, paired, 95 %", ""])
+        command.write_table(rows, ["cell", "metric", "A", "B", "B - A, paired, 95 %", "detectable", ""])
     counts = Counter(change.word for change in found.changes)
     summary = ", ".join(f"{count} {word}" for word, count in counts.most_common()) or "nothing that both have"
     command.write(f"{len(found.changes)} numbers compared: {summary}.")

@@ -4,7 +4,7 @@ Shapes, everywhere: R runs that train together, B series in a batch, T time step
 C channels, D latent dimensions, H hidden units. `t` is series time, `i` is a
 diffusion step. Everything below needs only the standard library, numpy and torch.
 
-This file is longer than usual, so that an author of a plug-in finds every shared type in one place.
+This file is longer than usual because an author of a plug-in finds every shared type in one place.
 """
 
 from __future__ import annotations
@@ -263,6 +263,15 @@ class DatasetSpec:
 # ---------------------------------------------------------------- data
 
 
+VALIDATION_SHARE, TEST_SHARE = 0.1, 0.2
+"""Shares of a recording's pieces (blocks, entities) or of its rows (split `time`); the rest is for training."""
+
+ONE_SPLIT = ("given", "time")
+"""Divisions that do not depend on the seed: there is only one, so that seeds change the training only."""
+
+OVERLAPPING = ("blocks", "entity")
+"""Divisions that every seed makes anew from the same recording, so that training parts of two seeds overlap."""
+
 Truth: TypeAlias = Mapping[str, np.ndarray]
 """The latent that a simulator drew for each of n series: factor -> (n, k). Empty where no truth is known."""
 
@@ -292,6 +301,7 @@ class Recordings:
     truth: Truth = field(default_factory=dict)  # of series of one window each; no part of the windows' hash
     resolutions: Sequence[Resolution] = ()  # of each channel (none: estimated); see `bench.loading.cells`
     parts: Sequence[str] = ()  # with the split `given`: the part that each series belongs to
+    drawn: bool = False  # whether the values depend on the seed; `bench.loading.windows.load_recordings` finds out
 
     @classmethod
     def simulated(cls, x: np.ndarray, **truth: np.ndarray) -> Recordings:
@@ -347,6 +357,7 @@ class Splits:
     test_groups: np.ndarray | None = None  # (n,), the group of each test window, whose windows resemble each other
     validation_groups: np.ndarray | None = None
     cells: Cells | None = None  # how finely each channel was measured; none: not known
+    division: str = ""  # how the parts were made: `split` of the recordings, or `drawn` anew for every seed
 
     @property
     def window(self) -> int:
@@ -402,7 +413,12 @@ class Draws(Protocol):
 
 
 class Likelihood(Protocol):
-    """p(x | h_1 .. h_T), one distribution per time step and channel."""
+    """p(x | h_1 .. h_T), one distribution per time step and channel.
+
+    More than this is asked of a likelihood by single measures only, see `Stepwise`, `Cumulative` and `Standardised` in
+    `bench.parts.likelihoods`: without `log_prob_steps` the second half's information is undefined, without `cdf` the
+    calibration.
+    """
 
     @property
     def mean(self) -> Tensor:

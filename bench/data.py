@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from bench import command
-from bench.contracts import Dataset, DatasetSpec, InputError, Recordings, Splits, Unavailable
+from bench.contracts import ONE_SPLIT, OVERLAPPING, Dataset, DatasetSpec, InputError, Recordings, Splits, Unavailable
 from bench.loading.fetch import fetch, recorded
 from bench.loading.files import Remote, places
 from bench.loading.windows import PARTS, divide, load_recordings, load_splits, open_dataset
@@ -157,6 +157,15 @@ def _file(remote: Remote) -> list[str]:
     ]
 
 
+ONE = "1: seeds are initialisations, and results say nothing about another split"
+OVERLAP = "one for every seed; they deal the same rows anew, so their training parts overlap"
+SPLITS_OF = {
+    **dict.fromkeys(ONE_SPLIT, ONE),
+    **dict.fromkeys(OVERLAPPING, OVERLAP),
+    "drawn": "one for every seed, each a fresh draw of the simulator",
+}
+
+
 def contents(recordings: Recordings, splits: Splits, spec: DatasetSpec, seed: int) -> list[str]:
     """Rows, channels, missing values, windows and parts, line by line."""
     rows = np.concatenate([np.asarray(series, dtype=np.float64) for series in recordings.series])
@@ -181,6 +190,7 @@ def contents(recordings: Recordings, splits: Splits, spec: DatasetSpec, seed: in
     lines.append(
         f"windows: T = {splits.window}, test windows every {recordings.test_stride} rows, split: {recordings.split}"
     )
+    lines.append(f"different splits: {SPLITS_OF[splits.division]}")
     dates = divided_times(recordings, spec, seed)
     for part in PARTS:
         windows = getattr(splits, part)

@@ -112,7 +112,7 @@ def evaluate_kept(
 
 
 def _evaluate_one(results: Path, run: Run, data: Path | None, needed: Sequence[Metric]) -> list[Row]:
-    splits = load_splits(run.dataset, run.seed, data)
+    splits = load_splits(run.dataset, run.data_seed, data)
     if splits.sha256 != run.data_sha256:
         raise Unavailable("its windows are not those that it was trained on (the data file or its loader changed)")
     scope = Scope.of(run)

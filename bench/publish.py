@@ -44,7 +44,7 @@ def publish(source: Path, out: Path, sweeps: Sequence[Membership]) -> int:
     target.prepare()
     target.write_part("published", _rows(runs), _rows(metrics), _rows(curves))
     for sweep in sorted(sweeps, key=lambda sweep: sweep.written):
-        target.write_membership(sweep.name, sweep.runs, sweep.description, sweep.command)
+        target.write_membership(sweep.name, sweep.runs, sweep.description, sweep.command, equivalence=sweep.equivalence)
     for name in OWN:
         shutil.rmtree(out / name, ignore_errors=True)
         if (staging / name).exists():

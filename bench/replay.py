@@ -1,15 +1,19 @@
-"""`python -m bench.replay RUN_ID`: run one finished run again and compare.
+"""`python -m bench.replay RUN_ID`: run one finished run again and compare; `--all --sample 5` does it to random rows.
 
-Answers `identical` (every number, bit for bit), `within noise` (no number is further off than the
-seeds of its cell are apart) or `different`, and says which ingredients are not what they were.
+Answers `identical` (every number, bit for bit), `within noise` (no number is further off than its tolerance) or
+`different`, and says which ingredients are not what they were. A row that says itself that it cannot be had again,
+because its method or the training code has another version by now, is `older` and is not run.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 import tempfile
-from collections.abc import Sequence
-from dataclasses import replace
+from argparse import Namespace
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
@@ -26,6 +30,15 @@ from bench.sweeps.stacks import Stack
 
 KEY = ["metric", "version", "split", "train_step", "coordinate", "index", "metric_seed"]
 NOT_INGREDIENTS = ("git_commit", "git_dirty")
+VERSIONS = ("training_version", "method_version")
+SECONDS = ["train_seconds", "denoiser_seconds", "sample_seconds", "evaluate_seconds"]
+
+ROUNDING = 1e-6
+"""Of a number or, below 1, of 1: what another order of the same sums may change."""
+
+TOLERANCES: Mapping[str, float] = dict.fromkeys(("dependency_global", "dependency_local"), 0.01)
+"""By metric: what its algorithm promises no better than (`evaluate.dependency_tolerance`). A metric's diagnostics say
+how it was computed; they count for identity alone."""
 
 
 def find_run(runs: pd.DataFrame, word: str) -> pd.Series:
@@ -61,26 +74,104 @@ def cell_noise(runs: pd.DataFrame, metrics: pd.DataFrame, run: Run) -> pd.Series
     return spelled(metrics[metrics.run_id.isin(peers)]).groupby(KEY, dropna=False)["value"].std()
 
 
-def judge(before: pd.Series, after: pd.Series, noise: pd.Series, within: float = 1.0) -> tuple[str, pd.DataFrame]:
-    """The word, and a row per number that moved: then, now, how far in units of the seeds' spread.
+def tolerance(metric: str, then: float, seeds_sd: float, within: float) -> float:
+    """How far a number may move and still be within noise: `within` standard deviations over the seeds of its cell.
 
-    within: so many of these units still count as noise. A metric's diagnostics move with its algorithm: they count for
-    identity alone.
+    No less than rounding and the metric's own tolerance; where the cell has one seed these are all there is.
     """
+    if metric in {name for owner in METRICS for name in METRICS[owner].diagnostics}:
+        return math.inf
+    least = max(ROUNDING * max(abs(then), 1.0), TOLERANCES.get(metric, 0.0))
+    return max(least, within * seeds_sd) if math.isfinite(seeds_sd) else least
+
+
+def judge(before: pd.Series, after: pd.Series, noise: pd.Series, within: float = 1.0) -> tuple[str, pd.DataFrame]:
+    """The word, and a row per number that moved: then, now, how far in the seeds' spread, whether that is noise."""
     both = pd.DataFrame({"then": before, "now": after})
     moved = both[~((both.then == both.now) | (both.then.isna() & both.now.isna()))].copy()
     if moved.empty:
         return "identical", moved
-    moved["seeds_apart"] = (moved.now - moved.then).abs() / noise.reindex(moved.index)
-    diagnostics = {name for metric in METRICS for name in METRICS[metric].diagnostics}
-    inside = (moved.seeds_apart.fillna(math.inf) <= within) | moved.index.get_level_values(0).isin(diagnostics)
-    return ("within noise" if inside.all() else "different"), moved
+    spread = noise.reindex(moved.index)
+    moved["seeds_apart"] = (moved.now - moved.then).abs() / spread
+    allowed = [
+        tolerance(str(name), then, sd, within)
+        for name, then, sd in zip(moved.index.get_level_values(0), moved.then, spread, strict=True)
+    ]
+    moved["inside"] = (moved.now - moved.then).abs() <= allowed  # False where one of them is NaN
+    return ("within noise" if moved.inside.all() else "different"), moved
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one row that was run again."""
+
+    run: Run
+    word: str  # identical, within noise, different, older, or not here
+    note: str = ""
+    compared: int = 0
+    moved: pd.DataFrame = field(default_factory=pd.DataFrame)
+    changed: Sequence[tuple[str, str, str]] = ()  # ingredients: name, then, now
+
+
+def run_again(row: pd.Series, runs: pd.DataFrame, metrics: pd.DataFrame, given: Namespace) -> Outcome:
+    """Run one row of a runs table again, in a folder that is thrown away, and compare its numbers."""
+    run, data = Run.from_config(row.config), data_dir(given.data)
+    try:
+        sha256 = load_splits(run.dataset, run.data_seed, data).sha256
+    except Unavailable as error:
+        return Outcome(run, "not here", str(error))
+    changed = changed_ingredients(row, run, sha256)
+    if given.all and (older := [name for name, *_ in changed if name in VERSIONS]):
+        return Outcome(run, "older", f"another {older[0].replace('_', ' ')}", changed=changed)
+    if given.all and sha256 != row.data_sha256:
+        return Outcome(run, "different", "other windows", changed=changed)
+    with tempfile.TemporaryDirectory() as folder:
+        settings = JobSettings(Path(folder), data, given.device, "none", tuple(given.plugin))
+        ((_, status, reason),) = run_stack(Stack((replace(run, data_sha256=sha256),)), settings)
+        if status != row.status:
+            return Outcome(run, "different", f"the run was {row.status} and is now {status} {reason}", changed=changed)
+        found = spelled(load_results(folder)[1]).set_index(KEY)["value"]
+    known = spelled(metrics[metrics.run_id == row.run_id]).set_index(KEY)["value"]
+    shared = known.index.intersection(found.index)  # metrics added later have nothing to be compared with
+    if not len(shared):
+        return Outcome(run, "older", "no metric has the version of then", changed=changed)
+    noise = cell_noise(runs, metrics, run)
+    word, moved = judge(known.loc[shared], found.loc[shared], noise, given.within)
+    left = len(known) - len(shared)
+    note = f"{left} not measured by the same version" if left else ""
+    return Outcome(run, word, note, len(shared), moved, changed)
+
+
+def furthest(moved: pd.DataFrame, most: int) -> list[list[str]]:
+    """The numbers that moved furthest, in standard deviations over seeds, as rows of text; first what is no noise."""
+    order = moved.sort_values(["inside", "seeds_apart"], ascending=[True, False], na_position="first")
+    return [
+        [str(key[0]), "" if pd.isna(key[5]) else f"{key[5]:g}", f"{then:.8g}", f"{now:.8g}", f"{apart:.3g}"]
+        for key, then, now, apart, _ in order.head(most).itertuples()
+    ]
+
+
+def drawn(runs: pd.DataFrame, seed: str | None, under: float | None) -> Iterator[pd.Series]:
+    """The finished rows of a folder in a random order that depends on the seed alone, or on the rows where it is None.
+
+    under: leave out rows that took so many seconds or more, as the table has it.
+    """
+    rows = runs[runs.status == "ok"]
+    if under is not None:
+        rows = rows[rows.reindex(columns=SECONDS).fillna(0).sum(axis=1) < under]
+    word = seed if seed is not None else " ".join(sorted(rows.run_id))
+    order = sorted(rows.index, key=lambda index: hashlib.sha256(f"{word} {rows.run_id[index]}".encode()).digest())
+    return (rows.loc[index] for index in order)
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """The verb. Exit 0 where the numbers are identical or within noise, 1 where they differ."""
-    arguments = parser("replay", "Run one finished run again and compare its numbers.")
-    arguments.add_argument("run_id", help="of the runs table, or its first characters")
+    arguments = parser("replay", "Run finished runs again and compare their numbers.")
+    arguments.add_argument("run_id", nargs="?", help="of the runs table, or its first characters")
+    arguments.add_argument("--all", action="store_true", help="all finished rows of the folder, as a table")
+    arguments.add_argument("--sample", type=int, metavar="N", help="... but only so many, drawn at random")
+    arguments.add_argument("--seed", metavar="TEXT", help="of the draw, such as a commit (default: the folder's rows)")
+    arguments.add_argument("--under", type=float, metavar="SECONDS", help="... of rows that took less than that")
     arguments.add_argument("--results", default="results", help="results folder (default: results)")
     arguments.add_argument("--data", help="folder of the real data files (also: BENCH_DATA)")
     arguments.add_argument("--device", default="cpu", help="cpu or cuda:K (default: cpu)")
@@ -89,40 +180,77 @@ def main(words: Sequence[str] | None = None) -> int:
     )
     arguments.add_argument("--plugin", action="append", default=[], metavar="FILE.py", help="a Python file of your own")
     given = arguments.parse_args(words)
+    if given.all == (given.run_id is not None):
+        raise InputError("bench.replay: expected a RUN_ID, or --all")
+    if given.sample is not None and given.sample < 1:
+        raise InputError(f"--sample {given.sample}: expected a whole number >= 1")
+    if not given.all and not (given.sample is given.seed is given.under is None):
+        raise InputError("--sample, --seed and --under choose among rows: expected --all with them")
     load_entry_points()
     for plugin in given.plugin:
         load_plugin(plugin)
     runs, metrics = load_results(given.results)
-    row = find_run(runs, given.run_id)
-    run, data = Run.from_config(row.config), data_dir(given.data)
-    try:
-        sha256 = load_splits(run.dataset, run.seed, data).sha256
-    except Unavailable as reason:
-        raise InputError(f"RUN_ID {run.run_id}: {reason}") from reason
-    write(f"{run.run_id}  {run.label}  {run.dataset.key}  {run.backbone or '-'}  seed {run.seed}")
-    changed = changed_ingredients(row, run, sha256)
-    if changed:
-        write_table(changed, ["ingredient", "then", "now"])
+    return _several(runs, metrics, given) if given.all else _one(runs, metrics, given)
 
-    with tempfile.TemporaryDirectory() as folder:
-        settings = JobSettings(Path(folder), data, given.device, "none", tuple(given.plugin))
-        again = run_stack(Stack((replace(run, data_sha256=sha256),)), settings)
-        if again[0][1] != row.status:
-            write(f"different: the run was {row.status} and is now {again[0][1]} {again[0][2]}")
-            return 1
-        found = spelled(load_results(folder)[1]).set_index(KEY)["value"]
-    known = spelled(metrics[metrics.run_id == run.run_id]).set_index(KEY)["value"]
-    shared = known.index.intersection(found.index)  # metrics added later have nothing to be compared with
-    word, moved = judge(known.loc[shared], found.loc[shared], cell_noise(runs, metrics, run), given.within)
-    write(f"{word}: {len(shared)} numbers compared, {len(moved)} moved")
-    if len(moved):
-        furthest = moved.sort_values("seeds_apart", ascending=False, na_position="first").head(10)
-        lines = [
-            [str(key[0]), "" if pd.isna(key[5]) else f"{key[5]:g}", f"{then:.8g}", f"{now:.8g}", f"{apart:.3g}"]
-            for key, then, now, apart in furthest.itertuples()
-        ]
-        write_table(lines, ["metric", "index", "then", "now", "in sd over seeds"])
-    return 1 if word == "different" else 0
+
+def _one(runs: pd.DataFrame, metrics: pd.DataFrame, given: Namespace) -> int:
+    row = find_run(runs, given.run_id)
+    run = Run.from_config(row.config)
+    write(f"{row.run_id}  {run.label}  {run.dataset.key}  {run.backbone or '-'}  seed {run.seed}")
+    found = run_again(row, runs, metrics, given)
+    if found.word == "not here":
+        raise InputError(f"RUN_ID {row.run_id}: {found.note}")
+    if found.changed:
+        write_table(found.changed, ["ingredient", "then", "now"])
+    if not found.compared:
+        write(f"{found.word}: {found.note}")
+        return 1
+    note = f", {found.note}" if found.note else ""
+    write(f"{found.word}: {found.compared} numbers compared, {len(found.moved)} moved{note}")
+    if len(found.moved):
+        write_table(furthest(found.moved, 10), ["metric", "index", "then", "now", "in sd over seeds"])
+    return int(found.word == "different")
+
+
+def _several(runs: pd.DataFrame, metrics: pd.DataFrame, given: Namespace) -> int:
+    """A table of rows that were run again; what is older or not here is counted and makes room for another row."""
+    found: list[Outcome] = []
+    left: Counter[str] = Counter()
+    for row in drawn(runs, given.seed, given.under):
+        if given.sample is not None and len(found) == given.sample:
+            break
+        outcome = run_again(row, runs, metrics, given)
+        if outcome.word in ("older", "not here"):
+            left[f"{outcome.word}: {outcome.note}"] += 1
+        else:
+            found.append(outcome)
+    table = []
+    for outcome in found:
+        worst = " ".join(furthest(outcome.moved, 1)[0][::4]) if len(outcome.moved) else ""
+        changed = ", ".join(name for name, *_ in outcome.changed)
+        numbers = f"{len(outcome.moved)} of {outcome.compared}"
+        run = outcome.run
+        place = run.run_id, run.label, run.dataset.key, run.backbone or "-", str(run.seed)
+        table.append((*place, outcome.word, numbers, worst, outcome.note, changed))
+    if table:
+        heads = (
+            "run",
+            "label",
+            "data set",
+            "backbone",
+            "seed",
+            "",
+            "moved",
+            "furthest, in sd",
+            "note",
+            "changed since",
+        )
+        write_table(table, heads)
+    for reason, count in left.items():
+        write(f"{reason} ({count} rows)")
+    counts = Counter(outcome.word for outcome in found)
+    write(", ".join(f"{count} {word}" for word, count in counts.most_common()) or "no row was run again")
+    return int(counts["different"] > 0)
 
 
 if __name__ == "__main__":

@@ -43,28 +43,38 @@ def main(arguments: Sequence[str] | None = None, summary: bool = True) -> int:
 
 
 def _run_until_resolved(given: Namespace, line: str) -> int:
-    """One more seed at a time, only on data sets where other methods are not significantly worse than the best one."""
+    """One more seed at a time, only on data sets where other methods are not significantly worse than the best one.
+
+    Testing again after every seed is optional stopping: each test has a level of its own, and all together have 5 %.
+    """
     # imported here, because only a sweep with --until-resolved reads its own report, and these imports take time
     from bench.report.cards import metric_facts
     from bench.report.cells import cells_of
     from bench.report.ranking import groups_of
     from bench.report.selection import load
+    from bench.report.statistics import level_of_look
 
     sweep = read_selected(given)
+    if any(run.split_seed is not None for run in sweep.runs):
+        raise InputError("--until-resolved adds seeds one by one: expected `seeds` as a number or a list")
     specs = {(run.dataset.key, run.dataset.shuffle): run.dataset for run in sweep.runs}
     seed = max(run.seed for run in sweep.runs) + 1
-    count = len({run.seed for run in sweep.runs})
+    first = count = len({run.seed for run in sweep.runs})
+    most = max(given.max_seeds, first)
+    command.write(f"looks at {first} to {most} seeds share a level of 5 % (O'Brien-Fleming spending)")
     status = _run(given, line)
     while status in (0, 1) and not given.dry_run:
-        groups = groups_of(cells_of(load(Path(given.results), sweep.name)), metric_facts())
+        level = level_of_look(count, first, most)
+        groups = groups_of(cells_of(load(Path(given.results), sweep.name)), metric_facts(), None, level)
         unclear = [group for group in groups if any(place.place == "tie" for place in _places(group))]
         keys = dict.fromkeys((group.dataset, group.shuffle) for group in unclear)
         wanted = [specs[key] for key in keys if key in specs]  # the folder may hold more than was asked for
         names = ", ".join(spec.key for spec in wanted)
         if not wanted or count >= given.max_seeds:
             command.write(f"not resolved with {count} seeds: {names}" if wanted else f"resolved with {count} seeds")
+            command.write("The report tests at 5 % as if this were the only look; the line above is corrected for all.")
             return status
-        command.write(f"not resolved: {names}: one more seed ({seed})")
+        command.write(f"not resolved at level {level:.2g} ({count} seeds): {names}: one more seed ({seed})")
         given.dataset, given.seeds = wanted, f"{seed}:{seed + 1}"
         status = max(status, _run(given, line))
         seed, count = seed + 1, count + 1
@@ -120,7 +130,7 @@ def _run(given: Namespace, line: str, summary: bool = True) -> int:
         store.prepare()
         labels = {run.run_id: run.label for run in sweep.runs}
         narrowed = bool(given.method or given.dataset or given.backbone or given.seeds)
-        store.write_membership(sweep.name, labels, sweep.description, line, merge=narrowed)
+        store.write_membership(sweep.name, labels, sweep.description, line, narrowed, sweep.equivalence)
         if not stacks and not given.quiet:
             command.write(f"nothing to do: all {len(sweep.runs)} runs are done")
         if stacks:

@@ -27,7 +27,7 @@ from bench.randomness import numpy_generator
 from bench.registry import METRICS
 from bench.store import existing, load_results, replacing
 from bench.sweeps.expand import Variant, variants_of
-from bench.sweeps.file import SweepFile, Tune, find_sweep, read_file
+from bench.sweeps.file import SplitSeeds, SweepFile, Tune, find_sweep, read_file
 
 Settings = dict[str, Any]
 
@@ -129,7 +129,7 @@ def best_trial(table: pd.DataFrame, margin: float, higher: bool) -> int:
 def tuned_sweep(file: SweepFile, chosen: Mapping[str, Settings]) -> Settings:
     """The file with the chosen settings in place of its entries' own, and nothing left to search."""
     kept = file.model_dump(exclude_defaults=True, exclude={"tune", "reduced", "folder"})
-    kept["seeds"] = list(file.seeds)
+    kept["seeds"] = file.seeds.model_dump() if isinstance(file.seeds, SplitSeeds) else list(file.seeds)
     for entry in kept["methods"]:
         entry.pop("search", None)
         if setting := chosen[entry.get("label") or entry["name"]]:

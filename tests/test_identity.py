@@ -39,7 +39,7 @@ ON_AR1 = {
     "registry": (49, "06181c191b5ddde9", "fcf07525732ac34f"),
     "sensitivity": (56, "07cf36957822e957", "fe50a319b57f959c"),
     "sensitivity-reduced": (18, "037e4550bd09bbbc", "e3e25f3a4eec761e"),
-    "smoke": (7, "1bbe34b9e4db665b", "e15988a0d4df8736"),
+    "smoke": (17, "153f84c3adf685b5", "fcdcf597a1233563"),
     "sweep": (32, "001940a7d7d1a694", "fbf9561b9197d666"),
     "synthetic": (8, "104d8a0160ef3271", "eab76172cc5d5698"),
     "synthetic-reduced": (8, "06181c191b5ddde9", "b7042177f9ca0c87"),
@@ -49,6 +49,7 @@ ON_AR1 = {
 
 ON_OWN_SIMULATED_DATA = {
     "diagnose": (9, "0dc1371254d252f7", "c4c3618ea6b8facb"),
+    "smoke": (34, "038e755a1e8d4f17", "fd1298d80cfecb46"),
     "synthetic": (48, "0516b2987892a134", "ffbc57a388ba578c"),
     "synthetic-reduced": (48, "05dc8cade5a49591", "ffbd0ab2753c9f02"),
 }
@@ -67,7 +68,6 @@ ON_OWN_REAL_DATA = {
     "registry": (98, "00fac3da44fa1594", "facd86446e537691"),
     "sensitivity": (168, "007326afe6532033", "ffd36f526f7e1129"),
     "sensitivity-reduced": (18, "14fe41991826e67a", "fe331501b58c4c84"),
-    "smoke": (14, "02a339d6f9712c68", "fba9027e73151bc4"),
     "sweep": (64, "021762112472adbf", "ffd36f526f7e1129"),
     "transformer": (45, "030a931b7dfce326", "fdfa633dd39e6b01"),
     "transformer-reduced": (30, "1040b58ad3c32fbc", "fd91c213b2798903"),

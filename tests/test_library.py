@@ -239,7 +239,8 @@ MISTAKES = {
     "window type": (lambda: fit(series(), window=12.5), "window = 12.5: expected a whole number >= 2"),
     "long window": (
         lambda: fit(series(), window=500),
-        "array: series 0 has 400 rows, expected at least one window of 500",
+        "array: 400 rows give 0 windows of T = 500; expected at least 1500 rows for training, validation and test "
+        "parts of a whole window each (split: blocks)",
     ),
     "stride": (lambda: fit(windows(), stride=0), "stride = 0: expected a whole number >= 1"),
     "no overlap": (

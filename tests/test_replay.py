@@ -55,10 +55,81 @@ def test_a_number_that_moved_is_found_and_measured_in_seeds(results, capsys):
 
 
 def test_without_other_seeds_any_move_is_a_difference():
-    before, after = pd.Series({"a": 1.0, "b": 2.0}), pd.Series({"a": 1.0, "b": 2.0000001})
+    before, after = pd.Series({"a": 1.0, "b": 2.0}), pd.Series({"a": 1.0, "b": 2.00001})
     word, moved = replay.judge(before, after, pd.Series({"a": float("nan"), "b": float("nan")}))
     assert word == "different"
     assert list(moved.index) == ["b"]
+
+
+def test_random_rows_of_a_folder_are_replayed_and_a_false_one_is_found(results, capsys):
+    words = ["--all", "--sample", "2", "--under", "1000", "--results", str(results)]
+    assert replay.main(words) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "2 identical"
+    assert replay.main([*words, "--under", "0"]) == 0
+    assert capsys.readouterr().out == "no row was run again\n"
+    _, metrics = load_results(results)
+    mine = metrics[metrics.metric == "nll_own"].iloc[0].to_dict()
+    Store(results).write_evaluated([{**mine, "value": mine["value"] + 100.0}])
+    assert replay.main(["--all", "--results", str(results)]) == 1
+    printed = capsys.readouterr().out
+    assert "nll_own" in printed
+    assert printed.splitlines()[-1] in ("1 identical, 1 different", "1 different, 1 identical")
+    Store(results).write_evaluated([mine])
+
+
+def test_the_draw_depends_on_the_seed_alone():
+    runs = pd.DataFrame({"run_id": [f"{k:016x}" for k in range(40)], "status": "ok", "train_seconds": range(40)})
+    runs.loc[3, "status"] = "failed"
+
+    def order(seed, under=None, table=runs):
+        return [row.run_id for row in replay.drawn(table, seed, under)]
+
+    assert order("a") == order("a", table=runs[::-1]) != order("b")
+    assert sorted(order(None)) == sorted(order("a")) == [run for run in runs.run_id if run != f"{3:016x}"]
+    assert set(order("a", 10.0)) == {f"{k:016x}" for k in range(10) if k != 3}
+    assert order("a", 10.0) == [run for run in order("a") if run in order("a", 10.0)]
+
+
+def test_rows_of_another_version_are_not_run_again(results, capsys, monkeypatch):
+    monkeypatch.setattr(replay, "TRAINING_VERSION", 99)
+    assert replay.main(["--all", "--results", str(results)]) == 0
+    assert capsys.readouterr().out.splitlines() == ["older: another training version (2 rows)", "no row was run again"]
+
+
+def test_a_run_with_a_split_seed_is_trained_on_that_split(tmp_path, capsys):
+    (tmp_path / "tiny.yaml").write_text(SWEEP.replace("seeds: 2", "seeds: {splits: 1, initialisations: 2}"))
+    for run in read_sweep(tmp_path / "tiny.yaml").runs:
+        if run.kind == "method":
+            run_stack(Stack((run,)), JobSettings(tmp_path, None))
+    runs, metrics = load_results(tmp_path)
+    assert sorted(zip(runs.seed, runs.split_seed, strict=True)) == [(0, 0), (10_000, 0)]
+    assert runs.data_sha256.nunique() == 1
+    assert set(runs.division) == {"drawn"}
+    assert metrics[metrics.metric == "nll_own"].value.nunique() == 2
+    assert replay.main(["--all", "--results", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "2 identical"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "expected a RUN_ID, or --all"),
+        (["0", "--all"], "expected a RUN_ID, or --all"),
+        (["0", "--sample", "3"], "expected --all with them"),
+        (["--all", "--sample", "0"], "--sample 0: expected a whole number >= 1"),
+    ],
+)
+def test_what_is_replayed_is_said_one_way(results, words, message):
+    with pytest.raises(InputError, match=message):
+        replay.main([*words, "--results", str(results)])
+
+
+def test_tolerances_are_of_the_metric_where_the_seeds_say_less():
+    assert replay.tolerance("mmd2", 0.5, 0.1, 3) == pytest.approx(0.3)
+    assert replay.tolerance("mmd2", 0.5, float("nan"), 3) == replay.ROUNDING
+    assert replay.tolerance("nll_own", -40.0, 0.0, 1) == pytest.approx(40 * replay.ROUNDING)
+    assert replay.tolerance("dependency_global", 0.5, 1e-4, 1) == 0.01
+    assert replay.tolerance("dependency_unresolved", 3.0, 1e-4, 1) == float("inf")
 
 
 def test_an_unknown_run_is_one_line(results):

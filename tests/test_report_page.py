@@ -1,5 +1,6 @@
 import ast
 import csv
+import dataclasses
 import json
 import re
 import shutil
@@ -579,3 +580,21 @@ def test_a_thousand_runs_render_in_time(tmp_path):
     page = write(build(chosen, FACTS, made=MADE), tmp_path)
     assert time.process_time() - began < 20
     assert page.stat().st_size < 5e6
+
+
+def test_differences_stand_below_the_table_with_the_interval_for_overlapping_splits(tmp_path):
+    runs = [
+        {**row, "split_seed": row["seed"], "division": "blocks"}
+        for row in quick_runs(("energy",), seeds=4, shuffles=(False,))
+    ]
+    chosen = dataclasses.replace(selection(runs, folder=tmp_path), equivalence={"sliced_wasserstein": 0.05})
+    write(build(chosen, FACTS, made=MADE), tmp_path)
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert "sliced W.: differences from latent_diffusion" in page
+    assert "Equivalent: below 0.0500 in size by two one-sided tests." in page
+    assert "Every split deals the same recording anew, so splits overlap." in page
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "| method | difference | for overlapping splits | p (Holm) | detectable | verdict |" in text
+    assert "energy,False,lstm,sliced_wasserstein,proposed" in (tmp_path / "tables" / "differences.csv").read_text(
+        encoding="utf-8"
+    ).replace('"', "").replace("false", "False")

@@ -17,9 +17,10 @@ from bench.report.statements import (
     few_test_windows,
     headline,
     recommendations,
+    unresolved,
 )
-from bench.report.statistics import Interval, interval
-from bench.report.tables import long_table, overview, wide_table
+from bench.report.statistics import Advice, Standing, interval
+from bench.report.tables import differences, long_table, overview, wide_table
 
 NAN = math.nan
 
@@ -340,7 +341,6 @@ def test_numbers_are_as_precise_as_they_deserve(value, half, text):
 def test_intervals_read_as_they_are():
     assert with_interval(interval([0.16, 0.18])) == "0.17 ± 0.13"
     assert with_interval(interval([0.16])) == "0.160"
-    assert with_interval(Interval(0.5, 0.4, 0.9, 0.1, 12)) == "0.50 [0.40, 0.90]"
     assert with_interval(interval([])) == "-"
 
 
@@ -376,12 +376,107 @@ def test_what_diverged_speaks_for_no_verdict_and_is_seen_beside_the_number():
     assert group.best("sliced_wasserstein").label == "latent_diffusion"
 
 
+def test_differences_from_the_baseline_stand_with_what_they_could_have_found():
+    cells = cells_of(selection(quick_runs(("energy",), seeds=4, shuffles=(False,))))
+    of = {cell.label: cell.values["sliced_wasserstein"] for cell in cells}
+    of["kl_annealing"].update({seed: value + 0.001 * (-1) ** seed for seed, value in of["latent_diffusion"].items()})
+    (group,) = groups_of(cells, FACTS, {"sliced_wasserstein": 0.05})
+    assert group.baseline.label == "latent_diffusion"
+    table = differences([group])
+    assert set(table["metric"]) == {column.metric for column in group.quality}
+    assert set(table["label"]) == {"kl_annealing", "proposed", "proposed + skip"}
+    ranked = table[table["metric"] == "sliced_wasserstein"].set_index("label")
+    assert ranked["verdict"].to_dict() == {
+        "kl_annealing": "equivalent",
+        "proposed": "better",
+        "proposed + skip": "better",
+    }
+    assert (ranked["equivalence_bound"] == 0.05).all()
+    assert (ranked["detectable"] > 0).all()
+    others = table[table["metric"] == "mmd2"]
+    assert others["equivalence_p_holm"].isna().all()
+    assert set(others["verdict"]) <= {"better", "undecided"}
+
+
+def of_splits(splits, initialisations, division, dataset="energy"):
+    labels = ("latent_diffusion", "proposed")
+    runs = []
+    for split in range(splits):
+        for k in range(initialisations):
+            same = {"split_seed": split, "division": division}
+            runs += [{**run_row(label, dataset, split + 10_000 * k), **same} for label in labels]
+    return grouped(runs)[1][0]
+
+
+def test_initialisations_are_averaged_within_a_split():
+    group = of_splits(3, 2, "blocks")
+    cell = group.cells[1]
+    values = cell.values["sliced_wasserstein"]
+    assert len(values) == 6
+    means = [(values[split] + values[split + 10_000]) / 2 for split in range(3)]
+    assert cell.interval("sliced_wasserstein") == pytest.approx(interval(means))
+    assert "seeds" not in cell.text("sliced_wasserstein")
+    assert group.standings["sliced_wasserstein"][group.cells[0].id].gap.n == 3
+    assert differences([group])["repeats"].tolist() == [3] * len(group.quality)
+    assert group.about_seeds == (
+        "Every split deals the same recording anew, so splits overlap. "
+        "Initialisations are averaged within each split, and the splits are the repeats."
+    )
+
+
+def test_intervals_are_corrected_only_where_splits_overlap():
+    table = differences([of_splits(4, 1, "entity")])
+    scale = math.sqrt(1 + 4 * 0.2 / 0.7)
+    half, wider = table["high"] - table["difference"], table["high_overlap"] - table["difference"]
+    assert wider.tolist() == pytest.approx((half * scale).tolist())
+    for division, words in (
+        ("drawn", "Every split is a fresh draw of the simulator."),
+        ("given", "One split: seeds are initialisations, and the intervals say nothing about another split."),
+        ("", ""),
+    ):
+        group = of_splits(4, 1, division)
+        assert differences([group])["high_overlap"].isna().all()
+        if division:
+            assert group.about_seeds == words
+
+
+def test_one_split_with_many_initialisations_has_seeds_as_repeats():
+    group = of_splits(1, 4, "time")
+    assert group.cells[0].interval("sliced_wasserstein").n == 4
+    assert group.about_seeds.startswith("One split")
+
+
+def test_of_older_runs_one_split_is_known_by_the_windows_hash():
+    same = [run_row("proposed", seed=seed) for seed in range(3)]
+    assert grouped(same)[1][0].about_seeds.startswith("One split")
+    apart = [{**row, "data_sha256": f"{row['seed']}" * 64} for row in same]
+    assert grouped(apart)[1][0].about_seeds == ""
+
+
+def test_a_group_without_the_baseline_compares_with_its_first_method_and_one_method_with_nothing():
+    labels = ("kl_annealing", "proposed")
+    (group,) = grouped(quick_runs(("energy",), 3, (False,), labels))[1]
+    assert group.baseline.label == "kl_annealing"
+    (alone,) = grouped(grid_runs())[1]
+    assert alone.baseline is None
+    assert alone.comparisons(alone.quality[0]) == []
+
+
+def test_a_tie_says_what_could_have_been_found_and_what_more_seeds_would_do():
+    gap = interval([0.2, -0.1, 0.3, 0.1])
+    assert unresolved(Standing("tie", 2, gap, 0.25, Advice(3, 0.81))) == (
+        "detectable: 0.250; 3 more seeds would do with a chance of 81%"
+    )
+    assert unresolved(Standing("tie", 2, gap, 0.25)) == "detectable: 0.250"
+    assert unresolved(Standing("tie", 2, interval([0.2]))) == "fewer than two shared seeds"
+
+
 def test_the_best_of_many_settings_pays_for_all_of_them():
     def against(settings):
         runs = [run_row("latent_diffusion", seed=seed) for seed in range(4)]
         runs += [run_row("proposed", seed=seed, N=N) for seed in range(4) for N in settings]
         _, groups = grouped(runs)
-        return _against_baseline(groups, groups[0].quality[0])["proposed"][0]
+        return _against_baseline(groups, groups[0].quality[0])[0]["proposed"][0]
 
     one, many = against([50.0]), against([50.0, 60.0, 70.0])
     assert stats.t.ppf(1 - 0.025, 3) * one.sd / 2 == pytest.approx(one.half)

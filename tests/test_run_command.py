@@ -25,7 +25,7 @@ from bench.list import main as list_main
 from bench.plan import main as plan_main
 from bench.registry import METHODS, METRICS
 from bench.report.__main__ import main as report_main
-from bench.report.statistics import Standing
+from bench.report.statistics import Standing, level_of_look
 from bench.run import main
 from bench.store import Store, load_curves, load_memberships, load_results
 
@@ -413,7 +413,10 @@ def test_another_seed_is_for_the_unclear_data_sets_alone(
     unclear = [{"ar1", "sines,series=60"}, {"sines,series=60"}, {"sines,series=60"}, set()]
     asked = []
 
-    def groups(*_: object) -> list[SimpleNamespace]:
+    levels = []
+
+    def groups(*given: Any) -> list[SimpleNamespace]:
+        levels.append(given[-1])
         ties = unclear[len(asked) - 1]
         return [
             SimpleNamespace(
@@ -431,7 +434,11 @@ def test_another_seed_is_for_the_unclear_data_sets_alone(
     monkeypatch.setattr(bench.report.ranking, "groups_of", groups)
     words = ["--grid", str(sweep), "--results", str(tmp_path), "--until-resolved", "--max-seeds"]
     assert main([*words, "9"]) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == "resolved with 5 seeds"
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == "looks at 2 to 9 seeds share a level of 5 % (O'Brien-Fleming spending)"
+    assert printed[-2] == "resolved with 5 seeds"
+    assert levels == [level_of_look(count, 2, 9) for count in (2, 3, 4, 5)]
+    assert f"not resolved at level {levels[0]:.2g} (2 seeds): ar1, sines,series=60: one more seed (2)" in printed
     sines = DatasetSpec("sines", (("series", 60),), shuffle=True)
     assert asked == [
         ([], None),
@@ -442,7 +449,7 @@ def test_another_seed_is_for_the_unclear_data_sets_alone(
     asked.clear()
     assert main([*words, "3"]) == 0  # no more than three seeds, resolved or not
     assert [seeds for _, seeds in asked] == [None, "2:3"]
-    assert capsys.readouterr().out.splitlines()[-1] == "not resolved with 3 seeds: sines,series=60"
+    assert capsys.readouterr().out.splitlines()[-2] == "not resolved with 3 seeds: sines,series=60"
 
 
 def test_until_resolved_needs_an_end(tmp_path: Path) -> None:

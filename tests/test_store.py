@@ -332,6 +332,9 @@ def test_membership_is_overwritten_or_merged(store: Store) -> None:
     assert load_memberships(store.path)[0].runs == {"a": "one", "b": "two"}
     store.write_membership("s", {"b": "two"})
     assert load_memberships(store.path)[-1].runs == {"b": "two"}
+    assert not load_memberships(store.path)[-1].equivalence
+    store.write_membership("s", {"b": "two"}, equivalence={"mmd2": 0.1})
+    assert load_memberships(store.path)[-1].equivalence == {"mmd2": 0.1}
 
 
 def test_leases(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

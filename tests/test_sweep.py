@@ -24,6 +24,7 @@ from bench.sweeps.file import _structure, find_sweep, shipped_sweeps
 from bench.sweeps.options import parse_seeds, parse_setting
 from bench.sweeps.plain_yaml import parse_yaml
 from bench.sweeps.run import Run, plain
+from bench.sweeps.stacks import make_stacks
 
 BASE = "name: s\ndatasets: [sines]\nmethods: [latent_diffusion]\nseeds: 1\n"
 
@@ -213,6 +214,60 @@ def test_versions_are_part_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert dataclasses.replace(run).run_id != run.run_id
 
 
+def test_bounds_of_equivalence_are_for_the_report_and_no_part_of_a_run(tmp_path: Path) -> None:
+    bounded = sweep(tmp_path, BASE + "equivalence: {sliced_wasserstein: 0.02, c2st_auc: 1}")
+    assert bounded.equivalence == {"sliced_wasserstein": 0.02, "c2st_auc": 1}
+    plain = sweep(tmp_path, BASE)
+    assert not plain.equivalence
+    assert [run.run_id for run in bounded.runs] == [run.run_id for run in plain.runs]
+
+
+def test_splits_and_initialisations_are_seeds_of_their_own(tmp_path: Path) -> None:
+    def runs(seeds: str) -> dict[tuple[int, int], Run]:
+        found = methods(sweep(tmp_path, BASE.replace("seeds: 1", f"seeds: {seeds}")))
+        return {(run.data_seed, run.seed): run for run in found}
+
+    plain, crossed = runs("2"), runs("{splits: 2, initialisations: 3}")
+    assert list(crossed) == [(0, 0), (0, 10_000), (0, 20_000), (1, 1), (1, 10_001), (1, 20_001)]
+    assert {place: run.run_id for place, run in plain.items()} == {
+        place: crossed[place].run_id for place in ((0, 0), (1, 1))
+    }
+    assert len({run.run_id for run in crossed.values()}) == 6
+    by_split: dict[int, set[str]] = {}
+    for (split, _), run in crossed.items():
+        by_split.setdefault(split, set()).add(run.data_sha256)
+    assert [len(hashes) for hashes in by_split.values()] == [1, 1]
+    assert by_split[0] != by_split[1]
+    more = runs("{splits: 3, initialisations: 4}")
+    assert {run.run_id for run in crossed.values()} < {run.run_id for run in more.values()}
+    again = Run.from_config(crossed[1, 10_001].to_config())
+    assert (again, again.run_id) == (crossed[1, 10_001], crossed[1, 10_001].run_id)
+    assert (again.columns()["split_seed"], plain[1, 1].columns()["split_seed"]) == (1, 1)
+    assert "split_seed" not in plain[1, 1].to_config()
+    apart = dataclasses.replace(again, data_sha256=""), dataclasses.replace(again, data_sha256="", split_seed=0)
+    assert apart[0].run_id != apart[1].run_id  # where the data are not here, their hash does not tell splits apart
+
+
+def test_references_of_two_splits_are_never_one_stack(tmp_path: Path) -> None:
+    found = sweep(tmp_path, BASE.replace("seeds: 1", "seeds: {splits: 2, initialisations: 2}"))
+    stacks = make_stacks([run for run in found.runs if run.kind == "reference"], 1)
+    assert all(len({(run.seed, run.data_seed) for run in stack.runs}) == 1 for stack in stacks)
+    assert len(stacks) == 4
+
+
+def test_one_split_is_not_divided_again(tmp_path: Path) -> None:
+    path = tmp_path / "own.csv"
+    path.write_text("a,b\n" + "\n".join(f"{k % 7},{k % 5}" for k in range(400)))
+    entry = data(f"[{{name: csv, path: {path}, split: time, window: 8}}]")
+    with pytest.raises(InputError, match=r"seeds.splits = 2: csv,\S+ has one split \(time\), expected 1"):
+        sweep(tmp_path, entry.replace("seeds: 1", "seeds: {splits: 2}"))
+    one_split = methods(sweep(tmp_path, entry.replace("seeds: 1", "seeds: {splits: 1, initialisations: 3}")))
+    assert [(run.seed, run.data_seed) for run in one_split] == [(0, 0), (10_000, 0), (20_000, 0)]
+    assert len({run.data_sha256 for run in one_split}) == 1
+    blocks = entry.replace("time", "blocks").replace("seeds: 1", "seeds: {splits: 2}")
+    assert len({run.data_sha256 for run in methods(sweep(tmp_path, blocks))}) == 2
+
+
 def test_equal_numbers_are_one_run(tmp_path: Path) -> None:
     ids = {one(tmp_path, f"train.steps={text}").run_id for text in ("2", "2.0", "2e0", "0.2e1", "+2")}
     assert len(ids) == 1
@@ -276,6 +331,14 @@ BAD = {
     "# nothing": "is empty",
     "[1, 2]": "expected a mapping with the keys name, description, datasets, methods",
     "hello": "expected a mapping",
+    BASE.replace("seeds: 1", "seeds: {splits: 0}"): "seeds: expected {splits: S, initialisations: I}, whole",
+    BASE.replace("seeds: 1", "seeds: {initialisations: 2}"): "seeds: expected {splits: S, initialisations: I}",
+    BASE.replace("seeds: 1", "seeds: {splits: 2, inits: 2}"): "seeds: expected {splits: S, initialisations: I}",
+    BASE + "equivalence: 0.02": "equivalence: expected a mapping, not 0.02",
+    BASE + "equivalence: {sliced: 0.02}": "equivalence.sliced: no number of a metric by which methods are ranked",
+    BASE + "equivalence: {kl: 0.02}": "equivalence.kl: no number of a metric by which methods are ranked",
+    BASE + "equivalence: {mmd2: 0}": "equivalence.mmd2: expected greater than 0, not 0",
+    BASE + "equivalence: {mmd2: few}": "equivalence.mmd2: expected a number, not 'few'",
     "a: [1, b: ]]": "line 1, column 12: not valid YAML",
     "a: 1\nb: 'x\n": "line 3, column 1: not valid YAML",
     "a: 1\na: 2\n": "line 2, column 1: not valid YAML: key 'a' twice",
@@ -368,7 +431,7 @@ def test_every_mistake_of_structure_has_its_line(tmp_path: Path) -> None:
     complaints = [line.partition(".yaml: ")[2] for line in str(caught.value).splitlines()]
     assert complaints[0] == "methods: expected this key, it is not there"
     assert complaints[1] == "train: expected a mapping, not 3"
-    assert complaints[2].startswith("method: unknown key: did you mean 'methods' or 'model'? 13 are known: ")
+    assert complaints[2].startswith("method: unknown key: did you mean 'methods' or 'model'? 14 are known: ")
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:

@@ -257,9 +257,9 @@ def test_validation_windows_in_the_place_of_the_test_windows_keep_their_own_stri
     assert Scope("regimes", 0).measured(splits) is splits
 
 
-def groups_of(lengths, split, stride, entities=()):
+def groups_of(lengths, split, stride, entities=(), parts=()):
     rows = [np.random.default_rng(k).normal(size=(n, 1)) for k, n in enumerate(lengths)]
-    recordings = Recordings(rows, ("x",), ("",), 10, stride, stride, split, entities)
+    recordings = Recordings(rows, ("x",), ("",), 10, stride, stride, split, entities, parts=parts)
     return make_splits(recordings, DatasetSpec("regimes"), 0)
 
 
@@ -272,3 +272,14 @@ def test_windows_of_one_entity_or_of_one_block_are_one_group():
     assert np.unique(twice.test_groups, return_counts=True)[1].tolist() == [2] * 10
     few = groups_of([12] * 20, "entity", 1)  # 4 series of 3 windows that overlap: too short to be cut
     assert np.unique(few.test_groups, return_counts=True)[1].tolist() == [3] * 4
+    given = groups_of([10] * 40, "given", 10, parts=["train", "validation", "test", "test"] * 10)
+    assert len(set(given.test_groups)) == len(given.test) == 20
+
+
+def test_how_the_windows_were_divided_is_known(tmp_path):
+    path = tmp_path / "own.csv"
+    path.write_text("a,b\n" + "\n".join(f"{k % 7},{k % 5}" for k in range(400)))
+    options = (("path", str(path)), ("window", 8))
+    assert load_splits(DatasetSpec("ar1", (("series", 20),)), 0).division == "drawn"
+    assert load_splits(DatasetSpec("csv", options), 0).division == "blocks"
+    assert load_splits(DatasetSpec("csv", (*options, ("split", "time"))), 0).division == "time"

@@ -139,7 +139,7 @@ def _rest(part: Part, status: str, reason: str, trace: str = "") -> None:
 
 def _work(part: Part, settings: JobSettings, device: torch.device) -> None:
     runs = part.stack.runs
-    splits = [load_splits(run.dataset, run.seed, settings.data) for run in runs]
+    splits = [load_splits(run.dataset, run.data_seed, settings.data) for run in runs]
     if runs[0].kind == "reference":
         for run, windows in zip(runs, splits, strict=True):
             _reference(part, run, windows)
@@ -209,6 +209,7 @@ def _shape(splits: Splits) -> Row:
         "window": splits.window,
         "test_stride": splits.test_stride,
         "n_channels": len(splits.channels),
+        "division": splits.division,
     }
 
 

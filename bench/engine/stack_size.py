@@ -122,7 +122,7 @@ def _fastest_of(run: Run, kind: str, data: Path | None, plugins: Sequence[str], 
     load_entry_points()
     for plugin in plugins:
         load_plugin(plugin)
-    splits, method = load_splits(run.dataset, run.seed, data), run.build_method()
+    splits, method = load_splits(run.dataset, run.data_seed, data), run.build_method()
 
     def train(size: int, updates: int) -> float:
         """Seconds of both stages."""

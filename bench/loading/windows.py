@@ -21,6 +21,8 @@ from typing import Any
 import numpy as np
 
 from bench.contracts import (
+    TEST_SHARE,
+    VALIDATION_SHARE,
     Dataset,
     DatasetSpec,
     InputError,
@@ -38,7 +40,6 @@ from bench.randomness import numpy_generator
 from bench.registry import DATASETS
 
 PARTS = ("train", "validation", "test")
-VALIDATION, TEST = 0.1, 0.2  # shares of the pieces (blocks, entities) or rows (time); the rest is for training
 LARGEST = 1e30  # of a value: float32 holds it, and its square has room in float64
 BLOCKS = 40  # one long series is cut into at most this many blocks,
 WINDOWS_PER_BLOCK = 4  # and a block is at least this many windows long while there are rows for three such blocks
@@ -88,12 +89,15 @@ def load_recordings(spec: DatasetSpec, seed: int, data_dir: Path | None) -> Reco
         dataset = open_dataset(dataclasses.replace(spec, options=tuple(options.items())))
     else:
         dataset = open_dataset(spec)
+    rng = numpy_generator(spec.key, seed, "data")
+    untouched = repr(rng.bit_generator.state)
     try:
-        return dataset.load(data_dir, numpy_generator(spec.key, seed, "data"))
+        recordings = dataset.load(data_dir, rng)
     except (InputError, Unavailable):
         raise
     except (Exception, SystemExit) as error:  # a user's own data set, or sizes that do not fit into memory
         raise InputError(f"{spec.key}: cannot be loaded: {in_one_line(error)}") from error
+    return dataclasses.replace(recordings, drawn=repr(rng.bit_generator.state) != untouched)
 
 
 def make_splits(recordings: Recordings, spec: DatasetSpec, seed: int) -> Splits:
@@ -161,6 +165,7 @@ def make_splits(recordings: Recordings, spec: DatasetSpec, seed: int) -> Splits:
         test_groups=groups["test"],
         validation_groups=groups["validation"],
         cells=cells,
+        division="drawn" if recordings.drawn else recordings.split,
     )
 
 
@@ -177,7 +182,7 @@ def too_short(owner: str, rows: Sequence[int], window: int, split: str) -> str:
     to hold a window.
     """
     longest = max(rows)
-    needed = round(window / VALIDATION) if split == "time" else window * max(len(PARTS) - len(rows) + 1, 1)
+    needed = round(window / VALIDATION_SHARE) if split == "time" else window * max(len(PARTS) - len(rows) + 1, 1)
     has = f"{longest} rows give" if len(rows) == 1 else f"the longest of {len(rows)} series has {longest} rows, that is"
     windows = f"{longest // window} window{'' if longest // window == 1 else 's'} of T = {window}"
     return (
@@ -205,7 +210,7 @@ def divide(
     if split == "time":
         pieces: dict[str, list[np.ndarray]] = {name: [] for name in PARTS}
         for rows in series:
-            first, second = (round(len(rows) * share) for share in (1 - VALIDATION - TEST, 1 - TEST))
+            first, second = (round(len(rows) * share) for share in (1 - VALIDATION_SHARE - TEST_SHARE, 1 - TEST_SHARE))
             for name, piece in zip(PARTS, np.split(rows, [first, second]), strict=True):
                 pieces[name].append(piece)
         return pieces
@@ -213,7 +218,7 @@ def divide(
         whole: list[list[np.ndarray]] = _grouped(series, entities)
     else:
         whole = [[block] for rows in _blocks(series, window) for block in rows]
-    n_validation, n_test = (max(1, round(len(whole) * share)) for share in (VALIDATION, TEST))
+    n_validation, n_test = (max(1, round(len(whole) * share)) for share in (VALIDATION_SHARE, TEST_SHARE))
     order = rng.permutation(len(whole))
     chosen = {"validation": order[:n_validation], "test": order[n_validation : n_validation + n_test]}
     chosen["train"] = order[n_validation + n_test :]
@@ -244,12 +249,12 @@ def _groups(
         whose = np.unique(np.asarray(recordings.entities), return_inverse=True)[1]
     owners = [np.full((len(rows), 1), owner) for rows, owner in zip(series, whose, strict=True)]
     rng = numpy_generator(spec.key, seed, "split")
-    parts = divide(owners, recordings.split, window, rng, recordings.entities)
+    parts = _parts(owners, recordings, window, rng)
     strides, found = {"validation": recordings.train_stride, "test": recordings.test_stride}, {}
     for name, stride in strides.items():
         pieces = [piece for piece in parts[name] if len(piece) >= window]
         counts = [(len(piece) - window) // stride + 1 for piece in pieces]
-        keys = [int(piece[0, 0]) if recordings.split == "entity" else k for k, piece in enumerate(pieces)]
+        keys = [int(piece[0, 0]) if recordings.split in ("entity", "given") else k for k, piece in enumerate(pieces)]
         cuts = [1] * len(pieces)
         if len(set(keys)) < GROUPS:
             shortest, total = 2 * math.ceil(window / stride), sum(counts)

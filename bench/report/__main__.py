@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         choices=get_args(Bars),
         default="seeds",
         help="error bars of the dependency plots: 95%% over seeds (default), 3 standard deviations over series, or "
-        "95%% of a run's mean over test windows (blocks where they overlap)",
+        "95%% of a run's mean over test windows (by groups that share a recording)",
     )
     which = "the windows whose numbers are shown (default: test; validation where no method was scored on test windows)"
     parser.add_argument("--split", choices=get_args(Scored), help=which)

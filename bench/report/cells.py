@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,7 @@ import pandas as pd
 from bench.report.columns import COSTS
 from bench.report.formatting import plain, with_interval
 from bench.report.selection import Selection, places_in
-from bench.report.statistics import Interval, interval
+from bench.report.statistics import EACH_ITS_OWN, Interval, by_unit, interval
 from bench.store import RUNS
 from bench.verdict import UNKNOWN, Estimate, Verdict, dependency_illusion, standard_error, verdict
 
@@ -46,6 +46,8 @@ class Cell:
     illusions: Counter[str] = field(default_factory=Counter)
     values: dict[str, dict[int, float]] = field(default_factory=dict)  # metric -> seed -> value
     series: dict[str, int] = field(default_factory=dict)  # metric -> n, the fewest over seeds
+    units: Mapping[int, int] = field(default_factory=dict)  # seed -> split, where splits have several initialisations
+    division: str = ""  # of the data: see `bench.contracts.Splits`; "" where it is not known
     noise: dict[str, float] = field(default_factory=dict)  # metric -> its own sd: over metric seeds, within a run
     _intervals: dict[str, Interval] = field(default_factory=dict, compare=False, repr=False)
     _texts: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
@@ -68,14 +70,14 @@ class Cell:
     def interval(self, metric: str) -> Interval:
         """Mean and interval over the seeds that finished."""
         if metric not in self._intervals:  # a page asks for each several times
-            self._intervals[metric] = interval(list(self.values.get(metric, {}).values()))
+            self._intervals[metric] = interval(list(by_unit(self.values.get(metric, {}), self.units).values()))
         return self._intervals[metric]
 
     def text(self, metric: str) -> str:
         """Mean and interval as they are printed, with the number of seeds if some are missing; "-" where all are."""
         if metric not in self._texts:
-            found, total = self.interval(metric), self.status.total()
-            few = f" ({found.n} of {total} seeds)" if found.n < total else ""
+            found, known, total = self.interval(metric), len(self.values.get(metric, {})), self.status.total()
+            few = f" ({known} of {total} seeds)" if known < total else ""
             self._texts[metric] = with_interval(found) + few if found.n else "-"
         return self._texts[metric]
 
@@ -181,6 +183,29 @@ def _fewest(selection: Selection, scalars: pd.DataFrame) -> np.ndarray:
     return counts
 
 
+def _units(runs: pd.DataFrame) -> dict[str, Mapping[int, int]]:
+    """Data set -> seed -> split, where several splits have several initialisations; else seeds are the repeats."""
+    known = runs.reindex(columns=["dataset", "seed", "split_seed"]).drop_duplicates()
+    known["split_seed"] = known["split_seed"].fillna(known["seed"])  # of before there was such a seed: `seed` was both
+    found: dict[str, Mapping[int, int]] = {}
+    for dataset, rows in known.groupby("dataset", sort=False):
+        splits = rows["split_seed"].astype(int).tolist()
+        several = 1 < len(set(splits)) < len(splits)
+        found[str(dataset)] = dict(zip(rows["seed"].astype(int), splits, strict=True)) if several else EACH_ITS_OWN
+    return found
+
+
+def _divisions(runs: pd.DataFrame) -> dict[str, str]:
+    """Data set -> how it was divided. Of older runs only "given" is known: several seeds saw the same windows."""
+    found = {}
+    for dataset, rows in runs.groupby("dataset", sort=False):
+        stated = [word for word in rows.get("division", pd.Series(dtype=object)).dropna().unique() if word]
+        trained = rows[(rows["shuffle"] == rows["shuffle"].iloc[0]) & (rows["data_sha256"].astype(str) != "")]
+        same = trained["seed"].nunique() > 1 and trained["data_sha256"].nunique() == 1
+        found[str(dataset)] = str(stated[0]) if stated else "given" if same else ""
+    return found
+
+
 def cells_of(selection: Selection) -> list[Cell]:
     """All cells, in the sweep's order of labels, then by their settings."""
     runs = selection.runs
@@ -197,6 +222,7 @@ def cells_of(selection: Selection) -> list[Cell]:
     for label, same in trained.groupby("label", sort=False):
         varying[str(label)] = [name for name in hyper if same[name].drop_duplicates().map(plain).nunique() > 1]
 
+    units, divisions = _units(runs), _divisions(runs)
     fixed = ["run_id", "dataset", "shuffle", "backbone", "label", "method", "kind", "seed", "status"]
     wanted = {*fixed, *COSTS, *(name for names in varying.values() for name in names)}
     members: dict[tuple[Any, ...], list[dict[Any, Any]]] = {}
@@ -220,6 +246,8 @@ def cells_of(selection: Selection) -> list[Cell]:
             settings={n: first[n] for n in varying.get(str(first["label"]), ()) if not _missing(first[n])},
             seeds={str(row["run_id"]): int(row["seed"]) for row in rows},
             status=Counter(str(row["status"]) for row in rows),
+            units=units[str(first["dataset"])],
+            division=divisions[str(first["dataset"])],
         )
         finished = [row for row in rows if row["status"] == "ok"]
         seeds = [int(row["seed"]) for row in finished]
@@ -256,12 +284,16 @@ def cells_of(selection: Selection) -> list[Cell]:
 
 
 def averaged(cells: Sequence[Cell], metric: str, names: Sequence[str]) -> dict[tuple[float, ...], dict[int, float]]:
-    """Setting -> seed -> the mean over every setting that is not named; seeds that all of them share."""
+    """Setting -> seed -> the mean over every setting that is not named; seeds that all of them share.
+
+    Where splits have several initialisations, the keys are the splits.
+    """
     pool: dict[tuple[float, ...], list[dict[int, float]]] = {}
     for cell in cells:
         pool.setdefault(tuple(float(cell.settings[name]) for name in names), []).append(cell.values.get(metric, {}))
     found = {}
     for key, members in pool.items():
         shared = set.intersection(*(set(member) for member in members))
-        found[key] = {seed: float(np.mean([member[seed] for member in members])) for seed in sorted(shared)}
+        means = {seed: float(np.mean([member[seed] for member in members])) for seed in sorted(shared)}
+        found[key] = by_unit(means, cells[0].units)
     return found

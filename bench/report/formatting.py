@@ -23,13 +23,16 @@ def number(value: float, half: float = math.nan) -> str:
 
 
 def with_interval(found: Interval) -> str:
-    """ "0.172 ± 0.015", a bootstrap's uneven ends as "0.172 [0.160, 0.190]", or the mean alone."""
+    """ "0.172 ± 0.015", or the mean alone."""
     if not math.isfinite(found.low):
         return number(found.mean)
     half = found.half if found.half > 1e-9 * abs(found.mean) else 0.0
-    if abs(found.mean - (found.low + found.high) / 2) < 1e-9 * max(half, abs(found.mean), 1e-300):
-        return f"{number(found.mean, half)} ± {number(half, half)}"
-    return f"{number(found.mean, half)} [{number(found.low, half)}, {number(found.high, half)}]"
+    return f"{number(found.mean, half)} ± {number(half, half)}"
+
+
+def probability(p: float) -> str:
+    """A p-value: "0.032", "< 0.001"."""
+    return "-" if not math.isfinite(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def plain(value: Any) -> str:

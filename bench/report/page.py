@@ -14,14 +14,14 @@ from bench.report.cards import validation_of
 from bench.report.cells import Cell
 from bench.report.columns import COSTS, LONG, Column
 from bench.report.figures.picture import slug
-from bench.report.formatting import counted, number, plain, with_interval
+from bench.report.formatting import counted, number, plain, probability, with_interval
 from bench.report.inline_svg import inlined
 from bench.report.ranking import Group
 from bench.report.report import CD_DATASETS, Report
 from bench.report.run_details import environment, failures, replay_command, run_rows, settings_of, unmeasured
 from bench.report.statements import best_text, collapse_began, recommendations
-from bench.report.statistics import Standing
-from bench.report.tables import csv_of, latex, long_table, wide_table
+from bench.report.statistics import Comparison, Standing, for_overlapping_splits
+from bench.report.tables import csv_of, differences, latex, long_table, wide_table
 from bench.store import replacing
 from bench.verdict import THRESHOLDS
 
@@ -82,6 +82,14 @@ def listed(group: Group) -> list[Cell]:
     return sorted(group.cells, key=lambda cell: places[cell.id].rank or 10**9)[:MOST_ROWS]
 
 
+def judged(group: Group) -> list[tuple[Column, list[tuple[Cell, Comparison]]]]:
+    """The comparisons with the baseline that the page shows: in the column that ranks, and where there is a bound."""
+    shown = [column for column in group.quality if column is group.quality[0] or column.metric in group.equivalence]
+    listed_ids = {cell.id for cell in listed(group)}
+    found = [(column, [pair for pair in group.comparisons(column) if pair[0].id in listed_ids]) for column in shown]
+    return [(column, pairs) for column, pairs in found if pairs]
+
+
 def detailed(report: Report) -> list[Cell]:
     """The cells whose runs are listed on the page: those of its tables, up to MOST_RUNS runs."""
     order = [cell for group in report.groups for cell in listed(group)]
@@ -115,10 +123,12 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     jinja.filters.update(md=markdown, number=number, with_interval=with_interval, plain=plain)
-    jinja.filters.update(counted=counted, breakable=breakable)
+    jinja.filters.update(
+        counted=counted, breakable=breakable, probability=probability, for_overlap=for_overlapping_splits
+    )
     jinja.globals.update(
-        sections=SECTIONS, limits=asdict(THRESHOLDS), entry=entry, listed=listed, settings_of=settings_of,
-        best_text=best_text, replay_command=replay_command, costs=tuple(COSTS), slug=slug,
+        sections=SECTIONS, limits=asdict(THRESHOLDS), entry=entry, listed=listed, judged=judged,
+        settings_of=settings_of, best_text=best_text, replay_command=replay_command, costs=tuple(COSTS), slug=slug,
         most_failures=MOST_FAILURES, on_validation=ON_VALIDATION, long=LONG, cd_datasets=CD_DATASETS,
     )  # fmt: skip
     return jinja
@@ -159,6 +169,7 @@ def _files_beside(report: Report) -> dict[str, str | bytes]:
         files[f"tables/{name}.csv"] = csv_of(wide_table(group))
         files[f"tables/{name}.tex"] = latex(group)
     files["tables/all.csv"] = csv_of(long_table(report.groups))
+    files["tables/differences.csv"] = csv_of(differences(report.groups))
     long_texts = [name for name in ("traceback", "config") if name in report.selection.runs]
     files["tables/runs.csv"] = csv_of(report.selection.runs.drop(columns=long_texts))
     return files

@@ -6,13 +6,19 @@ rows (floors and controls) of that data.
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
+from bench.contracts import ONE_SPLIT, OVERLAPPING
 from bench.report.cells import Cell
 from bench.report.columns import Column, MetricFacts, columns_of
-from bench.report.statistics import Interval, Standing, standings
+from bench.report.statistics import ALPHA, Comparison, Interval, Standing, comparisons, standings
+
+BASELINE = "latent_diffusion"
+"""What a mitigation is compared with."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +33,7 @@ class Group:
     references: list[Cell]
     columns: list[Column]
     standings: dict[str, dict[str, Standing]]  # metric -> cell id -> standing
+    equivalence: Mapping[str, float] = field(default_factory=dict)  # metric -> differences below it do not matter
 
     @property
     def name(self) -> str:
@@ -55,6 +62,40 @@ class Group:
                 found[cell.label] = cell
         return found
 
+    @cached_property
+    def baseline(self) -> Cell | None:
+        """What the others are compared with: the best setting of BASELINE, else of the first label; None if alone."""
+        best = self.best_settings
+        return best.get(BASELINE) or next(iter(best.values())) if len(best) > 1 else None
+
+    def comparisons(self, column: Column) -> list[tuple[Cell, Comparison]]:
+        """Every cell of another label against the baseline, in one quality column; one family for Holm."""
+        base = self.baseline
+        if base is None or column.direction == "none":
+            return []
+        others = [cell for cell in self.cells if cell.label != base.label and cell.values.get(column.metric)]
+        values = {cell.id: cell.values.get(column.metric, {}) for cell in [base, *others]}
+        bound = self.equivalence.get(column.metric, math.nan)
+        settings = Counter(cell.label for cell in self.cells)[base.label]
+        found = comparisons(values, base.id, column.direction, bound, settings, base.units)
+        return [(cell, found[cell.id]) for cell in others]
+
+    @property
+    def overlapping(self) -> bool:
+        """Whether the splits deal one recording anew, so that their training windows overlap."""
+        return bool(self.cells) and self.cells[0].division in OVERLAPPING
+
+    @property
+    def about_seeds(self) -> str:
+        """What a seed repeats on this data set, in one sentence; "" where that is not known."""
+        division, units = (self.cells[0].division, self.cells[0].units) if self.cells else ("", {})
+        mean = " Initialisations are averaged within each split, and the splits are the repeats." if units else ""
+        if division in ONE_SPLIT:
+            return "One split: seeds are initialisations, and the intervals say nothing about another split."
+        if self.overlapping:
+            return f"Every split deals the same recording anew, so splits overlap.{mean}"
+        return f"Every split is a fresh draw of the simulator.{mean}" if division == "drawn" else mean.strip()
+
     def n_of(self, metric: str) -> str:
         """Series behind a column: "1000", or "200 to 1000" where cells differ."""
         found = sorted({cell.series[metric] for cell in self.cells + self.references if cell.series.get(metric)})
@@ -66,8 +107,13 @@ class Group:
         return cell.interval(metric) if cell else None
 
 
-def groups_of(cells: Sequence[Cell], facts: Mapping[str, MetricFacts]) -> list[Group]:
-    """One group per data set, shuffle and backbone; the best and its ties per quality column."""
+def groups_of(
+    cells: Sequence[Cell],
+    facts: Mapping[str, MetricFacts],
+    equivalence: Mapping[str, float] | None = None,
+    alpha: float = ALPHA,
+) -> list[Group]:
+    """One group per data set, shuffle and backbone; the best and its ties per quality column, at the level `alpha`."""
     places = dict.fromkeys((c.dataset, c.shuffle, c.backbone) for c in cells if c.kind == "method")
     groups: list[Group] = []
     for dataset, shuffle, backbone in sorted(places):
@@ -79,8 +125,9 @@ def groups_of(cells: Sequence[Cell], facts: Mapping[str, MetricFacts]) -> list[G
         for column in columns:
             if column.direction != "none":
                 values = {cell.id: cell.values.get(column.metric, {}) for cell in mine}
-                found[column.metric] = standings(values, column.direction)
-        groups.append(Group(f"group-{len(groups) + 1}", dataset, shuffle, backbone, mine, references, columns, found))
+                found[column.metric] = standings(values, column.direction, alpha, mine[0].units)
+        place = f"group-{len(groups) + 1}", dataset, shuffle, backbone
+        groups.append(Group(*place, mine, references, columns, found, equivalence or {}))
     return groups
 
 

@@ -92,7 +92,7 @@ def build(
 ) -> Report:
     """All tables and pictures of a selection; pictures that the report in `earlier` has are taken from there."""
     cells = cells_of(selection)
-    groups = groups_of(cells, facts)
+    groups = groups_of(cells, facts, selection.equivalence)
     pictures = all_pictures(selection, groups, bars, facts) + sample_pictures(selection, groups)
     ranks = _ranks(groups)
     pictures += [critical_difference(test, column.metric) for column, test in ranks if test.n_datasets >= CD_DATASETS]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +28,7 @@ class Selection:
     history: pd.DataFrame  # the same during training, train_step >= 0
     split: Scored  # the windows that all numbers are of
     curves: Callable[[Iterable[str]], pd.DataFrame]  # training curves of some runs: of a large sweep few are drawn
+    equivalence: Mapping[str, float] = field(default_factory=dict)  # metric -> differences below it do not matter
 
 
 def load(folder: Path, sweep: str | None = None, split: Scored | None = None) -> Selection:
@@ -72,6 +73,7 @@ def select(
         history=during.reset_index(drop=True),
         split=split,
         curves=curves,
+        equivalence=sweep.equivalence if sweep else {},
     )
 
 

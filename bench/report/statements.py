@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -11,13 +12,10 @@ import pandas as pd
 from bench.report.cells import VERDICTS, Cell, scalars_by, verdict_of
 from bench.report.columns import LONG, Column
 from bench.report.formatting import number, plural
-from bench.report.ranking import Group
+from bench.report.ranking import BASELINE, Group
 from bench.report.selection import Selection
-from bench.report.statistics import MOST_SEEDS, Interval, Standing, difference, standings
+from bench.report.statistics import ALPHA, Interval, Standing, detectable, difference, standings
 from bench.verdict import THRESHOLDS, independent_windows
-
-BASELINE = "latent_diffusion"
-"""What a mitigation is compared with."""
 
 MOST_NAMES = 3  # in one sentence
 FEW_WINDOWS = 30
@@ -101,7 +99,7 @@ def _who_samples_better(groups: Sequence[Group]) -> list[str]:
         return []
     column = ranked[0].quality[0]
     measure = measure_of(column)
-    gaps = _against_baseline(ranked, column)
+    gaps, level = _against_baseline(ranked, column)
     scored = {c.label for group in ranked for c in group.best_settings.values() if c.values.get(column.metric)}
     outcomes: dict[str, list[str]] = {"better": [], "worse": [], "neither": []}
     for label, found in gaps.items():
@@ -112,7 +110,8 @@ def _who_samples_better(groups: Sequence[Group]) -> list[str]:
             if count:
                 outcomes[word].append(f"{label} (on {count} of {len(found)})" if len(ranked) > 1 else label)
         if not better and not worse:
-            outcomes["neither"].append(label)
+            smallest = [effect for gap in found if math.isfinite(effect := detectable(gap, level))]
+            outcomes["neither"].append(f"{label}{_detectable(smallest)}")
     starts = {
         "better": f"Significantly better than {BASELINE} in the {measure}",
         "worse": f"Significantly worse than {BASELINE} in the {measure}",
@@ -131,8 +130,18 @@ def _who_samples_better(groups: Sequence[Group]) -> list[str]:
     return sentences
 
 
-def _against_baseline(groups: Sequence[Group], column: Column) -> dict[str, list[Interval]]:
+def _detectable(effects: Sequence[float]) -> str:
+    """The smallest effects that comparisons without a result could have found; "" where nothing is known of them."""
+    if not effects:
+        return ""
+    low, high = number(min(effects)), number(max(effects))
+    return f" (detectable: {low if low == high else f'{low} to {high}'})"
+
+
+def _against_baseline(groups: Sequence[Group], column: Column) -> tuple[dict[str, list[Interval]], float]:
     """Label -> its best setting minus the baseline's, per group, below 0 where it is better; paired over seeds.
+
+    And the level of each comparison.
 
     Widened for every comparison that could have been made (Bonferroni): the numbers that choose a setting judge it.
     """
@@ -148,8 +157,8 @@ def _against_baseline(groups: Sequence[Group], column: Column) -> dict[str, list
     found: dict[str, list[Interval]] = {}
     for label, *both in pairs:
         mine, other = ({seed: sign * v for seed, v in c.values.get(column.metric, {}).items()} for c in both)
-        found.setdefault(label, []).append(difference(mine, other, 1 - 0.05 / count))
-    return found
+        found.setdefault(label, []).append(difference(mine, other, 1 - ALPHA / count, both[0].units))
+    return found, ALPHA / max(count, 1)
 
 
 def _how_certain(groups: Sequence[Group], selection: Selection) -> list[str]:
@@ -233,8 +242,8 @@ def best_text(group: Group, column: Column) -> str:
     if of["tie"] and of["worse"]:
         sentences.append(f"Not significantly worse: {_first_few([cell.name for cell in of['tie']])}.")
     if tested := [cell for cell in of["tie"] if places[cell.id].gap.n > 1]:
-        seeds = listed([f"{_more_seeds(places[cell.id])} for {cell.name}" for cell in tested[:MOST_NAMES]])
-        sentences.append(f"Further seeds that might show a difference: {seeds}.")
+        power = "; ".join(f"{cell.name}, {unresolved(places[cell.id])}" for cell in tested[:MOST_NAMES])
+        sentences.append(f"What these comparisons could show: {power}.")
     if of["incomplete"]:
         sentences.append(f"Not ranked because seeds are missing: {_first_few([c.name for c in of['incomplete']])}.")
     return " ".join(sentences)
@@ -255,8 +264,14 @@ def _first_few(names: Sequence[str]) -> str:
     return listed([*few, f"{len(names) - MOST_NAMES} others"] if len(names) > MOST_NAMES + 1 else list(names))
 
 
-def _more_seeds(standing: Standing) -> str:
-    return f"more than {MOST_SEEDS}" if standing.more is None else f"about {standing.more}"
+def unresolved(standing: Standing) -> str:
+    """What a comparison without a result could have found, and what more seeds would do."""
+    if standing.gap.n < 2:
+        return "fewer than two shared seeds"
+    text = f"detectable: {number(standing.detectable)}" if math.isfinite(standing.detectable) else "no variance"
+    if standing.more is not None:
+        text += f"; {plural(standing.more.seeds, 'more seed')} would do with a chance of {standing.more.chance:.0%}"
+    return text
 
 
 def recommendations(group: Group) -> list[str]:
@@ -272,14 +287,18 @@ def recommendations(group: Group) -> list[str]:
             continue
         alive = [cell for cell in cells if verdict_of(cell) == "alive"]
         pool = alive or cells
-        places = standings({cell.id: cell.values[column.metric] for cell in pool}, column.direction)
+        places = standings(
+            {cell.id: cell.values[column.metric] for cell in pool}, column.direction, units=pool[0].units
+        )
         best = next(cell for cell in pool if places[cell.id].place == "best")
         worse = sum(standing.place == "worse" for standing in places.values())
+        ties = [standing.detectable for standing in places.values() if standing.place == "tie"]
         whose = f"{len(alive)} settings whose latent is alive" if alive else f"{len(cells)} settings (none is alive)"
         lines.append(
             f"{group.name}, {label}: {best.variant} is the best of {whose} by the {measure_of(column)} "
             f"({best.text(column.metric)}). "
-            f"It is significantly better than {worse} of the other {len(pool) - 1}."
+            f"It is significantly better than {worse} of the other {len(pool) - 1}"
+            f"{_detectable([effect for effect in ties if math.isfinite(effect)])}."
         )
     return lines
 

@@ -1,7 +1,8 @@
 """What the repeats of a run allow one to say.
 
 Seeds are the repeats. Methods on the same data set and seed share split, batches and evaluation
-noise, so they are compared by their differences, seed by seed.
+noise, so they are compared by their differences, seed by seed. How differences are judged stands in
+bench/docs/measures.md.
 """
 
 from __future__ import annotations
@@ -10,16 +11,24 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from types import MappingProxyType
 from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import optimize, special, stats
 
-BOOTSTRAP_FROM = 10  # seeds; below, resampling a handful of numbers covers far less than it claims
-RESAMPLES = 2000
-MOST_SEEDS = 1000  # beyond this many, "more seeds" is no advice
+from bench.contracts import TEST_SHARE, VALIDATION_SHARE
+
+ALPHA = 0.05  # the chance of a wrong statement in one family of comparisons
+POWER = 0.8  # with which a minimal detectable effect is found
+MOST_SEEDS = 50  # beyond this many in all, "more seeds" is no advice
+LEAST_CHANCE = 0.8  # "more seeds" is said only where it succeeds so often, given the data
 ROUNDING = 1e-9  # of a mean: a smaller standard deviation comes from floating-point arithmetic
+
+
+EACH_ITS_OWN: Mapping[int, int] = MappingProxyType({})
+"""Seeds that are repeats by themselves; see `by_unit`."""
 
 
 class Interval(NamedTuple):
@@ -56,45 +65,43 @@ def _quantile(n: int, confidence: float) -> float:
 
 
 @cache
-def _reach(confidence: float) -> np.ndarray:
-    """t_{n-1} / sqrt(n) at n = 2 .. MOST_SEEDS: half an interval in standard deviations, falling with n."""
-    n = np.arange(2, MOST_SEEDS + 1)
-    return stats.t.ppf(0.5 + confidence / 2, n - 1) / np.sqrt(n)
+def _spreads(degrees: int, count: int = 4000) -> np.ndarray:
+    """Evenly likely values of sd / sigma, the root of a chi-squared variable over its degrees of freedom."""
+    return np.sqrt(special.chdtri(degrees, 1 - (np.arange(count) + 0.5) / count) / degrees)
 
 
 @cache
-def _resamples(n: int) -> np.ndarray:
-    """How often each of n repeats appears in each resample, as shares, (RESAMPLES, n); the same on every call."""
-    from bench.randomness import numpy_generator  # here: it imports torch, and few reports have ten seeds
+def _noncentrality(n: int, level: float) -> float:
+    """The true difference, in standard errors, that a two-sided t test of n differences finds with probability POWER.
 
-    draws = numpy_generator("report", n, "bootstrap").integers(0, n, (RESAMPLES, n))
-    return np.stack([(draws == k).mean(axis=1) for k in range(n)], axis=1)
-
-
-def _bootstrap(values: np.ndarray, confidence: float) -> tuple[float, float] | None:
-    """The studentised bootstrap (Efron and Tibshirani 1993, sec. 12.5): resample the t-statistic, not the mean.
-
-    None where many resamples have no spread (ties), and with them no t-statistic.
+    The noncentral t as a mean over sd / sigma: its series in scipy has no value at the levels of many comparisons.
     """
-    n = len(values)
-    shares, centred = _resamples(n), values - values.mean()
-    means = shares @ centred
-    errors = np.sqrt(np.maximum(shares @ centred**2 - means**2, 0) / (n - 1))
-    good = errors > 1e-9 * np.abs(centred).max()
-    if good.mean() < 0.99:
-        return None
-    ratios = np.sort(means[good] / errors[good])
-    places = np.asarray([0.5 - confidence / 2, 0.5 + confidence / 2]) * (len(ratios) - 1)
-    low, high = np.interp(places, np.arange(len(ratios)), ratios)  # as np.quantile, in a fifth of its time
-    error = values.std(ddof=1) / math.sqrt(n)
-    return float(values.mean() - high * error), float(values.mean() - low * error)
+    if math.isinf(_quantile(n, 1 - level)):  # a level that rounds to none: the first of very many looks
+        return math.inf
+    needed = _quantile(n, 1 - level) * _spreads(n - 1)
+
+    def power(delta: float) -> float:
+        return float((special.ndtr(delta - needed) + special.ndtr(-delta - needed)).mean())
+
+    return float(optimize.brentq(lambda delta: power(delta) - POWER, 0.0, needed.max() + 10.0))
+
+
+def detectable(found: Interval, level: float = ALPHA) -> float:
+    """The minimal detectable effect: what the paired t test at this level finds with probability POWER.
+
+    At this number of repeats and, as if it were the true one, their standard deviation; NaN below two repeats, and
+    where the repeats have no spread.
+    """
+    if found.n < 2 or found.without_spread or found.sd == 0:
+        return math.nan
+    return _noncentrality(found.n, level) * found.sd / math.sqrt(found.n)
 
 
 def interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
-    """The mean over seeds: a t-interval below ten of them, a bootstrap from ten, none for one. NaN is left out.
+    """The mean over seeds and Student's t-interval; none for one seed. NaN is left out.
 
-    Beyond 95 % (one of many comparisons) it is a t-interval always: in its tails the bootstrap of ten misses twice as
-    often as it claims.
+    At no number of seeds a bootstrap: studentised, from ten seeds, it covered .91 to .93 of what it called 95 %, and in
+    its tails, where the level of one of many comparisons lies, it missed twice as often as it claimed.
     """
     x = [value for value in values if math.isfinite(value)]  # no array: a large report asks for a million of these
     n = len(x)
@@ -104,39 +111,98 @@ def interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
     if n == 1:
         return Interval(mean, math.nan, math.nan, math.nan, 1)
     sd = math.sqrt(sum((value - mean) ** 2 for value in x) / (n - 1))
-    if (
-        n >= BOOTSTRAP_FROM
-        and confidence <= 0.95
-        and sd > 0
-        and (ends := _bootstrap(np.asarray(x), confidence)) is not None
-    ):
-        return Interval(mean, *ends, sd, n)
     half = _quantile(n, confidence) * sd / math.sqrt(n)
     return Interval(mean, mean - half, mean + half, sd, n)
 
 
-def difference(a: Mapping[int, float], b: Mapping[int, float], confidence: float = 0.95) -> Interval:
+def by_unit(values: Mapping[int, float], units: Mapping[int, int]) -> dict[int, float]:
+    """The mean of each unit's values, by unit. values: seed -> value; units: seed -> unit (none: each seed is one).
+
+    Where every split of the data has several initialisations, its unit is the split. Values of one split share what
+    the split does to them, so they are averaged first, and the splits are the repeats. In a balanced design that is
+    the test of the mixed model with a random effect per split, exactly, and it needs no estimate of two variances.
+    """
+    found: dict[int, list[float]] = {}
+    for seed, value in values.items():
+        found.setdefault(units.get(seed, seed), []).append(value)
+    return {unit: sum(members) / len(members) for unit, members in found.items()}
+
+
+def difference(
+    a: Mapping[int, float], b: Mapping[int, float], confidence: float = 0.95, units: Mapping[int, int] = EACH_ITS_OWN
+) -> Interval:
     """a - b, paired over the seeds that both have; no interval where two differences are equal.
 
+    units: see `by_unit`; the mean is over the units' differences.
     Two equal differences give a standard deviation of zero, and an interval of no width that excludes zero. That is
     no evidence: it happens by rounding, and with quantities that do not depend on the seed.
     """
-    found = interval([a[seed] - b[seed] for seed in sorted(a.keys() & b.keys())], confidence)
+    paired = {seed: a[seed] - b[seed] for seed in sorted(a.keys() & b.keys())}
+    found = interval(list(by_unit(paired, units).values() if units else paired.values()), confidence)
     return found._replace(low=math.nan, high=math.nan) if found.n == 2 and found.without_spread else found
 
 
-def more_seeds(found: Interval, confidence: float = 0.95) -> int | None:
-    """About how many further seeds would resolve a difference, were it and its spread to stay as they are.
+class Advice(NamedTuple):
+    """How many further seeds would resolve a difference, and with which probability."""
 
-    The smallest n with t_{n-1} sd / sqrt(n) < |mean|, less those there are. None where no advice is possible: fewer
-    than two seeds, no difference at all, or more than MOST_SEEDS. At that n the chance to resolve is about a half.
+    seeds: int
+    chance: float
+
+
+def for_overlapping_splits(found: Interval) -> Interval:
+    """The interval of Nadeau and Bengio (2003, eq. 9), for means over splits that deal one recording anew.
+
+    Such splits share training windows, so that their values are correlated and s^2 / n understates the variance of
+    their mean. The correction puts (1 / n + n_test / n_train) s^2 in its place, with the shares of the rows, 20 and
+    70 %: no number of splits makes the variance smaller than that of three or four
+    independent ones.
     """
-    if found.n < 2 or found.mean == 0:
+    ratio = TEST_SHARE / (1 - VALIDATION_SHARE - TEST_SHARE)
+    half = found.half * math.sqrt(1 + found.n * ratio)
+    return found._replace(low=found.mean - half, high=found.mean + half)
+
+
+def more_seeds(found: Interval, confidence: float = 0.95) -> Advice | None:
+    """The fewest further seeds after which the paired t test resolves the difference with LEAST_CHANCE, given the data.
+
+    The probability is that of the posterior predictive distribution: later seeds are drawn with every true mean and
+    variance that the present ones allow (a flat prior on the mean and on ln sigma), and are tested together with them.
+    None where MOST_SEEDS in all would not do, and below three seeds, which say too little of the variance. A prior
+    that expects no difference would promise less: of pairs that are exactly equal
+    6 % (ten seeds) to 18 % (three seeds) are given advice.
+    """
+    if found.n < 3 or found.without_spread or not found.sd > 0:
         return None
-    if found.sd == 0:
-        return 1
-    enough = int(np.searchsorted(-_reach(confidence), -abs(found.mean) / found.sd, side="right")) + 2
-    return max(enough - found.n, 1) if enough <= MOST_SEEDS else None
+    return _advice(round(abs(found.mean) / found.sd * math.sqrt(found.n), 2), found.n, confidence)
+
+
+@cache
+def _advice(t: float, n: int, confidence: float) -> Advice | None:
+    low, high = n, MOST_SEEDS
+    if n >= high or t > _quantile(n, confidence):
+        return None
+    if special.stdtr(n - 1, t) < LEAST_CHANCE or _chance(t, n, high, confidence) < LEAST_CHANCE:
+        return None  # the first is the chance of any number of seeds
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if _chance(t, n, middle, confidence) >= LEAST_CHANCE else (middle, high)
+    return Advice(high - n, _chance(t, n, high, confidence))
+
+
+def _chance(t: float, n: int, total: int, confidence: float) -> float:
+    """P(the t test of `total` seeds rejects in the direction seen | n of them have this t and standard deviation 1).
+
+    Given sigma, the mean of the later k is normal around the present one with variance sigma^2 (1/n + 1/k), and their
+    sum of squares is sigma^2 times a chi-squared variable of k - 1 degrees of freedom: a mean over quantiles of both.
+    """
+    k, mean = total - n, t / math.sqrt(n)
+    sigma = 1 / _spreads(n - 1, 40)[:, None]
+    later = mean + sigma * math.sqrt(1 / n + 1 / k) * special.ndtri((np.arange(80) + 0.5) / 80)
+    pooled = (n * mean + k * later) / total
+    most = total * (total - 1) * (pooled / _quantile(total, confidence)) ** 2  # the sum of squares that still rejects
+    room = most - (n - 1) - n * k / total * (later - mean) ** 2
+    below = special.gammainc((k - 1) / 2, np.maximum(room, 0) / (2 * sigma**2))
+    return float(np.where((pooled > 0) & (room >= 0), below, 0.0).mean())
 
 
 @dataclass(frozen=True)
@@ -146,18 +212,24 @@ class Standing:
     place: Literal["best", "tie", "worse", "incomplete", "none"]
     rank: int = 0  # by the mean, from 1; 0 where seeds are missing or all are
     gap: Interval = NOTHING  # worse side minus best, so that a positive mean is worse
-    more: int | None = None  # further seeds that might resolve a tie
+    detectable: float = math.nan  # the smallest true gap that is found with probability POWER
+    more: Advice | None = None  # further seeds that might resolve a tie
 
 
-def standings(column: Mapping[str, Mapping[int, float]], direction: Literal["lower", "higher"]) -> dict[str, Standing]:
-    """Who is best in a column, and who does not differ significantly from it.
+def standings(
+    column: Mapping[str, Mapping[int, float]],
+    direction: Literal["lower", "higher"],
+    alpha: float = ALPHA,
+    units: Mapping[int, int] = EACH_ITS_OWN,
+) -> dict[str, Standing]:
+    """Which cell is best in a column, and which do not differ significantly from it.
 
-    column: cell -> seed -> value. The interval of each difference from the best is widened for the number of
-    comparisons (Bonferroni), so that the cell whose expectation is best is called worse in at most 2.5 % of columns,
-    whichever it is: the best and its ties are a confidence set for it (Hsu 1996, Multiple Comparisons, ch. 4). That
-    none of several equal cells is called worse is not promised. With one seed all others are ties: nothing speaks
-    against them. A cell with fewer seeds than the fullest one (runs that diverged) is neither the best nor a tie,
-    because what is missing is no accident; it is worse where it is so on the seeds that it has.
+    column: cell -> seed -> value; units: see `by_unit`. The interval of each difference from the best is widened for
+    the number of comparisons (Bonferroni), so that the cell whose expectation is best is called worse in at most
+    alpha / 2 of columns, whichever it is: the best and its ties are a confidence set for it (Hsu 1996, Multiple
+    Comparisons, ch. 4). That none of several equal cells is called worse is not promised. With one seed all others are
+    ties: nothing speaks against them. A cell with fewer seeds than the fullest one (runs that diverged) is neither the
+    best nor a tie, because what is missing is no accident; it is worse where it is so on the seeds that it has.
     """
     sign = 1.0 if direction == "lower" else -1.0
     signed = {
@@ -173,18 +245,133 @@ def standings(column: Mapping[str, Mapping[int, float]], direction: Literal["low
     best = order[0]
     found[best] = Standing("best", 1)
     compared = sum(bool(values) for values in signed.values()) - 1
-    confidence = 1 - 0.05 / max(compared, 1)
+    level = alpha / max(compared, 1)
+    confidence = 1 - level
     for rank, cell in enumerate(order[1:], start=2):
-        gap = difference(signed[cell], signed[best], confidence)
+        gap = difference(signed[cell], signed[best], confidence, units)
         if gap.low > 0:
-            found[cell] = Standing("worse", rank, gap)
+            found[cell] = Standing("worse", rank, gap, detectable(gap, level))
         else:
-            found[cell] = Standing("tie", rank, gap, more_seeds(gap, confidence))
+            found[cell] = Standing("tie", rank, gap, detectable(gap, level), more_seeds(gap, confidence))
     for cell, values in signed.items():
         if 0 < len(values) < most:
-            gap = difference(values, signed[best], confidence)
-            found[cell] = Standing("worse" if gap.low > 0 else "incomplete", 0, gap)
+            gap = difference(values, signed[best], confidence, units)
+            found[cell] = Standing("worse" if gap.low > 0 else "incomplete", 0, gap, detectable(gap, level))
     return found
+
+
+class Holm(NamedTuple):
+    """One test of a family by Holm's step-down procedure."""
+
+    p: float  # adjusted: compared with ALPHA
+    level: float  # at which it was tested: its own p-value at or below it is rejected
+
+
+def holm(p_values: Mapping[str, float], alpha: float = ALPHA, choices: int = 1) -> dict[str, Holm]:
+    """Holm (1979): a wrong rejection among all of them in at most `alpha` of families.
+
+    The smallest of m p-values is tested at alpha / m, the next at alpha / (m - 1), and so on until one is not
+    rejected; it and all after it share that level. A p-value that is NaN (no test) is one of the m, and NaN again.
+    choices: the family was picked as one of so many, by the same data.
+    """
+    order = sorted(p_values, key=lambda name: (math.isnan(p_values[name]), p_values[name]))
+    found: dict[str, Holm] = {}
+    adjusted, level = 0.0, alpha
+    for place, name in enumerate(order):
+        factor = (len(order) - place) * choices
+        if adjusted <= alpha:  # nothing before it was kept
+            level = alpha / factor
+        adjusted = max(adjusted, min(1.0, factor * p_values[name])) if p_values[name] == p_values[name] else math.inf
+        found[name] = Holm(adjusted if math.isfinite(adjusted) else math.nan, level)
+    return found
+
+
+def p_difference(found: Interval) -> float:
+    """The two-sided p-value of the t test that the mean is zero; NaN where there is no interval."""
+    if not math.isfinite(found.low):
+        return math.nan
+    if found.sd == 0:
+        return 1.0 if found.mean == 0 else 0.0
+    return float(2 * special.stdtr(found.n - 1, -abs(found.mean) / found.sd * math.sqrt(found.n)))
+
+
+def p_equivalence(found: Interval, bound: float) -> float:
+    """The p-value of two one-sided t tests (TOST, Schuirmann 1987) that the mean lies outside -bound .. bound."""
+    if not math.isfinite(found.low):
+        return math.nan
+    if found.sd == 0:
+        return 0.0 if abs(found.mean) < bound else 1.0
+    return float(special.stdtr(found.n - 1, (abs(found.mean) - bound) / found.sd * math.sqrt(found.n)))
+
+
+Verdict: TypeAlias = Literal["better", "worse", "equivalent", "undecided"]
+
+
+class Comparison(NamedTuple):
+    """One cell against the reference of its column."""
+
+    difference: Interval  # cell - reference, at the level at which Holm's procedure tested it
+    p: float  # of the difference, adjusted by Holm
+    detectable: float  # the smallest true difference that is found with probability POWER at that level
+    equivalence_p: float  # of the equivalence, adjusted by Holm; NaN without a bound
+    verdict: Verdict
+
+
+def comparisons(
+    column: Mapping[str, Mapping[int, float]],
+    reference: str,
+    direction: Literal["lower", "higher"],
+    bound: float = math.nan,
+    choices: int = 1,
+    units: Mapping[int, int] = EACH_ITS_OWN,
+) -> dict[str, Comparison]:
+    """Every other cell of a column against one of them, paired over seeds; all of these are one family for Holm.
+
+    column: cell -> seed -> value; units: see `by_unit`. bound: a difference below it does not matter.
+    Better and worse are said where Holm
+    rejects "no difference", equivalent where it does not and TOST says that the difference is below the bound. A side
+    that lacks seeds of the other (runs that diverged) is never the better one, nor equivalent: what is missing is no
+    accident. choices: so many references were there to choose from, and the same data chose.
+    """
+    base = {seed: value for seed, value in column[reference].items() if math.isfinite(value)}
+    pairs = {
+        cell: {seed: value for seed, value in values.items() if math.isfinite(value)}
+        for cell, values in column.items()
+        if cell != reference
+    }
+    gaps = {cell: difference(values, base, units=units) for cell, values in pairs.items()}
+    different = holm({cell: p_difference(gap) for cell, gap in gaps.items()}, choices=choices)
+    alike = holm({cell: p_equivalence(gap, bound) for cell, gap in gaps.items()}, choices=choices)
+    found: dict[str, Comparison] = {}
+    for cell, (p, level) in different.items():
+        gap = difference(pairs[cell], base, 1 - level, units)
+        ahead = gap.mean < 0 if direction == "lower" else gap.mean > 0
+        mine, other = pairs[cell].keys(), base.keys()
+        verdict: Verdict = "undecided"
+        if p <= ALPHA and (mine >= other if ahead else other >= mine):
+            verdict = "better" if ahead else "worse"
+        elif p > ALPHA and alike[cell].p <= ALPHA and mine == other:
+            verdict = "equivalent"
+        found[cell] = Comparison(gap, p, detectable(gap, level), alike[cell].p, verdict)
+    return found
+
+
+def spent(share: float, alpha: float = ALPHA) -> float:
+    """How much of `alpha` may be spent until this share of the seeds is there (O'Brien and Fleming's way).
+
+    2 - 2 Phi(z / sqrt(share)) with z the 1 - alpha / 2 quantile (Lan and DeMets 1983): little early, all of it at 1.
+    """
+    return float(2 * special.ndtr(special.ndtri(alpha / 2) / math.sqrt(share)))
+
+
+def level_of_look(seeds: int, first: int, most: int, alpha: float = ALPHA) -> float:
+    """The level of the look at so many seeds, where looks begin at `first` and another seed may follow up to `most`.
+
+    What was spent since the look before. The levels of all looks add up to at most `alpha`, so that the chance of a
+    wrong statement at any of them does too, whatever the distribution of the test statistic is at few seeds.
+    """
+    before = spent((seeds - 1) / most, alpha) if seeds > first else 0.0
+    return spent(seeds / most, alpha) - before
 
 
 Pairs: TypeAlias = Mapping[tuple[str, str], float]

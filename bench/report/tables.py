@@ -14,7 +14,7 @@ from pyarrow import csv
 from bench.report.cells import Cell, verdict_of
 from bench.report.formatting import counted, number
 from bench.report.ranking import Group
-from bench.report.statistics import Standing
+from bench.report.statistics import Standing, for_overlapping_splits
 
 
 class Mark(NamedTuple):
@@ -44,9 +44,10 @@ def overview(groups: Sequence[Group]) -> dict[str, list[Mark | None]]:
 
 
 WHOSE = ("dataset", "shuffle", "backbone", "kind", "label", "setting")
-NUMBERS = ("metric", "mean", "low", "high", "sd", "seeds", "sd_over_metric_seeds", "series", "place", "more_seeds")
+NUMBERS = ("metric", "mean", "low", "high", "sd", "seeds", "sd_over_metric_seeds", "series", "place")
+HINTS = ("detectable", "more_seeds", "chance")
 WORDS = ("verdict", "dependency_illusion")
-"""The columns of the table of everything: whose a number is, the number, and what is said of the cell."""
+"""The columns of the table of everything: whose a number is, the number, how it stands, what is said of the cell."""
 
 
 def long_table(groups: Iterable[Group]) -> pd.DataFrame:
@@ -62,12 +63,55 @@ def long_table(groups: Iterable[Group]) -> pd.DataFrame:
                 if metric in cell.values:
                     standing = group.standings.get(metric, {}).get(cell.id, none)
                     noise, series = cell.noise.get(metric, math.nan), cell.series.get(metric, 0)
-                    place = standing.place, standing.more
+                    place = standing.place, standing.detectable, *(standing.more or (None, math.nan))
                     rows.append((len(wholes), metric, *cell.interval(metric), noise, series, *place))
             wholes.append((cell.dataset, cell.shuffle, group.backbone, cell.kind, cell.label, cell.variant, *words))
-    numbers = pd.DataFrame(rows, columns=["cell", *NUMBERS]).astype({"cell": int})
+    numbers = pd.DataFrame(rows, columns=["cell", *NUMBERS, *HINTS]).astype({"cell": int})
     whole = pd.DataFrame(wholes, columns=[*WHOSE, *WORDS])
-    return numbers.join(whole, on="cell")[[*WHOSE, *NUMBERS, *WORDS]]
+    return numbers.join(whole, on="cell")[[*WHOSE, *NUMBERS, *HINTS, *WORDS]]
+
+
+DIFFERENCE = (
+    "difference",
+    "low",
+    "high",
+    "low_overlap",
+    "high_overlap",
+    "repeats",
+    "p_holm",
+    "detectable",
+    "equivalence_bound",
+    "equivalence_p_holm",
+)
+
+
+def differences(groups: Iterable[Group]) -> pd.DataFrame:
+    """Every comparison with a group's baseline in every quality column, one row each; low and high at Holm's level.
+
+    low_overlap, high_overlap: the same corrected for splits that overlap, where they do.
+    """
+    rows = []
+    for group in groups:
+        for column in group.quality:
+            bound = group.equivalence.get(column.metric, math.nan)
+            for cell, found in group.comparisons(column):
+                gap, base = found.difference, group.baseline.name if group.baseline else ""
+                whose = (group.dataset, group.shuffle, group.backbone, column.metric, cell.label, cell.variant, base)
+                overlap = for_overlapping_splits(gap)[1:3] if group.overlapping else (math.nan, math.nan)
+                numbers = (
+                    gap.mean,
+                    gap.low,
+                    gap.high,
+                    *overlap,
+                    gap.n,
+                    found.p,
+                    found.detectable,
+                    bound,
+                    found.equivalence_p,
+                )
+                rows.append((*whose, *numbers, found.verdict))
+    whose_names = ("dataset", "shuffle", "backbone", "metric", "label", "setting", "against")
+    return pd.DataFrame(rows, columns=[*whose_names, *DIFFERENCE, "verdict"])
 
 
 def wide_table(group: Group) -> pd.DataFrame:

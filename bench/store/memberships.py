@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from bench.contracts import InputError
@@ -20,12 +21,22 @@ class Membership(NamedTuple):
     written: str
     command: str
     runs: dict[str, str]  # run_id -> label
+    equivalence: Mapping[str, float] = MappingProxyType({})  # metric -> differences below it do not matter
 
 
 def write_membership(
-    folder: Path, name: str, runs: Mapping[str, str], description: str = "", command: str = "", merge: bool = False
+    folder: Path,
+    name: str,
+    runs: Mapping[str, str],
+    description: str = "",
+    command: str = "",
+    merge: bool = False,
+    equivalence: Mapping[str, float] | None = None,
 ) -> None:
-    """Which runs a sweep's report shows (run_id -> label); `merge` keeps those that were there."""
+    """Which runs a sweep's report shows (run_id -> label); `merge` keeps those that were there.
+
+    equivalence: the bounds of the report's comparisons, see `bench.report.statistics.comparisons`.
+    """
     known = next((m for m in read_memberships(folder) if m.name == name), None)
     content = {
         "name": name,
@@ -33,6 +44,7 @@ def write_membership(
         "written": datetime.now(UTC).isoformat(),
         "command": command,
         "runs": {**(known.runs if merge and known else {}), **runs},
+        "equivalence": dict(equivalence or {}),
     }
     with replacing(folder / f"{name}.json") as temporary:
         temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
@@ -48,6 +60,8 @@ def read_memberships(folder: Path) -> list[Membership]:
             words = (*membership[:4], *membership.runs, *membership.runs.values())
             if not all(isinstance(word, str) for word in words):
                 raise TypeError("not all of it is text")
+            if not all(isinstance(bound, int | float) for bound in membership.equivalence.values()):
+                raise TypeError("not every bound of an equivalence is a number")
             if membership.name != path.stem:
                 raise ValueError(f"its name is '{membership.name}'")
         except (ValueError, TypeError, AttributeError, OSError, RecursionError) as error:

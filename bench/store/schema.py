@@ -14,7 +14,7 @@ TEXT, INT, FLOAT, BOOL = pa.string(), pa.int64(), pa.float64(), pa.bool_()
 
 RUNS: dict[str, pa.DataType] = {
     **dict.fromkeys(("run_id", "sweep", "label", "kind", "method", "dataset", "backbone"), TEXT),
-    **{"shuffle": BOOL, "seed": INT, "attempt": INT},
+    **{"shuffle": BOOL, "seed": INT, "split_seed": INT, "attempt": INT},
     **dict.fromkeys(("status", "reason", "traceback", "device", "programs"), TEXT),
     "stack_size": INT,
     **dict.fromkeys(
@@ -23,7 +23,7 @@ RUNS: dict[str, pa.DataType] = {
     **dict.fromkeys(
         ("peak_memory_bytes", "n_parameters", "n_train", "n_test", "window", "test_stride", "n_channels"), INT
     ),
-    **{"data_sha256": TEXT, "git_commit": TEXT, "git_dirty": BOOL},
+    **{"division": TEXT, "data_sha256": TEXT, "git_commit": TEXT, "git_dirty": BOOL},
     **dict.fromkeys(("version_python", "version_torch", "version_numpy", "version_bench"), TEXT),
     **dict.fromkeys(("training_version", "method_version", "schema_version"), INT),
     **{"finished_at": TEXT, "config": TEXT},

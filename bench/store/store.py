@@ -219,10 +219,16 @@ class Store:
         return compact(self._parts, at)
 
     def write_membership(
-        self, name: str, runs: Mapping[str, str], description: str = "", command: str = "", merge: bool = False
+        self,
+        name: str,
+        runs: Mapping[str, str],
+        description: str = "",
+        command: str = "",
+        merge: bool = False,
+        equivalence: Mapping[str, float] | None = None,
     ) -> None:
-        """Which runs a sweep's report shows (run_id -> label); `merge` keeps those that were there."""
-        write_membership(self.path / "sweeps", name, runs, description, command, merge)
+        """See `bench.store.memberships.write_membership`."""
+        write_membership(self.path / "sweeps", name, runs, description, command, merge, equivalence)
 
     def memberships(self) -> list[Membership]:
         """Every sweep of this folder, the most recently written last. Raises InputError on a damaged file."""

@@ -14,6 +14,7 @@ from typing import Any
 
 from bench.command import by_reason
 from bench.contracts import (
+    ONE_SPLIT,
     TRAINING_BLOCKS,
     DatasetSpec,
     DiffusionConfig,
@@ -25,8 +26,25 @@ from bench.contracts import (
 )
 from bench.loading.references import REFERENCES
 from bench.registry import METHODS
-from bench.sweeps.file import DatasetEntry, MethodEntry, SweepFile, find_sweep, parse_dataset_entry, read_file
-from bench.sweeps.options import check_backbones, check_metrics, checked, dataset_spec, sort_settings, target
+from bench.sweeps.file import (
+    DatasetEntry,
+    MethodEntry,
+    SplitSeeds,
+    SweepFile,
+    find_sweep,
+    parse_dataset_entry,
+    read_file,
+    seed_pairs,
+)
+from bench.sweeps.options import (
+    check_backbones,
+    check_equivalence,
+    check_metrics,
+    checked,
+    dataset_spec,
+    sort_settings,
+    target,
+)
 from bench.sweeps.run import BLOCKS, Run, plain_fields
 
 
@@ -38,6 +56,7 @@ class Sweep:
     description: str
     runs: tuple[Run, ...]
     notes: tuple[str, ...] = ()
+    equivalence: Mapping[str, float] = dataclasses.field(default_factory=dict)  # metric -> the bound of the report
 
 
 @dataclass(frozen=True)
@@ -86,19 +105,27 @@ def _expand(parsed: SweepFile, place: str, selection: Selection, data: Path | No
     given = {name: {**getattr(parsed, name), **settings.get(name, {})} for name in BLOCKS}
     blocks = {name: checked(block, given[name], place, name) for name, block in BLOCKS.items()}
     check_metrics(blocks["evaluate"].metrics, place)
+    check_equivalence(parsed.equivalence, place)
     variants = [variant for entry in entries for variant in _variants(entry, blocks, settings, place)]
     chosen = [_fields_of(variant) for variant in variants]
     backbones = selection.backbones or tuple(parsed.backbones)
     check_backbones(backbones, "--backbone" if selection.backbones else f"{place}: backbones")
     specs = _specs(parsed, selection.datasets, place)
     seeds = selection.seeds or parsed.seeds
+    splits = seeds.splits if isinstance(seeds, SplitSeeds) else 1
 
     notes: list[str] = []
     absent: dict[DatasetSpec, str] = {}
     runs: dict[str, Run] = {}
-    for seed, spec in itertools.product(seeds, specs):
+    for (seed, split), spec in itertools.product(seed_pairs(seeds), specs):
         shared: dict[str, Any] = {"sweep": parsed.name, "dataset": spec, "seed": seed, "evaluate": blocks["evaluate"]}
-        shared["data_sha256"] = _sha256(spec, seed, data, absent)
+        shared["split_seed"] = split
+        shared["data_sha256"], division = _windows(spec, seed if split is None else split, data, absent)
+        if splits > 1 and division in ONE_SPLIT:
+            raise InputError(
+                f"{place}: seeds.splits = {splits}: {spec.key} has one split ({division}), expected 1 (its "
+                "initialisations may be many), or a sweep of its own"
+            )
         training = {name: blocks[name] for name in TRAINING_BLOCKS}
         rows: list[Run] = [
             Run(label=name, method=name, hyper=(), backbone="", kind="reference", **training, **shared)
@@ -114,21 +141,24 @@ def _expand(parsed: SweepFile, place: str, selection: Selection, data: Path | No
                 notes.append(f"{place}: the same run is asked for twice and done once: '{first.label}'{other}")
     without = by_reason((run.dataset.key, absent[run.dataset]) for run in runs.values() if run.dataset in absent)
     notes += [f"will be skipped: {line}" for line in without]
-    return Sweep(parsed.name, parsed.description, tuple(runs.values()), tuple(dict.fromkeys(notes)))
+    notes = list(dict.fromkeys(notes))
+    return Sweep(parsed.name, parsed.description, tuple(runs.values()), tuple(notes), parsed.equivalence)
 
 
 def _fields_of(variant: Variant) -> dict[str, Any]:
     return {item.name: getattr(variant, item.name) for item in dataclasses.fields(variant)}
 
 
-def _sha256(spec: DatasetSpec, seed: int, data: Path | None, absent: dict[DatasetSpec, str]) -> str:
+def _windows(spec: DatasetSpec, seed: int, data: Path | None, absent: dict[DatasetSpec, str]) -> tuple[str, str]:
+    """The windows' hash and how they were divided; both empty where the data are not here."""
     from bench.loading.windows import load_splits  # here, as it imports torch: a mistake in a file is reported before
 
     try:
-        return load_splits(spec, seed, data).sha256
+        found = load_splits(spec, seed, data)
     except Unavailable as error:
         absent[spec] = str(error)
-        return ""
+        return "", ""
+    return found.sha256, found.division
 
 
 def _selected(entries: Sequence[MethodEntry], wanted: Iterable[str], place: str) -> list[MethodEntry]:

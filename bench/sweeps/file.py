@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -24,6 +24,50 @@ _NAME = r"[A-Za-z0-9][A-Za-z0-9._+-]*"
 def _short(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+MOST_SPLITS = 10_000
+
+
+class SplitSeeds(BaseModel):
+    """The form of `seeds` that tells the data's division from the initialisation: every pair of them is a run."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    splits: int = Field(ge=1, le=MOST_SPLITS)
+    initialisations: int = Field(default=1, ge=1, le=MOST_SPLITS)
+
+
+class SeedPair(NamedTuple):
+    """The seeds of one run; `split` is None where one seed is both."""
+
+    seed: int
+    split: int | None = None
+
+
+def seed_pairs(seeds: Sequence[int] | SplitSeeds) -> list[SeedPair]:
+    """The seeds of the runs that a sweep asks for, split by split.
+
+    No two runs share an initialisation seed, so that the effect of a split is nobody else's: initialisation k of split
+    s has the seed s + MOST_SPLITS k. Initialisation 0 is the run that the plain seed s asks for, so that it is found
+    again, and so are all others when splits or initialisations are added.
+    """
+    if not isinstance(seeds, SplitSeeds):
+        return [SeedPair(seed) for seed in seeds]
+    return [
+        SeedPair(split + MOST_SPLITS * initialisation, split if initialisation else None)
+        for split in range(seeds.splits)
+        for initialisation in range(seeds.initialisations)
+    ]
+
+
+def _sweep_seeds(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return _seeds(value)
+    try:
+        return SplitSeeds.model_validate(value)
+    except ValidationError:
+        limits = f"whole numbers from 1 to {MOST_SPLITS:,}"
+        raise ValueError(f"expected {{splits: S, initialisations: I}}, {limits}, not {_short(value)}") from None
 
 
 def _seeds(value: Any) -> tuple[int, ...]:
@@ -93,12 +137,13 @@ class SweepFile(BaseModel):
     datasets: list[Annotated[DatasetEntry, BeforeValidator(_dataset_entry)]] = Field(min_length=1)
     methods: list[Annotated[MethodEntry, BeforeValidator(_method_entry)]] = Field(min_length=1)
     backbones: list[str] = Field(default=["lstm"], min_length=1)
-    seeds: Annotated[tuple[int, ...], BeforeValidator(_seeds)] = (0, 1, 2, 3, 4)
+    seeds: Annotated[tuple[int, ...] | SplitSeeds, BeforeValidator(_sweep_seeds)] = (0, 1, 2, 3, 4)
     model: dict[str, Any] = {}
     train: dict[str, Any] = {}
     diffusion: dict[str, Any] = {}
     evaluate: dict[str, Any] = {}
     tune: Tune | None = None
+    equivalence: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = {}  # below it, a difference is none
     reduced: dict[str, Any] = {}  # keys of the file in a smaller form: what --reduced puts in their place
     folder: str = ""  # where a relative `path` of a data set starts, seen from the file's own folder, the default
 

@@ -120,6 +120,15 @@ def check_metrics(wanted: str | Sequence[str], place: str) -> None:
             raise InputError(f"{place}: evaluate.metrics: {METRICS.unknown(name)}")
 
 
+def check_equivalence(bounds: Iterable[str], place: str) -> None:
+    """Raises InputError where a bound is of no number that has a better side."""
+    known = {output for name in METRICS if METRICS[name].direction != "none" for output in METRICS[name].outputs}
+    for name in bounds:
+        if name not in known:
+            hint = nearest(name, known, "`python -m bench.list metrics`")
+            raise InputError(f"{place}: equivalence.{name}: no number of a metric by which methods are ranked: {hint}")
+
+
 def check_backbones(names: Iterable[str], place: str) -> None:
     """Raises InputError where a name is that of no backbone."""
     for name in names:

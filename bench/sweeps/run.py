@@ -92,6 +92,12 @@ class Run:
     evaluate: EvaluateConfig
     data_sha256: str  # of the windows; "" where the data are not available
     kind: Literal["method", "reference"] = "method"
+    split_seed: int | None = None  # of the data's division, or of a simulator's draw; none: `seed` is that, too
+
+    @property
+    def data_seed(self) -> int:
+        """The seed of the windows; `seed` is that of everything else (weights, batches, noise)."""
+        return self.seed if self.split_seed is None else self.split_seed
 
     @property
     def ingredients(self) -> dict[str, Any]:
@@ -111,6 +117,7 @@ class Run:
             "shuffle": self.dataset.shuffle,
             "data_sha256": self.data_sha256,
             "seed": self.seed,
+            **({} if self.split_seed is None else {"split_seed": self.split_seed}),
         }
         if self.kind == "reference":
             version = {"references_version": REFERENCES_VERSION, "n_samples": self.evaluate.n_samples}
@@ -134,7 +141,7 @@ class Run:
     def _own_json(self) -> str:
         """`_canonical(self._own)` from a text that thousands of runs share."""
         versions = METHODS[self.method].version, TRAINING_VERSION
-        shared = self.method, *versions, self.hyper, self.backbone, self.dataset
+        shared = self.method, *versions, self.hyper, self.backbone, self.dataset, self.split_seed
         if (text := _TEXTS.get(shared)) is None:
             text = _TEXTS[shared] = _canonical({**self._own, "data_sha256": "<data>", "seed": "<seed>"})
         return text.replace('"<data>"', f'"{self.data_sha256}"').replace('"<seed>"', str(self.seed))
@@ -148,6 +155,8 @@ class Run:
         values = dataclasses.asdict(self)
         if not self.dataset.folder:  # nothing to say for the data sets that have no relative path
             del values["dataset"]["folder"]
+        if self.split_seed is None:
+            del values["split_seed"]
         return json.dumps(values, sort_keys=True)
 
     @classmethod
@@ -179,6 +188,7 @@ class Run:
             "shuffle": self.dataset.shuffle,
             "backbone": self.backbone,
             "seed": self.seed,
+            "split_seed": self.data_seed,
             "data_sha256": self.data_sha256,
             "training_version": TRAINING_VERSION,
             "method_version": method_version,

@@ -46,7 +46,7 @@ def _shared(config: Any) -> tuple[tuple[str, Any], ...]:
 def stack_key(run: Run) -> Hashable:
     """Runs with equal keys may share a stack."""
     if run.kind == "reference":
-        return run.kind, run.dataset, run.seed, run.evaluate
+        return run.kind, run.dataset, run.seed, run.split_seed, run.evaluate
     own = per_run_fields(METHODS[run.method])  # type: ignore[arg-type]
     hyper = tuple((name, value) for name, value in run.hyper if name not in own)
     blocks = (run.model, _shared(run.train), _shared(run.diffusion), run.evaluate)

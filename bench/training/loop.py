@@ -17,7 +17,7 @@ from bench.randomness import Ahead
 from bench.training.lagging import Lagging
 from bench.training.stopping import Guard
 
-CHECKS = 20  # of every run's loss, and in the autoencoder stage of its own NLL, evenly over the stage
+CHECKS = 20  # of every run's loss, and in the autoencoder stage of its reconstruction NLL, evenly over the stage
 CURVE_POINTS = 50
 
 

@@ -9,8 +9,8 @@ from bench.method import Method
 from bench.models.build import StackedModel
 from bench.randomness import Randomness
 
-WARM_UP = 0.1  # share of the autoencoder stage before the guard watches the own NLL
-TOLERANCE = 1.0  # nats per value by which the own NLL may exceed the marginal's
+WARM_UP = 0.1  # share of the autoencoder stage before the guard watches the reconstruction NLL
+TOLERANCE = 1.0  # nats per value by which the reconstruction NLL may exceed the marginal's
 PATIENCE = 3  # checks in a row
 
 
@@ -26,7 +26,7 @@ def own_nll(model: StackedModel, method: Method, x: Tensor, randomness: Randomne
 
 
 class Guard:
-    """Notices runs that cannot recover: a loss that is no number, or an own NLL far above the marginal's.
+    """Notices runs that cannot recover: a loss that is no number, or a reconstruction NLL far above the marginal's.
 
     A penalty without lower bound diverges without a NaN: its loss falls for ever while the model
     of the data gets worse. So the NLL is watched, not the loss.

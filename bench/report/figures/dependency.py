@@ -29,7 +29,7 @@ from bench.report.figures.style import INK, PAPER, Styles
 from bench.report.formatting import number
 from bench.report.ranking import Group
 from bench.report.selection import Selection
-from bench.report.statistics import interval
+from bench.report.statistics import by_unit, interval
 
 UNRESOLVED = 0.05  # share of series above which a point is drawn hollow
 
@@ -55,7 +55,7 @@ def dependency(selection: Selection, groups: Sequence[Group], styles: Styles, ba
             for group in here:
                 lines = []
                 for cell in shown(group):
-                    t, mean, down, up = _curve(rows_of(mine[measure], cell), bars)
+                    t, mean, down, up = _curve(rows_of(mine[measure], cell), bars, cell)
                     if len(t):
                         hollow = _unresolved(mine.get("dependency_unresolved"), cell, t)
                         lines.append(Line(shorten(cell.label), styles[cell.label], t, mean, down, up, hollow))
@@ -68,8 +68,8 @@ def dependency(selection: Selection, groups: Sequence[Group], styles: Styles, ba
         what = {
             "seeds": "Bars: 95 % interval over seeds (none for one seed).",
             "series": "Bars: 3 standard deviations over series (a spread, not an interval), averaged over seeds.",
-            "windows": "Bars: 95 % interval of one run's mean over test windows (by blocks of 2 T / stride where they "
-            "overlap), averaged over seeds.",
+            "windows": "Bars: 95 % interval of one run's mean over test windows, by groups that share a "
+            "recording, averaged over seeds.",
         }[bars]
         name, n = place_name(dataset, backbone), series_text(mine[present[0]]["n"])
         caption = (
@@ -126,11 +126,12 @@ def _dependency(
     add_legend(figure, axes.ravel())
 
 
-def _curve(rows: pd.DataFrame, bars: Bars) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _curve(rows: pd.DataFrame, bars: Bars, cell: Cell) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Index, mean, and the two lengths of the error bar; rows of one cell."""
     at, mean, down, up = [], [], [], []
     for index, here in rows.groupby("index"):
-        found = interval(here["value"].tolist())
+        of_seeds = {cell.seeds[str(run)]: value for run, value in zip(here["run_id"], here["value"], strict=True)}
+        found = interval(list(by_unit(of_seeds, cell.units).values()))
         if bars == "series":
             spread = 3 * math.sqrt(float((here["sd"] ** 2).mean()))
             lengths = (spread, spread)
