@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Set up, run a sweep, render the report. A second call goes on where the first one stopped.
+# Set up the environment, run a sweep and render its report. A second call continues where the first one stopped.
 set -euo pipefail
 
 usage() {
     cat <<'TEXT'
 usage: ./run_all.sh [--sweep NAME|FILE] [--data DIR] [--results DIR] [--fetch] [--smoke] [--test]
-  --sweep NAME|FILE  a shipped sweep or a file of your own (quick)
-  --data DIR         where real data are (or the variable BENCH_DATA)
-  --results DIR      where results are kept (results)
-  --fetch            first download the open data sets that the sweep names and that are not here
-  --smoke            tiny sizes on simulated data: does everything work here? (results/smoke unless --results is given)
+  --sweep NAME|FILE  a shipped sweep or a file of your own (default: quick)
+  --data DIR         the folder of the real data (default: the variable BENCH_DATA)
+  --results DIR      the results folder (default: results)
+  --fetch            first download the open data sets that the sweep names and that are missing
+  --smoke            a test of the installation with tiny sizes on simulated data (default results folder: results/smoke)
   --test             run the test suite instead
 TEXT
 }
@@ -36,7 +36,7 @@ while [ $# -gt 0 ]; do
 done
 results=${results:-results}
 
-# Paths on the command line are the caller's; everything else is relative to this folder.
+# Paths on the command line are relative to the caller's folder; everything else is relative to this folder.
 absolute() { case "$1" in /*) echo "$1" ;; *) echo "$PWD/$1" ;; esac; }
 if [ -n "${BENCH_DATA:-}" ]; then
     [ -d "$BENCH_DATA" ] || fail "--data $BENCH_DATA: expected a folder, there is none"
@@ -47,7 +47,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 [ "$PWD" = "$here" ] || results=$(absolute "$results")
 cd "$here"
 
-# An environment of its own, unless one is active.
+# Use the active environment, or make one.
 activate=""
 if [ -z "${VIRTUAL_ENV:-}" ]; then
     if [ ! -x .venv/bin/python ]; then
@@ -60,7 +60,7 @@ if [ -z "${VIRTUAL_ENV:-}" ]; then
     activate=". $here/.venv/bin/activate"
 fi
 
-# Install only what changed since the last time.
+# Install only if the requirements changed since the last call.
 extra=""
 [ "$mode" = test ] && extra="[dev]"
 wanted=$(cat pyproject.toml constraints.txt | cksum)$here

@@ -1,7 +1,7 @@
 """The benchmark harness: every command is `python -m bench.VERB`; `python -m bench` lists them.
 
 In a notebook or a script: `from bench import fit, load, check_collapse, evaluate_samples, dependency_measures`; see
-bench/docs/library.md. They are imported when they are first asked for, so that `import bench` is cheap.
+bench/docs/library.md. These names are imported on first use, so that `import bench` is cheap.
 """
 
 import importlib
@@ -36,7 +36,7 @@ def __dir__() -> list[str]:
 
 
 def _check_environment() -> None:
-    """End a command that was started with a Python without our packages in one line that says which one has them."""
+    """End a command whose Python lacks our packages, with one line that says which Python has them."""
     if sys.argv[:1] != ["-m"] or all(find_spec(package) for package in ("numpy", "torch", "pydantic")):
         return
     root = Path(__file__).resolve().parent.parent

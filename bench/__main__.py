@@ -22,7 +22,7 @@ ORDER = (
     "metrics.validate",
     "perf",
 )
-"""In the order in which a newcomer meets them."""
+"""The commands, in the order in which a newcomer needs them."""
 
 
 def main() -> int:

@@ -23,7 +23,7 @@ from bench.sweeps.run import Run
 from bench.verdict import verdict
 
 FULL = TrainConfig.steps, DiffusionConfig.steps
-"""Updates of both stages of a run of the harness; more are never made."""
+"""Updates of the two stages in a run of the harness; `check_collapse` never makes more."""
 
 _FEWEST_STEPS = 50
 _TIMED = 20, 60  # updates of two short trainings: a stage of 20 updates or more has 20 checks, whatever its length
@@ -64,7 +64,7 @@ class CollapseCheck:
             f"harness has {FULL[0]:,} + {FULL[1]:,}), {self.seconds:.0f} seconds, one seed: a first look only.",
         ]
         if 3 * self.train_steps < FULL[0]:
-            lines.append("So few updates may not bring a latent to life: a larger budget may find another verdict.")
+            lines.append("A latent may need more updates than these: a larger budget may give another verdict.")
         return "\n".join(lines)
 
     __repr__ = __str__
@@ -84,10 +84,11 @@ def check_collapse(
 ) -> CollapseCheck:
     """Does vanilla latent diffusion collapse on these data, and does an alternative keep its latent alive?
 
-    Trains both for as many updates as fit into about `budget` seconds, measured on two short trainings of each, and
-    at most for those of a run of the harness; at least for 50, even if that takes longer. x, window, stride, channels
-    and what is warned about: see `fit`. alternative: a label of the shipped sweep `diagnose` (none: its second).
-    `python -m bench.diagnose` asks the same of a file with more methods and seeds. Raises InputError.
+    Both are trained for as many updates as fit into about `budget` seconds, as estimated from two short trainings of
+    each. There are at least 50 updates, even if they take longer, and at most those of a run of the harness. For x,
+    window, stride, channels and the warnings see `fit`. alternative: a label of the shipped sweep `diagnose` (default:
+    its second). `python -m bench.diagnose` answers the same question for a file, with more methods and seeds. Raises
+    InputError.
     """
     began = time.perf_counter()
     load_entry_points()
@@ -135,7 +136,7 @@ def _share(
     budget: float,
     began: float,
 ) -> float:
-    """Which share of a full run's updates fits into the budget for every run, at most 1."""
+    """The share of a full run's updates that fits into the budget for every run, at most 1."""
     fixed, full = 0.0, 0.0
     for run in runs:
         train_run(_with_steps(run, 2, 2), splits, device)  # the first updates of a process are slow

@@ -1,4 +1,4 @@
-"""What the commands share: one line for bad input, exit codes, the words for places."""
+"""What the commands share: the parser, one line for bad input, exit codes and output."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bench.contracts import InputError, Unavailable
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose complaints are an InputError: one line, exit 2."""
+    """An argument parser that reports a mistake as an InputError: one line, exit status 2."""
 
     def error(self, message: str) -> NoReturn:
         """Raises InputError."""
@@ -50,7 +50,7 @@ def run_command(main: Callable[[Sequence[str] | None], int]) -> NoReturn:
 
 
 def data_dir(given: str | None) -> Path | None:
-    """--data, else the variable BENCH_DATA, else nowhere. Raises InputError where --data is no folder."""
+    """The folder of --data, else of the variable BENCH_DATA, else None. Raises InputError where --data is no folder."""
     if given is not None and not Path(given).is_dir():
         raise InputError(f"--data {given}: expected a folder, there is none")
     place = given or os.environ.get("BENCH_DATA")
@@ -58,7 +58,7 @@ def data_dir(given: str | None) -> Path | None:
 
 
 def by_reason(runs: Iterable[tuple[str, str]]) -> list[str]:
-    """(where, why) of each of many runs as one line per why: "energy: there is no such file (7 runs)"."""
+    """Reasons of many runs, given as (where, why), one line per reason: "energy: there is no such file (7 runs)"."""
     places: dict[str, list[str]] = {}
     for where, why in runs:
         places.setdefault(why, []).append(where)
@@ -69,12 +69,12 @@ def by_reason(runs: Iterable[tuple[str, str]]) -> list[str]:
 
 
 def write(text: str = "") -> None:
-    """One line on standard output."""
+    """Write one line to standard output."""
     sys.stdout.write(f"{text}\n")
 
 
 def write_table(rows: Iterable[Sequence[str]], header: Sequence[str] = ()) -> None:
-    """Columns of whole words, two spaces apart; never cut, so that `| grep` finds everything."""
+    """Write rows as columns two spaces apart; no cell is cut, so that `| grep` finds everything."""
     lines = [list(row) for row in ([header] if header else []) + list(rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     row = "  ".join(f"{{:<{width}}}" for width in widths).format

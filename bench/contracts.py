@@ -1,10 +1,10 @@
-"""The words that every part of the harness shares; nothing here computes.
+"""The types that every part of the harness shares; nothing here computes.
 
 Shapes, everywhere: R runs that train together, B series in a batch, T time steps,
 C channels, D latent dimensions, H hidden units. `t` is series time, `i` is a
 diffusion step. Everything below needs only the standard library, numpy and torch.
 
-Longer than usual because an author of a plug-in finds every shared word here, in one file.
+This file is longer than usual because an author of a plug-in finds every shared type in one place.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, T
 
 import numpy as np
 
-if TYPE_CHECKING:  # who only reads results does not wait for torch, nor pay 150 MB for it
+if TYPE_CHECKING:  # reading results must not wait for torch, nor take 150 MB for it
     from torch import Tensor
 
 PerRun: TypeAlias = Annotated[Any, "a number per run"]
@@ -34,18 +34,18 @@ In a sweep file it is a number; inside a stack it is a tensor of shape (R,).
 
 
 class InputError(Exception):
-    """What a user gave cannot be used: one line that names the place, the key and what was expected.
+    """A user's input cannot be used: one line that names the place, the key and what was expected.
 
     Every command prints it without a traceback and exits with status 2.
     """
 
 
 class Unavailable(Exception):
-    """What a run needs is not here (a data set, a backbone): the run becomes a `skipped` row with this reason."""
+    """Something that a run needs is missing (such as a data set): the run becomes a `skipped` row with this reason."""
 
 
 class Undefined(Exception):
-    """What a method does not have (a latent, a decoder) is asked for: the metric becomes an `undefined` row."""
+    """A metric needs something that the method lacks (a latent, a decoder): the metric becomes an `undefined` row."""
 
 
 class Diverged(Exception):
@@ -53,16 +53,16 @@ class Diverged(Exception):
 
 
 def in_one_line(error: BaseException) -> str:
-    """Its type and the first line of what it says: "ValueError: this is mine"."""
+    """The type of an error and the first line of its message: "ValueError: this is mine"."""
     return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 LISTED = 8
-"""So many known words are listed in a message; of more the nearest few are named."""
+"""Up to this many known names are listed in a message; if there are more, only the nearest few are."""
 
 
 def nearest(word: str, known: Iterable[str], listed_by: str = "") -> str:
-    """A hint for an unknown word: the known words that are close to it, and what else is known.
+    """A hint for an unknown name: the known names that are close to it, and what else is known.
 
     listed_by: where all of them can be read, for the message that does not list them.
 
@@ -96,7 +96,7 @@ def option(
 ) -> Any:
     """A dataclass field with a legal range, checked by `check_options`. `whole` asks for an integer value.
 
-    `later` marks what was added after the first release: at its default it is no part of a run's
+    `later` marks an option that was added after the first release: at its default it is no part of a run's
     identity, so that older runs keep theirs.
     """
     limits = {"at_least": at_least, "above": above, "at_most": at_most, "below": below}
@@ -163,7 +163,7 @@ def check_options(value: Any, owner: str) -> None:
         good = _matches(given, hints[item.name])
         if good and isinstance(given, (int, float)) and not isinstance(given, bool):
             good = (
-                -1e300 < given < 1e300  # and not `isfinite`, which knows no number of 400 digits
+                -1e300 < given < 1e300  # not `isfinite`, which fails for an integer of 400 digits
                 and given >= limits.get("at_least", -math.inf)
                 and given <= limits.get("at_most", math.inf)
                 and ("above" not in limits or given > limits["above"])
@@ -216,7 +216,7 @@ class DiffusionConfig:
 
 
 TRAINING_BLOCKS: Mapping[str, type] = {"model": ModelConfig, "train": TrainConfig, "diffusion": DiffusionConfig}
-"""The blocks that determine what training gives, as a sweep file and the runs table name them."""
+"""The blocks that determine the result of training, as a sweep file and the runs table name them."""
 
 
 def later_options(block: Any) -> dict[str, Any]:
@@ -225,7 +225,7 @@ def later_options(block: Any) -> dict[str, Any]:
 
 
 Scored: TypeAlias = Literal["test", "validation"]
-"""The windows that a run is measured on; validation is for choosing."""
+"""The windows that a run is measured on; `validation` is for choosing between settings."""
 
 
 @dataclass(frozen=True)
@@ -235,7 +235,7 @@ class EvaluateConfig:
     n_samples: int = option(1000, at_least=2)
     metrics: str | list[str] = "fast"
     metric_seeds: int = option(1, at_least=1)  # evaluations of a run, each with its own windows and draws
-    during_training: int = option(10, at_least=0)  # how often the cheap collapse measures are taken on the way
+    during_training: int = option(10, at_least=0)  # how often the cheap collapse measures are computed
     dependency_tolerance: float = option(1e-2, above=0)
     dependency_series: int = option(500, at_least=1)  # the paper's n; sharp decoders cost 10 to 20 ms per series
     split: Scored = "test"
@@ -245,8 +245,8 @@ class EvaluateConfig:
 class DatasetSpec:
     """One data set as a sweep names it: a registered name, its options, and whether time is permuted.
 
-    `folder` says where a relative `path` among the options starts; it is where the data are found and no part of what
-    they are, so it is neither compared nor part of a run's identity.
+    `folder` is where a relative `path` among the options starts. It does not change what the data are, so it is neither
+    compared nor part of a run's identity.
     """
 
     name: str
@@ -256,7 +256,7 @@ class DatasetSpec:
 
     @functools.cached_property
     def key(self) -> str:
-        """The data set's part of every seed. Without `shuffle`, so that ordered and shuffled are paired."""
+        """The data set's part of a stream's name. `shuffle` is left out, so that ordered and shuffled are paired."""
         return ",".join([self.name, *(f"{name}={value}" for name, value in self.options)])
 
 
@@ -264,16 +264,16 @@ class DatasetSpec:
 
 
 VALIDATION_SHARE, TEST_SHARE = 0.1, 0.2
-"""Of the pieces of a recording (blocks, entities) or of its rows (split `time`); the rest is for training."""
+"""Shares of a recording's pieces (blocks, entities) or of its rows (split `time`); the rest is for training."""
 
 ONE_SPLIT = ("given", "time")
-"""Divisions that do not depend on a seed: there is one, so that seeds are initialisations."""
+"""Divisions that do not depend on the seed: there is only one, so that seeds change the training only."""
 
 OVERLAPPING = ("blocks", "entity")
-"""Divisions that deal the same recording anew for every seed, so that training parts of two seeds overlap."""
+"""Divisions that every seed makes anew from the same recording, so that training parts of two seeds overlap."""
 
 Truth: TypeAlias = Mapping[str, np.ndarray]
-"""What a simulator drew for each of n series, its latent: factor -> (n, k). Empty where no truth is known."""
+"""The latent that a simulator drew for each of n series: factor -> (n, k). Empty where no truth is known."""
 
 
 @dataclass(frozen=True)
@@ -287,7 +287,7 @@ class Resolution:
 
 @dataclass(frozen=True)
 class Recordings:
-    """What a data set hands over: values in their units, before any split or scaling."""
+    """What a data set returns: values in their units, before any split or scaling."""
 
     series: Sequence[np.ndarray]  # one (rows, C) float array per entity; a simulated series is an entity of T rows
     channels: tuple[str, ...]
@@ -296,8 +296,8 @@ class Recordings:
     train_stride: int  # rows between two windows of the training and validation parts
     test_stride: int
     split: Literal["blocks", "time", "entity", "given"]  # how rows are divided before any window is cut
-    entities: Sequence[str] = ()  # whose each series is: series of one entity share a part (none: each its own)
-    times: Sequence[np.ndarray] = ()  # for the card only: when each row was, (rows,) datetime64 per series
+    entities: Sequence[str] = ()  # of each series: those of one entity are in one part (none: each its own)
+    times: Sequence[np.ndarray] = ()  # for the card only: the time of each row, (rows,) datetime64 per series
     truth: Truth = field(default_factory=dict)  # of series of one window each; no part of the windows' hash
     resolutions: Sequence[Resolution] = ()  # of each channel (none: estimated); see `bench.loading.cells`
     parts: Sequence[str] = ()  # with the split `given`: the part that each series belongs to
@@ -354,10 +354,10 @@ class Splits:
     validation_truth: Truth = field(default_factory=dict)
     test_truth: Truth = field(default_factory=dict)
     train_stride: int | None = None  # of training and validation windows; none: as the test windows
-    test_groups: np.ndarray | None = None  # (n,), test windows of one number resemble each other; none: none do
+    test_groups: np.ndarray | None = None  # (n,), the group of each test window, whose windows resemble each other
     validation_groups: np.ndarray | None = None
     cells: Cells | None = None  # how finely each channel was measured; none: not known
-    division: str = ""  # how the parts came about: `split` of the recordings, or `drawn` anew for every seed
+    division: str = ""  # how the parts were made: `split` of the recordings, or `drawn` anew for every seed
 
     @property
     def window(self) -> int:
@@ -380,9 +380,9 @@ class Dataset(ABC):
 
     @abstractmethod
     def load(self, data_dir: Path | None, rng: np.random.Generator) -> Recordings:
-        """Read or simulate. `rng` is for simulators: it depends on (data set, seed), so each seed is a fresh draw.
+        """Read or simulate. `rng` is for simulators; it depends on (data set, seed), so each seed gives a new draw.
 
-        The same values on every processor, because they decide which run it is: take logarithms from
+        The values must be the same on every processor, because a run's identity depends on them: take logarithms from
         `bench.loading.exact_logarithms`.
         Raises Unavailable (how to get the file) when it is not under `data_dir`, and
         InputError (file, place, what was expected) when it is there and cannot be used.
@@ -505,7 +505,7 @@ class Model(Protocol):
 
     @property
     def decoder(self) -> Decoder:
-        """Its state and its likelihood."""
+        """The decoder: its states and its likelihood."""
         ...
 
     @property
@@ -518,7 +518,7 @@ class Model(Protocol):
         ...
 
     def marginal_log_prob(self, x: Tensor) -> Tensor:
-        """F(x): ln of the training windows' marginal per time, of the decoder's family, in nats per series, (R, B)."""
+        """F(x), (R, B): ln p of x under the training windows' marginal at each time, in nats per series."""
         ...
 
 
@@ -537,7 +537,7 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Step:
-    """Where training is: the update about to be made, and how many there will be."""
+    """The position in training: the update about to be made, and the number of all updates."""
 
     index: int | Tensor  # in a recorded step (see `bench.hardware.recorded_steps`) a tensor (), float64
     total: int
@@ -553,7 +553,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Measurement:
-    """One number of one metric; an undefined one says why in `reason` and has value NaN."""
+    """One number of one metric; an undefined one has value NaN and states the reason in `reason`."""
 
     name: str
     value: float
@@ -597,13 +597,13 @@ class LatentEvaluation:
     train: Tensor | None = None  # (N, T, C), training windows on the model's device, for metrics that fit something
     truth: Truth = field(default_factory=dict)  # factor -> (n, k), what a simulator drew for `series`
     train_truth: Truth = field(default_factory=dict)  # factor -> (N, k), the same for `train`
-    groups: np.ndarray | None = None  # (n,), series of one number resemble each other; none: none do
-    validation: Tensor | None = None  # (V, T, C), validation windows from everywhere, for what a measure fits
+    groups: np.ndarray | None = None  # (n,), the group of each series, whose series resemble each other
+    validation: Tensor | None = None  # (V, T, C), validation windows from all pieces, for what a measure fits
 
 
 @dataclass(frozen=True)
 class Metric(ABC):
-    """One measure. The class docstring is its card: equation, shapes, source, what it is blind to.
+    """One measure. The class docstring is its card: equation, shapes, source, and what it cannot detect.
 
     `name@version` identifies the numbers: a change that moves them raises the version.
     """

@@ -26,7 +26,7 @@ from bench.sweeps.options import dataset_spec, parse_setting
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit 0: done. 1: `verify` found a file that is not what it should be. 2: bad input."""
+    """Exit 0: done. 1: `verify` found a file with an unexpected content. 2: bad input."""
     given = _parser().parse_args(arguments)
     load_entry_points()
     for plugin in given.plugin:
@@ -42,20 +42,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> command.Parser:
-    parser = command.parser("data", "What data there are, what they hold, and where they come from.")
+    parser = command.parser("data", "List, describe, download and verify data sets.")
     shared = command.Parser(add_help=False)
     shared.add_argument("--data", metavar="DIR", help="the data folder (default: the variable BENCH_DATA)")
     shared.add_argument(
         "--plugin", action="append", default=[], metavar="FILE", help="a file with data sets of your own"
     )
     verbs = parser.add_subparsers(dest="verb", required=True, parser_class=command.Parser, metavar="VERB")
-    verbs.add_parser("list", parents=[shared], help="names, kinds, and whether the files are here")
-    describe = verbs.add_parser("describe", parents=[shared], help="the card, the windows, and a figure of some")
+    verbs.add_parser("list", parents=[shared], help="names, kinds, and whether the files are there")
+    describe = verbs.add_parser("describe", parents=[shared], help="the card, the windows, and a figure")
     describe.add_argument("name", metavar="NAME", help="a data set, or csv:PATH, parquet:PATH, npz:PATH")
     describe.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="an option of the data set")
-    describe.add_argument("--seed", type=int, default=0, help="of the split (default 0)")
-    describe.add_argument("--out", type=Path, default=Path("results/data"), metavar="DIR", help="where the figure goes")
-    describe.add_argument("--draw", action="store_true", help="draw windows of restricted data, too")
+    describe.add_argument("--seed", type=int, default=0, help="seed of the split (default: 0)")
+    describe.add_argument("--out", type=Path, default=Path("results/data"), metavar="DIR", help="folder of the figure")
+    describe.add_argument("--draw", action="store_true", help="draw windows of restricted data as well")
     fetching = verbs.add_parser("fetch", parents=[shared], help="download open data sets")
     fetching.add_argument("names", nargs="*", metavar="NAME", help="open data sets (python -m bench.data list)")
     fetching.add_argument("--sweep", metavar="SWEEP", help="the open data sets that a sweep names")
@@ -68,7 +68,7 @@ def _parser() -> command.Parser:
 
 
 def kind(dataset: type[Dataset]) -> str:
-    """open, restricted, simulated, or your own."""
+    """The kind of a data set: open, restricted, simulated, or your own."""
     if dataset.restricted:
         return "restricted"
     if remotes(dataset):
@@ -82,7 +82,7 @@ def remotes(dataset: type[Dataset]) -> tuple[Remote, ...]:
 
 
 def stored(remote: Remote, data: Path | None) -> Path | None:
-    """Where a file lies, as it is, compressed or under another name; None where it is not."""
+    """The path of a file, plain, compressed or under another name; None where it is missing."""
     names = (remote.path, f"{remote.path}.gz", *remote.instead)
     candidates = [place / name for place in places(data) for name in names]
     return next((path for path in candidates if path.is_file()), None)
@@ -114,7 +114,7 @@ def _describe(given: Namespace, data: Path | None) -> int:
     for line in card(dataset):
         command.write(line)
     if kind(type(dataset)) == "your own" and not getattr(dataset, "path", ""):
-        command.write(f"\nno file named: {name}:PATH describes yours")
+        command.write(f"\nno file was given: {name}:PATH describes yours")
         return 0
     try:
         splits = load_splits(spec, given.seed, data)
@@ -133,7 +133,7 @@ def _describe(given: Namespace, data: Path | None) -> int:
 
 
 def card(dataset: Dataset) -> list[str]:
-    """What a data set says of itself, and its options."""
+    """The card of a data set, and its options."""
     options = [(item.name, getattr(dataset, item.name)) for item in dataclasses.fields(dataset)]
     return [
         f"{dataset.name}: {inspect.getdoc(type(dataset))}",
@@ -149,7 +149,7 @@ def card(dataset: Dataset) -> list[str]:
 def _file(remote: Remote) -> list[str]:
     """A file's place, address and hash, and how they are known."""
     where = f" ({remote.member} in it)" if remote.member else ""
-    sha256 = remote.sha256 or "none published; noted when first fetched"
+    sha256 = remote.sha256 or "none is published; it is recorded at the first download"
     return [
         f"file: {remote.path}",
         f"  from {remote.url}{where}",
@@ -207,8 +207,8 @@ def pauses(recordings: Recordings) -> list[str]:
     between = np.concatenate(steps)
     usual, longest = (pd.Timedelta(value) for value in (np.median(between), between.max()))
     if between.min() == between.max():
-        return [f"time between rows: {usual}, always"]
-    return [f"time between rows: {usual} in the median, {longest} at most (a window goes on over it)"]
+        return [f"time between rows: always {usual}"]
+    return [f"time between rows: {usual} in the median, {longest} at most (a window may span such a pause)"]
 
 
 def divided_times(recordings: Recordings, spec: DatasetSpec, seed: int) -> dict[str, str]:
@@ -282,7 +282,7 @@ def _fetch(given: Namespace, data: Path | None) -> int:
         for remote in remotes(DATASETS[name]):
             here = stored(remote, data)
             if given.sweep and here:
-                command.write(f"{name}: {here} is here")
+                command.write(f"{name}: {here} is there already")
                 continue
             command.write(f"{name}: {remote.url}")
             command.write(f"  -> {fetch(remote, folder)}")
@@ -328,7 +328,7 @@ def checked(remote: Remote, path: Path | None) -> str:
 
 
 def content_sha256(path: Path) -> str:
-    """Of the content: a .csv.gz has the hash of its .csv."""
+    """The SHA-256 of the content: a .csv.gz has the hash of its .csv."""
     digest = hashlib.sha256()
     with gzip.open(path) if path.name.endswith(".csv.gz") else path.open("rb") as file:
         while block := file.read(2**20):

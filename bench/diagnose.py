@@ -1,7 +1,7 @@
 """`python -m bench.diagnose mine.csv`: whether a model collapses on a file, and what helps, on one page.
 
 Trains vanilla latent diffusion, two mitigations and vanilla with a mixture likelihood at a small size on a user's own
-file (the shipped sweep "diagnose"), says what it saw, and renders the report with the figures.
+file (the shipped sweep "diagnose"), prints what was found, and renders the report with the figures.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SWEEP, VANILLA = "diagnose", "latent_diffusion"
 
 
 def dataset_of(path: Path, window: int | None) -> str:
-    """The --dataset word of a file, by its ending. Raises InputError."""
+    """The value of --dataset for a file, by its ending. Raises InputError."""
     if path.suffix not in KINDS:
         raise InputError(f"--data {path}: expected a file that ends with {', '.join(KINDS)}")
     if not path.is_file():
@@ -40,7 +40,7 @@ def mean(cell: Cell, metric: str) -> str:
 
 
 def one_page(group: Group) -> list[str]:
-    """Does it collapse, and what helps: sentences that the verdicts allow."""
+    """Whether the model collapses and what helps, in sentences that the verdicts support."""
     by_label = {cell.label: cell for cell in group.cells}
 
     def always(label: str, word: str) -> bool:
@@ -60,17 +60,17 @@ def one_page(group: Group) -> list[str]:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """The verb. Returns the exit status of the sweep."""
+    """The command. Returns the exit status of the sweep."""
     arguments = parser("diagnose", "Does latent diffusion collapse on your file, and which mitigation helps?")
     arguments.add_argument("file", nargs="?", type=Path, metavar="FILE", help="a .csv, .parquet or .npz file")
     arguments.add_argument("--data", type=Path, metavar="FILE", help="the same file, as an option")
     arguments.add_argument("--window", type=int, metavar="T", help="time steps per series (default: the data set's)")
     arguments.add_argument("--backbone", default="lstm", help="lstm (default) or transformer")
     arguments.add_argument("--seeds", default="0:2", help="0:2 (default), or 1,2,7")
-    arguments.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as of bench.run")
-    arguments.add_argument("--jobs", default="auto", help="workers at once (default: auto)")
+    arguments.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as in bench.run")
+    arguments.add_argument("--jobs", default="auto", help="number of worker processes (default: auto)")
     arguments.add_argument("--results", default="results/diagnose", metavar="DIR", help="(default: results/diagnose)")
-    plugin = "a Python file of your own, as of bench.run (repeatable)"
+    plugin = "a Python file of your own, as in bench.run (repeatable)"
     arguments.add_argument("--plugin", action="append", default=[], metavar="FILE", help=plugin)
     given = arguments.parse_args(words)
     path = given.file or given.data

@@ -1,7 +1,7 @@
-"""`python -m bench.evaluate`: measure what is trained already, or the samples of any other model.
+"""`python -m bench.evaluate`: measure runs that are trained already, or the samples of any other model.
 
-Two uses. With `--results DIR` it adds metrics to kept runs, without training; what a run has (same
-metric, same version) is not measured again. With `--samples FILE.npz --dataset NAME` it scores
+It has two uses. With `--results DIR` it adds metrics to finished runs without training; a metric that a run has
+already in the same version is not measured again. With `--samples FILE.npz --dataset NAME` it scores
 series that any other model drew, beside the floors and controls of that data set.
 """
 
@@ -43,7 +43,7 @@ from bench.sweeps.run import Run
 Row = dict[str, Any]
 
 
-# ---------------------------------------------------------------- kept runs
+# ---------------------------------------------------------------- finished runs
 
 
 def missing_metrics(run: Run, wanted: Sequence[Metric], metrics: pd.DataFrame) -> list[Metric]:
@@ -68,9 +68,9 @@ def evaluate_kept(
 ) -> tuple[int, list[str]]:
     """Add what is missing to every finished run, or to those of one sweep.
 
-    Returns how many runs got something, and what could not be done, a line per reason. metric_seeds: evaluations of
-    each run, where its sweep asked for fewer. split: on these windows, whatever its sweep asked for: what was chosen on
-    validation windows is so confirmed on test windows, without training it again.
+    Returns how many runs got new metrics, and one line per reason why others did not. metric_seeds: evaluations of
+    each run, where its sweep asked for fewer. split: the windows to measure on, in place of those of its sweep. In this
+    way a setting that was chosen on validation windows is confirmed on test windows without training again.
     """
     progress = progress or Silent()
     store = Store(results)
@@ -121,7 +121,7 @@ def _evaluate_one(results: Path, run: Run, data: Path | None, needed: Sequence[M
         return score_reference(run.method, splits, run.evaluate, scope, names)
     if not (results / "models" / run.run_id).is_dir():
         raise Unavailable("nothing of it was kept (--keep none)")
-    load_run(results, run.run_id)  # says so if the folder is damaged
+    load_run(results, run.run_id)  # raises an error if the folder is damaged
     kept = load_samples(results, run.run_id)
     loaded = load_model(results, run, splits)
     if kept is None or (loaded is None and any(metric.needs == "latent" for metric in needed)):
@@ -138,7 +138,7 @@ def _evaluate_one(results: Path, run: Run, data: Path | None, needed: Sequence[M
     return score_run(model, method, splits, samples, run.evaluate, scope, names)
 
 
-# ---------------------------------------------------------------- anybody's samples
+# ---------------------------------------------------------------- samples of any model
 
 
 def read_arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
@@ -223,14 +223,14 @@ def _print(rows: Sequence[Row]) -> None:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """The verb. Returns the exit status."""
-    arguments = parser("evaluate", "Add metrics to kept runs, or score samples of any model against a data set.")
-    arguments.add_argument("--results", default="results", help="results folder of kept runs (default: results)")
+    """The command. Returns the exit status."""
+    arguments = parser("evaluate", "Add metrics to finished runs, or score samples of any model against a data set.")
+    arguments.add_argument("--results", default="results", help="results folder of finished runs (default: results)")
     arguments.add_argument("--metrics", nargs="+", default=["fast"], metavar="NAME", help="fast, all, or names")
-    arguments.add_argument("--sweep", metavar="NAME", help="kept runs of this sweep only (default: all of the folder)")
-    seeds = "repeat the measures of kept runs under so many seeds of their own (default: as the sweep asked)"
+    arguments.add_argument("--sweep", metavar="NAME", help="runs of this sweep only (default: all of the folder)")
+    seeds = "evaluate finished runs under this many metric seeds (default: as in the sweep)"
     arguments.add_argument("--metric-seeds", type=int, default=1, metavar="K", help=seeds)
-    where = "score kept runs on these windows (default: as the sweep asked)"
+    where = "evaluate finished runs on these windows (default: as in the sweep)"
     arguments.add_argument("--split", choices=get_args(Scored), help=where)
     arguments.add_argument("--data", help="folder of the real data files (also: BENCH_DATA)")
     arguments.add_argument("--plugin", action="append", default=[], metavar="FILE.py", help="a Python file of your own")
@@ -238,12 +238,14 @@ def main(words: Sequence[str] | None = None) -> int:
         "--samples", type=Path, metavar="FILE.npz", help="score this file's array `samples` (n, T, C)"
     )
     arguments.add_argument("--dataset", help="the data set to score --samples against")
-    arguments.add_argument("--scaled", action="store_true", help="the samples are train-scaled, not in units")
-    arguments.add_argument("--seed", type=int, default=0, help="of the split and of the metrics (default: 0)")
-    arguments.add_argument("--n", type=int, default=1000, help="at most so many series (default: 1000)")
+    arguments.add_argument("--scaled", action="store_true", help="the samples are in train-scaled units")
+    arguments.add_argument("--seed", type=int, default=0, help="seed of the split and of the metrics (default: 0)")
+    arguments.add_argument("--n", type=int, default=1000, help="the largest number of series (default: 1000)")
     arguments.add_argument("--decoder", metavar="MODULE:FUNCTION", help="add dependency measures of decoder(z, x_prev)")
-    arguments.add_argument("--tolerance", type=float, default=1e-2, help="of the dependency measures (default: 0.01)")
-    arguments.add_argument("--out", type=Path, metavar="FILE.csv", help="write the rows there as well")
+    arguments.add_argument(
+        "--tolerance", type=float, default=1e-2, help="tolerance of the dependency measures (default: 0.01)"
+    )
+    arguments.add_argument("--out", type=Path, metavar="FILE.csv", help="write the rows to this file as well")
     given = arguments.parse_args(words)
     load_entry_points()
     for plugin in given.plugin:

@@ -1,4 +1,4 @@
-"""The harness for a notebook: an array goes in, a trained model, samples and measures come out; nothing is a file.
+"""The harness for a notebook: from an array to a trained model, samples and measures, without files.
 
 A run that is made here has the split, the scaling, the streams of randomness, the training and the measures of a run
 of `python -m bench.run`. Streams are named by data set and seed, and the data set of an array is called `array`, so the
@@ -57,9 +57,9 @@ SAVED_VERSION = 1
 """Of a folder that `Fitted.save` writes; raised when an older `load` could not read it."""
 
 Progress: TypeAlias = Callable[[int, int], None]
-"""Called with the updates that are done and those there will be."""
+"""Called with the number of updates that are done and the number of all updates."""
 
-_LOOKS = 20  # calls of a `Progress` in the autoencoder stage
+_CALLS = 20  # of a `Progress` in the autoencoder stage
 _CHUNK = 256  # windows that are encoded at once
 
 
@@ -247,8 +247,8 @@ def fit(
     channels, units: C names each. model, train, diffusion: options of these blocks, as in a sweep file.
     options: those of the method (`N=100`), and of blocks by their name where only one has it (`likelihood="mixture"`)
     or with the block's name before it (`**{"train.steps": 500}`), as in `set` of a sweep file.
-    progress: True writes a line to standard error; a function is called with the updates done and those in all, 20
-    times in the autoencoder stage and at the end.
+    progress: True writes a line to standard error; a function is called with the number of updates done and of all
+    updates, 20 times in the autoencoder stage and at the end.
 
     Warns where windows that were given as independent share rows, where x looks like (n, C, T), and where training
     diverged. Raises InputError, one line per mistake.
@@ -299,7 +299,7 @@ def read_splits(
     channels: Sequence[str] | None,
     units: Sequence[str] | None,
 ) -> Splits:
-    """The windows of a run, and warnings about what x may be instead (two calls below the user's)."""
+    """The windows of a run; warns where x may have another layout (`stacklevel` names the user's line)."""
     recordings = as_recordings(x, window, stride, channels, units)
     if recordings.split == "entity":
         windows = np.asarray(x)
@@ -319,7 +319,7 @@ def read_splits(
 
 
 def _plain(values: Mapping[str, Any] | None, block: str = "") -> dict[str, Any]:
-    """Options as a sweep file would have them: numbers of numpy become Python's. `block`: whose they are."""
+    """Options as a sweep file would have them: numbers of numpy become Python's. `block`: what they belong to."""
     if not isinstance(values, Mapping | None):
         raise InputError(f"fit: {block} = {values!r}: expected a dict of options")
     plain = {str(key): v.item() if isinstance(v, np.generic) else v for key, v in (values or {}).items()}
@@ -364,7 +364,7 @@ def train_run(
     one = [run.build_method()], [splits], [(run.dataset.key, run.seed)], run.backbone, run.model
     try:
         with products("float32"):
-            return train_stack(*one, [run.train], [run.diffusion], device, watch, _LOOKS if watch else 0)
+            return train_stack(*one, [run.train], [run.diffusion], device, watch, _CALLS if watch else 0)
     except Unavailable as reason:
         raise InputError(f"fit: {reason}") from reason
 
@@ -375,7 +375,7 @@ def fitted_of(run: Run, splits: Splits, trained: Trained) -> Fitted:
     return Fitted(run, splits, trained.model.eval(), trained.method, trained.diverged[0], curves)
 
 
-# ---------------------------------------------------------------- anybody's samples
+# ---------------------------------------------------------------- samples of any model
 
 
 def evaluate_samples(

@@ -1,4 +1,4 @@
-"""`python -m bench.list`: what there is to choose from."""
+"""`python -m bench.list`: list methods, data sets, metrics, backbones, likelihoods and sweeps."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Row = tuple[str, str, str]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Names with one sentence each; with --long their whole cards."""
+    """List names with one sentence each, or with --long the whole cards."""
     parser = command.parser("list", "List methods, data sets, metrics, backbones, likelihoods and sweeps.")
     parser.add_argument("kind", nargs="?", choices=tuple(KINDS), help="only these (default: all)")
     parser.add_argument("--long", action="store_true", help="the whole card of each")
@@ -72,7 +72,7 @@ def _metrics() -> list[Row]:
 
 
 def _group(metric: str) -> str:
-    """Which values of `evaluate.metrics` ask for it."""
+    """The values of `evaluate.metrics` that include a metric."""
     if METRICS[metric].fast:
         return "with `fast` and with `all`"
     # a dot marks a variant of the literature, which `all` leaves out as well

@@ -1,6 +1,6 @@
 """`python -m bench.plan`: how many runs, how long and how much memory.
 
-From what earlier runs took; where there is none, from a few updates of each method and one evaluation, timed here.
+The prediction comes from earlier runs. Where there are none, a few updates of each method and one evaluation are timed.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from bench.sweeps.stacks import make_stacks
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the plan; no run is done."""
-    parser = command.parser("plan", "Say what a sweep would take, before anything starts.")
+    """Print the plan; no run is started."""
+    parser = command.parser("plan", "Predict the time and the memory of a sweep before anything starts.")
     add_selection(parser, positional=True)
     given = parser.parse_args(arguments)
     devices = parse_devices(given.device)
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         past, source = _tried(left, given, devices[0])
         known = _predicted(past, left) if past else []
     if not known or past is None:
-        command.write("no run to do whose time and memory could be predicted")
+        command.write("the time and memory of the remaining runs cannot be predicted")
         return 0
     wall = sum(guess.seconds for guess in known) / len(slots)
     memory = past.memory(stacks) or max(guess.memory for guess in known)
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _tried(runs: Sequence[Run], given: Namespace, device: Device) -> tuple[Past | None, str]:
-    """Runs that were only begun, as if they were past ones (none where none could be), and the words for that."""
+    """Short trials in the place of past runs (none where none was possible), and the text for their source."""
     import torch  # here, as the trials: most plans need none of it
 
     from bench.engine.trials import UPDATES, try_runs
@@ -74,9 +74,9 @@ def _tried(runs: Sequence[Run], given: Namespace, device: Device) -> tuple[Past 
     for note in found.notes:
         command.write(f"  {note}")
     if device.kind == "cuda":
-        command.write("  on a GPU this is too much: recorded updates, and runs that train as one stack, take less")
+        command.write("  the sweep takes less on a GPU, where updates are recorded and runs train as one stack")
     past = None if found.runs.empty else Past(found.runs, device.kind)
-    return past, "from what was timed; the start of the workers comes on top"
+    return past, "from what was timed; starting the workers takes additional time"
 
 
 def _predicted(past: Past, runs: Sequence[Run]) -> list[Estimate]:

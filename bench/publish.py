@@ -1,7 +1,7 @@
 """`python -m bench.publish`: results in the compact form that can be committed, cited and compared with.
 
 The tables of the finished runs of every sweep, without weights and samples; the lists of the sweeps; and a report per
-sweep. `python -m bench.compare results PUBLISHED` then says how somebody's own results differ.
+sweep. `python -m bench.compare results PUBLISHED` then shows how other results differ from them.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ OWN = ("runs", "metrics", "curves", "sweeps", "report")
 def publish(source: Path, out: Path, sweeps: Sequence[Membership]) -> int:
     """Write the tables and lists of these sweeps to `out`, in place of what was published there; its size in bytes.
 
-    Files beside them (.md, .yaml) stay; what was there goes when the new is whole. Raises InputError where `out` holds
-    anything else, or tables and reports that this has not written.
+    Files beside them (.md, .yaml) stay; old tables are removed when the new ones are complete. Raises InputError where
+    `out` holds anything else, or tables and reports that this command has not written.
     """
     staging = out / ".publishing"
     allowed = (*OWN, "leases", staging.name) if (out / "runs" / "published.parquet").is_file() else (staging.name,)
@@ -67,13 +67,13 @@ def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """The verb."""
+    """The command."""
     parser = command.parser("publish", "Write results in the compact form that can be committed and compared with.")
     parser.add_argument("--results", default="results", metavar="DIR", help="results folder (default: results)")
     parser.add_argument(
-        "--out", required=True, type=Path, metavar="DIR", help="where to (replaced, if published before)"
+        "--out", required=True, type=Path, metavar="DIR", help="output folder (replaced if it was published before)"
     )
-    parser.add_argument("--sweep", action="append", default=[], metavar="NAME", help="only this one (repeatable)")
+    parser.add_argument("--sweep", action="append", default=[], metavar="NAME", help="only this sweep (repeatable)")
     given = parser.parse_args(words)
     source = Path(given.results)
     if given.out.resolve() == source.resolve():

@@ -1,4 +1,4 @@
-"""The only place that draws.
+"""The only source of random numbers.
 
 A stream is named by (data set, seed, role) and never by the method, so that two methods on the
 same data set and seed see the same split, batches, noise and evaluation subset: comparisons are
@@ -21,7 +21,7 @@ from bench.contracts import Draws, PerRun
 
 
 def seed_of(dataset: str, seed: int, role: str) -> int:
-    """64 bits that depend on all three words and on nothing else (not on the platform or the hash seed)."""
+    """64 bits that depend on all three arguments and on nothing else (not on the platform or the hash seed)."""
     digest = hashlib.sha256(f"{dataset}\x1f{seed}\x1f{role}".encode()).digest()
     return int.from_bytes(digest[:8], "little")
 
@@ -68,7 +68,7 @@ _DRAW: Mapping[str, Callable[..., Tensor]] = {
 _TYPES = {"steps": torch.float64, "permutation": torch.int64}
 
 Call = tuple[str, tuple[int, ...]]
-"""What was asked for: a kind of `_DRAW`, and the block's shape for one run."""
+"""A requested block: a kind of `_DRAW`, and the block's shape for one run."""
 
 
 def _between(low: PerRun, high: PerRun, u: Tensor) -> Tensor:
@@ -111,7 +111,7 @@ class Stream:
         return self._block("permutation", (n,))
 
 
-AHEAD_BYTES = 2**26  # of host memory for blocks that are drawn ahead, twice: one half is drawn while the other is used
+AHEAD_BYTES = 2**26  # of host memory for blocks drawn ahead, taken twice: one half is filled while the other is used
 AHEAD_STEPS = 64
 THREADS = 8
 
@@ -121,9 +121,9 @@ class Irregular(Exception):
 
 
 class Ahead:
-    """The blocks of a stream for steps that all ask for the same, drawn for many steps before the first needs them.
+    """The blocks of a stream for steps that all need the same shapes, drawn for many steps in advance.
 
-    At first every call goes to the stream and is written down in `calls`. After `hold` the blocks of a step are rows of
+    At first every call goes to the stream and is recorded in `calls`. After `hold` the blocks of a step are rows of
     memory that does not move: a step reads row `position` (a tensor on the device, which the step itself may advance),
     so that it needs nothing from the host and can be replayed. `load` brings the rows of the next steps, which threads
     draw while the device is busy: every generator gives the same numbers in the same order either way.
@@ -131,7 +131,7 @@ class Ahead:
 
     def __init__(self, source: Draws) -> None:
         self._source = source
-        self.calls: list[Call] = []  # of the step that is being done, or was done last
+        self.calls: list[Call] = []  # of the current step, or of the last one
         self._holding = False
         self._held: list[Tensor] = []
         self._asked = 0
@@ -152,7 +152,7 @@ class Ahead:
         return self._held[self._asked - 1].flatten(0, 1).index_select(0, self._rows)
 
     def _ask(self, kind: str, shape: tuple[int, ...]) -> bool:
-        """Whether the stream itself must answer."""
+        """Whether the block must come from the stream itself."""
         if not self._holding:
             self.calls.append((kind, shape))
         return not self._holding
@@ -178,7 +178,7 @@ class Ahead:
     # ---- drawing ahead
 
     def bytes_per_step(self) -> int:
-        """Of host memory, for what one step asks for; 0 where it asks for nothing."""
+        """Bytes of host memory for the blocks of one step; 0 where it needs none."""
         assert isinstance(self._source, Stream)
         each = sum(_TYPES.get(kind, torch.float32).itemsize * int(np.prod(shape)) for kind, shape in self.calls)
         return each * len(self._source.generators)
@@ -242,7 +242,7 @@ class Ahead:
         self._draw()
 
     def release(self) -> None:
-        """Give the memory back; calls go to the stream again, from where its generators are."""
+        """Release the memory; calls go to the stream again, from the current state of its generators."""
         if self._holding and self._threads is not None:
             self._threads.shutdown(wait=True)
         self._holding, self._held, self._halves = False, [], []

@@ -1,4 +1,4 @@
-"""Names for methods, data sets, metrics, backbones and likelihoods: one decorator each, found by importing folders.
+"""Names of methods, data sets, metrics, backbones and likelihoods: one decorator each, found by importing folders.
 
 A new method is one new file in `methods/` (data set: `datasets/`, metric: `bench/metrics/`, backbone or likelihood:
 `bench/models/`) or a plug-in: a file given with `--plugin path.py`, or an installed package that declares an entry
@@ -61,7 +61,7 @@ class Registry(Mapping[str, type[T]], Generic[T]):
             importlib.import_module(module.name)
 
     def unknown(self, name: str) -> str:
-        """What to say of a name that is not registered, with the nearest ones that are."""
+        """The message for a name that is not registered, with the nearest registered names."""
         listed_by = f"`python -m bench.list {self.kind.replace(' ', '')}s`"
         return f"unknown {self.kind} '{name}': {nearest(name, self, listed_by)}"
 
@@ -98,7 +98,7 @@ register_likelihood = LIKELIHOODS.register
 
 
 def load_plugin(path: str | Path) -> None:
-    """Import one file of a user's own. Raises InputError that names the file and what went wrong."""
+    """Import a user's own file. Raises InputError that names the file and what went wrong."""
     path = Path(path).resolve()
     if not path.is_file():
         raise InputError(f"--plugin {path}: no such file")

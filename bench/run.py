@@ -30,10 +30,10 @@ RETRIED = ("diverged", *BAD, "skipped")
 def main(arguments: Sequence[str] | None = None, summary: bool = True) -> int:
     """Exit 0: every run is ok, diverged or skipped with a reason. 1: some are not. 2: bad input. 130: Ctrl-C.
 
-    summary: whether the tables are printed; a command that prints an answer of its own does without.
+    summary: whether the tables are printed; a command that prints an answer of its own leaves them out.
     """
     given = _parser().parse_args(arguments)
-    gc.set_threshold(100_000)  # a large sweep is millions of objects that stay: looking for cycles took a sixth of it
+    gc.set_threshold(100_000)  # millions of objects stay in a large sweep: looking for cycles took a sixth of it
     line = shlex.join(["python", "-m", "bench.run", *(sys.argv[1:] if arguments is None else arguments)])
     if not given.until_resolved:
         return _run(given, line, summary)
@@ -45,9 +45,9 @@ def main(arguments: Sequence[str] | None = None, summary: bool = True) -> int:
 def _run_until_resolved(given: Namespace, line: str) -> int:
     """One more seed at a time, only on data sets where other methods are not significantly worse than the best one.
 
-    Looking again after every seed is optional stopping: each look has a level of its own, and all of them together 5 %.
+    Testing again after every seed is optional stopping: each test has a level of its own, and all together have 5 %.
     """
-    # here: only a sweep with --until-resolved reads its own report, and these imports take time
+    # imported here, because only a sweep with --until-resolved reads its own report, and these imports take time
     from bench.report.cards import metric_facts
     from bench.report.cells import cells_of
     from bench.report.ranking import groups_of
@@ -150,7 +150,7 @@ def _run(given: Namespace, line: str, summary: bool = True) -> int:
     finally:
         if cluster:
             cluster.close()
-    # What workers on other machines wrote may not be in this one's view of the folder yet.
+    # Files that workers on other machines wrote may not be visible on this machine yet.
     statuses = {run_id: done.status for run_id, done in store.done().items()} | ended
     if summary and not given.quiet:
         _summary(sweep.runs, store, statuses)
@@ -162,7 +162,7 @@ def _run(given: Namespace, line: str, summary: bool = True) -> int:
 
 
 def add_selection(parser: command.Parser, positional: bool = False) -> None:
-    """The flags that say which runs, on what, and where their results are."""
+    """Add the flags that select the runs, the devices and the results folder."""
     add = parser.add_argument
     what = "a sweep file, or the name of a shipped sweep (quick)"
     if positional:
@@ -171,17 +171,17 @@ def add_selection(parser: command.Parser, positional: bool = False) -> None:
         add("--grid", default="quick", metavar="SWEEP", help=what)
     add("--reduced", action="store_true", help="the sweep's smaller form (the block `reduced` of its file)")
     add("--method", action="append", default=[], metavar="NAME", help="only this method or label (repeatable)")
-    add("--dataset", action="append", default=[], metavar="NAME", help="these data sets instead (repeatable)")
-    add("--backbone", action="append", default=[], metavar="NAME", help="these backbones instead (repeatable)")
-    add("--seeds", metavar="LIST", help="these seeds instead: 0:5 (0 to 4) or 1,2,7")
+    add("--dataset", action="append", default=[], metavar="NAME", help="use this data set instead (repeatable)")
+    add("--backbone", action="append", default=[], metavar="NAME", help="use this backbone instead (repeatable)")
+    add("--seeds", metavar="LIST", help="use these seeds instead: 0:5 (0 to 4) or 1,2,7")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="train.steps=500, N=20, ... (repeatable)")
-    add("--jobs", default="auto", metavar="N|auto", help="workers at once (auto: one per core, or up to 4 per GPU)")
+    add("--jobs", default="auto", metavar="N|auto", help="number of workers (auto: one per core, or up to 4 per GPU)")
     add(
-        "--stack", default="auto", metavar="K|auto", help="runs that train as one (auto: 1 on a CPU; on a GPU measured)"
+        "--stack", default="auto", metavar="K|auto", help="runs that train as one (auto: 1 on a CPU; measured on a GPU)"
     )
     add("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda or cuda:0,cuda:1")
-    add("--results", default="results", metavar="DIR", help="where tables are kept (results)")
-    add("--data", metavar="DIR", help="where real data are (or the variable BENCH_DATA)")
+    add("--results", default="results", metavar="DIR", help="the results folder (default: results)")
+    add("--data", metavar="DIR", help="the folder of the real data (default: the variable BENCH_DATA)")
     add("--plugin", action="append", default=[], metavar="FILE", help="a Python file with methods of your own")
 
 
@@ -204,29 +204,29 @@ def _parser() -> command.Parser:
     parser = command.parser("run", "Do the runs of a sweep that are not done yet, and write what was measured.")
     add_selection(parser)
     add = parser.add_argument
-    slots = "workers per device (auto: as many as the memory of earlier runs like these allows, at most one per core; "
-    slots += "where there are none yet, up to 4 per GPU, which train in turn and score meanwhile)"
+    slots = "workers per device (auto: as many as the memory of similar earlier runs allows, at most one per core; "
+    slots += "without earlier runs up to 4 per GPU, of which one trains while the others score)"
     add("--slots-per-device", default="auto", metavar="N|auto", help=slots)
     add("--cluster", metavar="ADDRESS", help="a dask scheduler: tcp://HOST:8786, or local:4 to start one here")
-    add("--no-shared-fs", action="store_true", help="the cluster's workers do not see --results: send results back")
-    add("--retry", default="", metavar="LIST", help=f"do these again: any of {','.join(RETRIED)}")
+    add("--no-shared-fs", action="store_true", help="the cluster's workers do not see --results; send results back")
+    add("--retry", default="", metavar="LIST", help=f"repeat runs that ended with these statuses: {','.join(RETRIED)}")
     add("--max-retries", type=int, default=2, metavar="N", help="repetitions after a crash or lack of memory (2)")
-    add("--time-limit", metavar="TIME", help="per run, such as 90s, 10m or 2h (waiting for a shared GPU counts)")
-    add("--memory-limit", metavar="SIZE", help="per worker, such as 4G")
-    keep = "weights and samples (default), samples, nothing; restricted: all, of restricted data as well"
+    add("--time-limit", metavar="TIME", help="limit per run, such as 90s, 10m or 2h (waiting for a shared GPU counts)")
+    add("--memory-limit", metavar="SIZE", help="limit per worker, such as 4G")
+    keep = "store weights and samples (default), samples, or nothing; restricted: all, of restricted data as well"
     add("--keep", choices=("all", "samples", "none", "restricted"), default="all", help=keep)
     add("--save-samples", action="store_true", help="write generated series in units to DIR/samples/RUN_ID.parquet")
-    add("--deterministic", action="store_true", help="on a GPU the same bits every time, or a failed run that says why")
-    add("--kernels", choices=("auto", "plain"), default="auto", help="plain: on a GPU no CUDA graphs, no fused LSTM")
+    add("--deterministic", action="store_true", help="bit-identical results on a GPU; a run without them fails")
+    add("--kernels", choices=("auto", "plain"), default="auto", help="plain: no CUDA graphs and no fused LSTM on a GPU")
     add(
         "--until-resolved",
         action="store_true",
         help="add seeds where other methods are not significantly worse than the best one",
     )
-    add("--max-seeds", type=int, metavar="S", help="... but no more than S per data set")
-    add("--dry-run", action="store_true", help="list the runs, done and to do, and stop")
-    add("--explain", metavar="RUN", help="why this run (the beginning of its run_id) counts as done or not, and stop")
-    add("--quiet", action="store_true", help="say only what went wrong")
+    add("--max-seeds", type=int, metavar="S", help="with --until-resolved: no more than S seeds per data set")
+    add("--dry-run", action="store_true", help="list the runs, done and to do, and end")
+    add("--explain", metavar="RUN", help="say why this run (the beginning of its run_id) is done or not, and end")
+    add("--quiet", action="store_true", help="print only what went wrong")
     return parser
 
 
@@ -279,7 +279,7 @@ def _connect(given: Namespace, device: Device) -> Any:
     return Cluster(given.cluster, device.kind, shared=not given.no_shared_fs)
 
 
-# ---------------------------------------------------------------- what is printed
+# ---------------------------------------------------------------- output
 
 
 def varying(runs: Iterable[Any]) -> dict[str, list[str]]:
@@ -293,7 +293,7 @@ def varying(runs: Iterable[Any]) -> dict[str, list[str]]:
 
 
 def _variant(run: Any) -> tuple[int, ...]:
-    """What all seeds of a variant share: these very objects, of which there may be a hundred thousand users."""
+    """The objects that all seeds of a variant share; a hundred thousand runs may refer to them."""
     return id(run.label), id(run.hyper), id(run.model), id(run.train), id(run.diffusion)
 
 
@@ -333,7 +333,7 @@ def _list(runs: Sequence[Any], done: Mapping[str, Any], attempts: Mapping[str, i
 
 def _summary(runs: Sequence[Any], store: Any, statuses: Mapping[str, str]) -> None:
     """A table per data set, with a row for each method, setting and backbone; a line per reason of a skip."""
-    # here: only a sweep that has run reads its results, and these imports take time
+    # imported here, because only a sweep that has run reads its results, and these imports take time
     from bench.report.selection import select
     from bench.report.summary import HEADS, Line, legend, summary_tables
     from bench.store import Membership

@@ -1,11 +1,12 @@
-"""`python -m bench.tune`: choose hyper-parameters on validation windows, with as many trials for every method.
+"""`python -m bench.tune`: choose hyper-parameters on validation windows, with the same number of trials per method.
 
 Random search (Bergstra and Bengio 2012, JMLR 13) over the space that a sweep file declares: `tune.space` for every
-method, `search` of an entry for its own. The first trial is the entry as it stands, so that a change is only kept where
-it helps: a trial is judged by its mean rank over (data set, backbone, seed) in one metric on the validation windows,
-and must beat the entry's own setting by `tune.margin` in the mean of their differences as well, so that a tie is no
-choice. A run's test windows are never looked at; but every seed divides a recording anew, so what one seed validates on
-another one tests on. Trials are ordinary runs of a sweep of their own: they resume, and a failure is a row.
+method, and `search` of an entry for its own. The first trial is the entry as it stands, so that a change is made only
+where it helps. A trial is judged by its mean rank over (data set, backbone, seed) in one metric on validation windows.
+It must also beat the entry's own setting by `tune.margin` in the mean of their differences, so that a tie changes
+nothing. The test windows of a run are never used. But every seed divides a recording anew, so the validation windows of
+one seed may be test windows of another. Trials are ordinary runs of a sweep of their own: they can be resumed, and a
+failed trial is a row.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def trials(file: SweepFile, entry: Mapping[str, Any], place: str) -> list[Settin
     seen: list[list[Variant]] = []
     for setting in (own, *({**own, **points[index]} for index in order)):
         variant = variants_of(file, {"name": entry["name"], "set": setting}, place)
-        if variant not in seen:  # a point that spells out a default is no new trial
+        if variant not in seen:  # a point that only writes out a default is no new trial
             seen.append(variant)
             found.append(setting)
         if len(found) == file.tune.trials:
@@ -107,7 +108,7 @@ def ranks(runs: pd.DataFrame, metrics: pd.DataFrame, metric: str) -> pd.DataFram
 
 
 def better_is_higher(metric: str) -> bool:
-    """Of a metric or one of its outputs."""
+    """The direction of a metric or of one of its outputs."""
     return any(METRICS[name].direction == "higher" for name in METRICS if metric in (name, *METRICS[name].outputs))
 
 
@@ -154,14 +155,14 @@ def _write(path: Path, document: Settings, comment: str) -> None:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """The verb. Returns the exit status of the trials."""
+    """The command. Returns the exit status of the trials."""
     parser = command.parser("tune", "Choose hyper-parameters on validation windows, equally many trials per method.")
     parser.add_argument("--grid", required=True, metavar="SWEEP", help="a sweep file with a block `tune`")
     parser.add_argument("--reduced", action="store_true", help="tune the sweep's smaller form")
-    parser.add_argument("--results", default="results/tune", metavar="DIR", help="of the trials (results/tune)")
+    parser.add_argument("--results", default="results/tune", metavar="DIR", help="folder of the trials (results/tune)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="the tuned sweep (DIR/NAME-tuned.yaml)")
-    parser.add_argument("--data", metavar="DIR", help="where real data are (or the variable BENCH_DATA)")
-    parser.add_argument("--jobs", default="auto", metavar="N|auto", help="workers at once")
+    parser.add_argument("--data", metavar="DIR", help="folder of the real data (or the variable BENCH_DATA)")
+    parser.add_argument("--jobs", default="auto", metavar="N|auto", help="number of workers")
     parser.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda or cuda:0,cuda:1")
     given = parser.parse_args(words)
     path = find_sweep(given.grid)

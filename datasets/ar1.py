@@ -14,11 +14,11 @@ from bench.registry import register_dataset
 @register_dataset("ar1")
 @dataclass(frozen=True)
 class AR1(Dataset):
-    """Independent first-order autoregressions: the past says all there is to say.
+    """Independent first-order autoregressions: the past holds all the information about the next step.
 
         x_{t,c} = .8 x_{t-1,c} + .6 e_{t,c},  e ~ N(0, 1),  x_{1,c} ~ N(0, 1)
 
-    Stationary with variance .6^2 / (1 - .8^2) = 1. There is no global latent, so no method may gain anything from one.
+    Stationary with variance .6^2 / (1 - .8^2) = 1. There is no global latent, so no method can gain from one.
     Channels: x1..xC, no unit. Split by series.
     """
 

@@ -1,4 +1,4 @@
-"""`csv`: a CSV file of a user's own."""
+"""`csv`: a user's own CSV file."""
 
 from __future__ import annotations
 
@@ -18,22 +18,24 @@ from bench.registry import register_dataset
 class CSV(Table):
     """A user's own table as CSV (plain or .gz, UTF-8): `csv:PATH`, or `{name: csv, path: PATH, window: 48}`.
 
-    path: a relative one starts in the folder of the sweep file, on the command line in the current directory, and where
-    there is no such file in a data folder.
-    format: wide (default), one row per time step, one column per channel; `id` names a column that tells entities
-    apart, `time` the column of the time (none: the first one, if it parses as timestamps). long, the columns id, time,
-    variable, value; the first two may be called otherwise and named by `id` and `time`.
-    channels: the columns to use (none: all others). Columns have no unit here, so the card shows none.
-    Times are ISO 8601 or numbers; those with a zone become UTC, zoned beside unzoned ones are refused. Rows are sorted
-    by time within an entity, a time that occurs twice is refused (so is the hour that a change to winter time repeats:
-    write UTC). Windows go on over pauses unless `longest_pause` (2h, 30min; a number for times that are numbers) cuts
-    a series there; stretches shorter than one window are then left out.
-    missing: refuse (default) an empty cell by name; ffill: the last value of the entity, before the first one the
-    training median; mask: as ffill, and a channel of 0 and 1 for each that has empty cells; drop: leaves rows out, so
-    that their neighbours become neighbours. An entity shorter than one window is refused by name.
+    path: a relative path starts in the folder of the sweep file, or on the command line in the current directory. A
+    file that is not there is looked for in the data folders.
+    format: `wide` (default) has one row per time step and one column per channel. `id` names the column that tells
+    entities apart, and `time` the column of the time (default: the first one, if it parses as timestamps). `long` has
+    the columns id, time, variable and value; the options `id` and `time` may give other names for the first two.
+    channels: the columns to use (default: all others). Columns have no unit here, so the card shows none.
+    Times are ISO 8601 or numbers. Times with a zone become UTC; times with and without a zone in one file are refused.
+    Rows are sorted by time within an entity. A time that occurs twice is refused. This holds for the hour that a change
+    to winter time repeats as well, so write UTC. A window may span a pause, unless `longest_pause` (2h, 30min; a number
+    for times that are numbers) cuts a series there; pieces shorter than one window are then left out.
+    missing: `refuse` (default) is an error that names the first empty cell. `ffill` takes the last value of the entity,
+    and the training median where there is none before. `mask` does the same and adds a channel of 0 and 1 for each
+    channel with empty cells. `drop` leaves rows with empty cells out, so that the rows around them become neighbours.
+    An entity shorter than one window is refused by name.
 
-    Windows: T = `window`, `stride` for training, `test_stride` (none: `stride` or T // 4, the larger) for testing.
-    Split: by entity where there is an `id`, else contiguous blocks; or `time`, 70 / 10 / 20
+    Windows: T = `window`; `stride` for training, `test_stride` (default: the larger of `stride` and T // 4) for
+    testing.
+    Split: by entity where there is an `id`, else by contiguous blocks; or `time`, 70 / 10 / 20
     (see `bench.loading.windows`).
     """
 

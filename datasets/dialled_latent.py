@@ -1,4 +1,4 @@
-"""`dialled_latent`: how much a global latent says is an option, from nothing to everything."""
+"""`dialled_latent`: an option sets how much of the series a global latent explains, from nothing to everything."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class DialledLatent(Dataset):
         u_{t,c} = .8 u_{t-1,c} + .6 e_{t,c},   e ~ N(0, 1),   u_1 stationary
         w_{t,c,d} ~ cos(pi d t / T + p_{c,d}),   |w_{t,c}| = 1,   phases p ~ U(0, 2 pi), the same for every seed
 
-    The marginal of every x_{t,c} is N(0, 1) whatever a is: only what a latent can say changes. a = 0 is `ar1` and
-    a latent says nothing; at a = 1 there is no noise and a latent of D dimensions says everything.
+    The marginal of every x_{t,c} is N(0, 1) for every a; only the information that a latent can carry changes. a = 0 is
+    `ar1`, where a latent carries none; at a = 1 there is no noise, and a latent of D dimensions determines the series.
     Channels: x1..xC, no unit. Split by series.
     """
 

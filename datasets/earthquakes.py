@@ -24,8 +24,8 @@ MAGNITUDES = {"global": Resolution(0.1), "oklahoma": Resolution(0.01)}
 DEPTHS = {"global": Resolution(0.01, transform="log1p"), "oklahoma": Resolution(0.001, transform="log1p")}
 
 LIVE = (
-    "parameters as in the service's documentation, limits as in the mirrored copy that the numbers of this project "
-    "come from; the catalogue is revised, so an answer of today need not equal that copy"
+    "the parameters follow the service's documentation, the limits the mirrored copy that the numbers of this project "
+    "come from; the catalogue is revised, so today's answer may differ from that copy"
 )
 
 

@@ -1,4 +1,4 @@
-"""`earthquakes_japan`: 30 years of events about Japan, in the form of a published benchmark."""
+"""`earthquakes_japan`: 30 years of earthquakes around Japan, in the form of a published benchmark."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class EarthquakesJapan(Dataset):
     37,581 events of M 2.7 or more, 5,734 of them in 2011 (Tohoku). Channels: ln(1 + seconds since the event before),
     magnitude, position as a unit vector (see `earthquakes`); this catalogue has no depth.
 
-    Quirks: events below M 4 all but end in 2009, a change of what the agency lists, so that the law of magnitudes has a
-    break there (`minimum_magnitude: 4` leaves it out). Published studies cut overlapping pieces of 30 days; here the
-    split comes before any window.
+    Quirks: the agency changed what it lists, so that events below M 4 almost end in 2009 and the distribution of
+    magnitudes changes there (`minimum_magnitude: 4` avoids that). Published studies cut overlapping pieces of 30 days;
+    here the split comes before any window.
 
     Windows: T = 24 events, stride 1 for training; test windows overlap, stride T // 4 = 6.
     Split: contiguous blocks (see `bench.loading.windows`), or `time` for one cut in time.
@@ -38,7 +38,7 @@ class EarthquakesJapan(Dataset):
             "/Datasets/Japan_Deprecated/Japan_catalog.csv",
             "earthquakes/japan_catalog_1990_2019.csv",
             sha256="7845bbe2d4de930bc80e2f1d6a9797d4f4a63abdcc0e630246654774c22c71c9",
-            known_from="file at that commit compared with a mirrored copy: same length, same end; hash of the copy",
+            known_from="the file at that commit has the length and the end of a mirrored copy, whose hash this is",
         ),
     )
 

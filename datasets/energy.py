@@ -39,11 +39,11 @@ class Energy(Dataset):
 
     19,735 rows, 2016-01-11 17:00 to 2016-05-27 18:00 local time, no gap, nothing missing. 26 channels: appliances and
     lights (Wh per 10 min), temperature and humidity at 9 places, 6 weather channels of the nearest airport.
-    The two columns of pure noise, rv1 and rv2 (equal in every row), are left out unless `noise_channels` is true:
-    they are there on purpose and say nothing about what a latent carries.
+    The two columns of pure noise, rv1 and rv2 (equal in every row), are left out unless `noise_channels` is true. The
+    authors added them on purpose, and they say nothing about what a latent carries.
 
-    Quirks: `lights` is 0 in 77 % of the rows; `Appliances` is strongly right-skewed; the weather is hourly values
-    interpolated to 10 minutes, easy to continue from its own past. The change to summer time leaves no gap.
+    Quirks: `lights` is 0 in 77 % of the rows; `Appliances` is strongly right-skewed; the weather channels are hourly
+    values interpolated to 10 minutes, so their own past predicts them well. The change to summer time leaves no gap.
     Rows are sorted by time; a time that occurs twice is refused.
 
     Windows: T = 24 rows (4 hours), stride 1 for training; test windows overlap, stride T // 4 = 6.
@@ -58,7 +58,7 @@ class Energy(Dataset):
             "energy/energydata_complete.csv",
             sha256="2820bf712ad0275cb18b85a05250926100d8e65ebb9f4d2d016ca91ea152a25d",
             member="energydata_complete.csv",
-            known_from="address and hash as many public repositories record them; the hash of a mirrored copy, too",
+            known_from="many public repositories record this address and this hash, which a mirrored copy has as well",
         ),
     )
 

@@ -37,17 +37,17 @@ DEFAULT = ("HR", "SBP", "DBP", "MAP", "Temp", "GCS", "Urine")
 class ICU2012(Dataset):
     """The first 48 hours of 4,000 adult stays in intensive care, hourly means; open data.
 
-    Channels: heart rate, systolic, diastolic and mean arterial pressure (the invasive one, where there is none in an
-    hour the cuff's), temperature, Glasgow coma scale, urine; RespRate and FiO2 on demand (`channels`).
-    Kept are stays with 24 hours or more of heart rate and of systolic pressure (`minimum_hours`) and at least one
-    value of every other chosen one of Temp and GCS.
+    Channels: heart rate, systolic, diastolic and mean arterial pressure (the invasive measurement, or that of the cuff
+    in hours without one), temperature, Glasgow coma scale, urine. The option `channels` adds RespRate and FiO2.
+    A stay is used if it has at least 24 hours of heart rate and of systolic pressure (`minimum_hours`), and at least
+    one value of each of Temp and GCS that is chosen.
 
     Quirks: implausible values are taken as missing (heart rate outside 10..300 bpm, systolic 20..300, diastolic
     10..200, mean 10..250 mmHg, temperature 25..45 deg C, GCS 3..15, urine 0..5000 mL, respiratory rate 1..80,
     FiO2 .2..1); a time of 48:00 belongs to the last hour; repeated measurements are averaged.
-    Missing hours: `missing: ffill` (default) takes the last value of the stay, before the first one the training
-    median; such constants make a series easy to predict from its own past. `mask` adds channels of 0 and 1, `drop`
-    leaves hours out.
+    Missing hours: `missing: ffill` (default) takes the last value of the stay, and the training median where there is
+    none before. Such constant stretches make a series easy to predict from its own past. `mask` adds channels of 0 and
+    1, and `drop` leaves hours out.
 
     Windows: T = 48 hours, one per stay. Split by stay.
     """
@@ -62,7 +62,7 @@ class ICU2012(Dataset):
             "icu/challenge2012/set-a.tar.gz",
             sha256="8cb250f179cd0952b4b9ebcf8954b63d70383131670fac1cfee13deaa13ca920",
             copies=("1a07574d64ddd760a9dbff8d83e8e98e9e764e4abbad7b7f60ac7c159484c870",),
-            known_from="address and hash as several public repositories record them; the numbers of this project come "
+            known_from="several public repositories record this address and hash; the numbers of this project come "
             "from a mirrored copy that was packed again (4,000 stays, 1,757,980 rows)",
         ),
     )

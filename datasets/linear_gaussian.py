@@ -16,13 +16,13 @@ from bench.registry import register_dataset
 @register_dataset("linear_gaussian")
 @dataclass(frozen=True)
 class LinearGaussian(Dataset):
-    """A linear function of a Gaussian latent plus autoregressive noise; ln p(x) in closed form.
+    """A linear function of a Gaussian latent plus autoregressive noise; ln p(x) is known in closed form.
 
         x_t = W_t z + b + u_t,   z ~ N(0, I_D),   u_t = .5 u_{t-1} + s e_t,   e ~ N(0, I_C),   u_1 stationary
         (W_t)_{c,d} = a_{c,d} cos(pi (d - 1) (t - 1/2) / T) / sqrt(D),   a, b ~ N(0, 1), the same for every seed
 
-    Flattened, x ~ N(b, W W' + S) with S the covariance of the noise: `log_likelihood` is the truth that no model's
-    mean test likelihood may exceed but by chance. Channels: x1..xC, no unit. Split by series.
+    Flattened, x ~ N(b, W W' + S) with S the covariance of the noise. `log_likelihood` is this true likelihood; a
+    model's mean test likelihood exceeds its mean only by chance. Channels: x1..xC, no unit. Split by series.
     """
 
     source = "simulated: x_t = W_t z + b + u_t (see the card)"

@@ -69,17 +69,18 @@ class MIMIC(Dataset):
 
     Reads the official tables of MIMIC-III (ICUSTAYS, CHARTEVENTS) or MIMIC-IV (icu/icustays, icu/chartevents), as .csv
     or .csv.gz, names of files and columns in either case, from the folder `mimic` (option `folder`) of the data folder.
-    Channels: HR, SBP, DBP, MAP, RR, SpO2, Temp; FiO2 and Glucose on demand (`channels`).
+    Channels: HR, SBP, DBP, MAP, RR, SpO2, Temp. The option `channels` adds FiO2 and Glucose.
 
-    Quirks: both charting systems' item ids are read; pressures are the arterial line's, in hours without one the
-    cuff's; deg F becomes deg C by item id, FiO2 as a fraction becomes per cent; rows marked as errors, without a stay,
-    before `intime` or after `outtime` are left out; implausible values are missing (HR 10..300 bpm, SBP 20..300,
-    DBP 10..200, MAP 10..250 mmHg, RR 1..80, SpO2 20..100 %, Temp 25..45 deg C, FiO2 20..100 %, Glucose 10..2000 mg/dL).
-    Kept are the first `hours` of stays with at least T hours of heart rate. Dates are shifted per patient: only
-    differences are used. The extract is kept beside the data, in a folder that is not marked read-only, nowhere else.
+    Quirks: the item ids of both charting systems are read; pressures come from the arterial line, or from the cuff in
+    hours without one; deg F becomes deg C by item id, and FiO2 as a fraction becomes per cent; rows that are marked as
+    errors, without a stay, before `intime` or after `outtime` are left out; implausible values count as missing
+    (outside HR 10..300 bpm, SBP 20..300, DBP 10..200, MAP 10..250 mmHg, RR 1..80, SpO2 20..100 %, Temp 25..45 deg C,
+    FiO2 20..100 %, Glucose 10..2000 mg/dL).
+    The first `hours` of each stay with at least T hours of heart rate are used. Dates are shifted per patient, so only
+    differences are used. The extract is stored beside the data if that folder is not marked read-only, nowhere else.
     Missing hours: as in `icu2012` (`missing: ffill`, `mask`, `drop`).
     Without credentials: the open demo of 100 patients (https://physionet.org/content/mimiciii-demo/1.4/) has the same
-    tables, and `--set folder=DIR` reads them; enough to try the path, thin for a number.
+    tables, and `--set folder=DIR` reads them. It is enough to try the code, and too small for results.
 
     Windows: T = 24 hours, disjoint. Split by patient.
     """
@@ -171,7 +172,7 @@ def _table(folder: Path, name: str) -> Path:
 
 
 def _names(path: Path, wanted: dict[str, tuple[str, ...]], optional: tuple[str, ...] = ()) -> dict[str, str]:
-    """Ours -> the file's name of each column; every one may have several official names, in either case."""
+    """Our name of each column -> the file's; a column may have several official names, in upper or lower case."""
     try:
         with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as file:
             header = [name.strip().strip('"') for name in file.readline().split(",")]
@@ -186,7 +187,7 @@ def _names(path: Path, wanted: dict[str, tuple[str, ...]], optional: tuple[str, 
 
 
 def _stays(path: Path, most: int) -> pd.DataFrame:
-    """Stays with a begin and an end: subject, stay, intime and whole hours, at most `most`."""
+    """Stays with a beginning and an end: subject, stay, intime and whole hours, at most `most`."""
     wanted = {
         "subject": ("subject_id",),
         "stay": ("icustay_id", "stay_id"),
@@ -206,7 +207,7 @@ def _stays(path: Path, most: int) -> pd.DataFrame:
 
 
 def _events(path: Path, items: Sequence[int]) -> Iterator[pd.DataFrame]:
-    """Chart rows of these items, batch by batch, so that 33 GB pass through a few megabytes."""
+    """Chart rows of these items, batch by batch, so that a file of 33 GB needs only a few megabytes of memory."""
     wanted = {
         "stay": ("icustay_id", "stay_id"),
         "itemid": ("itemid",),

@@ -1,4 +1,4 @@
-"""`npz`: arrays of a user's own."""
+"""`npz`: a user's own arrays."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ from bench.registry import register_dataset
 class NPZ(Dataset):
     """A user's own array in a NumPy archive: `npz:PATH`, or `{name: npz, path: PATH, array: x}`.
 
-    The array `array` (none: the only one) is (rows, C), one long series, or (n, rows, C), n series of one length,
-    split as entities. `channels` gives names (none: x1..xC). NaN is refused unless `missing` says otherwise (see
-    `csv`). Arrays of Python objects are refused.
+    The array `array` (default: the only one of the file) has shape (rows, C), one long series, or (n, rows, C), n
+    series of one length that are split as entities. `channels` gives the names (default: x1..xC). NaN is refused unless
+    `missing` says otherwise (see `csv`). Arrays of Python objects are refused.
 
-    Windows: T = `window` (none: the length of the series where there are n, else 24), `stride`, `test_stride` (T // 4).
+    Windows: T = `window` (default: the length of the series where there are n, else 24), `stride`, `test_stride`
+    (T // 4).
     """
 
     source = "a file of your own"

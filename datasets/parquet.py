@@ -1,4 +1,4 @@
-"""`parquet`: a parquet file of a user's own."""
+"""`parquet`: a user's own parquet file."""
 
 from __future__ import annotations
 

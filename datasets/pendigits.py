@@ -14,7 +14,7 @@ from bench.loading.files import Remote, as_numbers, find, first_line
 from bench.registry import register_dataset
 
 STEPS = 8
-FILES = {  # of the writers to learn from, and of the others; with the SHA-256 of the content
+FILES = {  # the writers to learn from, and the other writers; with the SHA-256 of the content
     "pendigits/pendigits.tra": "e2b9eb9f0d0467e2b64a4816a3420edf2b8043447576f4b84337aba44a9f97d3",
     "pendigits/pendigits.tes": "8bd03229c5c5291fefe43e45465dd948d2645bf23328b9d993e0b777666b2015",
 }
@@ -28,13 +28,13 @@ class PenDigits(Dataset):
     7,494 digits of 30 writers and 3,498 digits of 14 other writers; channels x and y of the pen, whole numbers from 0
     to 100. The digit itself is known (the truth `digit`), and no model sees it.
 
-    Quirks: every digit is scaled on its own to fill 0..100, so each window holds at least one 0 and one 100. Time is
-    gone: the points are evenly spaced by length. The writer of a digit is not known.
+    Quirks: every digit is scaled on its own to fill 0..100, so each window holds at least one 0 and one 100. The time
+    of a point is lost: the points are evenly spaced by length. The writer of a digit is not known.
 
     Windows: T = 8, one per digit, so no window shares a row with another.
-    Split: `official`, the published one by writer: the first seven eighths of `pendigits.tra` train, the rest of that
-    file validates, `pendigits.tes` tests. It is one split, so seeds are initialisations only. Or `entity`: digits of
-    both files, divided anew by every seed, with writers in all parts.
+    Split: `official` is the published split by writer. The first seven eighths of `pendigits.tra` are for training, the
+    rest of that file for validation, and `pendigits.tes` for testing. There is one such split, so seeds differ in the
+    training only. With `entity` every seed divides the digits of both files anew, and a writer may be in all parts.
     """
 
     source = "https://archive.ics.uci.edu/dataset/81/pen+based+recognition+of+handwritten+digits"

@@ -20,8 +20,8 @@ class Regimes(Dataset):
         x_{t,c} = a p_{k,t,c} + l_c + .3 e_{t,c}
         k ~ U{1..8},  a ~ U(.6, 1.4),  l_c ~ N(0, .3^2),  e ~ N(0, 1)
 
-    The prototypes p_k are random walks over t, standardised per channel; they are the same for every seed, only the
-    series differ. A latent that names k, a and l knows all there is to know: this set shows posterior collapse best.
+    The prototypes p_k are random walks over t, standardised per channel. They are the same for every seed; only the
+    series differ. A latent with k, a and l explains all but white noise, so this data set shows collapse most clearly.
     Channels: x1..xC, no unit. Split by series.
     """
 

@@ -38,7 +38,7 @@ HOURS = {
 
 
 COUNT, SIGNED_COUNT = Resolution(1, transform="log1p"), Resolution(1, transform="signed_log1p")
-RESOLUTIONS = {  # sums of money are in pence, far below what a channel's cell could be; means lie on no grid
+RESOLUTIONS = {  # sums of money are in pence, far finer than a channel's cell can be; means lie on no grid
     **dict.fromkeys(("log_gap", "log_lines", *[name for name in HOURS if name.startswith("log_")]), COUNT),
     **{"units": SIGNED_COUNT, "cancelled": Resolution(1)},
     **dict.fromkeys(("revenue", "price", "share_uk"), Resolution(0)),
@@ -62,9 +62,10 @@ class Retail(Dataset):
     units sold and cancelled, signed log of revenue and mean price, share of UK lines.
     signed log x = sign(x) ln(1 + |x|).
 
-    Quirks: the logarithms tame pairs of +-80,995 units that cancel minutes apart; the 5,268 repeated lines, the lines
-    with price 0 and those that are no products (postage, fees) are kept as in the official file; an invoice
-    is timed by its first line; nights, Saturdays and holidays have no row: that is closed, not missing.
+    Quirks: the logarithms tame extreme orders, such as 80,995 units that are ordered and cancelled within minutes; the
+    5,268 repeated lines, the lines with price 0 and those that are no products (postage, fees) are kept as in the
+    official file; the time of an invoice is that of its first line; nights, Saturdays and holidays have no row, because
+    the shop is closed, and do not count as missing.
 
     Windows: T = 24 steps, stride 1 for training; test windows overlap, stride T // 4 = 6.
     Split: contiguous blocks (see `bench.loading.windows`), or `time` for one cut in time.
@@ -81,7 +82,7 @@ class Retail(Dataset):
             member="Online Retail.xlsx",
             instead=("retail/OnlineRetail.csv", "retail/OnlineRetail.csv.gz"),
             copies=("959c8b3847939247e4007cbbd6dfcf3fdc78bc8236a08eba94565e15679914d8",),
-            known_from="address and hash as several public repositories record them; OnlineRetail.csv is a mirrored "
+            known_from="several public repositories record this address and hash; OnlineRetail.csv is a mirrored "
             "copy of the sheet (541,909 rows)",
         ),
     )

@@ -1,4 +1,4 @@
-"""`sines`: level, amplitude, frequency and phase are the latent; the noise has a memory of its own."""
+"""`sines`: level, amplitude, frequency and phase are the latent; the noise is autoregressive."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Sines(Dataset):
 
         x_{t,c} = l_c + a sqrt(2) sin(2 pi f t / T + p + p_c) + u_{t,c},   t = 1..T
         l_c ~ N(0, 1),  a ~ U(.5, 1.5),  f ~ U(1, 4),  p ~ U(0, 2 pi),  p_c ~ U(-.7, .7)
-        u_{t,c} = .5 u_{t-1,c} + .3 e_{t,c},  e ~ N(0, 1),  begun in its stationary law
+        u_{t,c} = .5 u_{t-1,c} + .3 e_{t,c},  e ~ N(0, 1),  u_1 stationary
 
     Amplitude, frequency and phase p are one per series; level and phase shift p_c one per series and channel.
     Channels: x1..xC, no unit. Split by series.

@@ -1,4 +1,4 @@
-"""`wards`: vital signs of hospital wards; private, so a schema, a validator and a simulator of it."""
+"""`wards`: vital signs of hospital wards; the data are private, so this is their schema, a validator, a simulator."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ class Wards(Dataset):
         variable  heart_rate (bpm), systolic_pressure, diastolic_pressure (mmHg), respiratory_rate (1/min),
                   oxygen_saturation (%), temperature (deg C)
         value     a number in the legal range: 10..300, 20..300, 10..200, 1..80, 20..100, 25..45, in this order
-    The first row that breaks it is named. Repeated measurements within an hour are averaged.
+    An error names the first row that breaks it. Repeated measurements within an hour are averaged.
     `simulated: true` draws patients of this schema instead: a severity per patient that drifts, measurements at random
-    times, stays of 1 to 4 days. Numbers on it say nothing about the published ones.
+    times, stays of 1 to 4 days. Results on simulated patients say nothing about the published ones.
 
     A patient's hours run to the last measurement; patients with fewer hours than one window are left out.
     Missing hours: as in `icu2012` (`missing: ffill`, `mask`, `drop`).

@@ -1,4 +1,4 @@
-"""A weight on the KL term: below 1 the latent pays less than it carries."""
+"""A constant weight on the KL term: below 1, information in the latent costs less than the ELBO charges for it."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class BetaVAE(Method):
     Shapes: x (R, B, T, C); terms (R).
     Source: Higgins et al. 2017, ICLR, eq. 4 (beta > 1); Alemi et al. 2018, arXiv:1711.00464, sec. 3 (beta < 1 against
     collapse).
-    Ours: 0 <= beta <= 1, the range that helps the latent; .1 is our choice. The diffusion learns what then is far from
-    N(0, I).
+    Ours: 0 <= beta <= 1, the range that works against collapse; .1 is our choice. The latents are then far from
+    N(0, I), and the diffusion learns their distribution.
     """
 
     beta: PerRun = option(0.1, at_least=0, at_most=1)

@@ -24,13 +24,13 @@ class BNVAE(Method):
 
     Shapes: x (R, B, T, C), m the encoder's output (R, B, D); terms (R).
     Source: Zhu et al. 2020, arXiv:2004.12585, sec. 3: gamma is fixed, the shift b learned.
-    Ours: gamma .5; running statistics (a tenth of every batch) outside training.
+    Ours: gamma .5; outside training, running statistics are used, to which every batch contributes a tenth.
     """
 
     gamma: PerRun = option(0.5, above=0)
 
     def networks(self, standard: dict[str, nn.Module], sizes: Sizes) -> dict[str, nn.Module]:
-        """With the normalisation of the mean."""
+        """The standard networks and the normalisation of the mean."""
         return {**standard, "mean_norm": BatchNorm(sizes.runs, sizes.latent)}
 
     def posterior(self, model: Model, x: Tensor) -> Posterior:

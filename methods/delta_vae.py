@@ -14,7 +14,7 @@ from bench.parts.objectives import beside, negative_elbo
 from bench.parts.posteriors import GaussianPosterior
 from bench.registry import register_method
 
-LOWEST = -7.0  # of ln sigma, as for every Gaussian posterior here
+LOWEST = -7.0  # lower bound of ln sigma, as for every Gaussian posterior here
 
 
 @register_method("delta_vae")
@@ -28,16 +28,16 @@ class DeltaVAE(Method):
     in sigma on (0, 1), so it is at least its value at s: the sum over D dimensions is at least `rate`.
     Shapes: x (R, B, T, C); terms (R).
     Source: Razavi et al. 2019, arXiv:1901.03416, sec. 2 (a family with min KL >= delta).
-    Ours: published for a sequence of latents under an autoregressive prior, and for independent ones with a bound on
-    mu that depends on sigma, mu^2 >= 2 delta + 1 + ln sigma^2 - sigma^2 per dimension, which keeps mu away from 0. Here
-    one z under N(0, I) has the bound on sigma alone, ln sigma = ln s - softplus(output), and mu is free. 2 nats are as
-    much as `bn_vae` commits at gamma .5 and D = 16.
+    Ours: the source has a sequence of latents under an autoregressive prior. For independent latents it bounds mu by
+    sigma, mu^2 >= 2 delta + 1 + ln sigma^2 - sigma^2 per dimension, which keeps mu away from 0. Here there is one z
+    under N(0, I). Only sigma is bounded, by ln sigma = ln s - softplus(output), and mu is free. The default of 2 nats
+    is the rate that `bn_vae` commits at gamma .5 and D = 16.
     """
 
-    rate: PerRun = option(2.0, above=0)  # nats per series that the posterior always spends
+    rate: PerRun = option(2.0, above=0)  # lower bound of the KL, in nats per series
 
     def check(self, model: ModelConfig, diffusion: DiffusionConfig) -> None:
-        """The rate is one that sigma can commit."""
+        """Raises InputError for a rate that no legal sigma can commit."""
         most = model.latent * (-1 - 2 * LOWEST) / 2
         if self.rate > most:
             raise InputError(f"{self.name}.rate = {self.rate:g}: expected at most {most:g} = 6.5 * model.latent")
@@ -63,6 +63,6 @@ def log_variance_at(rate: Tensor) -> Tensor:
     """
     target = 1 + 2 * rate.double()
     u = -target
-    for _ in range(40):  # each at least halves the distance, near u = 0 as well
+    for _ in range(40):  # each step at least halves the distance, near u = 0 as well
         u = u - (u.exp() - u - target) / torch.expm1(u)
     return u.to(rate.dtype)

@@ -1,4 +1,4 @@
-"""A decoder without autoregression: nothing stands beside the latent, so nothing can replace it."""
+"""A decoder without autoregression: the latent is its only input, so nothing can replace the latent."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from bench.registry import register_method
 @register_method("feed_forward")
 @dataclass(frozen=True)
 class FeedForward(Method):
-    """The backbone decodes z alone, all steps in one pass: a reference that cannot collapse this way.
+    """The decoder sees z only and decodes all steps in one pass: a reference that cannot replace z by the past.
 
         L = E_q(z|x)[-ln prod_t p(x_t | f_dec(z, t))] + KL(q(z|x) || N(0, I))
 
-    m_{t,0} = 1 for all t. Given z the steps are independent, so what z leaves out becomes noise without memory.
+    m_{t,0} = 1 for all t. Given z the steps are independent, so whatever z does not explain is noise without memory.
     Shapes: x (R, B, T, C); terms (R).
     Source: Kingma and Welling 2014, arXiv:1312.6114, eq. 3, with a decoder that has no past.
     Ours: the past is zero in training and in generation; z enters at every step.
@@ -31,7 +31,7 @@ class FeedForward(Method):
     masking_rate: Literal[0] = 0  # there is no past to mask
 
     def networks(self, standard: dict[str, nn.Module], sizes: Sizes) -> dict[str, nn.Module]:
-        """With a decoder that sees no past."""
+        """The standard networks, with a decoder that sees no past."""
         return {**standard, "decoder": BlindDecoder(standard["decoder"], "past")}
 
     def objective(self, model: Model, x: Tensor, step: Step, draws: Draws) -> dict[str, Tensor]:

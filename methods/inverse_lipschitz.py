@@ -1,4 +1,4 @@
-"""Inverse Lipschitz: two latents that differ stay different inside the decoder."""
+"""Inverse Lipschitz: latents that differ remain different inside the decoder."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ class InverseLipschitz(Method):
     Shapes: x (R, B, T, C), z and f(z) (R, B, D); terms (R).
     Source: Kinoshita et al. 2023, arXiv:2304.12770, sec. 4 (Brenier maps by input-convex networks, after Wang et al.
     2021, arXiv:2301.00537).
-    Ours: one map between z and the autoregressive decoder, so the bound is the map's, not the whole decoder's; psi has
-    two layers as wide as the backbone; l = 1 (the source tunes it).
+    Ours: there is one map between z and the autoregressive decoder, so the bound holds for the map and not for the
+    whole decoder; psi has two layers as wide as the backbone; l = 1 (the source tunes it).
     """
 
     lipschitz: PerRun = option(1.0, at_least=0)  # l
 
     def networks(self, standard: dict[str, nn.Module], sizes: Sizes) -> dict[str, nn.Module]:
-        """With the map before the decoder."""
+        """The standard networks, with the map before the decoder."""
         latent_map = BrenierMap(sizes.runs, sizes.latent, sizes.hidden, self.lipschitz)
         return {**standard, "decoder": MappedDecoder(standard["decoder"], latent_map)}
 

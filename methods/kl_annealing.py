@@ -1,4 +1,4 @@
-"""KL annealing: the latent is free at first and pays later."""
+"""KL annealing: the KL term has no weight at first and its full weight later."""
 
 from __future__ import annotations
 

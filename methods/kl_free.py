@@ -1,4 +1,4 @@
-"""What was left of `proposed` when only the parts that helped were kept."""
+"""`proposed` reduced to the parts that helped."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bench.registry import register_method
 @register_method("kl_free")
 @dataclass(frozen=True)
 class KLFree(EarlyDiffusion):
-    """No KL and no penalty on noise; the latent enters at every step, and part of the past is hidden.
+    """No KL term and no penalty on noised latents; z enters every decoder step, and part of the past is hidden.
 
         L_VI = E_{i ~ U{0..N}} [ -alpha_bar_{gamma i} ln p(x | z^i, m * past) ],   z^i ~ q_forw(. | v),  v = f_enc(x)
         contrast  + E[ T softplus((ln p(x | z^i_other) - ln p(x | z^i)) / T) ]
@@ -24,8 +24,8 @@ class KLFree(EarlyDiffusion):
     Shapes: x (R, B, T, C), T steps, m the mask of `variable_masking`; terms (R).
     Source: L_VI of Li et al. 2024, arXiv:2405.14021, with the skip of Dieng et al. 2019, arXiv:1807.04863, and the
     masking of Bowman et al. 2016, arXiv:1511.06349.
-    Ours: the combination, a preset of `proposed`; N (.05 L where it is not given), gamma and `latent_norm`
-    as there, masking .3.
+    Ours: the combination, which is a preset of `proposed`. N (.05 L where it is not given), gamma and `latent_norm`
+    are as in `proposed`; the masking rate is .3.
     """
 
     latent_route: Literal["first", "every_step", "none"] = "every_step"
@@ -33,7 +33,7 @@ class KLFree(EarlyDiffusion):
     collapse_penalty: Literal["none", "permuted", "contrast"] = "none"
 
     def objective(self, model: Model, x: Tensor, step: Step, draws: Draws) -> dict[str, Tensor]:
-        """L_VI, and what is paid when another series' latent explains x, in nats per series."""
+        """L_VI, and the penalty for a latent of another series that explains x, in nats per series."""
         v = self.posterior(model, x).mean
         past = self.decoder_input(x, draws)
         early = self.early(model, x, v, past, draws)

@@ -1,4 +1,4 @@
-"""Lagging inference: the encoder may catch up before the decoder moves."""
+"""Lagging inference: the encoder catches up before every update of the decoder."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ class LaggingInference(Method):
         L = E_q(z|x)[-ln p(x|z)] + KL(q(z|x) || N(0, I));  afterwards, both move on L together
 
     Shapes: x (R, B, T, C); terms (R).
-    Source: He et al. 2019, arXiv:1901.05534, algorithm 1: all of it ends when the mutual information of x and z over
-    validation series stops to rise (sec. 4.2). Their code makes at most 100 inner steps, and leaves when the loss of 10
-    of them is not below that of the 10 before.
-    Ours: the mutual information is looked at 20 times in training, and the first time it has not risen is the last;
-    the inner steps have an Adam state of their own. Costs many times the others' seconds at the same number of decoder
-    updates.
+    Source: He et al. 2019, arXiv:1901.05534, algorithm 1. The extra updates end for good when the mutual information of
+    x and z over validation series stops rising (sec. 4.2). Their code makes at most 100 inner steps, and leaves the
+    inner loop when the loss of 10 of them is not below that of the 10 before.
+    Ours: the mutual information is computed 20 times in training, and the extra updates end the first time that it has
+    not risen. The inner steps have an Adam state of their own. At the same number of decoder updates this method takes
+    many times as long as the others.
     """
 
-    version = 2  # 1 moved the encoder along with the decoder after an inner loop
+    version = 2  # after an inner loop, version 1 updated the encoder along with the decoder
     encoder_updates: int = option(100, at_least=1, at_most=100)  # type: ignore[misc]  # at most, before every update
 
     def objective(self, model: Model, x: Tensor, step: Step, draws: Draws) -> dict[str, Tensor]:

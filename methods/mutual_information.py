@@ -1,4 +1,4 @@
-"""Mutual information: the latent is paid for what it says about the series."""
+"""Mutual information: the objective rewards information about the series in the latent."""
 
 from __future__ import annotations
 
@@ -21,19 +21,20 @@ class MutualInformation(Method):
         L = E_q(z|x)[-ln p(x|z)] + KL(q(z|x) || N(0, I)) - alpha I_t(x; z)
         I(x; z) >= I_t = E[ t(x, z) - ln mean_b exp t(x, z_b) ],   z_b the latents of the batch
 
-    E_x KL = I(x; z) + KL(q(z) || N(0, I)), so at alpha = 1 information is free up to the bound's reach, ln B nats.
+    E_x KL = I(x; z) + KL(q(z) || N(0, I)), so at alpha = 1 information costs nothing up to ln B nats, the most that
+    the bound can reach.
     Shapes: x (R, B, T, C), t (R, B, B); terms (R).
     Source: InfoMax-VAE, Rezaabad and Vishwanath 2020, arXiv:1912.13361, sec. 3 (ELBO + alpha I, I by a critic that is
     trained with it).
     Ours: the paper of `proposed` names a mutual-information constraint without a formula; this is our reading. The
-    bound is InfoNCE (van den Oord et al. 2018, arXiv:1807.03748, eq. 4), which cannot run away, but reaches ln B only
-    (4.2 nats at B = 64): a latent that holds more already gains nothing. alpha 1.
+    bound is InfoNCE (van den Oord et al. 2018, arXiv:1807.03748, eq. 4). It is at most ln B (4.2 nats at B = 64), so it
+    cannot grow without limit, and a latent that already carries more gains nothing from it. alpha is 1.
     """
 
     alpha: PerRun = option(1.0, at_least=0)
 
     def networks(self, standard: dict[str, nn.Module], sizes: Sizes) -> dict[str, nn.Module]:
-        """With the critic t."""
+        """The standard networks and the critic t."""
         critic = PairCritic(sizes.runs, sizes.window * sizes.channels, sizes.latent, sizes.hidden)
         return {**standard, "critic": critic}
 

@@ -1,4 +1,4 @@
-"""A decoder without a latent: the floor of every measure of collapse."""
+"""A decoder without a latent: the control in which every measure of collapse must find collapse."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class NoLatent(Method):
     m_{t,0} = 0 for t >= 2 (h_1 is a constant: undefined there), and the NLL is the same under any z.
     Shapes: x (R, B, T, C); terms (R).
     Source: what latent diffusion is after collapse, Li et al. 2024, arXiv:2405.14021, sec. 3.
-    Ours: the control itself; `latent_route: none` makes the same of any method.
+    Ours: the control itself. The option `latent_route: none` makes any other method the same control.
     """
 
     latent_route: Literal["none"] = "none"

@@ -26,25 +26,25 @@ class Proposed(EarlyDiffusion):
         L_CS = E_{k ~ U{M..L}} [ (1 - alpha_bar_{ceil(k / eta)}) relu(ln p(x | z^k) - F(x)) ]
         L_DM = E_{i ~ U{1..L}} || eps - eps_theta(v^i, i) ||^2
 
-    A series is decoded from z^i, the reverse diffusion stopped at i ~ U{0..N}. F is the
-    log-likelihood under the per-time marginal of the training data, of the decoder's family.
+    A series is decoded from z^i, the reverse diffusion stopped at i ~ U{0..N}. F is the log-likelihood under the
+    marginal of the training data at each time, in the decoder's likelihood family.
 
     Shapes: x (R, B, T, C); terms (R).
-    Source: Li et al. 2024, arXiv:2405.14021 (registry name of its framework); N 50, gamma 2, eta 1 are theirs.
+    Source: Li et al. 2024, arXiv:2405.14021 (registry name of its framework), with N = 50, gamma = 2 and eta = 1.
     Ours: L_CS as printed, without F and the relu, has no lower bound and diverges; that form is
-    `collapse_penalty: literal`, and `none` leaves L_CS out. `permuted` and `contrast` put latents of
-    other series in the place of noise:
+    `collapse_penalty: literal`, and `none` leaves L_CS out. `permuted` and `contrast` use latents of
+    other series in place of noised latents:
 
         permuted   E[ relu(ln p(x | z^i_other) - F(x)) ]
         contrast   E[ T softplus((ln p(x | z^i_other) - ln p(x | z^i)) / T) ]
 
     v has layer norm (no affine part; `latent_norm: none` leaves it out), and L_DM is fitted
     afterwards on the frozen encoder; `joint: true` trains it together with the others and lets its
-    gradient into the encoder. `kl: true` is the ablation with a KL term back: v ~ N(mu, sigma^2) as in
-    `latent_diffusion`, without layer norm. M is read as the first step of the tail. Where they are not
-    given, N is .05 L and M is .9 L, rounded: 50 and 900 at L = 1,000. N and M below 1 (N above 0) are
-    shares of L; `auto` means a signal-to-noise ratio alpha_bar / (1 - alpha_bar) of at least 15 dB
-    until N, of at most -30 dB from M on.
+    gradient into the encoder. `kl: true` is the ablation that restores the KL term: v ~ N(mu, sigma^2) as
+    in `latent_diffusion`, without layer norm. M is read as the first of the late steps that L_CS draws from.
+    Where they are not given, N is .05 L and M is .9 L, rounded: 50 and 900 at L = 1,000. N and M below 1
+    (N above 0) are shares of L. `auto` chooses them by the signal-to-noise ratio alpha_bar / (1 - alpha_bar):
+    at least 15 dB up to N, at most -30 dB from M on.
     """
 
     M: PerRun | Literal["auto"] = option(900, above=0)  # the first step of the collapse penalty, or its share of L
@@ -55,11 +55,11 @@ class Proposed(EarlyDiffusion):
 
     @classmethod
     def defaults(cls, diffusion: DiffusionConfig) -> dict[str, Any]:
-        """N and M as the shares of L that they are at L = 1,000."""
+        """N and M as shares of L: 50 and 900 at L = 1,000."""
         return {**super().defaults(diffusion), "M": round(0.9 * diffusion.L)}
 
     def check(self, model: ModelConfig, diffusion: DiffusionConfig) -> None:
-        """0 <= N, gamma N <= L, 1 <= M <= L, whole steps, and more than one latent dimension under layer norm."""
+        """Check 0 <= N, gamma N <= L, 1 <= M <= L, whole steps, and more than one latent dimension under layer norm."""
         if self.kl and self.latent_norm == "layer":
             dataclasses.replace(self, latent_norm="none").check(model, diffusion)
             return
@@ -80,7 +80,7 @@ class Proposed(EarlyDiffusion):
         return self.joint
 
     def encoder_width(self, latent: int) -> int:
-        """v alone, or mu and ln sigma."""
+        """The width of v, or with `kl` that of mu and ln sigma together."""
         return 2 * latent if self.kl else latent
 
     def posterior(self, model: Model, x: Tensor) -> Posterior:
@@ -97,7 +97,7 @@ class Proposed(EarlyDiffusion):
         early = self.early(model, x, v, past, draws)
         terms = {"variational": self.variational(model, early)}
 
-        k = draws.steps(steps_of(self.M, last), last, batch)  # drawn whatever the penalty is: draws stay paired
+        k = draws.steps(steps_of(self.M, last), last, batch)  # drawn under every penalty, so that draws stay paired
         noise = draws.normal(batch, model.latent)
         if self.collapse_penalty in ("bounded", "literal"):
             log_p = model.decoder(diffuse(v, k, alpha_bar, noise), past).log_prob(x)

@@ -1,4 +1,4 @@
-"""Variable masking: the decoder may not lean on what it does not see."""
+"""Variable masking: the decoder cannot rely on a past that is partly hidden."""
 
 from __future__ import annotations
 

@@ -33,31 +33,31 @@ class VQ(Method):
 
         L = -ln p(x | e) + |sg(v) - e|^2 + beta |v - sg(e)|^2,   e_g = argmin_k |v_g - c_gk|,   d e / d v := 1
 
-    sg stops the gradient; the decoder's passes straight through to v. The diffusion learns the codes, and what it
-    draws is moved to the nearest codes.
+    sg stops the gradient; the decoder's gradient passes straight through to v. The diffusion learns the distribution of
+    the codes, and its samples are replaced by the nearest codes.
     Shapes: x (R, B, T, C), v and e (R, B, D) in groups g; terms (R).
     Source: van den Oord et al. 2017, arXiv:1711.00937, eq. 3, beta .25.
-    Ours: v is a layer norm of the encoder's output; one z in 4 groups with 64 codes each (product quantisation); a
-    diffusion on the codes in place of an autoregressive prior. There is no density, so no KL.
+    Ours: v is the encoder's output after layer norm; z has 4 groups with 64 codes each (product quantisation); a
+    diffusion on the codes takes the place of an autoregressive prior. There is no density, so there is no KL.
     """
 
-    beta: PerRun = option(0.25, at_least=0)  # of the commitment
+    beta: PerRun = option(0.25, at_least=0)  # weight of the commitment term
     groups: int = option(4, at_least=1)
     codes_per_group: int = option(64, at_least=2)  # K
 
     def check(self, model: ModelConfig, diffusion: DiffusionConfig) -> None:
-        """The groups divide the latent, which has a layer norm."""
+        """Check that the groups divide the latent, and that layer norm has more than one dimension."""
         if model.latent == 1 or model.latent % self.groups:
             raise InputError(
                 f"{self.name}.groups = {self.groups}: expected a divisor of model.latent = {model.latent} > 1"
             )
 
     def encoder_width(self, latent: int) -> int:
-        """v alone."""
+        """The width of v."""
         return latent
 
     def networks(self, standard: dict[str, nn.Module], sizes: Sizes) -> dict[str, nn.Module]:
-        """With the codebook."""
+        """The standard networks and the codebook."""
         return {**standard, "codebook": Codebook(sizes.runs, sizes.latent, self.groups, self.codes_per_group)}
 
     def posterior(self, model: Model, x: Tensor) -> Posterior:
@@ -76,5 +76,5 @@ class VQ(Method):
         return {"reconstruction": reconstruction(p, x), "codebook": codebook, "commitment": weight * commitment}
 
     def latents(self, model: Model, n: int, draws: Draws) -> Tensor:
-        """The codes nearest to what the reverse diffusion draws."""
+        """The codes nearest to the samples of the reverse diffusion."""
         return model.get_submodule("codebook")(reverse_diffusion(model, n, draws))

@@ -56,7 +56,7 @@ def test_describe_prints_the_card_and_draws(folder, capsys):
         "source: https://github.com/ss15859/EarthquakeNPP",
         "rows: 59 in 1 series",
         "missing: nothing",
-        "  sha256 7845bbe2d4de930bc80e2f1d6a9797d4f4a63abdcc0e630246654774c22c71c9; file at that commit",
+        "  sha256 7845bbe2d4de930bc80e2f1d6a9797d4f4a63abdcc0e630246654774c22c71c9; the file at that commit",
         "time between rows: 1 days 00:00:00 in the median, 1 days 03:00:00 at most",
         "windows: T = 4, test windows every 1 rows, split: time",
         "  train: 38 windows, 1990-01-02 01:00 to 1990-02-11 01:00",
@@ -73,7 +73,7 @@ def test_describe_lists_the_options_of_a_file_to_come(folder, capsys, name):
     code, out = said(capsys, "describe", name)
     assert code == 0
     assert "window" in out
-    assert out.splitlines()[-1] == f"no file named: {name}:PATH describes yours"
+    assert out.splitlines()[-1] == f"no file was given: {name}:PATH describes yours"
 
 
 def test_describe_tells_the_share_that_is_filled_in(folder, capsys):

@@ -87,7 +87,7 @@ def test_without_a_past_run_a_few_updates_are_timed(tiny: Path, capsys: pytest.C
         f"no finished run in {results} to predict from: timed 5 updates of 3 settings of method, "
     )
     assert said[3].startswith("about ")
-    assert said[3].endswith("s, from what was timed; the start of the workers comes on top")
+    assert said[3].endswith("s, from what was timed; starting the workers takes additional time")
     assert said[4].startswith("about 0.")
     assert not results.exists()
 
@@ -113,8 +113,8 @@ def test_there_is_a_limit_to_what_is_tried(tiny: Path, monkeypatch: pytest.Monke
     found = try_runs(read_sweep(tiny).runs, None, torch.device("cpu"))
     assert list(found.runs.label) == ["latent_diffusion"]
     assert found.notes == (
-        "2 of 3 settings are taken to cost as much as these",
-        "2 of 2 measures were not timed: it will take longer",
+        "2 of 3 settings were not timed: assumed to cost as much as these",
+        "2 of 2 measures were not timed: the sweep will take longer",
     )
 
 
@@ -126,4 +126,4 @@ def test_a_method_that_cannot_be_tried_is_named(tiny: Path, monkeypatch: pytest.
     monkeypatch.setattr("methods.data_diffusion.DataDiffusion.backbones", ("transformer",))
     found = try_runs(read_sweep(tiny).runs, None, torch.device("cpu"))
     assert list(found.runs.label) == ["joint"]
-    assert found.notes == ("latent_diffusion: cannot be tried: ValueError: this is mine",)
+    assert found.notes == ("latent_diffusion: cannot be timed: ValueError: this is mine",)

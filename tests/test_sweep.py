@@ -128,7 +128,7 @@ def test_runs_asked_for_twice_are_one(tmp_path: Path) -> None:
         tmp_path, "datasets: [sines]\nmethods: [{name: proposed, label: a}, {name: proposed, label: b, set: {N: 50.0}}]"
     )
     assert {run.label for run in methods(found)} == {"a"}
-    assert any("asked for twice, run once: 'a' and 'b'" in note for note in found.notes)
+    assert any("the same run is asked for twice and done once: 'a' and 'b'" in note for note in found.notes)
 
 
 def test_data_that_are_not_there_are_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,9 +51,9 @@ def _work_away(job: str, stack: Stack, settings: Any, attempt: int) -> tuple[lis
 
 
 def _importing(job: str) -> Any:
-    """A plug-in of dask's: every worker, also one that is restarted, imports what the job needs before its first task.
+    """A dask plug-in: every worker, also one that is restarted, imports what the job needs before its first task.
 
-    No time limit should count that.
+    So no time limit counts the imports.
     """
     from distributed import WorkerPlugin
 
@@ -68,7 +68,7 @@ class Cluster:
     """A connection to a scheduler. `local:N` starts one with N workers on this machine."""
 
     def __init__(self, address: str, device: str = "cpu", shared: bool = True) -> None:
-        """Raises InputError where dask is not installed or nobody answers."""
+        """Raises InputError where dask is not installed or no scheduler answers."""
         try:
             import dask
             import distributed
@@ -79,7 +79,7 @@ class Cluster:
         self._local: Any = None
         self._memory: dict[str, int] = {}
         self._asked = 0.0
-        # A stack that kills its worker is ours to try again, run by run.
+        # The supervisor repeats a stack that killed its worker, run by run.
         dask.config.set({"distributed.scheduler.allowed-failures": 0, "distributed.comm.retry.count": 0})
         local = re.fullmatch(r"local:([1-9][0-9]{0,3})", address)
         if not local and not re.fullmatch(r"(tcp|tls|ws|wss|ucx)://\S+:[0-9]{1,5}", address):
@@ -112,7 +112,7 @@ class Cluster:
         return [ClusterWorker(self, store) for _ in range(jobs or threads)]
 
     def memory(self) -> dict[str, int]:
-        """Address -> resident bytes of every worker, as they last said; asked once a second at most."""
+        """Address -> resident bytes of every worker, as last reported; queried once a second at most."""
         now = time.monotonic()
         if now - self._asked > 1:
             workers = self.client.scheduler_info(n_workers=-1)["workers"]
@@ -121,7 +121,7 @@ class Cluster:
         return self._memory
 
     def lost(self) -> InputError:
-        """What to say when the scheduler is gone."""
+        """The error for a scheduler that is gone."""
         return InputError(
             f"--cluster {self.address}: the scheduler is gone; finished runs are safe: start the same command again"
         )
@@ -133,7 +133,7 @@ class Cluster:
 
     def close(self) -> None:
         """Disconnect, and end a cluster of our own."""
-        with contextlib.suppress(Exception):  # of a cluster that is gone, or takes its time: nothing here waits for it
+        with contextlib.suppress(Exception):  # the cluster may be gone or slow: nothing here waits for it
             self.client.close(timeout=5)
         with contextlib.suppress(Exception):
             if self._local is not None:
@@ -168,7 +168,7 @@ class ClusterWorker(Worker):
         )
 
     def look(self) -> None:
-        """Pass on what became of the stack."""
+        """Pass on the result of the stack."""
         if self.future is None or self.future.done() or self._remote is None:
             return
         if not self._cluster.alive:
@@ -188,7 +188,7 @@ class ClusterWorker(Worker):
         except KilledWorker:
             future.set_exception(WorkerDied("its cluster worker died"))
         except CancelledError:
-            died = WorkerDied("its stack was taken off the cluster")
+            died = WorkerDied("its stack was removed from the cluster")
             future.set_exception(died if self._cluster.alive else self._cluster.lost())
         except Exception as error:
             future.set_exception(error)
@@ -196,23 +196,23 @@ class ClusterWorker(Worker):
             future.set_result(outcomes)
 
     def _place(self) -> list[str]:
-        """Addresses of the workers that are at it now."""
+        """Addresses of the workers that are working on the stack."""
         key = self._remote.key
         return [address for address, keys in self._cluster.client.processing().items() if key in keys]
 
     def seconds(self) -> float:
-        """Since the scheduler gave it to a worker."""
+        """Seconds since the scheduler gave the stack to a worker."""
         return time.monotonic() - self._began if self._began else 0.0
 
     def memory(self) -> int:
-        """Resident bytes of the worker that has the stack, of its last heartbeat; 0 where that is not known."""
+        """Resident bytes of the worker that has the stack, by its last heartbeat; 0 where that is not known."""
         if not self._began or not self._cluster.alive:
             return 0
         known = self._cluster.memory()
         return max((known.get(address, 0) for address in self._at), default=0)
 
     def stop(self) -> None:
-        """Take the stack off the cluster; what cannot be interrupted is ended with its process."""
+        """Remove the stack from the cluster; a task that cannot be interrupted is ended with its process."""
         remote, self._remote = self._remote, None
         if remote is None or remote.done() or not self._cluster.alive:
             return

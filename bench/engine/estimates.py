@@ -1,4 +1,4 @@
-"""What earlier runs took, and so what others will take: seconds and memory."""
+"""Predicts seconds and memory of runs from those of earlier runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pandas as pd
 from bench.sweeps.run import Run
 from bench.sweeps.stacks import Stack
 
-# What a phase's seconds grow with: columns of the runs table (1 where a phase has none).
+# The columns of the runs table that a phase's seconds are proportional to (1 where a phase has none).
 WORK = {
     "train_seconds": ("train.steps", "train.batch_size", "window"),
     "denoiser_seconds": ("diffusion.steps", "diffusion.batch_size"),
@@ -21,7 +21,7 @@ WORK = {
     "evaluate_seconds": (),
 }
 
-# What a past run must have in common, from near to far; the first that finds any is used.
+# The columns in which a past run must agree, the strictest list first; the first list that finds a run is used.
 ALIKE: tuple[list[str], ...] = (
     ["method", "backbone", "dataset", "latent_route", "model.hidden", "model.latent", "model.layers"],
     ["method", "backbone", "dataset"],
@@ -32,18 +32,18 @@ ALIKE: tuple[list[str], ...] = (
 )
 
 
-# What runs of one shape have in common: they take the same memory.
+# The columns that determine a run's memory.
 SHAPE = ("method", "backbone", "dataset", "model.hidden", "model.latent", "model.layers", "train.batch_size",
          "diffusion.batch_size", "evaluate.n_samples")  # fmt: skip
 
 
 LATEST = 200
-"""Of runs that are alike, so many of the latest are looked at: the machine may have changed."""
+"""Of similar runs at most this many of the latest are used, because the machine may have changed."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What one run is expected to take."""
+    """The expected time and memory of one run."""
 
     seconds: float
     memory: float  # bytes
@@ -67,7 +67,7 @@ class Past:
             )
 
     def predict(self, wanted: Mapping[str, object], leaving_out: int = -1) -> Estimate | None:
-        """From the latest runs most like it, each phase scaled by its work; None without any past run."""
+        """The prediction from the latest runs most like it, each phase scaled by its work; None without a past run."""
         for names, places in self._alike:
             found = places.get(tuple(wanted.get(name) for name in names), np.array([], dtype=int))
             found = found[found != leaving_out][-LATEST:]
@@ -102,7 +102,7 @@ class Past:
         return most
 
     def error(self) -> float:
-        """By what factor predictions of past runs from the others were typically wrong; NaN below two runs."""
+        """The factor by which predictions of past runs from the others were typically wrong; NaN below two runs."""
         ratios = []
         for place, row in enumerate(self.runs.tail(LATEST).to_dict("records")):
             index = place + max(0, len(self.runs) - LATEST)

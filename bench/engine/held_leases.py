@@ -9,7 +9,7 @@ from bench.store import LEASE_SECONDS, Store, lease_owner
 
 
 class HeldLeases:
-    """Leases that are taken, renewed in time and given back under one name."""
+    """The leases that one supervisor takes, renews in time and gives back."""
 
     def __init__(self, store: Store) -> None:
         self._store, self._owner = store, lease_owner()
@@ -17,7 +17,7 @@ class HeldLeases:
         self._renewed = 0.0
 
     def claim(self, run_ids: Sequence[str]) -> set[str] | None:
-        """Take the leases of all these runs: those whose earlier owner has fallen silent, or None where one is held."""
+        """Take these runs' leases; returns runs whose earlier owner stopped renewing, or None where a lease is held."""
         silent = self._store.leases.claim(run_ids, self._owner)
         if silent is not None:
             self._held.update(run_ids)

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, as requests that the supervisor asks for between two looks at its workers."""
+"""Ctrl-C and SIGTERM, as requests that the supervisor checks for between two polls of its workers."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from types import FrameType
 
 
 class Interrupts:
-    """Ctrl-C once: finish what is running. Twice, or SIGTERM: stop now."""
+    """Ctrl-C once: finish the running stacks. Twice, or SIGTERM: stop now."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
-        """say: where the first Ctrl-C is answered."""
+        """say: prints the answer to the first Ctrl-C."""
         self._say = say
         self._weight = 0
-        self.signal = 0  # the last one heard, or 0
+        self.signal = 0  # the last one received, or 0
 
     @property
     def heard(self) -> bool:
-        """Nothing new may begin."""
+        """Whether no new stack may begin."""
         return self._weight > 0
 
     @property
     def stop_now(self) -> bool:
-        """Nor may what is running be finished."""
+        """Whether running stacks must stop as well."""
         return self._weight > 1
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Signals are heard inside, in the main thread; elsewhere Python gives none."""
+        """Inside, signals are handled if this is the main thread; Python delivers none to other threads."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return

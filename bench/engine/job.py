@@ -41,12 +41,12 @@ Outcome = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class JobSettings:
-    """What a worker needs to know beside the stack."""
+    """The settings that a worker needs beside the stack."""
 
     results: Path
     data: Path | None
     device: str = "cpu"
-    keep: Literal["all", "samples", "none", "restricted"] = "all"  # restricted: all, of restricted data as well
+    keep: Literal["all", "samples", "none", "restricted"] = "all"  # restricted: all, also of restricted data
     plugins: tuple[str, ...] = ()
     save_samples: bool = False
     kernels: Literal["auto", "plain"] = "auto"  # plain: on a GPU no recorded steps and no fused kernels
@@ -72,16 +72,16 @@ class Part:
         self.runs.append({**run.columns(), **shared, **provenance(), **state, **columns})
 
     def drop(self, run_ids: list[str]) -> None:
-        """As if these runs had never been tried."""
+        """Drop these runs, as if they had never been attempted."""
         for rows in (self.runs, self.metrics, self.curves):
             rows[:] = [row for row in rows if row["run_id"] not in run_ids]
 
 
 def run_stack(stack: Stack, settings: JobSettings, attempt: int = 1) -> list[Outcome]:
-    """Do the work of a stack and write its part. Whatever a method, data set or metric raises ends as a row.
+    """Do the work of a stack and write its part. An error of a method, data set or metric becomes a row.
 
-    Only a lone run ends `oom` with a row: for one of several that is what happened to its company, it is tried again
-    in less of it. Raises Unwritable where the results cannot be written.
+    A run that ran out of memory gets the row `oom` only if it was alone in its stack. Runs of a larger stack get no row
+    and are repeated in smaller stacks. Raises Unwritable where the results cannot be written.
     """
     load_entry_points()
     for plugin in settings.plugins:
@@ -122,7 +122,7 @@ def run_stack(stack: Stack, settings: JobSettings, attempt: int = 1) -> list[Out
 
 
 def _out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out; some of torch's libraries say so in words only."""
+    """Whether memory ran out; some of torch's libraries report it only in the message."""
     words = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
@@ -130,7 +130,7 @@ def _out_of_memory(error: BaseException) -> bool:
 
 
 def _rest(part: Part, status: str, reason: str, trace: str = "") -> None:
-    """The same end for every run of the stack that has none yet."""
+    """Add a row with the same status for every run of the stack that has none yet."""
     done = {row["run_id"] for row in part.runs}
     for run in part.stack.runs:
         if run.run_id not in done:
@@ -146,16 +146,16 @@ def _work(part: Part, settings: JobSettings, device: torch.device) -> None:
         return
     scopes = [Scope.of(run) for run in runs]
 
-    looks: list[tuple[StackedModel, int]] = []
+    unmeasured: list[tuple[StackedModel, int]] = []
 
-    def look(model: StackedModel, step: int) -> None:
+    def measure(model: StackedModel, step: int) -> None:
         for index, (run, windows, scope) in enumerate(zip(runs, splits, scopes, strict=True)):
             method, single = stacked([run.build_method()], device), single_run(model, index, run, windows, device)
             rows = score_during_training(single, method, windows, run.evaluate, scope, step)
             part.metrics += [{"run_id": run.run_id, **row} for row in rows]
 
     def keep(model: StackedModel, step: int) -> None:
-        looks.append((copy.deepcopy(model), step))
+        unmeasured.append((copy.deepcopy(model), step))
 
     with turn(device.type):
         trained = train_stack(
@@ -167,17 +167,17 @@ def _work(part: Part, settings: JobSettings, device: torch.device) -> None:
             [run.train for run in runs],
             [run.diffusion for run in runs],
             device,
-            look if one_by_one(device) else keep,
+            measure if one_by_one(device) else keep,
             runs[0].evaluate.during_training,
         )
         began = time.perf_counter()
         samples = _draw_together(trained, runs, splits, scopes, device)
         sampled = time.perf_counter() - began
         if device.type == "cuda":
-            torch.cuda.empty_cache()  # what is free is the next worker's
+            torch.cuda.empty_cache()  # free memory is for the next worker
     began = time.perf_counter()
-    for seen in looks:
-        look(*seen)
+    for model, step in unmeasured:
+        measure(model, step)
     trained.watching_seconds += time.perf_counter() - began
     for index, (run, windows) in enumerate(zip(runs, splits, strict=True)):
         drawn = (samples[index], sampled / len(runs)) if samples is not None else None

@@ -1,4 +1,4 @@
-"""Where a supervisor says what is happening: the protocol, and its two forms without a screen."""
+"""How a supervisor reports its progress: the protocol, and two implementations without a screen."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from bench.sweeps.stacks import Stack
 
 
 class Progress(Protocol):
-    """Where the supervisor says what is happening."""
+    """Receives the progress of a supervisor."""
 
     def advance(self, done: int, total: int, left: float | None) -> None:
-        """So many runs are done; `left` seconds are expected to remain."""
+        """`done` runs of `total` are done; `left` seconds are expected to remain."""
         ...
 
     def working(self, stacks: Sequence[tuple[Stack, float]]) -> None:
-        """What the workers are at, and for how many seconds."""
+        """What the workers are working on, and for how many seconds."""
         ...
 
     def finished(self, part: str, outcomes: Sequence[Outcome]) -> None:
@@ -28,11 +28,11 @@ class Progress(Protocol):
         ...
 
     def say(self, text: str) -> None:
-        """One line that stays."""
+        """A line that remains visible."""
         ...
 
     def close(self) -> None:
-        """Nothing will follow."""
+        """The end of the sweep."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Where a number comes from: commit and versions, as columns of the runs table. Never part of a run's identity."""
+"""The origin of a number: commit and versions, as columns of the runs table. Never part of a run's identity."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ class Screen:
             if title is not None and title.method and value == value:
                 self._values.setdefault((title.place, title.name), {})[str(run_id)] = float(value)
 
-    # ---- what the supervisor says
+    # ---- calls of the supervisor
 
     def advance(self, done: int, total: int, left: float | None) -> None:
         """done / total, time left."""
@@ -87,11 +87,11 @@ class Screen:
         self._live.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def close(self) -> None:
-        """Leave the data sets as they are."""
+        """End, and leave the table of data sets on the screen."""
         self._working, self._latest = (), deque()
         self._live.stop()
 
-    # ---- what is shown
+    # ---- the picture
 
     def render(self) -> Group:
         """The bar and both tables."""

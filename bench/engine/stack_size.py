@@ -1,4 +1,4 @@
-"""How many runs to stack: 1 on a CPU, where it gains nothing; on a GPU what memory and a short measurement say."""
+"""How many runs to stack: 1 on a CPU, where it gains nothing; on a GPU as memory and a short measurement suggest."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Choice: TypeAlias = int | Callable[[Sequence[Run]], int]
 """A size for every stack, or a function of the runs that could share one."""
 
 LEAST, MOST = 8, 256
-GAIN = 1.15  # in runs per second, by which twice as many must pay
+GAIN = 1.15  # doubling a stack must raise the runs per second by this factor
 SHARE = 0.5  # of the device's memory that a stack may take
 UPDATES = (70, 130)  # of both stages; the difference is timed
 
@@ -50,10 +50,11 @@ def choose(text: str, devices: Sequence[Device], data: Path | None, plugins: Seq
 
 
 def bytes_of(run: Run, window: int = 48, channels: int = 16) -> int:
-    """About what one more run takes of a GPU in training, float32, from the shapes; generous where they are not known.
+    """Roughly the memory that one more run takes on a GPU in training, float32, from the shapes; rather too much.
 
-    Its weights six times over (values, moments, gradients, a check's copy), and what the backward pass needs: of every
-    layer, series and step some 16 H numbers in the encoder and twice in the decoder; of the denoiser some 12 layers.
+    It is six times its weights (values, moments, gradients, a check's copy), and what the backward pass needs: some
+    16 H numbers per layer, series and step in the encoder, twice that in the decoder, and some 12 layers of the
+    denoiser.
     """
     hidden, layers, width = run.model.hidden, run.model.layers, run.diffusion.hidden
     inputs = max(hidden, channels + run.model.latent)
@@ -63,15 +64,15 @@ def bytes_of(run: Run, window: int = 48, channels: int = 16) -> int:
 
 
 def most_in(memory: int, run: Run) -> int:
-    """How many runs fit in a share of so many bytes, at least one."""
+    """How many runs fit in a share of this many bytes, at least one."""
     return max(1, int((SHARE * memory - CONTEXT_BYTES) / bytes_of(run)))
 
 
 def fastest(seconds: Callable[[int], float], most: int) -> int:
-    """The number of runs from which on twice as many hardly do more per second; seconds(R) is what R take together.
+    """The number of runs beyond which doubling hardly raises the runs per second; seconds(R) is the time of R runs.
 
-    Doubles from `LEAST`. What a larger number raises (too little memory, for one) ends the search; what the first one
-    raises is passed on.
+    Starts at `LEAST` and doubles. An error at a larger number (such as too little memory) ends the search; an error at
+    the first number is raised.
     """
     best, rate = min(LEAST, most), 0.0
     size = best
@@ -106,7 +107,7 @@ def measured(run: Run, device: Device, data: Path | None, plugins: Sequence[str]
         if before is not None:
             os.environ["CUDA_VISIBLE_DEVICES"] = before
     took = time.monotonic() - began
-    sys.stderr.write(f"note: --stack auto: {size} runs per stack for {run.label} and its like ({took:.0f} s)\n")
+    sys.stderr.write(f"note: --stack auto: {size} runs per stack for {run.label} and similar runs ({took:.0f} s)\n")
     return size
 
 

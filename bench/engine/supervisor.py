@@ -1,8 +1,8 @@
-"""Limits, retries, resume: gets a list of stacks done whatever happens to the worker processes.
+"""Limits, retries and resuming: works through a list of stacks whatever happens to the worker processes.
 
-A worker writes its part of the results itself; the supervisor writes a row only for a run that had no chance to
-(killed, over a limit). Done is what the store says is done, so a supervisor that was killed is simply started again,
-and two at once share the work by leases.
+A worker writes its part of the results itself. The supervisor writes a row only for a run whose worker could not,
+because it was killed or exceeded a limit. The store decides which runs are done. So a supervisor that was killed is
+simply started again, and two supervisors at once share the work by leases.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from bench.engine.workers import JOB, Worker, WorkerDied
 from bench.store import COMPACT_AT, Store, Unwritable
 from bench.sweeps.stacks import Stack, alone, halves
 
-_TICK = 0.2  # seconds between two looks at limits and signals
+_TICK = 0.2  # seconds between two checks of limits and signals
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a run may take before it is stopped from outside."""
+    """The time and memory that a run may take before it is stopped from outside."""
 
     max_retries: int = 2
-    seconds: float | None = None  # per run; a stack has it once per run
+    seconds: float | None = None  # per run; a stack of R runs has R times as long
     memory: int | None = None  # bytes per worker, resident
 
 
 class Supervisor:
-    """Gets stacks done on slots. `run` returns when nothing is left, or after Ctrl-C."""
+    """Works through stacks on slots. `run` returns when nothing is left, or after Ctrl-C."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class Supervisor:
     # ---- the loop
 
     def run(self, stacks: Iterable[tuple[Stack, int]], before: int = 0) -> Report:
-        """Do (stack, attempt) pairs; `before` runs of the sweep are done already and only counted.
+        """Do (stack, attempt) pairs; `before` runs of the sweep are done already and are only counted.
 
         Raises InputError where results cannot be written. Whatever happens, no worker is left behind.
         """
@@ -113,11 +113,11 @@ class Supervisor:
     def _compact(self) -> None:
         try:
             self.store.compact()
-        except Unwritable as error:  # room for a run is not yet room for a thousand of them
+        except Unwritable as error:  # there may be room for one run but not for a merged part of many
             self.progress.say(f"small files were not merged: {error}")
 
     def _give_up(self, taken: set[str]) -> None:
-        """Leave stacks to a supervisor that took them over because this one had given no sign of life for so long."""
+        """Leave stacks to a supervisor that took them over because this one had not renewed its leases in time."""
         for worker in self._busy:
             task = worker.task
             if task and taken.intersection(task.stack.run_ids):
@@ -129,7 +129,7 @@ class Supervisor:
     # ---- handing out
 
     def _hand_out(self) -> None:
-        """Give every idle worker the first stack that no other supervisor is at."""
+        """Give every idle worker the first stack that no other supervisor is working on."""
         idle = [worker for worker in self._workers if not worker.task]
         if not idle or not self._waiting or time.monotonic() < self._look_again:
             return
@@ -142,7 +142,7 @@ class Supervisor:
                 continue
             task = self._still_to_do(task)
             if task.stack.runs:
-                if silent:  # the one that had them may write its rows yet: ours must not be the same attempt
+                if silent:  # the earlier owner may still write its rows: ours must not be the same attempt
                     task = task.again(task.stack)
                 self._submit(idle.pop(), task)
         self._waiting.extendleft(reversed(refused))
@@ -152,7 +152,7 @@ class Supervisor:
     def _submit(self, worker: Worker, task: Task) -> None:
         try:
             worker.submit(task, self.settings, self._job)
-        except OSError as error:  # the system gives no process, no memory, no file
+        except OSError as error:  # no process, no memory or no file is available
             why = error.strerror or error
             raise InputError(f"no worker can be started: {why}; finished runs are safe: start again") from error
 
@@ -208,9 +208,9 @@ class Supervisor:
         self._lost(task, status, reason)
 
     def _finished(self, task: Task, outcomes: Sequence[Outcome]) -> None:
-        """A stack's part is written. Runs out of memory are tried again in smaller company, themselves unchanged.
+        """A stack's part is written. Runs that ran out of memory are repeated in smaller stacks, otherwise unchanged.
 
-        In company they left no row and it counts as no try: what there was no room for is the company.
+        They left no row, and this does not count as an attempt, because the size of the stack may be the reason.
         """
         self._parts += 1
         without = {run_id for run_id, status, _ in outcomes if status == "oom"}
@@ -226,7 +226,7 @@ class Supervisor:
         self._leases.release(task.stack.run_ids)
 
     def _lost(self, task: Task, status: str, reason: str, trace: str = "") -> None:
-        """A stack ended without its part: try its runs again one by one, or write the rows that it could not."""
+        """A stack ended without its part: repeat its runs one by one, or write the rows that the worker could not."""
         done = self.store.done()
         written = [run for run in task.stack.runs if task.is_done(run, done)]
         if written:  # it died after its part was moved into place
@@ -234,7 +234,7 @@ class Supervisor:
             if rest := tuple(run for run in task.stack.runs if run not in written):
                 self._waiting.extendleft(task.again(stack) for stack in alone(Stack(rest)))
             return
-        several = len(task.stack.runs) > 1  # nobody knows whose fault it was: no row before each had a try of its own
+        several = len(task.stack.runs) > 1  # the run at fault is unknown: no row before each had an attempt of its own
         repeat = status in ("killed", "oom") and task.tries <= self.limits.max_retries
         if self._interrupts.heard:
             pass  # no row: the run is simply not done
@@ -254,7 +254,7 @@ class Supervisor:
 
 
 def _how(error: BaseException) -> str:
-    """What loky says about the signal, e.g. " (SIGKILL(-9))"."""
+    """The signal as loky reports it, e.g. " (SIGKILL(-9))"."""
     text = str(error)
     start = text.rfind("{")
     return f" ({text[start + 1 : text.rfind('}')]})" if start >= 0 and text.rfind("}") > start else ""

@@ -1,4 +1,4 @@
-"""What has ended: runs per status, how many are left, and how long they may take."""
+"""Counts runs that ended, by status, and estimates how long the remaining ones take."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bench.engine.tasks import Outcome, Task
 
 @dataclass
 class Report:
-    """What a supervisor did."""
+    """The result of a supervisor."""
 
     statuses: dict[str, str] = field(default_factory=dict)  # of the runs that ended this time, by run_id
     elsewhere: int = 0  # runs that another supervisor finished meanwhile
@@ -26,7 +26,7 @@ class Report:
 
 
 class Tally:
-    """Counts runs into a report, and says so."""
+    """Counts runs into a report, and announces them."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -35,7 +35,7 @@ class Tally:
         self.report = Report()
 
     def begin(self, before: int, to_do: int) -> None:
-        """`before` runs of the sweep are done already and only counted; the time left is estimated from now on."""
+        """`before` runs of the sweep are done already and are only counted; the time left is estimated from now on."""
         self._before, self._total = before, before + to_do
         self._began = time.monotonic()
         self._say()
@@ -52,7 +52,7 @@ class Tally:
         self._say()
 
     def count_elsewhere(self, runs: int) -> None:
-        """So many runs were finished by another supervisor."""
+        """`count` runs were finished by another supervisor."""
         self.report.elsewhere += runs
         self._say()
 

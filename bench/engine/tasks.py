@@ -1,4 +1,4 @@
-"""What is left to do: the runs without a final row, and a stack of them among its tries."""
+"""What is left to do: the runs without a final row, and the attempts at a stack of them."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ Outcome = tuple[str, str, str]
 def to_do(
     runs: Iterable[Run], done: Mapping[str, Done], retry: Iterable[str] = (), max_retries: int = 2
 ) -> list[tuple[Run, int]]:
-    """The runs without a final row, each with the attempt it is at (1 is the first).
+    """The runs without a final row, each with the number of its next attempt (1 is the first).
 
-    killed and oom are final after `max_retries` repetitions; a skipped run is tried again once its data are there.
+    killed and oom are final after `max_retries` repetitions; a skipped run is repeated once its data are there.
     """
     again = set(retry)
     left = []
@@ -33,11 +33,11 @@ def to_do(
 
 @dataclass(frozen=True)
 class Task:
-    """A stack and its place among the tries."""
+    """A stack and the number of the attempt at it."""
 
     stack: Stack
     attempt: int
-    tries: int = 1  # this is the how-manieth
+    tries: int = 1  # attempts at this stack, with this one
 
     @property
     def part(self) -> str:
@@ -45,14 +45,14 @@ class Task:
         return f"{self.stack.stack_id}-{self.attempt}"
 
     def is_done(self, run: Run, done: Mapping[str, Done]) -> bool:
-        """Whether a run has a row of this attempt, or a lasting one since the first of this task's tries."""
+        """Whether a run has a row of this attempt, or a final one since the first of this task's attempts."""
         status, attempt = done.get(run.run_id, ("", 0))
         return attempt >= self.attempt or (attempt > self.attempt - self.tries and status not in ("killed", "oom"))
 
     def with_stack(self, stack: Stack) -> Task:
-        """The same try, with some of the runs."""
+        """The same attempt, with some of the runs."""
         return dataclasses.replace(self, stack=stack)
 
     def again(self, stack: Stack) -> Task:
-        """The next try, with all or some of the runs."""
+        """The next attempt, with all or some of the runs."""
         return Task(stack, self.attempt + 1, self.tries + 1)

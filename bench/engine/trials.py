@@ -1,4 +1,4 @@
-"""What runs would take where none has been done yet: a few updates of each method, and one evaluation, timed here."""
+"""Predictions where no run has been done yet: a few updates of each method and one evaluation are timed."""
 
 from __future__ import annotations
 
@@ -25,29 +25,29 @@ from bench.training.loop import CHECKS
 from bench.training.stack import Trained, train_stack
 
 UPDATES = 5  # of each stage, after a first one that is not timed
-UPDATES_SECONDS = 6.0  # after so long no further method is tried
-EVALUATION_SECONDS = 5.0  # after so long no further measure is tried
+UPDATES_SECONDS = 6.0  # after this time no further method is timed
+EVALUATION_SECONDS = 5.0  # after this time no further measure is timed
 
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Trials:
-    """Rows like those of the runs table, as if each run that was tried had been finished, and what was left out."""
+    """Rows like those of the runs table, as if each run that was timed had been finished, and what was left out."""
 
     runs: pd.DataFrame
-    seconds: float  # that trying took
+    seconds: float  # that the trials took
     notes: tuple[str, ...]
 
 
 class _Enough(Exception):
-    """Ends a training of which enough updates were seen."""
+    """Ends a training after enough updates were timed."""
 
 
 def try_runs(runs: Sequence[Run], data: Path | None, device: torch.device) -> Trials:
-    """Try one run of each method, backbone and data set, as long as there is time, and evaluate the first of them.
+    """Time one run of each method, backbone and data set, as long as there is time, and evaluate the first of them.
 
-    Sampling and evaluation of the others are taken to last as long. Raises nothing for a run that cannot be tried.
+    Sampling and evaluation of the others are assumed to last as long. A run that cannot be timed raises nothing.
     """
     torch.set_num_threads(1)  # as a worker has
     began = time.monotonic()
@@ -59,7 +59,9 @@ def try_runs(runs: Sequence[Run], data: Path | None, device: torch.device) -> Tr
     chosen = list(reversed(different.values()))
     for number, run in enumerate(chosen):
         if rows and time.monotonic() - began > UPDATES_SECONDS:
-            notes.append(f"{len(chosen) - number} of {len(chosen)} settings are taken to cost as much as these")
+            notes.append(
+                f"{len(chosen) - number} of {len(chosen)} settings were not timed: assumed to cost as much as these"
+            )
             break
         try:
             splits = load_splits(run.dataset, run.seed, data)
@@ -67,7 +69,7 @@ def try_runs(runs: Sequence[Run], data: Path | None, device: torch.device) -> Tr
         except Unavailable:  # it will be skipped
             continue
         except Exception as error:  # it will fail, and the row will say how
-            notes.append(f"{run.label}: cannot be tried: {in_one_line(error)}")
+            notes.append(f"{run.label}: cannot be timed: {in_one_line(error)}")
             continue
         first = first or (run, splits, trained)
         shared = {"status": "ok", "device": device.type, "stack_size": 1, "window": splits.window}
@@ -81,7 +83,7 @@ def try_runs(runs: Sequence[Run], data: Path | None, device: torch.device) -> Tr
 
 
 def _alike(run: Run) -> tuple[object, ...]:
-    """What runs of one cost have in common, numbers left out."""
+    """What runs of equal cost have in common, without numbers."""
     return run.method, dict(run.hyper).get("latent_route"), run.backbone, run.dataset
 
 
@@ -96,16 +98,16 @@ def _updates(run: Run, splits: Splits, device: torch.device) -> tuple[Row, Train
         if len(times) > UPDATES:
             raise _Enough
 
-    def train(steps: int, denoiser_steps: int, looks: int) -> Trained:
+    def train(steps: int, denoiser_steps: int, checks: int) -> Trained:
         budget = dataclasses.replace(run.train, steps=steps)
         schedule = dataclasses.replace(run.diffusion, steps=denoiser_steps)
         keys = [(run.dataset.key, run.seed)]
         each = [run.build_method()], [splits], keys, run.backbone, run.model, [budget], [schedule]
-        return train_stack(*each, device, watch if looks else None, looks)
+        return train_stack(*each, device, watch if checks else None, checks)
 
     steps = CHECKS * (UPDATES + 2)  # so many that none of the updates that are seen has a check, which takes longer
     try:
-        train(steps, 1, looks=steps)
+        train(steps, 1, checks=steps)
     except _Enough:
         update = statistics.median(after - before for before, after in pairwise(times))
     else:  # there is no autoencoder: the one network has the updates of both stages
@@ -134,7 +136,7 @@ def _evaluation(run: Run, splits: Splits, trained: Trained) -> tuple[Row, list[s
     once = dataclasses.replace(config, metric_seeds=1)
     for number, name in enumerate(names):
         if time.perf_counter() - looked > EVALUATION_SECONDS:
-            notes.append(f"{len(names) - number} of {len(names)} measures were not timed: it will take longer")
+            notes.append(f"{len(names) - number} of {len(names)} measures were not timed: the sweep will take longer")
             break
         score_run(model, method, splits, samples, once, scope, [name])
     ended = time.perf_counter()

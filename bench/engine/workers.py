@@ -25,7 +25,7 @@ from bench.sweeps.stacks import Stack
 JOB = "bench.engine.job:run_stack"
 """What a worker does with a stack, as MODULE:FUNCTION."""
 
-_PARENT_SECONDS = 0.2  # between two looks at whether the supervisor lives
+_PARENT_SECONDS = 0.2  # between two checks that the supervisor is alive
 _START_SECONDS = 300.0  # a worker that has not started by then counts as started, so that time limits hold
 
 
@@ -44,9 +44,9 @@ def _initialise(supervisor: int) -> None:
 
 
 def _die_with(parent: int) -> None:
-    """A worker whose supervisor is gone must not live on: parts are written whole, so it may stop anywhere.
+    """End the worker when its supervisor is gone: parts are written whole, so it may stop anywhere.
 
-    The supervisor tells its own pid: it may have died before the worker could ask who its parent is.
+    The pid comes from the supervisor, because it may have died before the worker could ask for its parent.
     """
     while os.getppid() == parent:
         time.sleep(_PARENT_SECONDS)
@@ -60,7 +60,7 @@ def _function(job: str) -> Any:
 
 
 def _ready(job: str) -> None:
-    """The first thing a worker does: import what the job needs, which no time limit should count."""
+    """The first task of a worker: import what the job needs, which no time limit should count."""
     _function(job)
 
 
@@ -74,7 +74,7 @@ def work(job: str, stack: Stack, settings: Any, attempt: int) -> list[Outcome]:
 
 
 class WorkerDied(Exception):
-    """A worker is gone, with how if that is known."""
+    """A worker process ended; the message says how, if that is known."""
 
 
 class Worker(ABC):
@@ -100,7 +100,7 @@ class Worker(ABC):
         """Kill the process, if there is one; the next submit finds another."""
 
     def look(self) -> None:
-        """Called a few times per second while it is at a stack."""
+        """Called a few times per second while it works on a stack."""
         return
 
     def clear(self) -> None:
@@ -147,7 +147,7 @@ class LocalWorker(Worker):
             self._start(job)
         try:
             self.future = self._executor.submit(*call)
-        except BrokenProcessPool:  # it died while it was idle, which costs nobody a try
+        except BrokenProcessPool:  # it died while it was idle, which is no attempt at a run
             self.stop()
             self._start(job)
             self.future = self._executor.submit(*call)

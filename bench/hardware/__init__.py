@@ -1,1 +1,1 @@
-"""What knows the machine: devices, memory, energy, precision, and repeated steps that a GPU records once."""
+"""Everything about the machine: devices, memory, energy, precision, and repeated steps that a GPU records once."""

@@ -1,4 +1,4 @@
-"""What hardware there is, and which of it a sweep may use."""
+"""The hardware of this machine, and which of it a sweep may use."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from bench.contracts import InputError
 
 CONTEXT_BYTES = 2**29
-"""What a process takes of a GPU beside its tensors."""
+"""GPU memory that a process takes beside its tensors."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Device:
 
     @property
     def kind(self) -> str:
-        """What torch calls it inside its worker: cpu or cuda."""
+        """The device's name in torch inside its worker: cpu or cuda."""
         return self.name.partition(":")[0]
 
 
@@ -109,7 +109,7 @@ def slots_that_fit(devices: list[Device], need: float) -> int | None:
 
 
 def make_slots(devices: list[Device], jobs: int | None, per_device: int | None = None) -> list[Device]:
-    """One entry per worker, unless told otherwise: on the CPU as many as cores, on a GPU up to 4; in turn.
+    """One entry per worker, the devices in turn; by default one per core on the CPU and up to 4 on a GPU.
 
     Workers on a GPU take turns (see `turn`): the others score what they trained.
     """

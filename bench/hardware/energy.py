@@ -1,6 +1,6 @@
-"""How much energy a piece of work took, where a counter can be read: a GPU's own (NVML), else the CPU's (RAPL).
+"""The energy that a piece of work took, where a counter can be read: the GPU's (NVML), else the CPU's (RAPL).
 
-A counter counts all that runs on its device, so work beside the measured one is in the number as well.
+A counter covers everything that runs on its device, so other work on the device is included in the number.
 Where there is no counter the answer is NaN; nothing is estimated.
 """
 
@@ -57,7 +57,7 @@ def _micro(path: Path) -> float:
 
 
 def _nvml_joules(device: torch.device) -> float:
-    """What a GPU took since its driver was loaded. Raises OSError or AttributeError where NVML does not say."""
+    """Energy of a GPU since its driver was loaded. Raises OSError or AttributeError where NVML does not report it."""
     library, handle, total = _nvml(), ctypes.c_void_p(), ctypes.c_ulonglong()
     name = f"GPU-{torch.cuda.get_device_properties(device).uuid}".encode()
     _check(library.nvmlDeviceGetHandleByUUID(name, ctypes.byref(handle)))

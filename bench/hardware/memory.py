@@ -1,4 +1,4 @@
-"""How much memory a piece of work took at its peak, and what becomes of memory that is freed."""
+"""The peak memory of a piece of work, and whether freed memory stays with the process."""
 
 from __future__ import annotations
 

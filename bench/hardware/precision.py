@@ -1,4 +1,4 @@
-"""In which precision training multiplies matrices (float32, TF32 or bfloat16), and whether bits repeat on a GPU.
+"""The precision of matrix products in training (float32, TF32 or bfloat16), and bit-identical results on a GPU.
 
 Weights, moments of the optimiser, losses and everything between the products stay float32; samples
 and measures of a trained run are always computed in float32.
@@ -18,7 +18,7 @@ CAPABILITY = (8, 0)  # of the first CUDA devices with TF32 and bfloat16
 
 
 def bf16_on_cpu() -> bool:
-    """Whether this processor has the instructions that oneDNN wants for bfloat16 (without them its LSTM has none)."""
+    """Whether this processor has the instructions that oneDNN needs for bfloat16 (and for a bfloat16 LSTM at all)."""
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 

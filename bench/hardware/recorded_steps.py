@@ -22,7 +22,7 @@ from bench.contracts import in_one_line
 from bench.randomness import AHEAD_BYTES, AHEAD_STEPS, Ahead
 
 Index: TypeAlias = int | Tensor
-"""Which step it is: a number, or in a recorded step a tensor () on the device, float64 as a share of it would be."""
+"""The index of a step: a number, or in a recorded step a float64 tensor () on the device."""
 
 Work: TypeAlias = Callable[[], None]
 
@@ -62,7 +62,7 @@ def recording(recorder: Recorder | Literal["auto"] | None) -> Iterator[None]:
 
 
 def recorder_on(device: torch.device) -> Recorder | None:
-    """What records steps on this device, if anything does."""
+    """The recorder of this device, or None."""
     chosen = _RECORDER.get()
     if chosen == "auto":
         return Recorder() if device.type == "cuda" else None
@@ -161,9 +161,9 @@ class Program:
             stream.hold(self._rows, left)
         try:
             self._replay = recorder.record(self._self_contained)
-        except torch.OutOfMemoryError:  # a smaller stack is the answer to that
+        except torch.OutOfMemoryError:  # the caller takes a smaller stack
             raise
-        except Exception as error:  # plainly it is slower and right
+        except Exception as error:  # a plain step is slower and gives the same result
             for stream in self._streams:
                 stream.release()
             self._give_up(in_one_line(error))

@@ -62,7 +62,7 @@ def as_recordings(
     recordings in order, which begin `stride` rows apart: the recordings are put together again and divided by blocks,
     so that no row is in two parts.
     x (rows, C): one long series with `window` = T and `stride` (1) rows between two training windows. Test windows
-    begin T // 4 rows apart, or `stride` where that is more, as those of a file of one's own.
+    begin T // 4 rows apart, or `stride` where that is more, as for a user's own file.
     channels, units: C names each (none: x1..xC without a unit).
     Raises InputError.
     """

@@ -22,7 +22,7 @@ from bench.randomness import numpy_generator
 CONTINUOUS = 1e-3  # of a channel's standard deviation: the cell of a channel without a grid
 ON_GRID = 1e-6  # of a standard deviation: how near to a grid's point a value must be
 SHARE_ON_GRID = 0.99  # of the values that a grid must hold
-FINEST = 1e-5  # of a standard deviation: a finer grid could not be told from chance
+FINEST = 1e-5  # of a standard deviation: a finer grid could not be distinguished from chance
 ATOM = 0.01  # a value with a larger share of the training rows is an atom
 TRIES, VALUES_PER_TRY = 40, 24  # of the search for a grid
 

@@ -1,7 +1,7 @@
-"""Functions of the windows whose last bit is the same on every processor.
+"""Logarithms whose last bit is the same on every processor.
 
 numpy chooses its loops by the processor's instructions, and some round differently: `np.log1p` with and without
-AVX-512. The windows' hash is part of a run's identity: a data set that used it would have other runs elsewhere.
+AVX-512. The hash of the windows is part of a run's identity, so such a data set would have other runs elsewhere.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Downloads of open data sets; only `python -m bench.data fetch` gets here, a sweep never does."""
+"""Downloads of open data sets, for `python -m bench.data fetch` only; a sweep never downloads."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ TIMEOUT = 60  # seconds without an answer
 
 
 def sha256(path: Path) -> str:
-    """Of a file as it is stored."""
+    """The SHA-256 of a file as it is stored."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def record(path: Path) -> Path:
-    """Beside a fetched file: its address or query, the date and the SHA-256."""
+    """The note beside a downloaded file: its address or query, the date and the SHA-256."""
     return path.with_name(f"{path.name}.source.json")
 
 
@@ -89,7 +89,7 @@ def _download(url: str, folder: Path, known: str) -> Path:
         return Path(files.fetch("file", downloader=download))
     except RequestException as error:
         raise InputError(f"{url}: cannot be fetched: {first_line(error)}") from None
-    except ValueError as error:  # pooch's word for a hash that does not match
+    except ValueError as error:  # what pooch raises for a hash that does not match
         raise InputError(f"{url}: {first_line(error)}") from None
 
 

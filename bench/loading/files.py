@@ -1,4 +1,4 @@
-"""Finding and reading the files of real data sets; every fault is one line that names the file and the place."""
+"""Finding and reading the files of real data sets; every error is one line that names the file and the place."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Remote:
 
     url: str
     path: str  # where it is put, below the data folder
-    sha256: str = ""  # of the content at `path`; none where nobody publishes one: recorded when first fetched
+    sha256: str = ""  # of the content at `path`; empty where none is published: recorded when first fetched
     member: str = ""  # the one member of the zip archive at `url` that is wanted
     begins: bytes = b""  # what the content must begin with
     instead: tuple[str, ...] = ()  # other names under which the data set finds the same data
@@ -61,8 +61,8 @@ def read_csv(
 ) -> pd.DataFrame:
     """The named columns of a CSV file (plain or .gz): numbers as float64 (empty = NaN), text, times.
 
-    Times with a mark of their zone become UTC, those without stay as they are; neither keeps a mark. A file is read
-    once per process and version, unless `keep` is false.
+    Times with a zone become UTC, and those without stay as they are; the result has no zone. A file is read once per
+    process and version, unless `keep` is false.
     Raises InputError: no such column, a cell that is not a number or a time (row and column), a damaged file.
     """
     status = check_file(path).stat()
@@ -106,7 +106,7 @@ def _remembered(
 
 def _read_csv(path: Path, numbers: tuple[str, ...], text: tuple[str, ...], times: tuple[str, ...]) -> pd.DataFrame:
     wanted = [*times, *text, *numbers]
-    # As text first: a column that pandas cannot read as numbers could not be blamed on a cell afterwards.
+    # Read as text first, so that an error can name the cell that is not a number.
     frame = read_text(path, wanted)
     for name in numbers:
         frame[name] = as_numbers(frame[name], path)
@@ -209,7 +209,7 @@ def _blame(column: pd.Series, wrong: pd.Series, path: Path, expected: str) -> No
 
 
 def first_line(error: BaseException) -> str:
-    """Of what it says; its type where it says nothing."""
+    """The first line of an error's message, or its type where there is none."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
@@ -217,7 +217,7 @@ def first_line(error: BaseException) -> str:
 
 
 def fingerprint(path: Path) -> str:
-    """A name for the content of a file: its SHA-256; above 256 MB that of its size, time, first and last megabyte."""
+    """A name for a file's content: its SHA-256, or above 256 MB that of its size, time, first and last megabyte."""
     status = path.stat()
     return _fingerprint(path, status.st_mtime_ns, status.st_size)
 

@@ -1,4 +1,4 @@
-"""Rows that are no method: floors that no sampler can beat by luck, and controls that show what a metric rewards.
+"""Reference rows: floors that no sampler can beat by luck, and controls that show what a metric rewards.
 
 Each takes the windows of a data set and returns (reference, samples), n of each, as if a method
 had drawn the samples.

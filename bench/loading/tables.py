@@ -1,4 +1,4 @@
-"""From a table of a user's own to recordings: wide (a row per time step) or long (id, time, variable, value)."""
+"""From a user's own table to recordings: wide (a row per time step) or long (id, time, variable, value)."""
 
 from __future__ import annotations
 

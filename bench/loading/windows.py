@@ -1,4 +1,4 @@
-"""Split first, then scale on the training rows, then cut windows: the only place that does any of it.
+"""Split first, then scale on the training rows, then cut windows; no other module does any of this.
 
     recordings (entities of rows) -> pieces of rows -> train / validation / test (70 / 10 / 20)
         -> fill missing values -> scale -> windows
@@ -79,7 +79,7 @@ def _remembered(spec: DatasetSpec, _folder: str, seed: int, data_dir: Path | Non
 
 
 def load_recordings(spec: DatasetSpec, seed: int, data_dir: Path | None) -> Recordings:
-    """What the data set of a spec hands over; a relative `path` starts in the spec's folder.
+    """The recordings of a spec's data set; a relative `path` starts in the spec's folder.
 
     Raises InputError and Unavailable as `load_splits` does.
     """
@@ -95,7 +95,7 @@ def load_recordings(spec: DatasetSpec, seed: int, data_dir: Path | None) -> Reco
         recordings = dataset.load(data_dir, rng)
     except (InputError, Unavailable):
         raise
-    except (Exception, SystemExit) as error:  # a data set of somebody's own, or sizes that do not fit into memory
+    except (Exception, SystemExit) as error:  # a user's own data set, or sizes that do not fit into memory
         raise InputError(f"{spec.key}: cannot be loaded: {in_one_line(error)}") from error
     return dataclasses.replace(recordings, drawn=repr(rng.bit_generator.state) != untouched)
 
@@ -176,7 +176,7 @@ def _parts(
 
 
 def too_short(owner: str, rows: Sequence[int], window: int, split: str) -> str:
-    """Why series of so many rows cannot be divided by `blocks` or `time`, and how many rows the longest one needs.
+    """Why series of these lengths cannot be divided by `blocks` or `time`, and how many rows the longest one needs.
 
     blocks: a block of one window for every part that no other series can fill. time: the smallest part, validation, has
     to hold a window.

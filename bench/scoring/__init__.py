@@ -1,1 +1,1 @@
-"""From a trained run to metric rows, and the files kept of it."""
+"""From a trained run to metric rows, and to the files that are stored of it."""

@@ -1,4 +1,4 @@
-"""What is kept of a finished run beside its rows: weights, scaler, samples, configuration.
+"""What is stored of a finished run beside its rows: weights, scaler, samples, configuration.
 
 results/models/RUN_ID/ holds `weights.safetensors`, `samples.safetensors` (`samples` and a few
 `real` windows, train-scaled, with the scaler `mean` and `scale`; in its metadata the names of the `channels` and their
@@ -50,7 +50,7 @@ def keep_run(
         _write_run(temporary, run, splits, weights, samples)
         shutil.rmtree(final, ignore_errors=True)
         os.replace(temporary, final)
-    except SafetensorError as error:  # it says what the system said in words only
+    except SafetensorError as error:  # it has the system's error in its message only
         full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         raise unwritable(final, full if f"os error {errno.ENOSPC}" in str(error) else OSError(str(error))) from error
     except OSError as error:

@@ -1,4 +1,4 @@
-"""From a trained run, a reference or somebody's samples to metric rows."""
+"""From a trained run, a reference or the samples of any model to metric rows."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ from bench.registry import DATASETS, METRICS
 from bench.sweeps.run import Run
 
 DURING_TRAINING = ("nll", "kl", "active_units", "probe")
-SERIES_DURING_TRAINING = 250  # so many that ten looks cost a few percent of training
+SERIES_DURING_TRAINING = 250  # few enough that ten evaluations cost a few percent of training
 
 
 @dataclass(frozen=True)
 class Scope:
-    """Whose numbers these are: the seeds of everything that evaluation draws, and the windows it looks at."""
+    """The scope of an evaluation: the seeds of all its random draws, and the windows that it uses."""
 
     dataset: str
     seed: int
@@ -48,7 +48,7 @@ class Scope:
 
     @classmethod
     def of(cls, run: Run) -> Scope:
-        """Of a run as its sweep file has it."""
+        """The scope of a run as its sweep file defines it."""
         return cls(run.dataset.key, run.seed, split=run.evaluate.split)
 
     def measured(self, splits: Splits) -> Splits:
@@ -90,7 +90,7 @@ class Scope:
         return places(None)[-1] / "metrics" if name in DATASETS and not DATASETS[name].restricted else None
 
     def repeats(self, config: EvaluateConfig) -> list[Scope]:
-        """This scope under every metric seed: what the measures' own noise is told from the model seed's by."""
+        """This scope under every metric seed, to separate the noise of the measures from that of the model seeds."""
         return [dataclasses.replace(self, metric_seed=k) for k in range(config.metric_seeds)]
 
 
@@ -162,7 +162,7 @@ def score_samples(
 def score_beside_references(
     label: str, samples: np.ndarray, splits: Splits, metrics: Sequence[Metric], scope: Scope, n: int
 ) -> list[dict[str, Any]]:
-    """Metric rows of anybody's samples (m, T, C), train-scaled, and of every reference; each row has its `label`.
+    """Metric rows of any model's samples (m, T, C), train-scaled, and of every reference; each row has its `label`.
 
     At most n of the samples, chosen by chance, beside as many test windows.
     """

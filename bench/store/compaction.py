@@ -35,7 +35,7 @@ def _merge(parts: Parts, at: int) -> bool:
     for name in small:
         try:
             found = parts.tables(name, paths.get(name), list(STORED))
-        except FileNotFoundError:  # set aside by somebody else, or this file system has no locks
+        except FileNotFoundError:  # set aside by another process, or this file system has no locks
             found = None
         if found is not None:
             names.append(name)

@@ -1,4 +1,4 @@
-"""Writing files that are whole or absent, also after a power cut, and what to say where that is impossible."""
+"""Writing files that are whole or absent, also after a power cut, and the error where that is impossible."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Unwritable(InputError):
 
 
 def unwritable(path: Path, error: OSError) -> Unwritable:
-    """What to say about a file of a results folder that cannot be written."""
+    """The error for a file of a results folder that cannot be written."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return Unwritable(f"{path}: the disk is full; what is finished is safe: make room and start again")
     return Unwritable(f"{path}: cannot be written: {error.strerror or error}")

@@ -1,4 +1,4 @@
-"""From the tables of many parts to pandas, in little memory: columns grow in place and words become categories."""
+"""From the tables of many parts to pandas, in little memory: columns grow in place and text becomes categories."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from bench.store.durable import unwritable
 from bench.store.lock import locked
 
 LEASE_SECONDS = 60.0
-"""A lease whose supervisor, on another machine, gave no sign of life for so long may be taken over."""
+"""A lease that its supervisor, on another machine, has not renewed for this time may be taken over."""
 
 
 class Leases:
@@ -26,8 +26,9 @@ class Leases:
     def claim(self, run_ids: Sequence[str], owner: str) -> set[str] | None:
         """Take the leases of all these runs, or None where another live supervisor holds one.
 
-        owner: what `lease_owner` says. A lease is void when its process is gone (of this machine) or gave no sign of
-        life for LEASE_SECONDS (of another); returns the runs of the latter kind, which may be finished there yet.
+        owner: the result of `lease_owner`. A lease is void when its process is gone (on this machine) or has not
+        renewed it for LEASE_SECONDS (on another). Returns the runs of the latter kind, which may still be finished
+        there.
         """
         with locked(self._lock):
             holders = {run_id: self._holder(self._folder / run_id) for run_id in run_ids}
@@ -56,7 +57,7 @@ class Leases:
         machine, _, process = holder.partition(" ")
         if machine == owner.partition(" ")[0]:
             return _alive(process)
-        # No clock is trusted, neither this machine's nor the file server's: only that the lease changes or does not.
+        # Neither this machine's clock nor the file server's is trusted, only whether the lease changes.
         try:
             stamp = (holder, lease.stat().st_mtime_ns)
         except OSError:
@@ -69,7 +70,7 @@ class Leases:
         return now - since < LEASE_SECONDS
 
     def renew(self, run_ids: Iterable[str], owner: str) -> set[str]:
-        """A sign of life for leases that are held. Returns those that another supervisor has taken over meanwhile."""
+        """Renew leases that are held. Returns those that another supervisor has taken over meanwhile."""
         taken = set()
         with locked(self._lock):
             for run_id in run_ids:
@@ -91,7 +92,7 @@ class Leases:
 
 
 def _machine() -> str:
-    """Where a process number means one process: the host's name, this boot of it, the container's own numbers."""
+    """The scope in which a process number is unique: the host's name, this boot of it, the container's own numbers."""
     words = [os.uname().nodename.replace(" ", "_")]
     with contextlib.suppress(OSError):  # not Linux
         words.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip())
@@ -100,7 +101,7 @@ def _machine() -> str:
 
 
 def _born(pid: int) -> str:
-    """When a process began, in ticks since boot: numbers are given out again. "0" where the system does not say."""
+    """When a process began, in ticks since boot, because process numbers are reused. "0" where that is not known."""
     try:
         return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
     except (OSError, IndexError, UnicodeDecodeError):

@@ -47,7 +47,7 @@ def reading(path: Path) -> Iterator[None]:
 
 
 def _open(path: Path, coded: Sequence[str] = ()) -> tuple[pq.ParquetFile, pa.Schema]:
-    """A table and its schema, which the file makes anew at every look; `coded` columns of words come as codes."""
+    """A table and its schema, which the file makes anew at every access; `coded` columns of text come as codes."""
     with reading(path):
         file = pq.ParquetFile(path, page_checksum_verification=True, read_dictionary=list(coded))
         schema = file.schema_arrow
@@ -69,7 +69,7 @@ def _open(path: Path, coded: Sequence[str] = ()) -> tuple[pq.ParquetFile, pa.Sch
 
 
 def _alike(found: pa.DataType, wanted: pa.DataType) -> bool:
-    """Whether a column can be read as the wanted type: words as words, numbers as numbers, nothing as anything."""
+    """Whether a column can be read as the wanted type: text as text, numbers as numbers, an empty column as any."""
     found = found.value_type if pa.types.is_dictionary(found) else found
 
     def words(kind: pa.DataType) -> bool:

@@ -50,7 +50,7 @@ NEEDED: dict[str, Iterable[str]] = {
     "metrics": [name for name in STORED_METRICS if name not in LATER["metrics"]],
     "curves": STORED_CURVES,
 }
-"""By folder: the columns without which a file is none of ours."""
+"""By folder: the columns that every file of this store has."""
 
 STORED: dict[str, Mapping[str, pa.DataType]] = {"metrics": STORED_METRICS, "curves": STORED_CURVES, "runs": RUNS}
 """By folder: the columns of its tables, as stored."""

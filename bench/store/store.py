@@ -67,7 +67,7 @@ class Store:
         self._sweep_temporaries()
 
     def _sweep_temporaries(self) -> None:
-        """Delete what killed writers and supervisors left behind, once it is surely nobody's any more."""
+        """Delete what killed writers and supervisors left behind, once no process can still use it."""
         limit = time.time() - 3600
         for pattern in ("*/.*.tmp", "models/.*", "leases/*"):  # a lease in force is renewed every few seconds
             for stale in self.path.glob(pattern):
@@ -104,7 +104,7 @@ class Store:
         write(self.path / "runs" / f"{name}.parquet", table_of(stamped, RUNS), {"with": with_metrics})
 
     def write_evaluated(self, metrics: Sequence[Mapping[str, Any]]) -> None:
-        """More numbers of runs that are here already; they win over earlier ones of the same key.
+        """More numbers of runs that are here already; they replace earlier ones of the same key.
 
         Raises InputError where a run is not here.
         """
@@ -119,7 +119,7 @@ class Store:
         write(self.path / "metrics" / f"{name}.parquet", table_of(rows, STORED_METRICS), {})
 
     def take_in(self, files: Mapping[str, bytes]) -> None:
-        """Files that a job wrote on a machine without this folder (path below it -> content): the runs last."""
+        """Write files of a job on a machine without this folder (path below it -> content), the runs last."""
         for name in sorted(files, key=lambda name: name.startswith("runs/")):
             with replacing(self.path / name) as temporary:
                 temporary.write_bytes(files[name])
@@ -168,7 +168,7 @@ class Store:
         return runs, newest(metrics)
 
     def results_apart(self) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-        """The same, numbers at the end of training apart from those during it: there may be no room to divide them."""
+        """The same, with numbers at the end of training and during it apart, because dividing them takes memory."""
         runs = self.runs()
         at_end, during = self._numbers("metrics", STORED_METRICS, self._attempts(), apart=True)
         return runs, newest(at_end), newest(during)

@@ -50,7 +50,7 @@ from bench.sweeps.run import BLOCKS, Run, plain_fields
 
 @dataclass(frozen=True)
 class Sweep:
-    """The runs of a sweep file, in a fixed order, and what the user should know about them."""
+    """The runs of a sweep file, in a fixed order, and notes for the user."""
 
     name: str
     description: str
@@ -138,7 +138,7 @@ def _expand(parsed: SweepFile, place: str, selection: Selection, data: Path | No
             first = runs.setdefault(run.run_id, run)
             if first is not run:
                 other = f" and '{run.label}'" if run.label != first.label else ""
-                notes.append(f"{place}: asked for twice, run once: '{first.label}'{other}")
+                notes.append(f"{place}: the same run is asked for twice and done once: '{first.label}'{other}")
     without = by_reason((run.dataset.key, absent[run.dataset]) for run in runs.values() if run.dataset in absent)
     notes += [f"will be skipped: {line}" for line in without]
     notes = list(dict.fromkeys(notes))
@@ -150,8 +150,8 @@ def _fields_of(variant: Variant) -> dict[str, Any]:
 
 
 def _windows(spec: DatasetSpec, seed: int, data: Path | None, absent: dict[DatasetSpec, str]) -> tuple[str, str]:
-    """Their hash and how they were divided; nothing of either where the data are not here."""
-    from bench.loading.windows import load_splits  # here: it imports torch, and a mistake in a file is said before
+    """The windows' hash and how they were divided; both empty where the data are not here."""
+    from bench.loading.windows import load_splits  # here, as it imports torch: a mistake in a file is reported before
 
     try:
         found = load_splits(spec, seed, data)
@@ -162,7 +162,7 @@ def _windows(spec: DatasetSpec, seed: int, data: Path | None, absent: dict[Datas
 
 
 def _selected(entries: Sequence[MethodEntry], wanted: Iterable[str], place: str) -> list[MethodEntry]:
-    from bench.store import RUNS  # here: it imports pandas, and a mistake in a file's structure is said before
+    from bench.store import RUNS  # here, as it imports pandas: a mistake in a file is reported before
 
     for entry in entries:
         if entry.name not in METHODS:

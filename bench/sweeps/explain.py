@@ -1,4 +1,4 @@
-"""Why a run counts as done or not: which ingredient of its identity differs from the nearest run that is there."""
+"""Why a run counts as done or not: which parts of its identity differ from those of the nearest existing run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def explain(word: str, runs: Sequence[Run], table: pd.DataFrame, to_do: Mapping[
     asked = {run.run_id: run for run in runs}
     found = sorted({run_id for run_id in (*asked, *rows) if word and run_id.startswith(word)})
     if len(found) != 1:
-        many = f"{len(found)} runs begin so" if found else "no such run in the sweep or in the results"
+        many = f"{len(found)} runs begin with it" if found else "no such run in the sweep or in the results"
         raise InputError(f"--explain {word}: {many}: expected the beginning of one run_id (see --dry-run)")
     (run_id,) = found
     lines = [_state(run_id, rows.get(run_id), asked.get(run_id), to_do, place)]

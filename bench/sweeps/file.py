@@ -1,4 +1,4 @@
-"""The structure of a sweep file: its keys, the line for every mistake in it, and where the shipped files are."""
+"""The structure of a sweep file: its keys, the message for every mistake in it, and where the shipped files are."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class MethodEntry(BaseModel):
     label: str | None = Field(default=None, min_length=1)
     set: dict[str, Any] = {}
     grid: _Axes = {}
-    search: _Axes = {}  # what `bench.tune` draws from, beside `tune.space`; a sweep itself ignores it
+    search: _Axes = {}  # the values that `bench.tune` draws from, beside `tune.space`; a sweep itself ignores it
 
 
 class Tune(BaseModel):
@@ -121,7 +121,7 @@ class Tune(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
     trials: int = Field(ge=2)  # of every method; the first is its setting in the file
     metric: str = "sliced_wasserstein"  # measured on the validation windows
-    margin: float = Field(default=0.0, ge=0)  # by so much a trial must beat the entry's own setting, on average
+    margin: float = Field(default=0.0, ge=0)  # a trial must beat the entry's own setting by this much on average
     space: _Axes = {}  # searched for every method
     seeds: Annotated[tuple[int, ...], BeforeValidator(_seeds)] = (0,)
     train: dict[str, Any] = {}

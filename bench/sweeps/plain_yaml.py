@@ -1,4 +1,4 @@
-"""YAML as people read it: the plain scalars of YAML 1.2, no key twice, no tag that makes a Python object."""
+"""A safe subset of YAML: the plain scalars of YAML 1.2, no key twice, no tag that makes a Python object."""
 
 from __future__ import annotations
 

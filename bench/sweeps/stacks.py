@@ -73,11 +73,11 @@ def make_stacks(runs: Iterable[Run], size: int | Callable[[Sequence[Run]], int])
 
 
 def alone(stack: Stack) -> list[Stack]:
-    """One stack per run: how a stack is tried again after its worker died."""
+    """One stack per run: how a stack is repeated after its worker died."""
     return [Stack((run,)) for run in stack.runs]
 
 
 def halves(stack: Stack) -> Sequence[Stack]:
-    """Two stacks of half the size: how a stack is tried again after it ran out of memory."""
+    """Two stacks of half the size: how a stack is repeated after it ran out of memory."""
     middle = (len(stack.runs) + 1) // 2
     return [Stack(part) for part in (stack.runs[:middle], stack.runs[middle:]) if part]
