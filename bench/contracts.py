@@ -323,20 +323,14 @@ class Splits:
     validation_truth: Truth = field(default_factory=dict)
     test_truth: Truth = field(default_factory=dict)
     train_stride: int | None = None  # of training and validation windows; none: as the test windows
+    test_groups: np.ndarray | None = None  # (n,), test windows of one number resemble each other; none: none do
+    validation_groups: np.ndarray | None = None
     cells: Cells | None = None  # how finely each channel was measured; none: not known
 
     @property
     def window(self) -> int:
         """T"""
         return int(self.train.shape[1])
-
-    @property
-    def block(self) -> int:
-        """How many neighbouring test windows standard errors resample as one: 2 T / stride, 1 without overlap.
-
-        Twice as many as share rows, because a block misses the correlations across its ends.
-        """
-        return 2 * math.ceil(self.window / self.test_stride) if self.test_stride < self.window else 1
 
 
 @dataclass(frozen=True)
@@ -532,7 +526,7 @@ class Measurement:
     index: float = math.nan
     status: Literal["ok", "undefined", "failed"] = "ok"
     reason: str = ""
-    error: float = math.nan  # standard error of a mean over test windows, from blocks where they overlap; else NaN
+    error: float = math.nan  # of a mean over test windows, so that 1.96 errors are a 95 % interval; else NaN
 
 
 @dataclass(frozen=True)
@@ -560,7 +554,8 @@ class LatentEvaluation:
     train: Tensor | None = None  # (N, T, C), training windows on the model's device, for metrics that fit something
     truth: Truth = field(default_factory=dict)  # factor -> (n, k), what a simulator drew for `series`
     train_truth: Truth = field(default_factory=dict)  # factor -> (N, k), the same for `train`
-    block: int = 1  # how many neighbours in `series` standard errors resample as one (see Splits.block)
+    groups: np.ndarray | None = None  # (n,), series of one number resemble each other; none: none do
+    validation: Tensor | None = None  # (V, T, C), validation windows from everywhere, for what a measure fits
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,16 @@ from bench.contracts import DiffusionConfig, InputError, ModelConfig, TrainConfi
 from bench.models.build import StackedModel
 from bench.models.head import make_head
 from bench.models.stacked import initialise
-from bench.parts.likelihoods import SCORES, CorrelatedGaussian, Gaussian, Mixture, WarpedGaussian
+from bench.parts.likelihoods import (
+    SCORES,
+    CorrelatedGaussian,
+    Cumulative,
+    Gaussian,
+    Mixture,
+    Standardised,
+    Stepwise,
+    WarpedGaussian,
+)
 from bench.randomness import Randomness
 from bench.registry import BACKBONES, LIKELIHOODS, METHODS
 from bench.sweeps.options import checked
@@ -249,3 +258,45 @@ def test_a_covariance_without_a_factor_is_no_number_and_the_others_keep_theirs()
     expected = torch.linalg.cholesky(broken[0] + SIGMA_MIN**2 * torch.eye(C).double())
     assert torch.equal(found.factor[0], expected)
     assert found.factor[1].isnan().all()
+
+
+@EVERY
+def test_steps_add_up_to_the_series(likelihood):
+    p, x = head_of(likelihood)(normal("h", B, T, H)), normal("x", B, T, C)
+    assert isinstance(p, Stepwise)
+    steps = p.log_prob_steps(x)
+    assert steps.shape == (R, B, T)
+    torch.testing.assert_close(steps.sum(dim=-1), p.log_prob(x))
+    moved = x.clone()
+    moved[:, :, 3] += 1  # one step's value moves that step only
+    changed = (p.log_prob_steps(moved) != steps).any(dim=(0, 1))
+    assert changed.tolist() == [t == 3 for t in range(T)]
+
+
+@EVERY
+def test_the_distribution_function_is_the_densitys_integral(likelihood):
+    """The slopes d cdf_c / d x_c are the densities of the channels, each given those before: together the step's."""
+    p = head_of(likelihood)(normal("h", B, T, H))
+    assert isinstance(p, Cumulative)
+    x = p.sample(draws("x")).double().detach().requires_grad_()
+    below, upto = p.cdf(x)
+    assert torch.equal(below, upto)
+    assert ((below > 0) & (below < 1)).all()
+    slopes = torch.stack([torch.autograd.grad(below[..., c].sum(), x, retain_graph=True)[0][..., c] for c in range(C)])
+    torch.testing.assert_close(slopes.log().sum(dim=0), p.log_prob_steps(x))
+    first = torch.autograd.grad(below[..., 0].sum(), x)[0][..., 1]
+    assert (first == 0).all()  # the first channel is told by nothing that comes after it
+    if isinstance(p, Standardised):
+        torch.testing.assert_close(torch.special.ndtr(p.standardised(x)), below)
+    else:
+        assert likelihood == "mixture"
+
+
+@pytest.mark.parametrize("likelihood", ["gaussian", "heteroscedastic", "correlated", "mixture", "quantile"])
+def test_the_distribution_function_of_its_own_samples_is_uniform(likelihood):
+    n, head, one = 20_000, head_of(likelihood, runs=1), normal("h", 1, 1, H, runs=1)
+    p = head(one.expand(1, n, 1, H))
+    u = p.cdf(p.sample(draws("samples", 1)).double())[0][0, :, 0]
+    for channel in u.unbind(dim=-1):
+        assert (channel.sort().values - torch.linspace(0, 1, n).double()).abs().max() < 1.63 / n**0.5  # Kolmogorov, 1 %
+    assert abs(u.T.corrcoef()[0, 1]) < 4 / n**0.5  # given the channels before, nothing is left to tell

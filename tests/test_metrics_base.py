@@ -1,36 +1,51 @@
-"""Standard errors of means over test windows that overlap."""
+"""Errors of means over test windows that overlap, and that are cut from recordings with a memory."""
 
 import math
 
 import numpy as np
 import pytest
+from scipy.signal import lfilter
+from scipy.stats import t
 
-from bench.metrics.base import block_error, spread
+from bench.contracts import DatasetSpec, Recordings, Resolution
+from bench.loading.windows import make_splits
+from bench.metrics.base import from_everywhere, group_error, spread
 
 
-def test_without_overlap_it_is_the_usual_standard_error():
+def test_without_groups_it_is_the_usual_standard_error():
     values = np.random.default_rng(0).normal(size=50)
-    assert block_error(values, 1) == pytest.approx(values.std(ddof=1) / math.sqrt(50))
-    assert spread("x", values, block=1).error == pytest.approx(values.std(ddof=1) / math.sqrt(50))
-    assert math.isnan(spread("x", values).error)  # values that are no sequence of windows
+    usual = values.std(ddof=1) / math.sqrt(50) * t.ppf(0.975, 49) / 1.96
+    assert group_error(values, np.arange(50)) == pytest.approx(usual)
+    assert spread("x", values, groups=np.arange(50)).error == pytest.approx(usual)
+    assert math.isnan(spread("x", values).error)  # values that are no test windows
 
 
 def test_by_hand():
-    # blocks of two of 0, 0, 4, 4: means 0, 2, 4 with variance 8 / 3, times b / (n - b) = 1
-    assert block_error(np.array([0.0, 0, 4, 4]), 2) == pytest.approx(math.sqrt(8 / 3))
-    assert math.isnan(block_error(np.array([0.0, 0, 4]), 2))
+    # sums of the deviations from 3: -4, 0, 4; e^2 = 3 / 2 * 32 / 36, times t_2
+    values, groups = np.array([1.0, 1, 3, 3, 5, 5]), np.array([7, 7, 0, 0, 4, 4])
+    assert group_error(values, groups) == pytest.approx(math.sqrt(1.5 * 32 / 36) * t.ppf(0.975, 2) / 1.96)
+    assert math.isnan(group_error(values, np.zeros(6, int)))
 
 
-@pytest.mark.parametrize("steps", [4, 8])
-def test_means_over_overlapping_windows(steps):
-    """Windows of T = `steps` rows at stride 1: the truth is the spread of the mean over many recordings."""
-    rng = np.random.default_rng(1)
-    rows = rng.normal(size=(400, 400 + steps - 1))
-    sums = np.cumsum(np.pad(rows, ((0, 0), (1, 0))), axis=1)
-    windows = (sums[:, steps:] - sums[:, :-steps]) / steps  # (recordings, windows)
-    truth = windows.mean(axis=1).std(ddof=1)
-    ours = np.mean([block_error(values, 2 * steps) for values in windows])
-    naive = np.mean([values.std(ddof=1) / math.sqrt(len(values)) for values in windows])
-    # A block misses the correlations across its ends: low by about 10 % here, by 17 % with blocks of T.
-    assert 0.84 * truth < ours < 1.05 * truth
-    assert naive < 1.2 * truth / math.sqrt(steps)
+@pytest.mark.parametrize("split", ["blocks", "time"])
+@pytest.mark.parametrize("memory", [1, 24, 48])  # rows over which the recording forgets; windows have 24
+def test_intervals_of_level_like_scores_cover_what_they_say(split, memory):
+    """The mean level of windows at stride 4 of a recording of 12,000 rows; its expectation is 0. 200 recordings."""
+    rng, forget = np.random.default_rng(1), math.exp(-1 / memory)
+    inside = []
+    for seed in range(200):
+        noise = rng.normal(size=12_000 + 20 * memory)
+        rows = lfilter([math.sqrt(1 - forget**2)], [1, -forget], noise)[-12_000:]
+        recordings = Recordings([rows[:, None]], ("x",), ("",), 24, 4, 4, split, resolutions=[Resolution(0)])
+        splits = make_splits(recordings, DatasetSpec("regimes"), seed)
+        level = (splits.test * splits.scale + splits.mean).mean(axis=(1, 2), dtype=np.float64)
+        chosen = np.sort(rng.permutation(len(level))[:400])
+        interval = 1.96 * group_error(level[chosen], splits.test_groups[chosen])
+        inside.append(abs(level[chosen].mean()) < interval)
+    assert 0.9 <= np.mean(inside) <= 0.98
+
+
+def test_a_part_is_taken_from_everywhere():
+    assert from_everywhere(10, 4).tolist() == [0, 3, 6, 9]
+    assert from_everywhere(3, 4).tolist() == [0, 1, 2]
+    assert from_everywhere(5, 1).tolist() == [0]

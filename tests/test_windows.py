@@ -218,13 +218,30 @@ def test_splits_are_remembered_per_spec_and_seed():
         assert load_splits(DatasetSpec("ar1", (("series", 20),), shuffle=True), 3).sha256 != first.sha256
 
 
-def test_validation_windows_in_the_place_of_the_test_windows_keep_their_own_stride():
-    """Neighbours that share more rows make larger blocks, which standard errors resample as one."""
+def test_validation_windows_in_the_place_of_the_test_windows_keep_their_own_stride_and_groups():
     rows = np.random.default_rng(0).normal(size=(2000, 1))
     recordings = Recordings([rows], ("x",), ("",), 24, 1, 6, "time")
     splits = make_splits(recordings, DatasetSpec("regimes"), 0)
-    assert splits.block == 8
+    assert np.unique(splits.test_groups, return_counts=True)[1].tolist() == [9] * 7  # of 8 windows or more
     measured = Scope("regimes", 0, split="validation").measured(splits)
-    assert measured.block == 48
+    assert measured.test_stride == 1
+    assert np.unique(measured.test_groups, return_counts=True)[1].tolist() == [59, 59, 59]  # of 48 windows or more
     np.testing.assert_array_equal(measured.test, splits.validation)
     assert Scope("regimes", 0).measured(splits) is splits
+
+
+def groups_of(lengths, split, stride, entities=()):
+    rows = [np.random.default_rng(k).normal(size=(n, 1)) for k, n in enumerate(lengths)]
+    recordings = Recordings(rows, ("x",), ("",), 10, stride, stride, split, entities)
+    return make_splits(recordings, DatasetSpec("regimes"), 0)
+
+
+def test_windows_of_one_entity_or_of_one_block_are_one_group():
+    blocks = groups_of([4000], "blocks", 2)  # 40 blocks of 100 rows, 8 of them for testing
+    assert np.unique(blocks.test_groups, return_counts=True)[1].tolist() == [46] * 8
+    alone = groups_of([10] * 50, "entity", 10)
+    assert len(set(alone.test_groups)) == len(alone.test) == 10
+    twice = groups_of([10] * 100, "entity", 10, [str(k // 2) for k in range(100)])  # two series of each of 50
+    assert np.unique(twice.test_groups, return_counts=True)[1].tolist() == [2] * 10
+    few = groups_of([12] * 20, "entity", 1)  # 4 series of 3 windows that overlap: too short to be cut
+    assert np.unique(few.test_groups, return_counts=True)[1].tolist() == [3] * 4

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
@@ -40,6 +41,7 @@ VALIDATION, TEST = 0.1, 0.2  # shares of the pieces (blocks, entities) or rows (
 LARGEST = 1e30  # of a value: float32 holds it, and its square has room in float64
 BLOCKS = 40  # one long series is cut into at most this many blocks,
 WINDOWS_PER_BLOCK = 4  # and a block is at least this many windows long while there are rows for three such blocks
+GROUPS = 8  # at least, of test windows that resemble each other, where the recordings allow
 
 
 def open_dataset(spec: DatasetSpec) -> Dataset:
@@ -133,7 +135,7 @@ def make_splits(recordings: Recordings, spec: DatasetSpec, seed: int) -> Splits:
         if order is not None:
             steps = order.random(cut[name].shape[:2]).argsort(axis=1)  # one permutation per window
             cut[name] = np.take_along_axis(cut[name], steps[:, :, None], axis=1)
-    truth = _divided_truth(recordings, spec, seed)
+    truth, groups = _divided_truth(recordings, spec, seed), _groups(series, recordings, spec, seed)
     return Splits(
         **cut,
         mean=mean,
@@ -146,6 +148,8 @@ def make_splits(recordings: Recordings, spec: DatasetSpec, seed: int) -> Splits:
         validation_truth=truth["validation"],
         test_truth=truth["test"],
         train_stride=recordings.train_stride,
+        test_groups=groups["test"],
+        validation_groups=groups["validation"],
         cells=cells,
     )
 
@@ -199,6 +203,32 @@ def _divided_truth(recordings: Recordings, spec: DatasetSpec, seed: int) -> Mapp
     parts = _parts(places, recordings, 1, rng)
     chosen = {name: np.concatenate(parts[name]) for name in PARTS}
     return {name: {factor: values[chosen[name]] for factor, values in recordings.truth.items()} for name in PARTS}
+
+
+def _groups(series: Sequence[np.ndarray], recordings: Recordings, spec: DatasetSpec, seed: int) -> dict[str, np.ndarray]:
+    """Which validation and test windows belong together, (n,) each: those of one entity, or of one piece.
+
+    Where there are fewer than 8 of these, each is cut into neighbouring windows, two windows' length or more of rows,
+    so that there are about 8: few enough that a group is long beside the memory of most recordings.
+    """
+    window, whose = recordings.window, np.arange(len(series))
+    if recordings.entities:
+        whose = np.unique(np.asarray(recordings.entities), return_inverse=True)[1]
+    owners = [np.full((len(rows), 1), owner) for rows, owner in zip(series, whose, strict=True)]
+    rng = numpy_generator(spec.key, seed, "split")
+    parts = divide(owners, recordings.split, window, rng, recordings.entities)
+    strides, found = {"validation": recordings.train_stride, "test": recordings.test_stride}, {}
+    for name, stride in strides.items():
+        pieces = [piece for piece in parts[name] if len(piece) >= window]
+        counts = [(len(piece) - window) // stride + 1 for piece in pieces]
+        keys = [int(piece[0, 0]) if recordings.split == "entity" else k for k, piece in enumerate(pieces)]
+        cuts = [1] * len(pieces)
+        if len(set(keys)) < GROUPS:
+            shortest, total = 2 * math.ceil(window / stride), sum(counts)
+            cuts = [max(1, min(math.ceil(GROUPS * n / total), n // shortest)) for n in counts]
+        each = zip(keys, counts, cuts, strict=True)
+        found[name] = np.concatenate([key * GROUPS + np.arange(n) * cut // n for key, n, cut in each])
+    return found
 
 
 def _grouped(series: Sequence[np.ndarray], entities: Sequence[str]) -> list[list[np.ndarray]]:

@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 import torch
+from scipy.special import stdtrit
 from torch import Tensor
 
 from bench.contracts import LatentEvaluation, Measurement, Metric, Posterior, SampleEvaluation
@@ -24,20 +25,22 @@ def undefined(
     return [Measurement(name, math.nan, math.nan, n, coordinate, index, "undefined", reason) for name in names]
 
 
-def block_error(values: np.ndarray, block: int) -> float:
-    """The standard error of the mean of a sequence (n,) whose neighbours resemble each other.
+def group_error(values: np.ndarray, groups: np.ndarray) -> float:
+    """The error of the mean of values (n,) that resemble each other within a group and not across groups.
 
-        e^2 = b / (n - b) * var_k (mean of values k .. k + b - 1),   k = 1 .. n - b + 1,   b = `block`
+        e^2 = G / (G - 1) * sum_g ( sum_{k in g} (v_k - mean) )^2 / n^2 * (t_{G-1} / 1.96)^2
 
-    the variance of the moving-block bootstrap of the mean, all resamples of blocks taken at once (Kuensch 1989,
-    Annals of Statistics 17, 1217). b = 1 is sd / sqrt(n). NaN below two blocks.
-    Ours: n - b where the source has n, so that b = 1 is unbiased.
+    the standard error of a mean under clustered sampling, widened by the .975 quantile of Student's t so that 1.96
+    errors are a 95 % interval however few groups there are. With a group for each value and many of them it is
+    sd / sqrt(n). NaN below two groups.
+    Source: Liang and Zeger 1986, Biometrika 73, 13; Cameron and Miller 2015, J. Human Resources 50, 317, sec. VI.
     """
-    n = len(values)
-    if n < 2 * block:
+    _, place = np.unique(groups, return_inverse=True)
+    count = int(place.max()) + 1
+    if count < 2:
         return math.nan
-    sums = np.concatenate([[0.0], np.cumsum(values - values.mean())])
-    return math.sqrt(block / (n - block) * float(((sums[block:] - sums[:-block]) / block).var()))
+    squares = float(np.square(np.bincount(place, weights=values - values.mean())).sum())
+    return math.sqrt(count / (count - 1) * squares) / len(values) * float(stdtrit(count - 1, 0.975)) / 1.96
 
 
 def spread(
@@ -46,12 +49,12 @@ def spread(
     n: int | None = None,
     coordinate: str = "",
     index: float = math.nan,
-    block: int = 0,
+    groups: np.ndarray | None = None,
 ) -> Measurement:
     """Mean and standard deviation (n - 1 in the denominator) of one number's values, one per series or repeat.
 
     n: how many series are behind it, where that is not the number of values.
-    block: of test series in time's order, `LatentEvaluation.block`; with it the mean has its standard error.
+    groups: which of the values belong together, as `groups_of` has them; with them the mean has its error.
     """
     values = np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values, dtype=np.float64)
     n = values.size if n is None else n
@@ -62,7 +65,7 @@ def spread(
         reason = f"{bad} of {values.size} values are not finite"
         return Measurement(name, math.nan, math.nan, n, coordinate, index, "failed", reason)
     sd = float(values.std(ddof=1)) if values.size > 1 else math.nan
-    error = block_error(values.ravel(), block) if block else math.nan
+    error = math.nan if groups is None else group_error(values.ravel(), groups)
     return Measurement(name, float(values.mean()), sd, n, coordinate, index, error=error)
 
 
@@ -115,6 +118,16 @@ def own_latents(evaluation: LatentEvaluation, series: Tensor | None = None) -> T
     """One draw z ~ q(z | x) for every test series (or others), (1, n, D): the same draw in every measure."""
     draws = evaluation.draws("posterior" if series is None else "posterior of other series")
     return torch.cat([q.rsample(draws) for _, q in posteriors(evaluation, series)], dim=1)
+
+
+def groups_of(evaluation: LatentEvaluation) -> np.ndarray:
+    """The group of every test series, (n,); each its own where nothing else is known."""
+    return np.arange(len(evaluation.series)) if evaluation.groups is None else evaluation.groups
+
+
+def from_everywhere(n: int, most: int) -> np.ndarray:
+    """Which of n series in time's order a measure of at most `most` takes: evenly spaced, in that order."""
+    return np.linspace(0, n - 1, min(n, most)).round().astype(int)
 
 
 def thinned(rows: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from bench.contracts import LatentEvaluation, Measurement
-from bench.metrics.base import LatentMetric, posteriors, spread, undefined
+from bench.metrics.base import LatentMetric, groups_of, posteriors, spread, undefined
 from bench.registry import register_metric
 
 
@@ -39,9 +39,9 @@ class KL(LatentMetric):
                 return undefined(self.outputs, "the posterior is no density", len(evaluation.series))
             parts.append(kl[0])
         kl = torch.cat(parts)
-        block = evaluation.block
+        groups = groups_of(evaluation)
         rows = [
-            spread("kl_per_dimension", kl[:, j], coordinate="dimension", index=j + 1, block=block)
+            spread("kl_per_dimension", kl[:, j], coordinate="dimension", index=j + 1, groups=groups)
             for j in range(kl.shape[1])
         ]
-        return [spread("kl", kl.sum(-1), block=block), *rows]
+        return [spread("kl", kl.sum(-1), groups=groups), *rows]

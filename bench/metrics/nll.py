@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from bench.contracts import LatentEvaluation, Measurement, Model
-from bench.metrics.base import CHUNK, LatentMetric, own_latents, spread, undefined
+from bench.metrics.base import CHUNK, LatentMetric, groups_of, own_latents, spread, undefined
 from bench.registry import register_metric
 
 
@@ -55,14 +55,14 @@ class NLL(LatentMetric):
         model, x = evaluation.model, evaluation.series
         z = own_latents(evaluation)
         noise = evaluation.draws("latent_noise").normal(*z.shape[1:])
-        block = evaluation.block
+        groups = groups_of(evaluation)
         rows = [
-            spread("nll_own", nll_per_value(model, z, x), block=block),
-            spread("nll_noise", nll_per_value(model, noise.to(z), x), block=block),
-            spread("nll_zero", nll_per_value(model, torch.zeros_like(z), x), block=block),
-            spread("nll_marginal", -model.marginal_log_prob(x[None])[0] / x[0].numel(), block=block),
+            spread("nll_own", nll_per_value(model, z, x), groups=groups),
+            spread("nll_noise", nll_per_value(model, noise.to(z), x), groups=groups),
+            spread("nll_zero", nll_per_value(model, torch.zeros_like(z), x), groups=groups),
+            spread("nll_marginal", -model.marginal_log_prob(x[None])[0] / x[0].numel(), groups=groups),
         ]
         if len(x) < 2:
             return rows + undefined(("nll_permuted",), "needs 2 series", len(x))
         other = shifted(evaluation.draws("permutation").permutation(len(x))[0])
-        return [*rows, spread("nll_permuted", nll_per_value(model, z[:, other], x), block=block)]
+        return [*rows, spread("nll_permuted", nll_per_value(model, z[:, other], x), groups=groups)]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -26,6 +26,47 @@ SCORES = tuple(k * SCORE_STEP for k in range(-12, 13))  # where quantiles go; a 
 QUANTILE_VALUES = 20_000  # at most per channel, evenly spaced among the training windows
 
 
+@runtime_checkable
+class Stepwise(Protocol):
+    """A likelihood that tells its steps apart, so that a part of a series can be scored."""
+
+    def log_prob_steps(self, x: Tensor) -> Tensor:
+        """ln p(x_t | z, past) in nats per step, (R, B, T); its sum over t is `log_prob`."""
+        ...
+
+
+@runtime_checkable
+class Cumulative(Protocol):
+    """A likelihood whose distribution function can be written down, so that its calibration can be seen."""
+
+    def cdf(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """P(X_tc < x_tc) and P(X_tc <= x_tc) given the channels before c, the past and z, each (R, B, T, C).
+
+        They differ where x_tc has a probability of its own, not only a density.
+        """
+        ...
+
+
+@runtime_checkable
+class Standardised(Protocol):
+    """A Gaussian likelihood, perhaps of a function of x: residuals in units of the stated deviation."""
+
+    def standardised(self, x: Tensor) -> Tensor:
+        """Independent N(0, 1) values under p, each given the channels before, (R, B, T, C)."""
+        ...
+
+
+def _deviance(x: Tensor, mean: Tensor, sigma: Tensor) -> Tensor:
+    """-2 ln N(x; mean, sigma^2) of each value."""
+    return ((x - mean) / sigma).square() + 2 * sigma.log() + LOG_TWO_PI
+
+
+def _normal_cdf(standardised: Tensor) -> tuple[Tensor, Tensor]:
+    """The distribution function of a standard normal value, which no value has a probability of its own under."""
+    below = torch.special.ndtr(standardised)
+    return below, below
+
+
 def gaussian_log_prob(x: Tensor, mean: Tensor, sigma: Tensor) -> Tensor:
     """ln N(x; mean, sigma^2) summed over time and channels: (..., T, C) -> (...), in nats per series.
 
@@ -34,7 +75,7 @@ def gaussian_log_prob(x: Tensor, mean: Tensor, sigma: Tensor) -> Tensor:
     >>> round(float(gaussian_log_prob(x, x, torch.ones(2))), 4)  # -3 ln(2 pi)
     -5.5136
     """
-    return -0.5 * (((x - mean) / sigma).square() + 2 * sigma.log() + LOG_TWO_PI).sum(dim=(-2, -1))
+    return -0.5 * _deviance(x, mean, sigma).sum(dim=(-2, -1))
 
 
 @dataclass(frozen=True)
@@ -53,6 +94,18 @@ class Gaussian:
     def log_prob(self, x: Tensor) -> Tensor:
         """ln p(x) in nats per series, (R, B)."""
         return gaussian_log_prob(x, self.mean, self.sigma)
+
+    def log_prob_steps(self, x: Tensor) -> Tensor:
+        """ln p(x_t) in nats per step, (R, B, T)."""
+        return -0.5 * _deviance(x, self.mean, self.sigma).sum(dim=-1)
+
+    def standardised(self, x: Tensor) -> Tensor:
+        """(x - mean) / sigma, (R, B, T, C)."""
+        return (x - self.mean) / self.sigma
+
+    def cdf(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """P(X < x) and P(X <= x) of each value, equal, (R, B, T, C)."""
+        return _normal_cdf(self.standardised(x))
 
     def sample(self, draws: Draws) -> Tensor:
         """x ~ p, (R, B, T, C)."""
@@ -88,12 +141,33 @@ class CorrelatedGaussian:
 
     def log_prob(self, x: Tensor) -> Tensor:
         """ln p(x) in nats per series, (R, B)."""
+        white = self._white(x).square().sum(dim=(1, 3))
+        log_scale = self._log_scale().expand(-1, x.shape[2]).sum(dim=-1)
+        return -0.5 * (white + x.shape[2] * x.shape[3] * LOG_TWO_PI) - log_scale.unsqueeze(-1)
+
+    def log_prob_steps(self, x: Tensor) -> Tensor:
+        """ln p(x_t) in nats per step, (R, B, T)."""
+        white = self.standardised(x).square().sum(dim=-1)
+        return -0.5 * (white + x.shape[3] * LOG_TWO_PI) - self._log_scale().unsqueeze(1)
+
+    def _white(self, x: Tensor) -> Tensor:
+        """factor^-1 (x - mean) with series beside channels, (R, T, B, C)."""
         factor = self.factor.squeeze(1)
         identity = torch.eye(factor.shape[-1], dtype=factor.dtype, device=factor.device).expand_as(factor)
         whitening = torch.linalg.solve_triangular(factor, identity, upper=False)
-        white = ((x - self.mean).transpose(1, 2) @ whitening.mT).square().sum(dim=(1, 3))  # series beside channels
-        log_scale = factor.diagonal(dim1=-2, dim2=-1).log().sum(dim=-1).expand(-1, x.shape[2]).sum(dim=-1)
-        return -0.5 * (white + x.shape[2] * x.shape[3] * LOG_TWO_PI) - log_scale.unsqueeze(-1)
+        return (x - self.mean).transpose(1, 2) @ whitening.mT
+
+    def _log_scale(self) -> Tensor:
+        """ln det factor of each step, (R, 1 or T)."""
+        return self.factor.squeeze(1).diagonal(dim1=-2, dim2=-1).log().sum(dim=-1)
+
+    def standardised(self, x: Tensor) -> Tensor:
+        """factor^-1 (x - mean): channel c given the channels before it, because the factor is triangular."""
+        return self._white(x).transpose(1, 2)
+
+    def cdf(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """P(X_c < x_c) and P(X_c <= x_c) given the channels before c, equal, (R, B, T, C)."""
+        return _normal_cdf(self.standardised(x))
 
     def sample(self, draws: Draws) -> Tensor:
         """x ~ p, (R, B, T, C)."""
@@ -148,7 +222,23 @@ class Mixture:
 
     def log_prob(self, x: Tensor) -> Tensor:
         """ln p(x) in nats per series, (R, B)."""
-        return self._joint(x).logsumexp(dim=-1).sum(dim=-1)
+        return self.log_prob_steps(x).sum(dim=-1)
+
+    def log_prob_steps(self, x: Tensor) -> Tensor:
+        """ln p(x_t) in nats per step, (R, B, T)."""
+        return self._joint(x).logsumexp(dim=-1)
+
+    def cdf(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """P(X_c < x_c) and P(X_c <= x_c) given the channels before c, equal, (R, B, T, C).
+
+        The channels before tell which component it may be: sum_k w_k|<c Phi((x_c - mean_kc) / sigma_kc).
+        """
+        standardised = (x.unsqueeze(-2) - self.means) / self.sigmas
+        of_channel = -0.5 * _deviance(x.unsqueeze(-2), self.means, self.sigmas)
+        before = functional.pad(of_channel.cumsum(dim=-1)[..., :-1], (1, 0))
+        share = (self.log_weights.unsqueeze(-1) + before).softmax(dim=-2)
+        below = (share * torch.special.ndtr(standardised)).sum(dim=-2)
+        return below, below
 
     def sample(self, draws: Draws) -> Tensor:
         """x ~ p, (R, B, T, C): a component per step, then its Gaussian."""
@@ -238,6 +328,19 @@ class WarpedGaussian:
         """ln p(x) in nats per series, (R, B)."""
         y, log_slope = self.warp(x)
         return gaussian_log_prob(y, self.location, self.sigma) + log_slope.sum(dim=(-2, -1))
+
+    def log_prob_steps(self, x: Tensor) -> Tensor:
+        """ln p(x_t) in nats per step, (R, B, T)."""
+        y, log_slope = self.warp(x)
+        return (log_slope - 0.5 * _deviance(y, self.location, self.sigma)).sum(dim=-1)
+
+    def standardised(self, x: Tensor) -> Tensor:
+        """(g(x) - location) / sigma, (R, B, T, C)."""
+        return (self.warp(x)[0] - self.location) / self.sigma
+
+    def cdf(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """P(X < x) and P(X <= x) of each value, equal, (R, B, T, C)."""
+        return _normal_cdf(self.standardised(x))
 
     def sample(self, draws: Draws) -> Tensor:
         """x ~ p, (R, B, T, C)."""

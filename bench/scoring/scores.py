@@ -28,6 +28,7 @@ from bench.contracts import (
 from bench.loading.files import places
 from bench.loading.references import REFERENCES, evaluation_size, reference_rows, reference_windows
 from bench.method import Method
+from bench.metrics.base import from_everywhere
 from bench.models.build import StackedModel
 from bench.randomness import Randomness, Stream, numpy_generator
 from bench.registry import DATASETS, METRICS
@@ -57,7 +58,11 @@ class Scope:
             return splits
         stride = splits.train_stride or splits.test_stride
         return dataclasses.replace(
-            splits, test=splits.validation, test_truth=splits.validation_truth, test_stride=stride
+            splits,
+            test=splits.validation,
+            test_truth=splits.validation_truth,
+            test_stride=stride,
+            test_groups=splits.validation_groups,
         )
 
     def numpy(self, role: str) -> np.random.Generator:
@@ -247,7 +252,10 @@ def _latent(
     shared = (splits.train_stride or splits.test_stride) < splits.window
     step = max(1, len(splits.train) // n_train) if shared else 1
     spaced = np.arange(len(splits.train))[::step][:n_train]
-    x, others = (torch.from_numpy(windows).to(device) for windows in (splits.test[rows], splits.train[spaced]))
+    fitted = splits.validation[from_everywhere(len(splits.validation), n)]
+    x, others, validation = (
+        torch.from_numpy(windows).to(device) for windows in (splits.test[rows], splits.train[spaced], fitted)
+    )
     return LatentEvaluation(
         model,
         method,
@@ -257,5 +265,6 @@ def _latent(
         others,
         truth={factor: values[rows] for factor, values in splits.test_truth.items()},
         train_truth={factor: values[spaced] for factor, values in splits.train_truth.items()},
-        block=splits.block,
+        groups=None if splits.test_groups is None else splits.test_groups[rows],
+        validation=validation if scope.split == "test" else None,
     )
