@@ -89,7 +89,7 @@ class Proposed(EarlyDiffusion):
         past = self.decoder_input(x, draws)
 
         early = self.early(model, x, v, past, draws)
-        terms = {"variational": self.variational(model, early)}
+        terms = {"variational": self.variational(model, x, early)}
 
         k = draws.steps(steps_of(self.M, last), last, batch)  # drawn whatever the penalty is: draws stay paired
         noise = draws.normal(batch, model.latent)

@@ -14,7 +14,7 @@ from bench.randomness import Ahead, Randomness
 from bench.training.device_windows import Windows
 from bench.training.lagging import Lagging
 from bench.training.loop import Curves, Watch, run_updates
-from bench.training.stopping import WARM_UP, Guard, own_nll
+from bench.training.stopping import WARM_UP, Guard, own_nll, settle_scale
 
 
 def train_autoencoder(
@@ -73,6 +73,7 @@ def train_autoencoder(
     if budget.select == "best_validation":
         for saved, now in zip(kept, state, strict=True):
             now.copy_(saved)
+    settle_scale(model, method, validation, randomness)
     return how
 
 

@@ -60,7 +60,7 @@ def train_stack(
     model = StackedModel(runs, splits[0].train.shape[1:], method, backbone, config, diffusion[0]).to(device)
     initialise(model, randomness)
     windows = Windows([part.train for part in splits], device)
-    model.fit_marginal(windows.parts)
+    model.fit_marginal(windows.parts, [part.cells for part in splits])
 
     curves, guard, watched = Curves(runs), Guard(runs), None
     programs: dict[str, str] = {}
