@@ -481,6 +481,8 @@ class Model(Protocol):
     runs: int
     latent: int  # D
     alpha_bar: Tensor  # (L + 1,), alpha_bar[0] = 1
+    latent_mean: Tensor  # (R, D), of training latents; 0 and 1 where a method keeps their own space
+    latent_scale: Tensor  # (R, D), their standard deviation
     sampler: str  # ddpm or ddim
     sampling_steps: int  # of the L; 0 is all of them
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -54,6 +54,10 @@ class EarlyDiffusion(Method):
     N: PerRun | Literal["auto"] = option(50, at_least=0)  # the last step of variational inference, or its share of L
     gamma: PerRun = option(2, at_least=1, whole=True)
     latent_norm: Literal["layer", "none"] = "layer"
+
+    # z^i of L_VI, of the denoiser and of sampling is one latent in one space: that of v, which layer norm holds at unit
+    # scale, and which with `latent_norm: none` is the encoder's own.
+    standardises_latents: ClassVar[bool] = False
 
     def check(self, model: ModelConfig, diffusion: DiffusionConfig) -> None:
         """0 <= N, gamma N <= L, whole steps, and more than one latent dimension under layer norm."""

@@ -58,6 +58,7 @@ class Method(ABC):
     name: ClassVar[str]
     backbones: ClassVar[tuple[str, ...]] = ()  # that it serves; () is every one
     version: ClassVar[int] = 1  # raised when the same options give other numbers
+    standardises_latents: ClassVar[bool] = True  # for the denoiser; False where it shares a space with the decoder
     denoises_jointly: ClassVar[bool] = False  # the objective itself trains the denoiser
     encoder_updates: ClassVar[int] = 0  # at most, of the encoder alone before an update
 
@@ -86,7 +87,7 @@ class Method(ABC):
         return GaussianPosterior.from_encoder(model.encoder(x))
 
     def decoder_input(self, x: Tensor, draws: Draws) -> Tensor:
-        """x_1 .. x_{T-1} as the decoder may see it in training, (R, B, T-1, C)."""
+        """x_1 .. x_{T-1} as the decoder may see it in training, (R, B, T-1, C); a hidden step is `HIDDEN`."""
         return masked_past(x, self.masking_rate, draws)
 
     def explain(self, model: Model, x: Tensor, draws: Draws) -> tuple[Posterior, Tensor, Likelihood]:

@@ -15,6 +15,7 @@ from bench.contracts import DiffusionConfig, ModelConfig
 from bench.models.build import StackedModel
 from bench.models.head import make_head
 from bench.models.stacked import initialise
+from bench.parts.decoder_inputs import HIDDEN
 from bench.randomness import Randomness
 from bench.registry import BACKBONES, LIKELIHOODS, METHODS
 
@@ -81,6 +82,21 @@ def test_a_stack_of_three_is_three_runs(backbone, route):
         torch.testing.assert_close(code[run], alone.encoder(one_x)[0], rtol=1e-6, atol=1e-6)
         single = model.decoder.single(run)(z[run], x[run, :, :-1])
         torch.testing.assert_close(single, h[run], rtol=0, atol=1e-5)
+
+
+@EVERY_BACKBONE
+@ROUTES
+def test_a_hidden_step_is_seen_as_hidden_and_not_as_a_value(backbone, route):
+    """It is told from the training mean, 0, and what was in it is not seen."""
+    model, (z, x) = model_of(backbone, route=route), inputs()
+    past, step = x[:, :, :-1].clone(), 2
+    past[:, :, step] = 0
+    at_mean = model.decoder.states(z, past)
+    past[:, :, step] = HIDDEN
+    hidden = model.decoder.states(z, past)
+    assert hidden.isfinite().all()
+    assert torch.equal(hidden[:, :, : step + 1], at_mean[:, :, : step + 1])
+    assert (hidden != at_mean)[:, :, step + 1].any(dim=-1).all()
 
 
 @EVERY_BACKBONE

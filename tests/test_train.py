@@ -11,6 +11,7 @@ from conftest import make_splits
 from bench.contracts import DatasetSpec, DiffusionConfig, InputError, ModelConfig, TrainConfig
 from bench.early_diffusion import step_of, steps_of
 from bench.loading.windows import load_splits
+from bench.parts.posteriors import GaussianPosterior
 from bench.randomness import Randomness
 from bench.registry import METHODS
 from bench.training.device_windows import validation_series
@@ -149,6 +150,35 @@ def test_a_share_of_the_steps_is_the_same_step_for_the_check_and_for_training():
         half.check(ModelConfig(hidden=8, latent=4), diffusion)
     replace(half, N=0.4995).check(ModelConfig(hidden=8, latent=4), diffusion)
     assert train([replace(half, N=0.4995)], [0], diffusion=diffusion).diverged == [""]
+
+
+@dataclass(frozen=True)
+class WideLatents(METHODS["beta_vae"]):
+    """The latents are 10 times as wide as a standard normal's, and far from 0."""
+
+    def posterior(self, model, x):
+        mean = 3 + 10 * x[:, :, :2].flatten(-2)
+        return GaussianPosterior(mean, torch.zeros_like(mean))
+
+
+def test_latents_of_any_scale_are_drawn_with_their_mean_and_deviation():
+    splits = make_splits(n=400)
+    diffusion = DiffusionConfig(L=100, steps=400, batch_size=128, hidden=32)
+    trained = train([WideLatents(beta=0)], [0], [splits], diffusion=diffusion)
+    codes = trained.method.posterior(trained.model, torch.from_numpy(splits.train)[None]).mean[0]
+    assert (codes.std(dim=0) > 5).all()
+    drawn = trained.method.latents(trained.model, 2000, Randomness([("tiny", 0)]).draws("samples"))[0]
+    torch.testing.assert_close(drawn.mean(dim=0), codes.mean(dim=0), rtol=0, atol=2)
+    torch.testing.assert_close(drawn.std(dim=0), codes.std(dim=0), rtol=0.15, atol=0)
+    assert not torch.equal(trained.model.latent_scale, torch.ones(1, 4))
+
+
+def test_methods_of_early_diffusion_keep_the_space_that_the_decoder_knows():
+    for name in ("proposed", "kl_free"):
+        options = {"N": 2, **({"M": 18} if name == "proposed" else {})}
+        model = train([METHODS[name](**options)], [0]).model
+        assert torch.equal(model.latent_scale, torch.ones(1, 4))
+        assert torch.equal(model.latent_mean, torch.zeros(1, 4))
 
 
 @pytest.mark.parametrize(

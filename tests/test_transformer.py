@@ -136,7 +136,7 @@ def test_the_batched_products_fit_off_the_cpu() -> None:
     z, past = torch.empty(3, B, D, device="meta"), torch.empty(3, B, T - 1, C, device="meta")
     assert decoder.states(z, past).shape == (3, B, T, H)
     step = decoder.transformer.stepper(B, T)
-    assert step(torch.empty(3, B, C + D, device="meta")).shape == (3, B, H)
+    assert step(torch.empty(3, B, C + 1 + D, device="meta")).shape == (3, B, H)
     encoder = TransformerEncoder(3, C, H, 1, outputs=9).to("meta")
     assert encoder(torch.empty(3, B, T, C, device="meta")).shape == (3, B, 9)
 

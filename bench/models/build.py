@@ -59,6 +59,10 @@ class StackedModel(nn.Module):
         for name, network in method.networks(standard, facts).items():
             self.add_module(name, network)
         self.latent = self.denoiser.latent
+        self.latent_mean: Tensor
+        self.register_buffer("latent_mean", torch.zeros(runs, self.latent))
+        self.latent_scale: Tensor
+        self.register_buffer("latent_scale", torch.ones(runs, self.latent))
         self.sampler: str = diffusion.sampler
         self.sampling_steps = diffusion.sampling_steps
         self.alpha_bar: Tensor

@@ -50,6 +50,7 @@ class Straightforward(nn.Module):
             network.bias_hh_l0.requires_grad_(False)  # redundant; trained, it would double the other's learning rate
         self.alpha_bar, self.latent = source.alpha_bar, config.latent
         self.sigma = torch.ones(())  # (C,) after training
+        self.latent_mean, self.latent_scale = torch.zeros(()), torch.ones(())  # (D,) after training
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log sigma of q(z | x)."""
@@ -58,8 +59,8 @@ class Straightforward(nn.Module):
 
     def states(self, z: Tensor, past: Tensor) -> Tensor:
         """h (B, T, H)."""
-        first = torch.cat([torch.zeros_like(past[:, :1]), z[:, None]], dim=-1)
-        rest = torch.cat([past, past.new_zeros(*past.shape[:2], z.shape[-1])], dim=-1)
+        first = torch.cat([torch.zeros_like(past[:, :1]), z.new_zeros(len(z), 1, 1), z[:, None]], dim=-1)
+        rest = torch.cat([past, past.new_zeros(*past.shape[:2], 1 + z.shape[-1])], dim=-1)  # nothing is hidden
         return self.decoder(torch.cat([first, rest], dim=1))[0]
 
     def loss(self, x: Tensor, noise: Tensor) -> Tensor:
@@ -88,10 +89,11 @@ class Straightforward(nn.Module):
             alpha = here / there
             z = (z - (1 - alpha) / (1 - here).sqrt() * self.denoiser(z, torch.full((n,), i))) / alpha.sqrt()
             z = z + ((1 - there) / (1 - here) * (1 - alpha)).sqrt() * draws.normal(n, self.latent)[0]
+        z = z * self.latent_scale + self.latent_mean
         x, state = z.new_zeros(n, len(self.sigma)), None
         series = []
         for t in range(window):
-            u = torch.cat([x, z if t == 0 else torch.zeros_like(z)], dim=-1)
+            u = torch.cat([x, z.new_zeros(n, 1), z if t == 0 else torch.zeros_like(z)], dim=-1)
             h, state = self.decoder(u[:, None], state)
             x = self.mean(h[:, 0]) + self.sigma * draws.normal(n, 1, x.shape[-1])[0][:, 0]
             series.append(x)
@@ -164,11 +166,14 @@ def _train_autoencoder(model: Straightforward, x: Tensor, train: TrainConfig, ra
 def _train_denoiser(model: Straightforward, x: Tensor, diffusion: DiffusionConfig, randomness: Randomness) -> None:
     with torch.no_grad():
         mean, log_sigma = model.encode(x)
+    every = mean + log_sigma.exp() * randomness.draws("latent scale").normal(len(x), model.latent)[0]
+    model.latent_mean, model.latent_scale = every.mean(dim=0), every.std(dim=0, correction=0)
     adam = torch.optim.Adam(model.denoiser.parameters(), lr=diffusion.learning_rate)
     order, draws = randomness.draws("denoiser batches"), randomness.draws("denoiser")
     for _ in range(diffusion.steps):
         rows = order.steps(0, len(x) - 1, diffusion.batch_size)[0]
         latents = mean[rows] + log_sigma[rows].exp() * draws.normal(len(rows), model.latent)[0]
+        latents = (latents - model.latent_mean) / model.latent_scale
         i, noise = draws.steps(1, diffusion.L, len(rows))[0], draws.normal(len(rows), model.latent)[0]
         kept = model.alpha_bar[i][:, None]
         adam.zero_grad()
