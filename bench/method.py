@@ -59,7 +59,7 @@ class Method(ABC):
     backbones: ClassVar[tuple[str, ...]] = ()  # that it serves; () is every one
     version: ClassVar[int] = 1  # raised when the same options give other numbers
     standardises_latents: ClassVar[bool] = True  # for the denoiser; False where it shares a space with the decoder
-    denoises_jointly: ClassVar[bool] = False  # the objective itself trains the denoiser
+    denoises_jointly: ClassVar[bool] = False  # the denoiser is trained along with the rest; see `joint_denoising`
     encoder_updates: ClassVar[int] = 0  # at most, of the encoder alone before an update
 
     def check(self, model: ModelConfig, diffusion: DiffusionConfig) -> None:
@@ -107,6 +107,10 @@ class Method(ABC):
     def denoising(self, model: Model, posterior: Posterior, draws: Draws) -> Tensor:
         """L_DM on latents of the frozen encoder, (R)."""
         return denoising_loss(model, posterior.rsample(draws), draws).mean(dim=-1)
+
+    def joint_denoising(self, model: Model, x: Tensor, draws: Draws) -> Tensor:
+        """L_DM of series x, the denoiser's own batch, with its gradient into the encoder, (R)."""
+        return self.denoising(model, self.codes(model, x), draws)
 
     def latents(self, model: Model, n: int, draws: Draws) -> Tensor:
         """z of n new series: the reverse diffusion from step L to 0, (R, n, D)."""

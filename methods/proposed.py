@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bench.contracts import DiffusionConfig, Draws, InputError, Model, ModelConfig, PerRun, Posterior, Step, option
 from bench.early_diffusion import AUTO_M, EarlyDiffusion, auto_step, check_step, step_of, steps_of
-from bench.parts.diffusion import denoising_loss, diffuse
+from bench.parts.diffusion import diffuse
 from bench.parts.objectives import beside, kl_to_prior
 from bench.parts.posteriors import GaussianPosterior
 from bench.registry import register_method
@@ -39,9 +39,9 @@ class Proposed(EarlyDiffusion):
         contrast   E[ T softplus((ln p(x | z^i_other) - ln p(x | z^i)) / T) ]
 
     v has layer norm (no affine part; `latent_norm: none` leaves it out), and L_DM is fitted
-    afterwards on the frozen encoder; `joint: true` trains it together with the others and lets its
-    gradient into the encoder. `kl: true` is the ablation with a KL term back: v ~ N(mu, sigma^2) as in
-    `latent_diffusion`, without layer norm. M is read as the first step of the tail, default 900; N and
+    afterwards on the frozen encoder; `joint: true` trains it together with the others, on batches of
+    its own and at its own learning rate, and lets its gradient into the encoder. `kl: true` is the
+    ablation with a KL term back: v ~ N(mu, sigma^2) as in `latent_diffusion`, without layer norm. M is read as the first step of the tail, default 900; N and
     M below 1 (N above 0) are shares of L; `auto` means a signal-to-noise ratio
     alpha_bar / (1 - alpha_bar) of at least 15 dB until N, of at most -30 dB from M on.
     """
@@ -70,7 +70,7 @@ class Proposed(EarlyDiffusion):
 
     @property
     def denoises_jointly(self) -> bool:  # type: ignore[override]
-        """Whether the objective itself trains the denoiser."""
+        """Whether the denoiser is trained along, L_DM reaching the encoder."""
         return self.joint
 
     def encoder_width(self, latent: int) -> int:
@@ -82,7 +82,7 @@ class Proposed(EarlyDiffusion):
         return GaussianPosterior.from_encoder(model.encoder(x)) if self.kl else super().posterior(model, x)
 
     def objective(self, model: Model, x: Tensor, step: Step, draws: Draws) -> dict[str, Tensor]:
-        """L_VI and L_CS (with `kl` and `joint` the KL and L_DM), in nats per series."""
+        """L_VI and L_CS (with `kl` the KL), in nats per series."""
         alpha_bar, last, batch = model.alpha_bar, len(model.alpha_bar) - 1, x.shape[1]
         q = self.posterior(model, x)
         v = q.rsample(draws)
@@ -103,6 +103,4 @@ class Proposed(EarlyDiffusion):
             terms["collapse_penalty"] = self.against_others(self.collapse_penalty, model, x, past, early, draws)
         if self.kl:
             terms["kl"] = kl_to_prior(q)
-        if self.joint:
-            terms["denoising"] = denoising_loss(model, v, draws).mean(dim=-1)
         return terms

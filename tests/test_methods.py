@@ -277,10 +277,10 @@ def test_info_vae_is_its_formula_with_both_signs():
 def test_info_vae_keeps_more_of_a_latent_than_vanilla():
     """On series that have a level and a shape of their own, at equal updates; its MMD^2 is no noise of whole nats."""
     spec = DatasetSpec("regimes", (("series", 600),))
-    splits, config = load_splits(spec, 0, None), ModelConfig(hidden=16, latent=4)
+    splits, config = load_splits(spec, 0, None), ModelConfig(hidden=32, latent=4)
     x, found = torch.from_numpy(splits.validation)[None], {}
     for name in ("latent_diffusion", "info_vae"):
-        budget = [TrainConfig(steps=300, batch_size=32)], [DiffusionConfig(steps=1, hidden=8)]
+        budget = [TrainConfig(steps=500)], [DiffusionConfig(steps=1, hidden=8)]
         trained = train_stack([METHODS[name]()], [splits], [(spec.key, 0)], "lstm", config, *budget)
         with torch.no_grad():
             q = trained.method.posterior(trained.model, x)

@@ -100,6 +100,40 @@ def test_joint_training_moves_the_encoder_and_keeps_the_budget():
     )
 
 
+def test_a_joint_denoiser_has_the_batches_and_the_learning_rate_of_its_own_stage(monkeypatch):
+    sizes, cls = [], METHODS["proposed"]
+    joint = cls.joint_denoising
+
+    def seen(self, model, x, draws):
+        sizes.append(x.shape[1])
+        return joint(self, model, x, draws)
+
+    monkeypatch.setattr(cls, "joint_denoising", seen)
+    method, diffusion = cls(N=2, M=18, joint=True), replace(DIFFUSION, batch_size=24)
+    still = replace(TRAIN, learning_rate=1e-12)
+    found = train([method], [0], train_config=still, diffusion=diffusion).model.state_of(0)
+    assert sizes == [24] * TRAIN.steps
+    other = train([method], [0], train_config=replace(still, steps=1), diffusion=replace(diffusion, steps=1))
+    before = other.model.state_of(0)
+    torch.testing.assert_close(found["encoder.output.weight"], before["encoder.output.weight"], rtol=0, atol=1e-9)
+    moved = (found["denoiser.output.weight"] - before["denoiser.output.weight"]).abs().max()
+    assert 1e-3 < moved < TRAIN.steps * 2e-3  # a learning rate of 1e-3
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "passes"),
+    [
+        ("latent_diffusion", {}, 1),
+        ("proposed", {"N": 2, "M": 18}, 2),
+        ("kl_free", {"N": 2}, 1),
+        ("kl_free", {"N": 2, "collapse_penalty": "contrast"}, 2),
+        ("data_diffusion", {}, 0),
+    ],
+)
+def test_decoder_passes_are_counted(name, options, passes):
+    assert train([METHODS[name](**options)], [0]).decoder_passes == passes
+
+
 def test_the_literal_penalty_has_no_bound_and_learns_nothing_and_the_bounded_one_learns():
     """On sines: the penalised log-likelihood falls for ever, and the own one stays with the marginal's."""
     splits = load_splits(DatasetSpec("sines", (("series", 800),)), 0, None)
