@@ -41,9 +41,9 @@ class Proposed(EarlyDiffusion):
     v has layer norm (no affine part; `latent_norm: none` leaves it out), and L_DM is fitted
     afterwards on the frozen encoder; `joint: true` trains it together with the others, on batches of
     its own and at its own learning rate, and lets its gradient into the encoder. `kl: true` is the
-    ablation with a KL term back: v ~ N(mu, sigma^2) as in `latent_diffusion`, without layer norm. M is read as the first step of the tail, default 900; N and
-    M below 1 (N above 0) are shares of L; `auto` means a signal-to-noise ratio
-    alpha_bar / (1 - alpha_bar) of at least 15 dB until N, of at most -30 dB from M on.
+    ablation with a KL term back: v ~ N(mu, sigma^2) as in `latent_diffusion`, without layer norm. M is
+    read as the first step of the tail, default 900; N and M below 1 (N above 0) are shares of L; `auto` means
+    a signal-to-noise ratio alpha_bar / (1 - alpha_bar) of at least 15 dB until N, of at most -30 dB from M on.
     """
 
     M: PerRun | Literal["auto"] = option(900, above=0)  # the first step of the collapse penalty, or its share of L
