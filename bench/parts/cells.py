@@ -54,7 +54,7 @@ class MeasuredIntervals(nn.Module):
         self.register_buffer("transform", torch.zeros(runs, channels, dtype=torch.int64))
         for name, value in (("reach", CONTINUOUS / 2), ("mean", 0.0), ("scale", 1.0)):
             self.register_buffer(name, torch.full((runs, channels), value))
-        self._linear: bool | None = None
+        self.linear = True  # whether no channel has a transform; the host knows it, so that no step asks the device
         self.reach: Tensor  # half a cell's width, in raw units
         self.mean: Tensor
         self.scale: Tensor
@@ -64,25 +64,20 @@ class MeasuredIntervals(nn.Module):
         self.transform[run] = torch.tensor([TRANSFORMS.index(kind) for kind in cells.transforms])
         for buffer, value in ((self.reach, cells.width / 2), (self.mean, cells.mean), (self.scale, cells.scale)):
             buffer[run] = torch.as_tensor(value)
-        self._linear = None
+        self.linear = self.linear and set(cells.transforms) <= {"identity"}
 
     def of_run(self, run: int) -> MeasuredIntervals:
         """The cells of one run, R = 1, in the same memory."""
         one = MeasuredIntervals(1, self.reach.shape[1])
         for name in ("transform", "reach", "mean", "scale"):
             setattr(one, name, getattr(self, name)[run : run + 1])
+        one.linear = self.linear
         return one
 
-    def _load_from_state_dict(self, *given: Any) -> None:
-        super()._load_from_state_dict(*given)
-        self._linear = None
-
-    @property
-    def linear(self) -> bool:
-        """Whether no channel has a transform; the host is asked once."""
-        if self._linear is None:
-            self._linear = not bool(self.transform.any())
-        return self._linear
+    def _load_from_state_dict(self, state: Any, prefix: str, *given: Any) -> None:
+        super()._load_from_state_dict(state, prefix, *given)
+        if (transform := state.get(f"{prefix}transform")) is not None:
+            self.linear = not bool(transform.any())
 
     def cell(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The middle and the width of the cell of each value of x (R, B, T, C), nowhere narrower than 1e-3."""
