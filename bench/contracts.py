@@ -186,7 +186,7 @@ class ModelConfig:
     latent: int = option(16, at_least=1)
     layers: int = option(1, at_least=1)
     likelihood: str = "gaussian"  # the name of a registered likelihood
-    sigma_min: float = option(0.05, above=0)  # lower bound of a learned standard deviation, in train-scaled units
+    sigma_min: float | None = option(None, above=0)  # floor of standard deviations, train-scaled; none: cell / sqrt 12
     components: int = option(5, at_least=2, later=True)  # of the likelihood `mixture`
 
 
@@ -320,6 +320,26 @@ class Cells(Protocol):
     """The cells of train-scaled values: the intervals that recorded numbers stand for. See `bench.loading.cells`."""
 
     @property
+    def transforms(self) -> tuple[str, ...]:
+        """From raw to recorded units, a name per channel."""
+        ...
+
+    @property
+    def width(self) -> np.ndarray:
+        """Of a cell, in raw units, (C,)."""
+        ...
+
+    @property
+    def mean(self) -> np.ndarray:
+        """What scaling subtracts, (C,)."""
+        ...
+
+    @property
+    def scale(self) -> np.ndarray:
+        """What it divides by, (C,)."""
+        ...
+
+    @property
     def on_grid(self) -> np.ndarray:
         """Whether each channel has a grid, (C,)."""
         ...
@@ -418,6 +438,8 @@ class Likelihood(Protocol):
     More than this is asked of a likelihood by single measures only, see `Stepwise`, `Cumulative` and `Standardised` in
     `bench.parts.likelihoods`: without `log_prob_steps` the second half's information is undefined, without `cdf` the
     calibration.
+
+    The shipped ones give probabilities of cells (`bench.parts.cells`); one without `fitted` is used as it is.
     """
 
     @property
@@ -426,7 +448,7 @@ class Likelihood(Protocol):
         ...
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """ln p(x | z) in nats per series, (R, B)."""
+        """ln p(x | z) in nats per series, (R, B); ln P(cells of x | z) where cells are known."""
         ...
 
     def sample(self, draws: Draws) -> Tensor:
@@ -495,6 +517,8 @@ class Model(Protocol):
     runs: int
     latent: int  # D
     alpha_bar: Tensor  # (L + 1,), alpha_bar[0] = 1
+    latent_mean: Tensor  # (R, D), of training latents; 0 and 1 where a method keeps their own space
+    latent_scale: Tensor  # (R, D), their standard deviation
     sampler: str  # ddpm or ddim
     sampling_steps: int  # of the L; 0 is all of them
 

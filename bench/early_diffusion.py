@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from bench.contracts import DiffusionConfig, Draws, InputError, Model, ModelConfig, PerRun, Posterior, option
+from bench.contracts import (
+    DiffusionConfig,
+    Draws,
+    InputError,
+    Likelihood,
+    Model,
+    ModelConfig,
+    PerRun,
+    Posterior,
+    option,
+)
 from bench.method import Method
 from bench.parts.diffusion import diffuse, linear_schedule, reverse_diffusion
+from bench.parts.likelihoods import fitted
 from bench.parts.objectives import beside, likelihood_contrast, other_series
 from bench.parts.posteriors import DeterministicPosterior, take_rows
 
@@ -21,11 +32,11 @@ AUTO_M = 10**-3.0  # -30 dB: at most 5e-4 nats per latent dimension pass
 
 
 class Early(NamedTuple):
-    """The decoder's word on series x from z^i, i ~ U{0..N}."""
+    """The decoder's distribution of series x from z^i, i ~ U{0..N}."""
 
     z: Tensor  # z^i, (R, B, D)
     i: Tensor  # (R, B)
-    log_p: Tensor  # ln p(x | z^i, past), (R, B)
+    p: Likelihood  # p(x | z^i, past)
 
 
 @dataclass(frozen=True)
@@ -43,6 +54,10 @@ class EarlyDiffusion(Method):
     N: PerRun | Literal["auto"] = option(50, at_least=0)  # the last step of variational inference, or its share of L
     gamma: PerRun = option(2, at_least=1, whole=True)
     latent_norm: Literal["layer", "none"] = "layer"
+
+    # z^i of L_VI, of the denoiser and of sampling is one latent in one space: that of v, which layer norm holds at unit
+    # scale, and which with `latent_norm: none` is the encoder's own.
+    standardises_latents: ClassVar[bool] = False
 
     @classmethod
     def defaults(cls, diffusion: DiffusionConfig) -> dict[str, Any]:
@@ -76,12 +91,12 @@ class EarlyDiffusion(Method):
         """Noise v to z^i and decode: x (R, B, T, C), v (R, B, D)."""
         i = draws.steps(0, steps_of(self.N, len(model.alpha_bar) - 1), x.shape[1])
         z = diffuse(v, i, model.alpha_bar, draws.normal(x.shape[1], model.latent))
-        return Early(z, i, model.decoder(z, past).log_prob(x))
+        return Early(z, i, model.decoder(z, past))
 
-    def variational(self, model: Model, early: Early) -> Tensor:
-        """L_VI, (R)."""
+    def variational(self, model: Model, x: Tensor, early: Early) -> Tensor:
+        """L_VI with the scale that explains this batch best, as it is weighted, (R)."""
         weight = model.alpha_bar[beside(self.gamma, early.i) * early.i]
-        return -(weight * early.log_p).mean(dim=-1)
+        return -(weight * fitted(early.p, x, weight).log_prob(x)).mean(dim=-1)
 
     def against_others(
         self, form: Literal["permuted", "contrast"], model: Model, x: Tensor, past: Tensor, early: Early, draws: Draws
@@ -95,7 +110,7 @@ class EarlyDiffusion(Method):
         log_p = model.decoder(other, past).log_prob(x)
         if form == "permuted":
             return (log_p - model.marginal_log_prob(x)).relu().mean(dim=-1)
-        return likelihood_contrast(early.log_p, log_p, x.shape[2])
+        return likelihood_contrast(early.p.log_prob(x), log_p, x.shape[2])
 
     def latents(self, model: Model, n: int, draws: Draws) -> Tensor:
         """z^i with i ~ U{0..N}: the reverse diffusion stops early."""

@@ -58,7 +58,8 @@ class Method(ABC):
     name: ClassVar[str]
     backbones: ClassVar[tuple[str, ...]] = ()  # that it serves; () is every one
     version: ClassVar[int] = 1  # raised when the same options give other numbers
-    denoises_jointly: ClassVar[bool] = False  # the objective itself trains the denoiser
+    standardises_latents: ClassVar[bool] = True  # for the denoiser; False where it shares a space with the decoder
+    denoises_jointly: ClassVar[bool] = False  # the denoiser is trained along with the rest; see `joint_denoising`
     encoder_updates: ClassVar[int] = 0  # at most, of the encoder alone before an update
 
     @classmethod
@@ -91,7 +92,7 @@ class Method(ABC):
         return GaussianPosterior.from_encoder(model.encoder(x))
 
     def decoder_input(self, x: Tensor, draws: Draws) -> Tensor:
-        """x_1 .. x_{T-1} as the decoder may see it in training, (R, B, T-1, C)."""
+        """x_1 .. x_{T-1} as the decoder may see it in training, (R, B, T-1, C); a hidden step is `HIDDEN`."""
         return masked_past(x, self.masking_rate, draws)
 
     def explain(self, model: Model, x: Tensor, draws: Draws) -> tuple[Posterior, Tensor, Likelihood]:
@@ -111,6 +112,10 @@ class Method(ABC):
     def denoising(self, model: Model, posterior: Posterior, draws: Draws) -> Tensor:
         """L_DM on latents of the frozen encoder, (R)."""
         return denoising_loss(model, posterior.rsample(draws), draws).mean(dim=-1)
+
+    def joint_denoising(self, model: Model, x: Tensor, draws: Draws) -> Tensor:
+        """L_DM of series x, the denoiser's own batch, with its gradient into the encoder, (R)."""
+        return self.denoising(model, self.codes(model, x), draws)
 
     def latents(self, model: Model, n: int, draws: Draws) -> Tensor:
         """z of n new series: the reverse diffusion from step L to 0, (R, n, D)."""

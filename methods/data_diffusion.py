@@ -27,7 +27,8 @@ class DataDiffusion(Method):
     stages together. Measures of a latent are undefined here.
     """
 
-    version = 2  # 1 had no linear guess in its denoiser, and its samples could explode
+    standardises_latents = False  # windows are standardised per channel already
+    version = 3  # 1: no linear guess in its denoiser, samples could explode; 2: no direction beyond its width denoised
     latent_route: Literal["none"] = "none"
     masking_rate: Literal[0] = 0  # there is no decoder whose past could be masked
 

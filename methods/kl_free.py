@@ -37,7 +37,7 @@ class KLFree(EarlyDiffusion):
         v = self.posterior(model, x).mean
         past = self.decoder_input(x, draws)
         early = self.early(model, x, v, past, draws)
-        terms = {"variational": self.variational(model, early)}
+        terms = {"variational": self.variational(model, x, early)}
         if self.collapse_penalty != "none":
             terms["collapse_penalty"] = self.against_others(self.collapse_penalty, model, x, past, early, draws)
         return terms

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bench.contracts import DiffusionConfig, Draws, InputError, Model, ModelConfig, PerRun, Posterior, Step, option
 from bench.early_diffusion import AUTO_M, EarlyDiffusion, auto_step, check_step, step_of, steps_of
-from bench.parts.diffusion import denoising_loss, diffuse
+from bench.parts.diffusion import diffuse
 from bench.parts.objectives import beside, kl_to_prior
 from bench.parts.posteriors import GaussianPosterior
 from bench.registry import register_method
@@ -39,12 +39,13 @@ class Proposed(EarlyDiffusion):
         contrast   E[ T softplus((ln p(x | z^i_other) - ln p(x | z^i)) / T) ]
 
     v has layer norm (no affine part; `latent_norm: none` leaves it out), and L_DM is fitted
-    afterwards on the frozen encoder; `joint: true` trains it together with the others and lets its
-    gradient into the encoder. `kl: true` is the ablation that restores the KL term: v ~ N(mu, sigma^2) as
-    in `latent_diffusion`, without layer norm. M is read as the first of the late steps that L_CS draws from.
-    Where they are not given, N is .05 L and M is .9 L, rounded: 50 and 900 at L = 1,000. N and M below 1
-    (N above 0) are shares of L. `auto` chooses them by the signal-to-noise ratio alpha_bar / (1 - alpha_bar):
-    at least 15 dB up to N, at most -30 dB from M on.
+    afterwards on the frozen encoder; `joint: true` trains it together with the others, on batches of
+    its own and at its own learning rate, and lets its gradient into the encoder. `kl: true` is the
+    ablation that restores the KL term: v ~ N(mu, sigma^2) as in `latent_diffusion`, without layer norm.
+    M is read as the first of the late steps that L_CS draws from. Where they are not given, N is .05 L
+    and M is .9 L, rounded: 50 and 900 at L = 1,000. N and M below 1 (N above 0) are shares of L. `auto`
+    chooses them by the signal-to-noise ratio alpha_bar / (1 - alpha_bar): at least 15 dB up to N, at
+    most -30 dB from M on.
     """
 
     M: PerRun | Literal["auto"] = option(900, above=0)  # the first step of the collapse penalty, or its share of L
@@ -76,7 +77,7 @@ class Proposed(EarlyDiffusion):
 
     @property
     def denoises_jointly(self) -> bool:  # type: ignore[override]
-        """Whether the objective itself trains the denoiser."""
+        """Whether the denoiser is trained along, L_DM reaching the encoder."""
         return self.joint
 
     def encoder_width(self, latent: int) -> int:
@@ -88,14 +89,14 @@ class Proposed(EarlyDiffusion):
         return GaussianPosterior.from_encoder(model.encoder(x)) if self.kl else super().posterior(model, x)
 
     def objective(self, model: Model, x: Tensor, step: Step, draws: Draws) -> dict[str, Tensor]:
-        """L_VI and L_CS (with `kl` and `joint` the KL and L_DM), in nats per series."""
+        """L_VI and L_CS (with `kl` the KL), in nats per series."""
         alpha_bar, last, batch = model.alpha_bar, len(model.alpha_bar) - 1, x.shape[1]
         q = self.posterior(model, x)
         v = q.rsample(draws)
         past = self.decoder_input(x, draws)
 
         early = self.early(model, x, v, past, draws)
-        terms = {"variational": self.variational(model, early)}
+        terms = {"variational": self.variational(model, x, early)}
 
         k = draws.steps(steps_of(self.M, last), last, batch)  # drawn under every penalty, so that draws stay paired
         noise = draws.normal(batch, model.latent)
@@ -109,6 +110,4 @@ class Proposed(EarlyDiffusion):
             terms["collapse_penalty"] = self.against_others(self.collapse_penalty, model, x, past, early, draws)
         if self.kl:
             terms["kl"] = kl_to_prior(q)
-        if self.joint:
-            terms["denoising"] = denoising_loss(model, v, draws).mean(dim=-1)
         return terms

@@ -15,6 +15,7 @@ from bench.contracts import DiffusionConfig, ModelConfig
 from bench.models.build import StackedModel
 from bench.models.head import make_head
 from bench.models.stacked import initialise
+from bench.parts.decoder_inputs import HIDDEN
 from bench.randomness import Randomness
 from bench.registry import BACKBONES, LIKELIHOODS, METHODS
 
@@ -49,7 +50,7 @@ def head_of(likelihood: str, channels: int = C, runs: int = R):
             weights += 0.3 * torch.randn(weights.shape, generator=torch.Generator().manual_seed(1))
     windows = (0.5 * Randomness(KEYS[:1]).draws("windows").normal(400, T, channels)[0]).exp()
     windows = (windows - windows.mean(dim=0)) / windows.std(dim=0)
-    head.fit([windows] * runs)
+    head.fit([windows] * runs, [None] * runs)
     return head, windows
 
 
@@ -84,6 +85,21 @@ def test_a_stack_of_three_is_three_runs(backbone, route):
 
 
 @EVERY_BACKBONE
+@ROUTES
+def test_a_hidden_step_is_seen_as_hidden_and_not_as_a_value(backbone, route):
+    """It is told from the training mean, 0, and what was in it is not seen."""
+    model, (z, x) = model_of(backbone, route=route), inputs()
+    past, step = x[:, :, :-1].clone(), 2
+    past[:, :, step] = 0
+    at_mean = model.decoder.states(z, past)
+    past[:, :, step] = HIDDEN
+    hidden = model.decoder.states(z, past)
+    assert hidden.isfinite().all()
+    assert torch.equal(hidden[:, :, : step + 1], at_mean[:, :, : step + 1])
+    assert (hidden != at_mean)[:, :, step + 1].any(dim=-1).all()
+
+
+@EVERY_BACKBONE
 @EVERY_LIKELIHOOD
 @ROUTES
 def test_a_generated_step_is_a_draw_from_the_distribution_that_training_sees(backbone, likelihood, route):
@@ -98,12 +114,13 @@ def test_a_generated_step_is_a_draw_from_the_distribution_that_training_sees(bac
 
 
 @EVERY_LIKELIHOOD
-def test_log_densities_are_one_number_per_series_and_have_finite_gradients(likelihood):
+def test_log_probabilities_are_one_number_per_series_and_have_finite_gradients(likelihood):
     head, windows = head_of(likelihood)
     h = Randomness(KEYS).draws("h").normal(B, T, H).requires_grad_()
     x = windows[:B].expand(R, B, T, C)
     log_p = head(h).log_prob(x)
     assert log_p.shape == (R, B)
+    assert (log_p <= 0).all()
     assert head(h).mean.shape == (R, B, T, C)
     log_p.sum().backward()
     assert h.grad is not None
@@ -127,17 +144,17 @@ def test_a_run_does_not_know_its_neighbours(likelihood):
 
 
 def cumulative(likelihood: str, head, h: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """The distribution function of one value given h (1, 1, 1, H), by the trapezoid rule over its density."""
+    """The distribution function of one value given h (1, 1, 1, H): probabilities of narrow cells, over their width."""
     grid = torch.linspace(-40, 40, 160_001, dtype=torch.float64)
     with torch.no_grad():
-        density = head(h.expand(1, len(grid), 1, H)).log_prob(grid[None, :, None, None])[0].exp().numpy()
+        density = head(h.expand(1, len(grid), 1, H)).log_prob(grid[None, :, None, None])[0].exp().numpy() / 1e-3
     steps = (density[1:] + density[:-1]) / 2 * np.diff(grid.numpy())
     return grid.numpy(), np.concatenate([[0.0], np.cumsum(steps)])
 
 
 @EVERY_LIKELIHOOD
-def test_a_density_integrates_to_one_and_samples_follow_it(likelihood):
-    """One channel and one step: Kolmogorov's distance between 20,000 draws and the integrated density."""
+def test_narrow_cells_integrate_to_one_and_samples_follow_it(likelihood):
+    """One channel and one step: Kolmogorov's distance between 20,000 draws and the probabilities of narrow cells."""
     head = head_of(likelihood, channels=1, runs=1)[0].double()
     h = Randomness(KEYS[:1]).draws("h").normal(1, 1, H).double()
     grid, below = cumulative(likelihood, head, h)

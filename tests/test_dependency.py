@@ -36,7 +36,7 @@ def inputs(steps: int = T) -> tuple[Tensor, Tensor]:
 def lstm_decoder(layers: int = 1, every_step: bool = False, scale: float = 1.0) -> SingleLSTMDecoder:
     weights = []
     for layer in range(layers):
-        width = C + D if layer == 0 else H
+        width = C + 1 + D if layer == 0 else H
         shapes = ((4 * H, width), (4 * H, H), (4 * H,))
         weights.append(tuple(scale * normal(10 * layer + k, *shape) for k, shape in enumerate(shapes)))
     return SingleLSTMDecoder(weights, every_step)

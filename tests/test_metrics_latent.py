@@ -17,7 +17,7 @@ from torch import Tensor
 from bench.contracts import LatentEvaluation, Measurement, Posterior
 from bench.metrics.nll import shifted
 from bench.metrics.probe import explained
-from bench.parts.likelihoods import Gaussian, gaussian_log_prob
+from bench.parts.likelihoods import Gaussian
 from bench.parts.posteriors import DeterministicPosterior, GaussianPosterior, pairwise_log_density
 from bench.randomness import Randomness
 from bench.registry import DATASETS, METRICS
@@ -42,7 +42,7 @@ class LevelModel:
         return Gaussian(mean, torch.tensor(SIGMA))
 
     def marginal_log_prob(self, x: Tensor) -> Tensor:
-        return gaussian_log_prob(x, torch.zeros(()), torch.tensor(math.sqrt(self.gain**2 + SIGMA**2)))
+        return Gaussian(torch.zeros(()), torch.tensor(math.sqrt(self.gain**2 + SIGMA**2))).log_prob(x)
 
 
 @dataclass(frozen=True)
@@ -79,14 +79,15 @@ def measure(name: str, at: LatentEvaluation) -> dict[str, Measurement]:
     return {row.name: row for row in METRICS[name]().measure(at) if not row.coordinate}
 
 
-def test_nll_is_the_mean_log_density_per_value() -> None:
+def test_nll_is_the_mean_log_probability_per_value() -> None:
     at = evaluation(level)
     rows = measure("nll", at)
     x = at.series.double().numpy()
-    own = -norm.logpdf(x, x.mean(axis=1, keepdims=True), SIGMA).mean(axis=(1, 2))
+    cell = -math.log(1e-3)  # continuous values have narrow cells: the density times their width
+    own = cell - norm.logpdf(x, x.mean(axis=1, keepdims=True), SIGMA).mean(axis=(1, 2))
     assert rows["nll_own"].value == pytest.approx(own.mean(), abs=1e-5)
     assert rows["nll_own"].sd == pytest.approx(own.std(ddof=1), abs=1e-5)
-    zero, marginal = (-norm.logpdf(x, 0, s).mean(axis=(1, 2)) for s in (SIGMA, math.hypot(1, SIGMA)))
+    zero, marginal = (cell - norm.logpdf(x, 0, s).mean(axis=(1, 2)) for s in (SIGMA, math.hypot(1, SIGMA)))
     assert rows["nll_zero"].value == pytest.approx(zero.mean(), abs=1e-5)
     assert rows["nll_marginal"].value == pytest.approx(marginal.mean(), abs=1e-5)
     assert {row.n for row in rows.values()} == {N}
@@ -250,7 +251,8 @@ def test_a_posterior_of_ones_own_is_measured_by_its_density() -> None:
 
 def log_evidence(x: Tensor) -> np.ndarray:
     covariance = np.ones((T, T)) + SIGMA**2 * np.eye(T)
-    return multivariate_normal(np.zeros(T), covariance).logpdf(np.moveaxis(x.double().numpy(), 2, 1)).sum(axis=1)
+    density = multivariate_normal(np.zeros(T), covariance).logpdf(np.moveaxis(x.double().numpy(), 2, 1))
+    return density.sum(axis=1) + T * C * math.log(1e-3)  # of the cells
 
 
 def test_importance_weighting_is_exact_with_the_true_posterior_and_an_upper_bound_without() -> None:

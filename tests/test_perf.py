@@ -213,7 +213,7 @@ def train(precision: str, backbone: str = "lstm") -> StackedModel:
 def test_bf16_trains_nearly_the_same_weights_in_float32(backbone: str) -> None:
     exact, rounded = (train(precision, backbone).state_of(0) for precision in ("float32", "bf16"))
     apart = [float((exact[name] - rounded[name]).abs().max()) for name in exact]
-    assert all(value.dtype == torch.float32 for value in rounded.values())
+    assert all(value.dtype == torch.float32 for value in rounded.values() if value.is_floating_point())
     assert 0 < max(apart) < 0.05
 
 

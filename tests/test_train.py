@@ -11,6 +11,7 @@ from conftest import make_splits
 from bench.contracts import DatasetSpec, DiffusionConfig, InputError, ModelConfig, TrainConfig
 from bench.early_diffusion import step_of, steps_of
 from bench.loading.windows import load_splits
+from bench.parts.posteriors import GaussianPosterior
 from bench.randomness import Randomness
 from bench.registry import METHODS
 from bench.training.device_windows import validation_series
@@ -99,16 +100,58 @@ def test_joint_training_moves_the_encoder_and_keeps_the_budget():
     )
 
 
-def test_the_literal_penalty_diverges_on_sines_and_the_bounded_one_does_not():
+def test_a_joint_denoiser_has_the_batches_and_the_learning_rate_of_its_own_stage(monkeypatch):
+    sizes, cls = [], METHODS["proposed"]
+    joint = cls.joint_denoising
+
+    def seen(self, model, x, draws):
+        sizes.append(x.shape[1])
+        return joint(self, model, x, draws)
+
+    monkeypatch.setattr(cls, "joint_denoising", seen)
+    method, diffusion = cls(N=2, M=18, joint=True), replace(DIFFUSION, batch_size=24)
+    still = replace(TRAIN, learning_rate=1e-12)
+    found = train([method], [0], train_config=still, diffusion=diffusion).model.state_of(0)
+    assert sizes == [24] * TRAIN.steps
+    other = train([method], [0], train_config=replace(still, steps=1), diffusion=replace(diffusion, steps=1))
+    before = other.model.state_of(0)
+    torch.testing.assert_close(found["encoder.output.weight"], before["encoder.output.weight"], rtol=0, atol=1e-9)
+    moved = (found["denoiser.output.weight"] - before["denoiser.output.weight"]).abs().max()
+    assert 1e-3 < moved < TRAIN.steps * 2e-3  # a learning rate of 1e-3
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "passes"),
+    [
+        ("latent_diffusion", {}, 1),
+        ("proposed", {"N": 2, "M": 18}, 2),
+        ("kl_free", {"N": 2}, 1),
+        ("kl_free", {"N": 2, "collapse_penalty": "contrast"}, 2),
+        ("data_diffusion", {}, 0),
+    ],
+)
+def test_decoder_passes_are_counted(name, options, passes):
+    assert train([METHODS[name](**options)], [0]).decoder_passes == passes
+
+
+def test_the_literal_penalty_has_no_bound_and_learns_nothing_and_the_bounded_one_learns():
+    """On sines: the penalised log-likelihood falls for ever, and the own one stays with the marginal's."""
     splits = load_splits(DatasetSpec("sines", (("series", 800),)), 0, None)
     config = TrainConfig(steps=600)
     small = DiffusionConfig(steps=10)
-    ends = {}
+    gains, penalties = {}, {}
     for penalty in ("literal", "bounded"):
         method = METHODS["proposed"](collapse_penalty=penalty)
-        ends[penalty] = train([method], [0], [splits], ModelConfig(hidden=32, latent=8), config, small).diverged[0]
-    assert "reconstruction NLL" in ends["literal"]
-    assert ends["bounded"] == ""
+        trained = train([method], [0], [splits], ModelConfig(hidden=32, latent=8), config, small)
+        rows = trained.curves.rows
+        validation = torch.from_numpy(splits.validation)[None]
+        marginal = -float(trained.model.marginal_log_prob(validation).mean()) / validation[0, 0].numel()
+        gains[penalty] = marginal - min(row[4] for row in rows if row[3] == "validation_nll_own")
+        penalties[penalty] = min(row[4] for row in rows if row[3] == "collapse_penalty")
+    assert penalties["literal"] < -50  # nats per value
+    assert penalties["bounded"] >= 0
+    assert gains["literal"] < 0.1
+    assert gains["bounded"] > 0.2
 
 
 def test_the_best_check_comes_back_with_the_running_means_of_its_time():
@@ -141,6 +184,35 @@ def test_a_share_of_the_steps_is_the_same_step_for_the_check_and_for_training():
         half.check(ModelConfig(hidden=8, latent=4), diffusion)
     replace(half, N=0.4995).check(ModelConfig(hidden=8, latent=4), diffusion)
     assert train([replace(half, N=0.4995)], [0], diffusion=diffusion).diverged == [""]
+
+
+@dataclass(frozen=True)
+class WideLatents(METHODS["beta_vae"]):
+    """The latents are 10 times as wide as a standard normal's, and far from 0."""
+
+    def posterior(self, model, x):
+        mean = 3 + 10 * x[:, :, :2].flatten(-2)
+        return GaussianPosterior(mean, torch.zeros_like(mean))
+
+
+def test_latents_of_any_scale_are_drawn_with_their_mean_and_deviation():
+    splits = make_splits(n=400)
+    diffusion = DiffusionConfig(L=100, steps=400, batch_size=128, hidden=32)
+    trained = train([WideLatents(beta=0)], [0], [splits], diffusion=diffusion)
+    codes = trained.method.posterior(trained.model, torch.from_numpy(splits.train)[None]).mean[0]
+    assert (codes.std(dim=0) > 5).all()
+    drawn = trained.method.latents(trained.model, 2000, Randomness([("tiny", 0)]).draws("samples"))[0]
+    torch.testing.assert_close(drawn.mean(dim=0), codes.mean(dim=0), rtol=0, atol=2)
+    torch.testing.assert_close(drawn.std(dim=0), codes.std(dim=0), rtol=0.15, atol=0)
+    assert not torch.equal(trained.model.latent_scale, torch.ones(1, 4))
+
+
+def test_methods_of_early_diffusion_keep_the_space_that_the_decoder_knows():
+    for name in ("proposed", "kl_free"):
+        options = {"N": 2, **({"M": 18} if name == "proposed" else {})}
+        model = train([METHODS[name](**options)], [0]).model
+        assert torch.equal(model.latent_scale, torch.ones(1, 4))
+        assert torch.equal(model.latent_mean, torch.zeros(1, 4))
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ def test_generation_with_the_cache_is_the_teacher_forced_decoder(every_step: boo
     forced = decoder(z, x[:, :, :-1])
     draws = randomness(0, 1).draws("noise")
     noise = torch.stack([draws.normal(B, 1, C) for _ in range(T)], dim=2).squeeze(3)
-    sigma = (0.05 + torch.nn.functional.softplus(decoder.head.raw_sigma))[:, None, None]
+    sigma = decoder.head.square.sqrt()[:, None, None]
     torch.testing.assert_close(x, forced.mean + sigma * noise, rtol=0, atol=1e-12)
 
 
@@ -136,7 +136,7 @@ def test_the_batched_products_fit_off_the_cpu() -> None:
     z, past = torch.empty(3, B, D, device="meta"), torch.empty(3, B, T - 1, C, device="meta")
     assert decoder.states(z, past).shape == (3, B, T, H)
     step = decoder.transformer.stepper(B, T)
-    assert step(torch.empty(3, B, C + D, device="meta")).shape == (3, B, H)
+    assert step(torch.empty(3, B, C + 1 + D, device="meta")).shape == (3, B, H)
     encoder = TransformerEncoder(3, C, H, 1, outputs=9).to("meta")
     assert encoder(torch.empty(3, B, T, C, device="meta")).shape == (3, B, 9)
 

@@ -237,6 +237,7 @@ def _finish(
         "train_seconds": trained.autoencoder_seconds / size,  # a stack's time is shared equally
         "denoiser_seconds": trained.denoiser_seconds / size,
         "programs": "; ".join(f"{stage} {how}" for stage, how in trained.programs.items()),
+        "decoder_passes_per_update": trained.decoder_passes,
         "n_parameters": sum(weights.numel() for weights in model.parameters()),
         **_shape(splits),
     }

@@ -12,15 +12,18 @@ from torch.nn import functional
 
 from bench.contracts import Draws, Likelihood
 from bench.models.head import Head
+from bench.parts.decoder_inputs import with_mask
 
 
 def decoder_inputs(z: Tensor, past: Tensor, every_step: bool) -> Tensor:
-    """u_t = [x_{t-1}, z_t] with x_0 = 0, and z_t = z at t = 1 (at every t, with `every_step`).
+    """u_t = [x_{t-1}, hidden_{t-1}, z_t] with x_0 = 0, and z_t = z at t = 1 (at every t, with `every_step`).
 
-    z (..., B, D), past x_1..x_{T-1} (..., B, T-1, C) -> (..., B, T, C + D). So the latent is the
+    hidden_t is 1 where a step of the past is hidden (see `bench.parts.decoder_inputs`), and else 0.
+
+    z (..., B, D), past x_1..x_{T-1} (..., B, T-1, C) -> (..., B, T, C + 1 + D). So the latent is the
     0-th input of the sequence [z, x_1, .., x_{T-1}], and h_1 depends on nothing else.
     """
-    x = functional.pad(past, (0, 0, 1, 0))
+    x = functional.pad(with_mask(past), (0, 0, 1, 0))
     steps = x.shape[-2]
     z = z.unsqueeze(-2)
     rest = z.expand(*z.shape[:-2], steps - 1, z.shape[-1])
@@ -51,7 +54,7 @@ class AutoregressiveDecoder(nn.Module, ABC):
     @property
     @abstractmethod
     def network(self) -> CausalNetwork:
-        """f_dec as a function of u_t = [x_{t-1}, z_t]."""
+        """f_dec as a function of u_t = [x_{t-1}, hidden_{t-1}, z_t]."""
 
     def states(self, z: Tensor, past: Tensor) -> Tensor:
         """z (R, B, D), past (R, B, T-1, C) -> h (R, B, T, H)."""
@@ -65,11 +68,11 @@ class AutoregressiveDecoder(nn.Module, ABC):
     def generate(self, z: Tensor, draws: Draws) -> Tensor:
         """Draw x_1, then each x_t from its own past: z (R, B, D) -> (R, B, T, C)."""
         x = z.new_zeros(*z.shape[:2], self.head.channels)
-        nothing = torch.zeros_like(z)
+        nothing, hidden = torch.zeros_like(z), z.new_zeros(*z.shape[:2], 1)
         step = self.network.stepper(z.shape[1], self.window)
         series = []
         for t in range(self.window):
-            h = step(torch.cat([x, z if self.every_step or t == 0 else nothing], dim=-1))
+            h = step(torch.cat([x, hidden, z if self.every_step or t == 0 else nothing], dim=-1))
             x = self.head(h.unsqueeze(2)).sample(draws).squeeze(2)
             series.append(x)
         return torch.stack(series, dim=2)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from bench.contracts import Decoder, DiffusionConfig, ModelConfig, Sizes, Unavailable
+from bench.contracts import Cells, Decoder, DiffusionConfig, ModelConfig, Sizes, Unavailable
 from bench.method import Method
 from bench.models.denoiser import Denoiser
 from bench.models.head import make_head
 from bench.models.wrapped import BlindDecoder
 from bench.parts.diffusion import linear_schedule
-from bench.parts.likelihoods import Marginal, tensors_of
+from bench.parts.likelihoods import tensors_of
 from bench.registry import BACKBONES
 
 
@@ -50,8 +50,6 @@ class StackedModel(nn.Module):
         every_step = method.latent_route == "every_step"
         head = make_head(runs, config.hidden, channels, config)
         decoder = networks.decoder(**sizes, latent=config.latent, window=window, every_step=every_step, head=head)
-        self._marginal: Callable[[Tensor], Marginal] = head.marginal
-        self._fit_head: Callable[[Sequence[Tensor]], None] = head.fit
         standard = {
             "encoder": networks.encoder(**sizes, outputs=method.encoder_width(config.latent)),
             "decoder": BlindDecoder(decoder, "latent") if method.latent_route == "none" else decoder,
@@ -61,26 +59,32 @@ class StackedModel(nn.Module):
         for name, network in method.networks(standard, facts).items():
             self.add_module(name, network)
         self.latent = self.denoiser.latent
+        self.latent_mean: Tensor
+        self.register_buffer("latent_mean", torch.zeros(runs, self.latent))
+        self.latent_scale: Tensor
+        self.register_buffer("latent_scale", torch.ones(runs, self.latent))
         self.sampler: str = diffusion.sampler
         self.sampling_steps = diffusion.sampling_steps
         self.alpha_bar: Tensor
         self.register_buffer("alpha_bar", linear_schedule(diffusion.L), persistent=False)
-        empty = self._marginal(torch.zeros(1, window, channels))
+        self._heads = (head,)  # in a tuple: it is the decoder's, and its buffers are saved once
+        empty = head.marginal(torch.zeros(1, window, channels), head.floor[0])
         self._family, self._fields = type(empty), tuple(tensors_of(empty))
         for name, value in tensors_of(empty).items():
             self.register_buffer(f"marginal_{name}", value.repeat(runs, *(1,) * value.ndim))
 
-    def fit_marginal(self, windows: Sequence[Tensor]) -> None:
-        """F from each run's training windows (n, T, C), and what the decoder's head takes from them."""
-        self._fit_head(windows)
+    def fit_marginal(self, windows: Sequence[Tensor], cells: Sequence[Cells | None] | None = None) -> None:
+        """F from each run's training windows (n, T, C), and what the decoder's head takes from them and their cells."""
+        (head,) = self._heads
+        head.fit(windows, [None] * self.runs if cells is None else cells)
         for run, x in enumerate(windows):
-            for name, value in tensors_of(self._marginal(x)).items():
+            for name, value in tensors_of(head.marginal(x, head.floor[run])).items():
                 self.get_buffer(f"marginal_{name}")[run].copy_(value)
 
     def marginal_log_prob(self, x: Tensor) -> Tensor:
-        """F(x) in nats per series: (R, B, T, C) -> (R, B)."""
+        """F(x) in nats per series: (R, B, T, C) -> (R, B), of the same cells as the decoder's."""
         fields: dict[str, Any] = {name: self.get_buffer(f"marginal_{name}")[:, None] for name in self._fields}
-        return self._family(**fields).log_prob(x)
+        return self._family(**fields, cells=self._heads[0].cells).log_prob(x)
 
     def autoencoder(self) -> list[nn.Module]:
         """What the first stage trains: every network but the denoiser, the encoder first."""

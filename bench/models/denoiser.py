@@ -57,41 +57,51 @@ class Denoiser(nn.Module):
 
 
 class SeriesDenoiser(Denoiser):
-    """eps_theta(x^i, i) for a whole series: convolutions over patches of 4 steps, each with the embedded step added.
+    """eps_theta(x^i, i) for a whole series: convolutions over patches of steps, each with the embedded step added.
 
     x (R, B, T * C), i (R, B) in 1..L -> (R, B, T * C), so a "latent" here is a flattened series. A
-    patch and its two neighbours at distance 1, 2, 1 are mixed by three residual layers of width
-    `hidden` / 2: about as many weights as the MLP for latents. T is padded with zeros to whole patches.
+    patch and its two neighbours at distance 1, 2, 1 are mixed by three residual layers: about as many weights as the
+    MLP for latents. T is padded with zeros to whole patches.
 
-        eps_theta = sqrt(1 - alpha_bar_i) x^i + network(x^i, i)
+        eps_theta = sqrt(1 - alpha_bar_i) x^i + A (g(i) * B x^i) + network(x^i, i)
 
-    The first term is the best guess for data of variance 1. Without it the directions that do not pass a patch's
-    narrow embedding would never be denoised, and sampling multiplies those by 1 / sqrt(alpha_bar_L).
+    The first term is the best guess for data of variance 1. The second is linear and of full rank within a patch: for
+    Gaussian data the best guess is such a map, B the principal directions and g(i) what is noise in each. A direction
+    that neither passes would never be denoised, and sampling multiplies it by 1 / sqrt(alpha_bar_L). So the network is
+    at least as wide as a step has channels, `hidden` / 2 if that is more, and a patch has as many steps, at most 4, as
+    fit into its width.
     """
 
-    patch = 4
+    longest_patch = 4
     dilations = (1, 2, 1)
 
     def __init__(self, runs: int, window: int, channels: int, hidden: int, diffusion_steps: int) -> None:
-        width = max(hidden // 2, 1)
-        super().__init__(runs, self.patch * channels, width, diffusion_steps)
+        width = max(hidden // 2, channels, 1)
+        self.patch = max(1, min(self.longest_patch, width // channels))
+        values = self.patch * channels
+        super().__init__(runs, values, width, diffusion_steps)
         self.hidden = nn.ModuleList(Linear(runs, 3 * width, width) for _ in self.dilations)
         self.latent, self.window, self.channels = window * channels, window, channels
+        self.directions, self.back = Linear(runs, values, values), Linear(runs, values, values)
+        self.gain = Linear(runs, 2 * self.frequencies, values)
         self.guess: Tensor
         self.register_buffer("guess", (1 - linear_schedule(diffusion_steps)).sqrt(), persistent=False)
 
     def embed(self, i: Tensor) -> Tensor:
-        """What each block adds at step i, and the weight of the guess: (R, B) -> (R, B, blocks * hidden + 1)."""
-        return torch.cat([super().embed(i), self.guess[i].unsqueeze(-1)], dim=-1)
+        """What each block adds at step i, the gains, and the weight of the guess: (R, B) -> (R, B, ..)."""
+        return torch.cat([super().embed(i), self.gain(self.waves[i]), self.guess[i].unsqueeze(-1)], dim=-1)
 
     def with_step(self, z: Tensor, embedded: Tensor) -> Tensor:
         """The noise in x^i, given `embed(i)` as (R, B, ...) or (R, 1, ...)."""
-        embedded, guess = embedded[..., :-1], embedded[..., -1:]
+        values = self.patch * self.channels
+        embedded, gain, guess = embedded.split([embedded.shape[-1] - values - 1, values, 1], dim=-1)
         x = z.unflatten(-1, (self.window, self.channels))
         x = functional.pad(x, (0, 0, 0, -self.window % self.patch))
-        h = self.input(x.flatten(-2).unflatten(-1, (-1, self.patch * self.channels)))  # (R, B, patches, width)
+        x = x.flatten(-2).unflatten(-1, (-1, values))  # (R, B, patches, values)
+        h = self.input(x)
         for layer, step, gap in zip(self.hidden, embedded.chunk(self.blocks, dim=-1), self.dilations, strict=True):
             a = functional.pad(functional.silu(h + step.unsqueeze(2)), (0, 0, gap, gap))
             n = h.shape[2]
             h = h + layer(torch.cat([a[:, :, :n], a[:, :, gap : gap + n], a[:, :, 2 * gap :]], dim=-1))
-        return guess * z + self.output(functional.silu(h)).flatten(-2)[..., : self.latent]
+        found = self.output(functional.silu(h)) + self.back(gain.unsqueeze(2) * self.directions(x))
+        return guess * z + found.flatten(-2)[..., : self.latent]

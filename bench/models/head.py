@@ -2,69 +2,142 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from bench.contracts import Likelihood, ModelConfig
-from bench.models.stacked import Linear, parameter
-from bench.parts.likelihoods import SCORES, CorrelatedGaussian, Gaussian, Marginal, Mixture, WarpedGaussian
+from bench.contracts import Cells, Likelihood, ModelConfig
+from bench.models.stacked import Linear
+from bench.parts.cells import MeasuredIntervals
+from bench.parts.likelihoods import SCORES, CorrelatedGaussian, Family, Gaussian, Marginal, Mixture, WarpedGaussian
 from bench.registry import LIKELIHOODS, register_likelihood
+
+MEMORY = 100.0  # updates that the running scale remembers, but at most a tenth of those that were made
+FINEST_SIGMA = 1e-3  # no floor is below it
+CELL_SERIES = 2000  # at most, evenly spaced among the training windows, for the mean width of a cell
+RAW_LIMIT = 7.0  # a deviation is at most e^7 times the residuals', or less than its floor
 
 
 class Head(nn.Module, ABC):
     """h (R, B, T, H) -> p(x | h), and the same family without h as the marginal F of the training windows.
 
-    The class docstring is the card of the likelihood. A learned standard deviation begins at 1 and is never below
-    sigma_min.
+    The class docstring is the card of the likelihood. A scale is no parameter: it is the mean square of the residuals,
+    of the batch where the reconstruction is trained (`bench.parts.likelihoods.fitted`) and elsewhere a running mean,
+    never below `floor`. An optimiser would move it by its learning rate per update, so that at a small budget it would
+    show how many updates were made.
     """
 
     def __init__(self, runs: int, hidden: int, channels: int, config: ModelConfig) -> None:
         super().__init__()
-        self.channels, self.sigma_min = channels, config.sigma_min
-        self.mean = Linear(runs, hidden, channels)
+        self.channels = channels
+        self.mean = Linear(runs, hidden, config.components * channels if self.mixes else channels)
+        self.cells = MeasuredIntervals(runs, channels)
+        self.sigma_min = config.sigma_min
+        self.floor: Tensor  # of a standard deviation, in train-scaled units
+        self.register_buffer("floor", torch.full((runs, channels), self.sigma_min or FINEST_SIGMA))
+
+    mixes: ClassVar[bool] = False  # whether the head predicts `components` means
 
     @abstractmethod
     def forward(self, h: Tensor) -> Likelihood:
         """(R, B, T, H) -> p(x | h)."""
 
-    def marginal(self, x: Tensor) -> Marginal:
-        """F of one run, fitted to its windows x (n, T, C); the fields without R and B."""
-        return Gaussian.marginal(x, self.sigma_min)
+    def marginal(self, x: Tensor, floor: Tensor) -> Marginal:
+        """F of one run, fitted to its windows x (n, T, C) with its floor (C,); the fields without R and B."""
+        return Gaussian.marginal(x, floor)
 
-    def fit(self, windows: Sequence[Tensor]) -> None:
-        """Take what is no parameter from each run's training windows (n, T, C); most families take nothing."""
+    def fit(self, windows: Sequence[Tensor], cells: Sequence[Cells | None]) -> None:
+        """Take what is no parameter from each run's training windows (n, T, C) and its cells (none: continuous ones).
 
-    def at_first(self) -> float:
-        """What softplus takes to 1 - sigma_min, so that sigma = 1."""
-        return math.log(math.expm1(max(1 - self.sigma_min, 1e-3)))
+        Without a stated `sigma_min` the floor of a channel is the deviation within its mean cell, width / sqrt(12).
+        """
+        for run, (x, of_run) in enumerate(zip(windows, cells, strict=True)):
+            if of_run is not None:
+                self.cells.fit(run, of_run)
+            if self.sigma_min is None:
+                some = x[None, :: -(-len(x) // CELL_SERIES)]
+                width = self.cells.of_run(run).cell(some)[1].expand_as(some)
+                self.floor[run] = (width.mean(dim=(0, 1, 2)) / math.sqrt(12)).clamp(min=FINEST_SIGMA)
 
-    def sigma(self, raw: Tensor) -> Tensor:
-        """A standard deviation from any number."""
-        return self.sigma_min + functional.softplus(raw)
 
-
-@register_likelihood("gaussian")
-class GaussianHead(Head):
-    """Independent Gaussians whose standard deviation is learned per channel.
-
-        p(x_t | h_t) = N(x_t; W h_t + b, diag sigma^2)
-
-    Source: Kingma and Welling 2014, arXiv:1312.6114, app. C.2.
-    Ours: sigma depends on the channel only.
-    """
+class FollowingHead(Head):
+    """A head whose scale follows the residuals."""
 
     def __init__(self, runs: int, hidden: int, channels: int, config: ModelConfig) -> None:
         super().__init__(runs, hidden, channels, config)
-        self.raw_sigma = parameter(runs, channels, bound=0.0, centre=self.at_first())
+        self.square: Tensor  # running mean square of the residuals
+        self.register_buffer("square", self.squares(torch.ones(runs, 1, 1, channels), None))
+        self.updates: Tensor  # that it has seen
+        self.register_buffer("updates", torch.zeros(runs))
+
+    def following(self, build: Callable[[Tensor], Family]) -> Any:
+        """`build` makes the distribution from mean squares; here from the running ones, once fitted from a batch's."""
+
+        def refit(residual: Tensor, weight: Tensor | None) -> Any:
+            return dataclasses.replace(build(self.observe(residual, weight)), cells=self.cells)
+
+        return dataclasses.replace(build(self.square), cells=self.cells, refit=refit)
+
+    @torch.no_grad()
+    def observe(self, residual: Tensor, weight: Tensor | None) -> Tensor:
+        """The mean square of residuals (R, B, T, C), each series weighted; in training the running one follows it."""
+        square = self.squares(residual, weight)
+        if self.training:
+            self.updates += 1
+            rate = (10 / self.updates).clamp(1 / MEMORY, 1)
+            rate = rate.reshape(-1, *(1,) * (square.ndim - 1))
+            self.square.copy_(torch.where(square.isfinite(), self.square + rate * (square - self.square), self.square))
+        return square
+
+    def squares(self, residual: Tensor, weight: Tensor | None) -> Tensor:
+        """The mean square of each channel, (R, C)."""
+        return _mean(residual.square(), weight)
+
+    def forget(self) -> None:
+        """The next residuals that are observed in training are all that the running scale knows."""
+        self.updates.zero_()
+
+    def sigma(self, square: Tensor) -> Tensor:
+        """The deviation that mean squares (R, C) stand for, (R, 1, 1, C)."""
+        return torch.maximum(square.sqrt(), self.floor)[:, None, None]
+
+
+def _mean(values: Tensor, weight: Tensor | None) -> Tensor:
+    """Over series and steps, each series weighted: (R, B, T, ...) -> (R, ...)."""
+    of_series = values.mean(dim=2)
+    if weight is None:
+        return of_series.mean(dim=1)
+    share = weight / weight.sum(dim=1, keepdim=True).clamp(min=1e-12)
+    return (share.reshape(*share.shape, *(1,) * (of_series.ndim - 2)) * of_series).sum(dim=1)
+
+
+def _stretched(base: Tensor, raw: Tensor, floor: Tensor) -> Tensor:
+    """base e^raw, never below the floor and nowhere without a gradient: the root of the sum of their squares."""
+    spread = base * raw.clamp(-RAW_LIMIT, RAW_LIMIT).exp()
+    return (spread.square() + floor.square()).sqrt()
+
+
+@register_likelihood("gaussian")
+class GaussianHead(FollowingHead):
+    """Independent Gaussians with a standard deviation per channel.
+
+        p(x_t | h_t) = N(x_t; W h_t + b, diag sigma^2),   sigma^2 = max(mean (x - W h - b)^2, floor^2)
+
+    Source: Kingma and Welling 2014, arXiv:1312.6114, app. C.2; sigma is the best one for the residuals, as in
+    sigma-VAE, Rybkin et al. 2021, arXiv:2006.13202, sec. 3.
+    Ours: sigma depends on the channel; outside the reconstruction term it is a running mean.
+    """
 
     def forward(self, h: Tensor) -> Gaussian:
         """(R, B, T, H) -> p(x | h)."""
-        return Gaussian(self.mean(h), self.sigma(self.raw_sigma)[:, None, None])
+        mean = self.mean(h)
+        p: Gaussian = self.following(lambda square: Gaussian(mean, self.sigma(square)))
+        return p
 
 
 @register_likelihood("mse")
@@ -80,62 +153,77 @@ class MSEHead(Head):
     def forward(self, h: Tensor) -> Gaussian:
         """(R, B, T, H) -> p(x | h)."""
         mean = self.mean(h)
-        return Gaussian(mean, torch.ones_like(mean[:, :1, :1]), noisy=False)
+        return Gaussian(mean, torch.ones_like(mean[:, :1, :1]), noisy=False, cells=self.cells)
 
-    def marginal(self, x: Tensor) -> Gaussian:
+    def marginal(self, x: Tensor, floor: Tensor) -> Gaussian:
         """With the same sigma = 1."""
         mean = x.mean(dim=0)
         return Gaussian(mean, torch.ones_like(mean))
 
 
 @register_likelihood("heteroscedastic")
-class HeteroscedasticHead(Head):
+class HeteroscedasticHead(FollowingHead):
     """Independent Gaussians with a standard deviation for every step and channel.
 
-        p(x_t | h_t) = N(x_t; mean(h_t), diag sigma(h_t)^2),   sigma = sigma_min + softplus(W h + b)
+        p(x_t | h_t) = N(x_t; mean(h_t), diag sigma(h_t)^2),   sigma^2 = floor^2 + (s exp(W h + b))^2
 
     Source: Kingma and Welling 2014, arXiv:1312.6114, app. C.2.
+    Ours: s is the root mean square of the residuals per channel, so the rest begins at 1 and moves on a log scale.
     """
 
     def __init__(self, runs: int, hidden: int, channels: int, config: ModelConfig) -> None:
         super().__init__(runs, hidden, channels, config)
-        self.raw_sigma = Linear(runs, hidden, channels)
-        nn.init.constant_(self.raw_sigma.bias, self.at_first())
+        self.raw_sigma = small(Linear(runs, hidden, channels))
 
     def forward(self, h: Tensor) -> Gaussian:
         """(R, B, T, H) -> p(x | h)."""
-        return Gaussian(self.mean(h), self.sigma(self.raw_sigma(h)))
+        mean, raw, floor = self.mean(h), self.raw_sigma(h), self.floor[:, None, None]
+        p: Gaussian = self.following(lambda square: Gaussian(mean, _stretched(self.sigma(square), raw, floor)))
+        return p
 
 
 @register_likelihood("correlated")
-class CorrelatedHead(Head):
-    """A Gaussian with a learned covariance of the channels, the same at every step.
+class CorrelatedHead(FollowingHead):
+    """A Gaussian with a covariance of the channels, the same at every step.
 
-        p(x_t | h_t) = N(x_t; W h_t + b, A A^T + sigma_min^2 I)
+        p(x_t | h_t) = N(x_t; W h_t + b, S + diag floor^2),   S the mean of (x - W h - b) (x - W h - b)^T
 
-    Source: the multivariate normal distribution; A is a free C x C matrix.
+    Source: the multivariate normal distribution; S as sigma^2 in sigma-VAE, Rybkin et al. 2021,
+    arXiv:2006.13202, sec. 3.
     """
 
     def __init__(self, runs: int, hidden: int, channels: int, config: ModelConfig) -> None:
         super().__init__(runs, hidden, channels, config)
-        self.root = parameter(runs, channels, channels, bound=0.0)  # A
-        self.root.data += math.sqrt(max(1 - self.sigma_min**2, 1e-3)) * torch.eye(channels)
+        self.square.copy_(torch.eye(channels))
+
+    def squares(self, residual: Tensor, weight: Tensor | None) -> Tensor:
+        """The mean product of each pair of channels, (R, C, C)."""
+        runs, batch, steps = residual.shape[:3]
+        weight = residual.new_ones(runs, batch) if weight is None else weight
+        share = weight / (weight.sum(dim=1, keepdim=True).clamp(min=1e-12) * steps)
+        flat = residual.flatten(1, 2).double()  # in float64, which no lower precision of products touches
+        weighted = share.repeat_interleave(steps, dim=1).unsqueeze(-1) * flat
+        return (weighted.mT @ flat).to(residual.dtype)
 
     def forward(self, h: Tensor) -> CorrelatedGaussian:
         """(R, B, T, H) -> p(x | h)."""
-        covariance = (self.root @ self.root.mT)[:, None, None]
-        return CorrelatedGaussian.of_covariance(self.mean(h), covariance, self.sigma_min)
+        mean, floor = self.mean(h), self.floor[:, None, None]
+        p: CorrelatedGaussian = self.following(
+            lambda square: CorrelatedGaussian.of_covariance(mean, square[:, None, None], floor)
+        )
+        return p
 
-    def marginal(self, x: Tensor) -> CorrelatedGaussian:
+    def marginal(self, x: Tensor, floor: Tensor) -> CorrelatedGaussian:
         """With a covariance per time step."""
-        return CorrelatedGaussian.marginal(x, self.sigma_min)
+        return CorrelatedGaussian.marginal(x, floor)
 
 
 @register_likelihood("quantile")
-class QuantileHead(GaussianHead):
+class QuantileHead(FollowingHead):
     """A Gaussian of g(x), where g maps each channel's training quantiles to those of a normal distribution.
 
         p(x_t | h_t) = N(g(x_t); W h_t + b, diag sigma^2) prod_c g'(x_{t,c})
+        sigma^2 = max(mean (g(x) - W h - b)^2, floor^2)
 
     Source: the rank-based inverse normal transform, Beasley et al. 2009, Behavior Genetics 39, 580-595.
     Ours: g is piecewise linear between 25 quantiles; see `bench.parts.likelihoods.WarpedGaussian`.
@@ -146,48 +234,65 @@ class QuantileHead(GaussianHead):
         self.knots: Tensor
         self.register_buffer("knots", torch.tensor(SCORES).repeat(runs, channels, 1))
 
-    def fit(self, windows: Sequence[Tensor]) -> None:
-        """g of each run."""
+    def fit(self, windows: Sequence[Tensor], cells: Sequence[Cells | None]) -> None:
+        """The cells and g of each run."""
+        super().fit(windows, cells)
         for run, x in enumerate(windows):
-            self.knots[run].copy_(WarpedGaussian.fitted_knots(x, self.sigma_min))
+            self.knots[run].copy_(WarpedGaussian.fitted_knots(x, self.floor[run]))
 
-    def forward(self, h: Tensor) -> WarpedGaussian:  # type: ignore[override]
+    def forward(self, h: Tensor) -> WarpedGaussian:
         """(R, B, T, H) -> p(x | h)."""
-        normal = super().forward(h)
-        return WarpedGaussian(normal.mean, normal.sigma, self.knots[:, None, None])
+        location, knots = self.mean(h), self.knots[:, None, None]
+        p: WarpedGaussian = self.following(lambda square: WarpedGaussian(location, self.sigma(square), knots))
+        return p
 
-    def marginal(self, x: Tensor) -> WarpedGaussian:
+    def marginal(self, x: Tensor, floor: Tensor) -> WarpedGaussian:
         """With the same g."""
-        return WarpedGaussian.marginal(x, self.sigma_min)
+        return WarpedGaussian.marginal(x, floor)
 
 
 @register_likelihood("mixture")
-class MixtureHead(Head):
+class MixtureHead(FollowingHead):
     """A mixture of K diagonal Gaussians whose weights, means and standard deviations depend on h.
 
         p(x_t | h_t) = sum_k w_k(h_t) N(x_t; mean_k(h_t), diag sigma_k(h_t)^2)
+        sigma_k^2 = floor^2 + (s exp(W_k h + b_k))^2
 
     Source: Bishop 1994, mixture density networks.
-    Ours: the K components are shared by the channels of a step; see `bench.parts.likelihoods.Mixture`.
+    Ours: the K components are shared by the channels of a step; s is the root mean square of x - sum_k w_k mean_k per
+    channel. See `bench.parts.likelihoods.Mixture`.
     """
 
+    mixes = True
+
     def __init__(self, runs: int, hidden: int, channels: int, config: ModelConfig) -> None:
-        components = config.components
-        super().__init__(runs, hidden, channels * components, config)
-        self.channels, self.components = channels, components
+        super().__init__(runs, hidden, channels, config)
+        self.components = config.components
         self.mean.bias.bound = 1.0  # type: ignore[attr-defined]  # components that begin together part slowly
-        self.raw_sigma = Linear(runs, hidden, channels * components)
-        nn.init.constant_(self.raw_sigma.bias, self.at_first())
-        self.weights = Linear(runs, hidden, components)
+        self.raw_sigma = small(Linear(runs, hidden, channels * self.components))
+        self.weights = Linear(runs, hidden, self.components)
 
     def forward(self, h: Tensor) -> Mixture:
         """(R, B, T, H) -> p(x | h)."""
-        mean, raw_sigma = (part(h).unflatten(-1, (self.components, -1)) for part in (self.mean, self.raw_sigma))
-        return Mixture(self.weights(h).log_softmax(dim=-1), mean, self.sigma(raw_sigma))
+        means, raw = (part(h).unflatten(-1, (self.components, -1)) for part in (self.mean, self.raw_sigma))
+        log_weights, floor = self.weights(h).log_softmax(dim=-1), self.floor[:, None, None, None]
 
-    def marginal(self, x: Tensor) -> Mixture:
+        def build(square: Tensor) -> Mixture:
+            return Mixture(log_weights, means, _stretched(self.sigma(square).unsqueeze(-2), raw, floor))
+
+        p: Mixture = self.following(build)
+        return p
+
+    def marginal(self, x: Tensor, floor: Tensor) -> Mixture:
         """With as many components per time step."""
-        return Mixture.marginal(x, self.sigma_min, self.components)
+        return Mixture.marginal(x, floor, self.components)
+
+
+def small(layer: Linear) -> Linear:
+    """The layer with weights that begin at zero, so that what it gives begins at zero."""
+    for weights in layer.parameters():
+        weights.bound = 0.0  # type: ignore[attr-defined]
+    return layer
 
 
 def make_head(runs: int, hidden: int, channels: int, config: ModelConfig) -> Head:

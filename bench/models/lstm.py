@@ -139,7 +139,7 @@ class LSTMDecoder(AutoregressiveDecoder):
         head: Head,
     ) -> None:
         super().__init__(window, every_step)
-        self.lstm = LSTM(runs, channels + latent, hidden, layers)
+        self.lstm = LSTM(runs, channels + 1 + latent, hidden, layers)
         self.head = head
 
     @property
@@ -157,8 +157,9 @@ class LSTMDecoder(AutoregressiveDecoder):
 class LSTMBackbone(Backbone):
     """An LSTM reads the series, and another one writes it.
 
-        h_t, c_t = LSTM([x_{t-1}, z_t], h_{t-1}, c_{t-1}),   q(z | x) from h_T of the encoder
+        h_t, c_t = LSTM([x_{t-1}, hidden_{t-1}, z_t], h_{t-1}, c_{t-1}),   q(z | x) from h_T of the encoder
 
+    hidden_t is 1 where a step is hidden in training, and else 0.
     Shapes: x (R, B, T, C), z (R, B, D), h (R, B, T, H).
     Source: Hochreiter and Schmidhuber 1997; gates in torch's order and form.
     """

@@ -81,14 +81,14 @@ def lstm_tangent_sweep(
     Shapes: z (B, D), x_prev x_1..x_{T-1} (B, T-1, C); s (n,) and row (n,), the series each point belongs to; each
     result is (n, T, H), of the top layer.
     layers: weight_ih (4H, in), weight_hh (4H, H), bias (4H,) with gates i, f, g, o. The first layer's input at
-    t is [x_{t-1}, z_t], x_0 = 0, z_1 = z, and for t >= 2 z_t = z with `every_step`, else 0.
+    t is [x_{t-1}, 0, z_t] (nothing is hidden), x_0 = 0, z_1 = z, and for t >= 2 z_t = z with `every_step`, else 0.
     Source: the chain rule; the measures are those of Li et al., arXiv:2405.14021.
     """
     channels, steps = x_prev.shape[-1], 1 + x_prev.shape[1]
     weights = [(_by_gate(ih), _by_gate(hh), _by_gate(bias[:, None])) for ih, hh, bias in layers]
     width = layers[0][1].shape[-1]
     # the input is linear in s, so its product with the weights is made once per series and scaled
-    from_z = z @ weights[0][0][:, channels:]  # (4, B, H)
+    from_z = z @ weights[0][0][:, channels + 1 :]  # (4, B, H)
     from_x = (x_prev.transpose(0, 1)[:, None] @ weights[0][0][:, :channels]).unbind()  # T - 1 times (4, B, H)
 
     @torch.no_grad()

@@ -41,7 +41,8 @@ class TransformerEncoder(nn.Module):
 class TransformerDecoder(AutoregressiveDecoder):
     """The state h_t is the output of the last layer norm at token t - 1 of [z, x_1, .., x_{T-1}], token 0 being z.
 
-    Token j embeds [x_j, z_j] linearly, with x_0 = 0, z_0 = z, and z_j = z for j >= 1 with `every_step`, else 0.
+    Token j embeds [x_j, hidden_j, z_j] linearly, with x_0 = 0, z_0 = z, and z_j = z for j >= 1 with `every_step`, else
+    0; hidden_j is 1 where step j is hidden in training, and else 0.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class TransformerDecoder(AutoregressiveDecoder):
         head: Head,
     ) -> None:
         super().__init__(window, every_step)
-        self.transformer = Transformer(runs, channels + latent, hidden, layers, causal=True)
+        self.transformer = Transformer(runs, channels + 1 + latent, hidden, layers, causal=True)
         self.head = head
 
     @property

@@ -33,8 +33,22 @@ def diffuse(z: Tensor, i: Tensor, alpha_bar: Tensor, noise: Tensor) -> Tensor:
     return kept.sqrt() * z + (1 - kept).sqrt() * noise
 
 
+def to_denoiser(model: Model, z: Tensor) -> Tensor:
+    """A latent (R, B, D) in the space of the denoiser, where training latents have mean 0 and deviation 1."""
+    return (z - model.latent_mean.unsqueeze(1)) / model.latent_scale.unsqueeze(1)
+
+
+def from_denoiser(model: Model, z: Tensor) -> Tensor:
+    """The way back, (R, B, D)."""
+    return z * model.latent_scale.unsqueeze(1) + model.latent_mean.unsqueeze(1)
+
+
 def denoising_loss(model: Model, z: Tensor, draws: Draws) -> Tensor:
-    """L_DM = E_{i ~ U{1..L}} || eps - eps_theta(z^i, i) ||^2 (Ho et al. 2020, eq. 14): z (R, B, D) -> (R, B)."""
+    """L_DM = E_{i ~ U{1..L}} || eps - eps_theta(z^i, i) ||^2 (Ho et al. 2020, eq. 14): z (R, B, D) -> (R, B).
+
+    z^i is noised in the space of the denoiser (Rombach et al. 2022, arXiv:2112.10752, sec. 4.3.2 scales latents alike).
+    """
+    z = to_denoiser(model, z)
     i = draws.steps(1, len(model.alpha_bar) - 1, z.shape[1])
     noise = draws.normal(*z.shape[1:])
     return (noise - model.denoiser(diffuse(z, i, model.alpha_bar, noise), i)).square().sum(dim=-1)
@@ -60,7 +74,7 @@ def _coefficients(sampler: str, here: Tensor, there: Tensor) -> tuple[Tensor, Te
 
 @torch.no_grad()
 def reverse_diffusion(model: Model, n: int, draws: Draws, stop: PerRun | None = None) -> Tensor:
-    """Draw z^L ~ N(0, I) and step back to z^stop: (R, n, D).
+    """Draw z^L ~ N(0, I) and step back to z^stop, in the space of the denoiser; then as latents: (R, n, D).
 
     A step from i to j < i, with alpha = alpha_bar_i / alpha_bar_j and eps = eps_theta(z^i, i):
 
@@ -101,7 +115,7 @@ def reverse_diffusion(model: Model, n: int, draws: Draws, stop: PerRun | None = 
     with Program(step, [ahead], len(grid) - 1, z.device) as program:
         for _ in grid[1:]:
             program.run()
-    return z if stop is None else stopped
+    return from_denoiser(model, z if stop is None else stopped)
 
 
 def _pick(values: Tensor, index: Index, after: int = 0) -> Tensor:

@@ -1,22 +1,25 @@
 """p(x_t | h_t): what a decoder says about the next values, and the same family as a marginal without any latent.
 
-Shapes: R runs, B series, T time steps, C channels, K mixture components. Values are in train-scaled
-units, log-densities in nats per series. No standard deviation of a family goes below `sigma_min`,
-because forward-filled, zero-inflated and interpolated channels make a density unbounded otherwise.
+Shapes: R runs, B series, T time steps, C channels, K mixture components. Values are in train-scaled units. A likelihood
+gives log-probabilities of their cells (see `bench.parts.cells`) in nats per series, so never above 0. No standard
+deviation of a family goes below a floor per channel (C,): forward-filled, zero-inflated and interpolated channels
+would otherwise teach a decoder that there is no noise at all.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from dataclasses import dataclass
-from typing import Protocol, TypeAlias, runtime_checkable
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias, cast, runtime_checkable
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bench.contracts import Draws
+from bench.contracts import Draws, Likelihood
+from bench.parts.cells import ContinuousCells, Intervals, log_probability
 
 LOG_TWO_PI = math.log(2 * math.pi)
 EM_UPDATES = 50  # of a mixture's marginal; the log-likelihood then moves by less than 1e-3 nats per value
@@ -40,9 +43,9 @@ class Cumulative(Protocol):
     """A likelihood whose distribution function can be written down, so that its calibration can be seen."""
 
     def cdf(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """P(X_tc < x_tc) and P(X_tc <= x_tc) given the channels before c, the past and z, each (R, B, T, C).
+        """P(X_tc < l) and P(X_tc <= u) given the channels before c, the past and z, each (R, B, T, C).
 
-        They differ where x_tc has a probability of its own, not only a density.
+        (l, u) is the cell of x_tc; without cells it is x_tc itself. They differ by the probability of x_tc.
         """
         ...
 
@@ -56,30 +59,50 @@ class Standardised(Protocol):
         ...
 
 
-def _deviance(x: Tensor, mean: Tensor, sigma: Tensor) -> Tensor:
-    """-2 ln N(x; mean, sigma^2) of each value."""
-    return ((x - mean) / sigma).square() + 2 * sigma.log() + LOG_TWO_PI
-
-
-def _normal_cdf(standardised: Tensor) -> tuple[Tensor, Tensor]:
-    """The distribution function of a standard normal value, which no value has a probability of its own under."""
-    below = torch.special.ndtr(standardised)
-    return below, below
-
-
-def gaussian_log_prob(x: Tensor, mean: Tensor, sigma: Tensor) -> Tensor:
-    """ln N(x; mean, sigma^2) summed over time and channels: (..., T, C) -> (...), in nats per series.
-
-    >>> import torch
-    >>> x = torch.zeros(1, 1, 3, 2)
-    >>> round(float(gaussian_log_prob(x, x, torch.ones(2))), 4)  # -3 ln(2 pi)
-    -5.5136
-    """
-    return -0.5 * _deviance(x, mean, sigma).sum(dim=(-2, -1))
+Refit: TypeAlias = Callable[[Tensor, Tensor | None], Likelihood]
+"""From residuals (R, B, T, C), and a weight per series (R, B) or none, to the same distribution with their scale."""
 
 
 @dataclass(frozen=True)
-class Gaussian:
+class Family:
+    """What the families share: probabilities of cells, and a scale that is no parameter but follows the residuals.
+
+    Without `refit` the scale stays as it is.
+    """
+
+    cells: Intervals = field(default=ContinuousCells(), kw_only=True, repr=False, compare=False)
+    refit: Refit | None = field(default=None, kw_only=True, repr=False, compare=False)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """ln P(cells of x) in nats per series, (R, B)."""
+        return cast(Stepwise, self).log_prob_steps(x).sum(dim=-1)
+
+    def residual(self, x: Tensor) -> Tensor:
+        """x minus what the distribution predicts, (R, B, T, C)."""
+        return x - cast(Likelihood, self).mean
+
+    def fitted(self, x: Tensor, weight: Tensor | None = None) -> Likelihood:
+        """The same distribution with the scale of this batch; in training the head's running scale follows it."""
+        return cast(Likelihood, self) if self.refit is None else self.refit(self.residual(x), weight)
+
+
+def fitted(p: Likelihood, x: Tensor, weight: Tensor | None = None) -> Likelihood:
+    """p with the scale that explains x (R, B, T, C) best; a likelihood that has no such scale is used as it is.
+
+    At that scale the derivative of the likelihood with respect to it is zero, so the gradient with respect to
+    everything else is the one that the scale as a function of the residuals would give.
+    Source: sigma-VAE, Rybkin et al. 2021, arXiv:2006.13202, sec. 3.
+    """
+    return p.fitted(x, weight) if isinstance(p, Family) else p
+
+
+def _normal_cdf(middle: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
+    """The distribution function of a standard normal at both ends of a cell."""
+    return torch.special.ndtr(middle - width / 2), torch.special.ndtr(middle + width / 2)
+
+
+@dataclass(frozen=True)
+class Gaussian(Family):
     """Independent Gaussians: mean (R, B, T, C), sigma broadcastable to it."""
 
     mean: Tensor
@@ -87,25 +110,26 @@ class Gaussian:
     noisy: bool = True  # False: `sample` gives the mean
 
     @classmethod
-    def marginal(cls, x: Tensor, sigma_min: float) -> Gaussian:
-        """Maximum likelihood per time and channel: windows x (n, T, C) -> mean and sigma (T, C)."""
-        return cls(x.mean(dim=0), x.std(dim=0, correction=0).clamp(min=sigma_min))
+    def marginal(cls, x: Tensor, floor: Tensor) -> Gaussian:
+        """Maximum likelihood per time and channel: windows x (n, T, C), floor (C,) -> mean and sigma (T, C)."""
+        return cls(x.mean(dim=0), torch.maximum(x.std(dim=0, correction=0), floor))
 
-    def log_prob(self, x: Tensor) -> Tensor:
-        """ln p(x) in nats per series, (R, B)."""
-        return gaussian_log_prob(x, self.mean, self.sigma)
+    def _standard_cells(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The middle and the width of each value's cell in units of sigma, from the mean."""
+        middle, width = self.cells.cell(x)
+        return (middle - self.mean) / self.sigma, width / self.sigma
 
     def log_prob_steps(self, x: Tensor) -> Tensor:
-        """ln p(x_t) in nats per step, (R, B, T)."""
-        return -0.5 * _deviance(x, self.mean, self.sigma).sum(dim=-1)
+        """ln P(cells of x_t) in nats per step, (R, B, T)."""
+        return log_probability(*self._standard_cells(x)).sum(dim=-1)
 
     def standardised(self, x: Tensor) -> Tensor:
         """(x - mean) / sigma, (R, B, T, C)."""
         return (x - self.mean) / self.sigma
 
     def cdf(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """P(X < x) and P(X <= x) of each value, equal, (R, B, T, C)."""
-        return _normal_cdf(self.standardised(x))
+        """P(X < l) and P(X <= u) of each value's cell, (R, B, T, C)."""
+        return _normal_cdf(*self._standard_cells(x))
 
     def sample(self, draws: Draws) -> Tensor:
         """x ~ p, (R, B, T, C)."""
@@ -115,7 +139,7 @@ class Gaussian:
 
 
 @dataclass(frozen=True)
-class CorrelatedGaussian:
+class CorrelatedGaussian(Family):
     """Gaussians whose channels correlate within a step: mean (R, B, T, C), covariance factor factor^T.
 
     factor (R, 1, 1 or T, C, C) is lower triangular, shared by all series.
@@ -125,30 +149,29 @@ class CorrelatedGaussian:
     factor: Tensor
 
     @classmethod
-    def of_covariance(cls, mean: Tensor, covariance: Tensor, sigma_min: float) -> CorrelatedGaussian:
-        """Covariance (..., C, C) + sigma_min^2 I, so that no direction has a deviation below sigma_min."""
-        floor = sigma_min**2 * torch.eye(covariance.shape[-1], dtype=covariance.dtype, device=covariance.device)
-        factor, failed = torch.linalg.cholesky_ex(covariance + floor)  # asks the host nothing, as `cholesky` does
+    def of_covariance(cls, mean: Tensor, covariance: Tensor, floor: Tensor) -> CorrelatedGaussian:
+        """Covariance (..., C, C) + diag floor^2: given the others no channel has a deviation below floor (..., C)."""
+        least = torch.diag_embed(floor.square()).to(covariance.dtype)
+        factor, failed = torch.linalg.cholesky_ex(covariance + least)  # asks the host nothing, as `cholesky` does
         return cls(mean, factor.masked_fill((failed != 0)[..., None, None], math.nan))
 
     @classmethod
-    def marginal(cls, x: Tensor, sigma_min: float) -> CorrelatedGaussian:
+    def marginal(cls, x: Tensor, floor: Tensor) -> CorrelatedGaussian:
         """Mean and covariance per time: windows x (n, T, C) -> mean (T, C), factor (T, C, C)."""
         mean = x.mean(dim=0)
         of_time = (x - mean).transpose(0, 1).double()
-        fitted = cls.of_covariance(mean, of_time.mT @ of_time / len(x), sigma_min)
+        fitted = cls.of_covariance(mean, of_time.mT @ of_time / len(x), floor)
         return cls(mean, fitted.factor.to(x.dtype))
 
-    def log_prob(self, x: Tensor) -> Tensor:
-        """ln p(x) in nats per series, (R, B)."""
-        white = self._white(x).square().sum(dim=(1, 3))
-        log_scale = self._log_scale().expand(-1, x.shape[2]).sum(dim=-1)
-        return -0.5 * (white + x.shape[2] * x.shape[3] * LOG_TWO_PI) - log_scale.unsqueeze(-1)
+    def _standard_cells(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Of each channel given the exact values of those before it."""
+        middle, width = self.cells.cell(x)
+        sigma = self.factor.diagonal(dim1=-2, dim2=-1)
+        return self.standardised(x) + (middle - x) / sigma, width / sigma
 
     def log_prob_steps(self, x: Tensor) -> Tensor:
-        """ln p(x_t) in nats per step, (R, B, T)."""
-        white = self.standardised(x).square().sum(dim=-1)
-        return -0.5 * (white + x.shape[3] * LOG_TWO_PI) - self._log_scale().unsqueeze(1)
+        """sum_c ln P(cell of x_tc | x_t1 .. x_t,c-1) in nats per step, (R, B, T)."""
+        return log_probability(*self._standard_cells(x)).sum(dim=-1)
 
     def _white(self, x: Tensor) -> Tensor:
         """factor^-1 (x - mean) with series beside channels, (R, T, B, C)."""
@@ -157,17 +180,13 @@ class CorrelatedGaussian:
         whitening = torch.linalg.solve_triangular(factor, identity, upper=False)
         return (x - self.mean).transpose(1, 2) @ whitening.mT
 
-    def _log_scale(self) -> Tensor:
-        """ln det factor of each step, (R, 1 or T)."""
-        return self.factor.squeeze(1).diagonal(dim1=-2, dim2=-1).log().sum(dim=-1)
-
     def standardised(self, x: Tensor) -> Tensor:
         """factor^-1 (x - mean): channel c given the channels before it, because the factor is triangular."""
         return self._white(x).transpose(1, 2)
 
     def cdf(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """P(X_c < x_c) and P(X_c <= x_c) given the channels before c, equal, (R, B, T, C)."""
-        return _normal_cdf(self.standardised(x))
+        """P(X_c < l_c) and P(X_c <= u_c) given the channels before c, (R, B, T, C)."""
+        return _normal_cdf(*self._standard_cells(x))
 
     def sample(self, draws: Draws) -> Tensor:
         """x ~ p, (R, B, T, C)."""
@@ -176,7 +195,7 @@ class CorrelatedGaussian:
 
 
 @dataclass(frozen=True)
-class Mixture:
+class Mixture(Family):
     """A mixture whose component is shared by the channels of a step, so that they depend on one another.
 
         p(x_t) = sum_k w_tk prod_c N(x_tc; mean_tkc, sigma_tkc^2)
@@ -190,7 +209,7 @@ class Mixture:
     sigmas: Tensor
 
     @classmethod
-    def marginal(cls, x: Tensor, sigma_min: float, components: int) -> Mixture:
+    def marginal(cls, x: Tensor, floor: Tensor, components: int) -> Mixture:
         """K components per time by EM: windows x (n, T, C) -> log_weights (T, K), means and sigmas (T, K, C).
 
         Begins with K equal groups along the first principal direction of each step: no draws.
@@ -203,7 +222,7 @@ class Mixture:
         for _ in range(EM_UPDATES):
             total = share.sum(dim=1).clamp(min=1e-3)  # an empty component keeps a tiny weight: no logarithm of 0
             weights, means = total / total.sum(dim=-1, keepdim=True), share.mT @ x / total.unsqueeze(-1)
-            variances = (share.mT @ x.square() / total.unsqueeze(-1) - means.square()).clamp(min=sigma_min**2)
+            variances = torch.maximum(share.mT @ x.square() / total.unsqueeze(-1) - means.square(), floor.square())
             precisions = 1 / variances
             distances = x.square() @ precisions.mT - 2 * x @ (precisions * means).mT
             constants = weights.log() - 0.5 * (precisions * means.square() + variances.log()).sum(dim=-1)
@@ -215,30 +234,27 @@ class Mixture:
         """(R, B, T, C)"""
         return (self.log_weights.exp().unsqueeze(-1) * self.means).sum(dim=-2)
 
-    def _joint(self, x: Tensor) -> Tensor:
-        """ln w_tk + ln N_tk(x_t), (R, B, T, K)."""
-        x, means, sigmas = x[..., None, None, :], self.means.unsqueeze(-2), self.sigmas.unsqueeze(-2)
-        return self.log_weights + gaussian_log_prob(x, means, sigmas)
-
-    def log_prob(self, x: Tensor) -> Tensor:
-        """ln p(x) in nats per series, (R, B)."""
-        return self.log_prob_steps(x).sum(dim=-1)
+    def _standard_cells(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Of every component, (R, B, T, K, C)."""
+        middle, width = self.cells.cell(x)
+        width = width.expand_as(x).unsqueeze(-2)
+        return (middle.unsqueeze(-2) - self.means) / self.sigmas, width / self.sigmas
 
     def log_prob_steps(self, x: Tensor) -> Tensor:
-        """ln p(x_t) in nats per step, (R, B, T)."""
-        return self._joint(x).logsumexp(dim=-1)
+        """ln sum_k w_tk prod_c P_tk(cell of x_tc) in nats per step, (R, B, T)."""
+        of_component = log_probability(*self._standard_cells(x)).sum(dim=-1)
+        return (self.log_weights + of_component).logsumexp(dim=-1).clamp(max=0)
 
     def cdf(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """P(X_c < x_c) and P(X_c <= x_c) given the channels before c, equal, (R, B, T, C).
+        """P(X_c < l_c) and P(X_c <= u_c) given the cells of the channels before c, (R, B, T, C).
 
         The channels before tell which component it may be: sum_k w_k|<c Phi((x_c - mean_kc) / sigma_kc).
         """
-        standardised = (x.unsqueeze(-2) - self.means) / self.sigmas
-        of_channel = -0.5 * _deviance(x.unsqueeze(-2), self.means, self.sigmas)
-        before = functional.pad(of_channel.cumsum(dim=-1)[..., :-1], (1, 0))
+        middle, width = self._standard_cells(x)
+        before = functional.pad(log_probability(middle, width).cumsum(dim=-1)[..., :-1], (1, 0))
         share = (self.log_weights.unsqueeze(-1) + before).softmax(dim=-2)
-        below = (share * torch.special.ndtr(standardised)).sum(dim=-2)
-        return below, below
+        below, upto = ((share * of_component).sum(dim=-2) for of_component in _normal_cdf(middle, width))
+        return below, upto
 
     def sample(self, draws: Draws) -> Tensor:
         """x ~ p, (R, B, T, C): a component per step, then its Gaussian."""
@@ -251,13 +267,14 @@ class Mixture:
 
 
 @dataclass(frozen=True)
-class WarpedGaussian:
+class WarpedGaussian(Family):
     """Gaussians of g(x), where g takes the quantiles of a channel's training values to those of a standard normal.
 
-        p(x) = N(g(x); location, sigma^2) g'(x),    g linear between the knots, g(knot_k) = SCORES_k
+        P(l < x < u) = F(g(u)) - F(g(l)),   F of N(location, sigma^2)
+        g linear between the knots, g(knot_k) = SCORES_k
 
-    location (R, B, T, C), sigma broadcastable to it, knots (R, 1, 1, C, K). g is nowhere steeper than 1 / sigma_min;
-    where it is steeper than 1, at values that are common, a deviation of x may be below sigma_min.
+    location (R, B, T, C), sigma broadcastable to it, knots (R, 1, 1, C, K). g is nowhere steeper than 1 / floor;
+    where it is steeper than 1, at values that are common, a deviation of x may be below the floor.
     Source: the quantile (rank-based inverse normal) transform, Beasley et al. 2009, Behavior Genetics 39, 580-595.
     """
 
@@ -266,23 +283,23 @@ class WarpedGaussian:
     knots: Tensor
 
     @staticmethod
-    def fitted_knots(x: Tensor, sigma_min: float) -> Tensor:
+    def fitted_knots(x: Tensor, floor: Tensor) -> Tensor:
         """The knots of windows x (n, T, C), (C, K), the median where it is; ties are drawn apart."""
         values = x.flatten(0, 1)
         values = values[:: -(-len(values) // QUANTILE_VALUES)].double()
         scores = values.new_tensor(SCORES)
         quantiles = torch.quantile(values, torch.special.ndtr(scores), dim=0).mT
-        gaps = quantiles.diff(dim=-1).clamp(min=sigma_min * SCORE_STEP)
+        gaps = torch.maximum(quantiles.diff(dim=-1), floor[:, None] * SCORE_STEP)
         places = functional.pad(gaps.cumsum(dim=-1), (1, 0))
         middle = len(SCORES) // 2
         return (places + (quantiles - places)[:, middle, None]).to(x.dtype)
 
     @classmethod
-    def marginal(cls, x: Tensor, sigma_min: float) -> WarpedGaussian:
+    def marginal(cls, x: Tensor, floor: Tensor) -> WarpedGaussian:
         """g of all times, a Gaussian of g(x) per time: windows x (n, T, C) -> (T, C), (T, C), (1, C, K)."""
-        knots = cls.fitted_knots(x, sigma_min)[None]
+        knots = cls.fitted_knots(x, floor)[None]
         of_zero = cls(torch.zeros_like(x[None]), torch.ones_like(x[None]), knots[None, None])
-        normal = Gaussian.marginal(of_zero.warp(x[None])[0][0], sigma_min)
+        normal = Gaussian.marginal(of_zero.warp(x[None])[0][0], floor)
         return cls(normal.mean, normal.sigma, knots)
 
     @property
@@ -295,6 +312,10 @@ class WarpedGaussian:
         knots, flat = self._knots_of_runs, index.flatten(1, 2).mT
         left, width = (values.gather(-1, flat).mT.unflatten(1, index.shape[1:3]) for values in (knots, knots.diff()))
         return left, width
+
+    def residual(self, x: Tensor) -> Tensor:
+        """g(x) - location, (R, B, T, C)."""
+        return self.warp(x)[0] - self.location
 
     def warp(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """g(x) and ln g'(x), each (R, B, T, C)."""
@@ -324,23 +345,22 @@ class WarpedGaussian:
         at_zero = self.knots[..., :-1] - slope * self.location.new_tensor(SCORES[:-1])
         return (at_zero * mass + slope * of_y).sum(dim=-1)
 
-    def log_prob(self, x: Tensor) -> Tensor:
-        """ln p(x) in nats per series, (R, B)."""
-        y, log_slope = self.warp(x)
-        return gaussian_log_prob(y, self.location, self.sigma) + log_slope.sum(dim=(-2, -1))
+    def _standard_cells(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        middle, width = self.cells.cell(x)
+        low, high = (self.warp(middle + side * width / 2)[0] for side in (-1, 1))
+        return ((low + high) / 2 - self.location) / self.sigma, (high - low) / self.sigma
 
     def log_prob_steps(self, x: Tensor) -> Tensor:
-        """ln p(x_t) in nats per step, (R, B, T)."""
-        y, log_slope = self.warp(x)
-        return (log_slope - 0.5 * _deviance(y, self.location, self.sigma)).sum(dim=-1)
+        """ln P(cells of x_t) in nats per step, (R, B, T)."""
+        return log_probability(*self._standard_cells(x)).sum(dim=-1)
 
     def standardised(self, x: Tensor) -> Tensor:
         """(g(x) - location) / sigma, (R, B, T, C)."""
-        return (self.warp(x)[0] - self.location) / self.sigma
+        return self.residual(x) / self.sigma
 
     def cdf(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """P(X < x) and P(X <= x) of each value, equal, (R, B, T, C)."""
-        return _normal_cdf(self.standardised(x))
+        """P(X < l) and P(X <= u) of each value's cell, (R, B, T, C)."""
+        return _normal_cdf(*self._standard_cells(x))
 
     def sample(self, draws: Draws) -> Tensor:
         """x ~ p, (R, B, T, C)."""

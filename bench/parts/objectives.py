@@ -9,11 +9,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from bench.contracts import Draws, Likelihood, PerRun, Posterior, Step
+from bench.parts.likelihoods import fitted
 
 
 def reconstruction(p: Likelihood, x: Tensor) -> Tensor:
-    """E[-ln p(x | z)]: mean over the batch, (R)."""
-    return -p.log_prob(x).mean(dim=-1)
+    """E[-ln p(x | z)] with the scale that explains this batch best: mean over the batch, (R)."""
+    return -fitted(p, x).log_prob(x).mean(dim=-1)
 
 
 def kl_per_dimension(q: Posterior) -> Tensor:

@@ -270,9 +270,9 @@ def lstm_part(given: Plan) -> Iterator[Row]:
     for size in given.sizes:
         for runs in size.stacks:
             keys = keys_of(runs)
-            module = LSTM(runs, CHANNELS + 16, size.hidden, 1).to(given.device)
+            module = LSTM(runs, CHANNELS + 1 + 16, size.hidden, 1).to(given.device)
             initialise(module, Randomness(keys, given.device))
-            u = Randomness(keys, given.device).draws("u").normal(size.batch, size.window, CHANNELS + 16)
+            u = Randomness(keys, given.device).draws("u").normal(size.batch, size.window, CHANNELS + 1 + 16)
             kernels: dict[str, Callable[..., Tensor]] = {"native, one by one": _native, "batched products": _stacked}
             if "fused" in ways(size, given):
                 kernels["fused"] = _fused

@@ -13,7 +13,7 @@ from bench.loading.windows import load_splits
 from bench.method import stacked
 from bench.models.build import StackedModel
 from bench.models.stacked import initialise
-from bench.parts.diffusion import reverse_diffusion
+from bench.parts.diffusion import from_denoiser, reverse_diffusion
 from bench.perf.measure import Line, Scale, cpu_seconds, in_turn
 from bench.randomness import Randomness
 from bench.registry import METHODS
@@ -31,7 +31,7 @@ def plain_reverse_diffusion(model: Model, n: int, draws: Draws) -> Tensor:
         predicted = model.denoiser(z, torch.full((z.shape[0], n), i))
         z = (z - (1 - alpha) / (1 - here).sqrt() * predicted) / alpha.sqrt()
         z = z + ((1 - there) / (1 - here) * (1 - alpha)).sqrt() * draws.normal(n, model.latent)
-    return z
+    return from_denoiser(model, z)
 
 
 def _model(diffusion: DiffusionConfig) -> StackedModel:

@@ -12,18 +12,18 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from bench.contracts import DiffusionConfig, ModelConfig, Splits, TrainConfig
 from bench.models.build import StackedModel
 from bench.models.denoiser import Denoiser
 from bench.models.lstm import LSTMDecoder, LSTMEncoder
-from bench.parts.likelihoods import gaussian_log_prob
+from bench.parts.cells import CONTINUOUS
 from bench.perf.denoiser import PlainDenoiser
 from bench.perf.dependency import by_captum
 from bench.perf.lstm import native_of
 from bench.perf.measure import Stopwatch
 from bench.randomness import Randomness
+from bench.training.device_windows import validation_series
 
 
 class Found(NamedTuple):
@@ -45,11 +45,12 @@ class Straightforward(nn.Module):
         assert isinstance(denoiser, Denoiser)
         self.encoder, self.decoder = native_of(encoder.lstm), native_of(decoder.lstm)
         self.posterior, self.mean = PlainDenoiser.copied(encoder.output), PlainDenoiser.copied(decoder.head.mean)
-        self.raw_sigma = nn.Parameter(decoder.head.get_parameter("raw_sigma").detach()[0].clone())
         self.denoiser = PlainDenoiser(denoiser)
         for network in (self.encoder, self.decoder):
             network.bias_hh_l0.requires_grad_(False)  # redundant; trained, it would double the other's learning rate
-        self.alpha_bar, self.sigma_min, self.latent = source.alpha_bar, config.sigma_min, config.latent
+        self.alpha_bar, self.latent = source.alpha_bar, config.latent
+        self.sigma = torch.ones(())  # (C,) after training
+        self.latent_mean, self.latent_scale = torch.zeros(()), torch.ones(())  # (D,) after training
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log sigma of q(z | x)."""
@@ -58,20 +59,25 @@ class Straightforward(nn.Module):
 
     def states(self, z: Tensor, past: Tensor) -> Tensor:
         """h (B, T, H)."""
-        first = torch.cat([torch.zeros_like(past[:, :1]), z[:, None]], dim=-1)
-        rest = torch.cat([past, past.new_zeros(*past.shape[:2], z.shape[-1])], dim=-1)
+        first = torch.cat([torch.zeros_like(past[:, :1]), z.new_zeros(len(z), 1, 1), z[:, None]], dim=-1)
+        rest = torch.cat([past, past.new_zeros(*past.shape[:2], 1 + z.shape[-1])], dim=-1)  # nothing is hidden
         return self.decoder(torch.cat([first, rest], dim=1))[0]
-
-    def sigma(self) -> Tensor:
-        """(C,)"""
-        return self.sigma_min + functional.softplus(self.raw_sigma)
 
     def loss(self, x: Tensor, noise: Tensor) -> Tensor:
         """The negative ELBO in nats per value."""
         mean, log_sigma = self.encode(x)
-        log_p = gaussian_log_prob(x, self.mean(self.states(mean + log_sigma.exp() * noise, x[:, :-1])), self.sigma())
         kl = 0.5 * (mean.square() + (2 * log_sigma).exp() - 1) - log_sigma
+        residual = x - self.mean(self.states(mean + log_sigma.exp() * noise, x[:, :-1]))
+        sigma = self.root_mean_square(residual)
+        ends = ((residual.double() + side * CONTINUOUS / 2) / sigma for side in (-1, 1))
+        below, upto = (torch.special.ndtr(end) for end in ends)
+        log_p = (upto - below).log().sum(dim=(1, 2))
         return (kl.mean(dim=0).sum() - log_p.mean()) / x[0].numel()
+
+    @staticmethod
+    def root_mean_square(residual: Tensor) -> Tensor:
+        """Of each channel, as a number: (B, T, C) -> (C,)."""
+        return residual.detach().square().mean(dim=(0, 1)).sqrt().clamp(min=1e-3)
 
     @torch.no_grad()
     def sample(self, n: int, window: int, randomness: Randomness) -> Tensor:
@@ -83,12 +89,13 @@ class Straightforward(nn.Module):
             alpha = here / there
             z = (z - (1 - alpha) / (1 - here).sqrt() * self.denoiser(z, torch.full((n,), i))) / alpha.sqrt()
             z = z + ((1 - there) / (1 - here) * (1 - alpha)).sqrt() * draws.normal(n, self.latent)[0]
-        x, state = z.new_zeros(n, self.raw_sigma.numel()), None
+        z = z * self.latent_scale + self.latent_mean
+        x, state = z.new_zeros(n, len(self.sigma)), None
         series = []
         for t in range(window):
-            u = torch.cat([x, z if t == 0 else torch.zeros_like(z)], dim=-1)
+            u = torch.cat([x, z.new_zeros(n, 1), z if t == 0 else torch.zeros_like(z)], dim=-1)
             h, state = self.decoder(u[:, None], state)
-            x = self.mean(h[:, 0]) + self.sigma() * draws.normal(n, 1, x.shape[-1])[0][:, 0]
+            x = self.mean(h[:, 0]) + self.sigma * draws.normal(n, 1, x.shape[-1])[0][:, 0]
             series.append(x)
         return torch.stack(series, dim=1)
 
@@ -120,6 +127,12 @@ def run(
     x = torch.from_numpy(splits.train)
     with watch("autoencoder"):
         loss = _train_autoencoder(model, x, train, randomness)
+        seen = validation_series([splits], randomness)[0]
+        with torch.no_grad():
+            mean, log_sigma = model.encode(seen)
+            noise = randomness.draws("validation posterior").normal(len(seen), model.latent)[0]
+            states = model.states(mean + log_sigma.exp() * noise, seen[:, :-1])
+            model.sigma = model.root_mean_square(seen - model.mean(states))
     with watch("denoiser"):
         _train_denoiser(model, x, diffusion, randomness)
     with watch("sampling"):
@@ -153,11 +166,14 @@ def _train_autoencoder(model: Straightforward, x: Tensor, train: TrainConfig, ra
 def _train_denoiser(model: Straightforward, x: Tensor, diffusion: DiffusionConfig, randomness: Randomness) -> None:
     with torch.no_grad():
         mean, log_sigma = model.encode(x)
+    every = mean + log_sigma.exp() * randomness.draws("latent scale").normal(len(x), model.latent)[0]
+    model.latent_mean, model.latent_scale = every.mean(dim=0), every.std(dim=0, correction=0)
     adam = torch.optim.Adam(model.denoiser.parameters(), lr=diffusion.learning_rate)
     order, draws = randomness.draws("denoiser batches"), randomness.draws("denoiser")
     for _ in range(diffusion.steps):
         rows = order.steps(0, len(x) - 1, diffusion.batch_size)[0]
         latents = mean[rows] + log_sigma[rows].exp() * draws.normal(len(rows), model.latent)[0]
+        latents = (latents - model.latent_mean) / model.latent_scale
         i, noise = draws.steps(1, diffusion.L, len(rows))[0], draws.normal(len(rows), model.latent)[0]
         kept = model.alpha_bar[i][:, None]
         adam.zero_grad()

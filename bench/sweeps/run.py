@@ -27,7 +27,7 @@ from bench.contracts import (
 from bench.loading.references import REFERENCES_VERSION
 from bench.registry import METHODS
 
-TRAINING_VERSION = 1
+TRAINING_VERSION = 2
 """Raised when a change of the training code moves the numbers of every method; part of a run's identity."""
 
 BLOCKS: dict[str, type] = {**TRAINING_BLOCKS, "evaluate": EvaluateConfig}

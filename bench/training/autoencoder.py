@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor
 
-from bench.contracts import Draws, Step, TrainConfig
+from bench.contracts import DiffusionConfig, Draws, PerRun, Step, TrainConfig
 from bench.hardware.precision import forward
 from bench.method import Method
 from bench.models.build import StackedModel
@@ -13,8 +17,61 @@ from bench.models.stacked import Flat, RowAdam
 from bench.randomness import Ahead, Randomness
 from bench.training.device_windows import Windows
 from bench.training.lagging import Lagging
-from bench.training.loop import Curves, Watch, run_updates
-from bench.training.stopping import WARM_UP, Guard, own_nll
+from bench.training.loop import Curves, Optimiser, Watch, run_updates
+from bench.training.stopping import WARM_UP, Guard, own_nll, settle_scale
+
+
+class Passes:
+    """How often the decoder is run forward in an update; of a recorded step its plain updates count."""
+
+    def __init__(self, model: StackedModel) -> None:
+        self._decoder = getattr(model, "decoder", None)
+        self._passes = self._updates = 0
+
+    @property
+    def per_update(self) -> float:
+        """The mean over the updates that were seen."""
+        return self._passes / max(self._updates, 1)
+
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        """An update is made inside."""
+
+        def count(*_: object) -> None:
+            self._passes += 1
+
+        self._updates += 1
+        hook = None if self._decoder is None else self._decoder.register_forward_hook(count)
+        try:
+            yield
+        finally:
+            if hook is not None:
+                hook.remove()
+
+
+class Jointly:
+    """The autoencoder's networks and, last in `flat`, the denoiser: each with its own learning rate and clipping.
+
+    values: of a series, by which the loss is divided; the denoiser's own stage divides it by the latent's size.
+    """
+
+    def __init__(self, flat: Flat, model: StackedModel, values: int, budget: TrainConfig, rate: PerRun) -> None:
+        self.flat = flat
+        self._width = flat.values.shape[1] - sum(weights[0].numel() for weights in model.denoiser.parameters())
+        self._scale = values / model.latent
+        parts = []
+        for part in (flat.values[:, : self._width], flat.values[:, self._width :]):
+            own = copy.copy(flat)
+            own.values = part
+            parts.append(own)
+        self._autoencoder = RowAdam(parts[0], budget.learning_rate, budget.clip_norm)
+        self._denoiser = RowAdam(parts[1], rate, clip_norm=1.0)
+
+    def step(self, gradient: Tensor, active: Tensor) -> Tensor:
+        """As `RowAdam.step`; a row moves whole or not at all."""
+        active = active & gradient.isfinite().all(dim=-1)
+        moved = self._autoencoder.step(gradient[:, : self._width], active)
+        return moved & self._denoiser.step(self._scale * gradient[:, self._width :], active)
 
 
 def train_autoencoder(
@@ -23,10 +80,12 @@ def train_autoencoder(
     windows: Windows,
     validation: Tensor,
     budget: TrainConfig,
+    schedule: DiffusionConfig,
     randomness: Randomness,
     guard: Guard,
     curves: Curves,
     watched: Watch | None,
+    passes: Passes,
 ) -> str:
     """Train encoder, decoder and what else the objective moves; afterwards they are as `budget.select` asks.
 
@@ -41,12 +100,17 @@ def train_autoencoder(
     state = [flat.values, *buffers]
     best, kept = torch.full_like(marginal, torch.inf), [now.clone() for now in state]
     lagging = Lagging(flat, model, method, budget, randomness) if method.encoder_updates else None
-    optimiser = lagging or RowAdam(flat, budget.learning_rate, budget.clip_norm)
+    optimiser: Optimiser = lagging or RowAdam(flat, budget.learning_rate, budget.clip_norm)
+    if method.denoises_jointly:
+        optimiser = Jointly(flat, model, values, budget, schedule.learning_rate)
 
     def terms_from(step: Step, order: Draws, draws: Draws) -> dict[str, Tensor]:
         x = windows.at(order.steps(0, windows.last, budget.batch_size))
         with forward(budget.precision, windows.last.device):
             terms = method.objective(model, x, step, draws)
+            if method.denoises_jointly:
+                x = windows.at(order.steps(0, windows.last, schedule.batch_size))
+                terms = {**terms, "denoising": method.joint_denoising(model, x, draws)}
         _check_terms(terms, model.runs)
         return {name: value / values for name, value in terms.items()}
 
@@ -54,6 +118,10 @@ def train_autoencoder(
         if lagging is not None:
             lagging.catch_up(step, terms_from, torch.tensor(guard.active, device=windows.last.device))
         return terms_from(step, order, draws)
+
+    def counted_terms_at(step: Step) -> dict[str, Tensor]:
+        with passes.counted():
+            return terms_at(step)
 
     def check(step: int) -> None:
         own = own_nll(model, method, validation, randomness)
@@ -68,11 +136,12 @@ def train_autoencoder(
             saved[better] = now[better]
 
     irregular = "its encoder runs ahead for as long as the data ask" if lagging else ""
-    each = terms_at, (order, draws), optimiser, budget.steps, "autoencoder", guard, curves
+    each = counted_terms_at, (order, draws), optimiser, budget.steps, "autoencoder", guard, curves
     how = run_updates(*each, check, watched, irregular)
     if budget.select == "best_validation":
         for saved, now in zip(kept, state, strict=True):
             now.copy_(saved)
+    settle_scale(model, method, validation, randomness)
     return how
 
 

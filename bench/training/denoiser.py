@@ -16,6 +16,8 @@ from bench.training.device_windows import Windows
 from bench.training.loop import Curves, run_updates
 from bench.training.stopping import Guard
 
+CONSTANT = 1e-6  # a smaller deviation of a latent dimension is none
+
 
 def train_denoiser(
     model: StackedModel,
@@ -34,6 +36,8 @@ def train_denoiser(
     order, draws = (Ahead(randomness.draws(role)) for role in ("denoiser batches", "denoiser"))
     optimiser = RowAdam(Flat([model.denoiser]), schedule.learning_rate, clip_norm=1.0)
     latents = encode(model, method, windows)
+    if method.standardises_latents:
+        standardise(model, latents.rsample(randomness.draws("latent scale")))
 
     def terms_at(step: Step) -> dict[str, Tensor]:
         rows = order.steps(0, windows.last, schedule.batch_size)
@@ -42,6 +46,14 @@ def train_denoiser(
         return {"denoising": loss / model.latent}
 
     return run_updates(terms_at, (order, draws), optimiser, steps, "denoiser", guard, curves)
+
+
+@torch.no_grad()
+def standardise(model: StackedModel, z: Tensor) -> None:
+    """Keep mean and deviation of latents z (R, n, D); a dimension that is constant keeps its scale."""
+    model.latent_mean.copy_(z.mean(dim=1))
+    scale = z.std(dim=1, correction=0)
+    model.latent_scale.copy_(torch.where(scale > CONSTANT, scale, 1.0))
 
 
 @torch.no_grad()

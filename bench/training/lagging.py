@@ -45,9 +45,11 @@ class Lagging:
         order, draws = (self._randomness.draws(role) for role in roles)
         moving = active & self.running
         before, block = torch.full_like(self._information, torch.inf), torch.zeros_like(self._information)
+        decoder = self._model.get_submodule("decoder")
+        decoder.eval()  # its running scale counts the updates of the decoder only
         for update in range(self._method.encoder_updates):
             if not moving.any():
-                return
+                break
             terms = terms_from(step, order, draws)
             loss = sum(terms.values(), torch.zeros(()))
             assert isinstance(loss, Tensor)
@@ -56,6 +58,7 @@ class Lagging:
             if (update + 1) % self.BLOCK == 0:
                 moving = moving & (block < before)
                 before, block = block, torch.zeros_like(block)
+        decoder.train()
 
     def step(self, gradient: Tensor, active: Tensor) -> Tensor:
         """As `RowAdam.step`, but while a run is in the loop its encoder stays where the loop has left it."""

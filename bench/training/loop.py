@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -12,13 +13,22 @@ from torch import Tensor
 from bench.contracts import Step
 from bench.hardware.recorded_steps import Index, Program
 from bench.models.build import StackedModel
-from bench.models.stacked import RowAdam
+from bench.models.stacked import Flat
 from bench.randomness import Ahead
-from bench.training.lagging import Lagging
 from bench.training.stopping import Guard
 
 CHECKS = 20  # of every run's loss, and in the autoencoder stage of its reconstruction NLL, evenly over the stage
 CURVE_POINTS = 50
+
+
+class Optimiser(Protocol):
+    """What moves the parameters of `flat`."""
+
+    flat: Flat
+
+    def step(self, gradient: Tensor, active: Tensor) -> Tensor:
+        """One update of the rows where active (R,) is true; returns which rows moved, (R,)."""
+        ...
 
 
 @dataclass
@@ -55,7 +65,7 @@ class Watch:
 def run_updates(
     terms_at: Callable[[Step], dict[str, Tensor]],
     streams: Sequence[Ahead],
-    optimiser: RowAdam | Lagging,
+    optimiser: Optimiser,
     steps: int,
     stage: str,
     guard: Guard,

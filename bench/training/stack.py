@@ -14,7 +14,7 @@ from bench.method import Method, stacked
 from bench.models.build import StackedModel
 from bench.models.stacked import initialise
 from bench.randomness import Randomness
-from bench.training.autoencoder import train_autoencoder
+from bench.training.autoencoder import Passes, train_autoencoder
 from bench.training.denoiser import train_denoiser
 from bench.training.device_windows import Windows, validation_series
 from bench.training.loop import Curves, Watch
@@ -33,6 +33,7 @@ class Trained:
     denoiser_seconds: float
     watching_seconds: float = 0.0
     programs: Mapping[str, str] = field(default_factory=dict)  # how the steps of each stage were done
+    decoder_passes: float = 0.0  # per update of the autoencoder stage
 
 
 def train_stack(
@@ -60,21 +61,23 @@ def train_stack(
     model = StackedModel(runs, splits[0].train.shape[1:], method, backbone, config, diffusion[0]).to(device)
     initialise(model, randomness)
     windows = Windows([part.train for part in splits], device)
-    model.fit_marginal(windows.parts)
+    model.fit_marginal(windows.parts, [part.cells for part in splits])
 
     curves, guard, watched = Curves(runs), Guard(runs), None
     programs: dict[str, str] = {}
     began = time.perf_counter()
-    denoiser_steps = schedule.steps
+    denoiser_steps, decoder_passes = schedule.steps, 0.0
     if model.autoencoder():
         model.train()
         validation = validation_series(splits, randomness)
         watched = Watch(model, watch, budget.steps, looks) if watch is not None else None
+        passes = Passes(model)
         with products(precision):
             programs["autoencoder"] = train_autoencoder(
-                model, method, windows, validation, budget, randomness, guard, curves, watched
+                model, method, windows, validation, budget, schedule, randomness, guard, curves, watched, passes
             )
         model.eval()
+        decoder_passes = passes.per_update
         # A joint objective has moved the denoiser train.steps times already: equal updates for every method.
         denoiser_steps -= budget.steps if method.denoises_jointly else 0
     else:  # diffusion in data space: its one network gets the updates of both stages
@@ -87,4 +90,4 @@ def train_stack(
     ended = time.perf_counter()
     watching = watched.seconds if watched is not None else 0.0
     times = middle - began - watching, ended - middle, watching
-    return Trained(model, method, guard.reasons, curves, *times, programs)
+    return Trained(model, method, guard.reasons, curves, *times, programs, decoder_passes)

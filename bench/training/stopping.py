@@ -5,8 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from bench.contracts import Likelihood
 from bench.method import Method
 from bench.models.build import StackedModel
+from bench.models.head import FollowingHead
+from bench.parts.likelihoods import fitted
 from bench.randomness import Randomness
 
 WARM_UP = 0.1  # share of the autoencoder stage before the guard watches the reconstruction NLL
@@ -15,14 +18,38 @@ PATIENCE = 3  # checks in a row
 
 
 def own_nll(model: StackedModel, method: Method, x: Tensor, randomness: Randomness) -> Tensor:
-    """-ln p(x | own z) in nats per value, (R), with the full past and the same noise at every call."""
+    """-ln p(x | own z) in nats per value, (R), with the full past and the same noise at every call.
+
+    The scale is the one that explains x best, as `settle_scale` leaves it after training.
+    """
     training = model.training
     model.eval()
     with torch.no_grad():
-        z = method.posterior(model, x).rsample(randomness.draws("validation posterior"))
-        log_p = model.decoder(z, x[:, :, :-1]).log_prob(x)
+        log_p = fitted(_own(model, method, x, randomness), x).log_prob(x)
     model.train(training)
     return -log_p.mean(dim=-1) / x[0, 0].numel()
+
+
+def settle_scale(model: StackedModel, method: Method, x: Tensor, randomness: Randomness) -> None:
+    """Set the scale of the decoder's likelihood from its residuals on x (R, n, T, C), given the full past.
+
+    The running scale of training is that of the pasts in training, which may be masked, and of the series trained on.
+    """
+    training = model.training
+    model.eval()
+    heads = [part for part in model.modules() if isinstance(part, FollowingHead)]
+    for head in heads:
+        head.forget()
+        head.train()
+    with torch.no_grad():
+        fitted(_own(model, method, x, randomness), x)
+    model.train(training)
+
+
+def _own(model: StackedModel, method: Method, x: Tensor, randomness: Randomness) -> Likelihood:
+    """p(x | own z), with the full past."""
+    z = method.posterior(model, x).rsample(randomness.draws("validation posterior"))
+    return model.decoder(z, x[:, :, :-1])
 
 
 class Guard:
