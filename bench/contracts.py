@@ -369,7 +369,7 @@ class Splits:
     channels: tuple[str, ...]
     units: tuple[str, ...]
     test_stride: int
-    sha256: str  # of the windows: rows of each part, window, strides, shuffle, scaling
+    sha256: str  # of the windows: rows of each part, window, strides, shuffle, scaling, cells
     train_truth: Truth = field(default_factory=dict)  # a row per training window, and so on
     validation_truth: Truth = field(default_factory=dict)
     test_truth: Truth = field(default_factory=dict)

@@ -113,6 +113,21 @@ class Outcome:
     changed: Sequence[tuple[str, str, str]] = ()  # ingredients: name, then, now
 
 
+RELEASES = {1: "6f9256b"}
+"""The last commit whose training code is of an older version."""
+
+
+def refuse_older(row: pd.Series) -> None:
+    """Raises InputError for a row of an older training version, which this code would train otherwise."""
+    version = int(row.training_version)
+    if version < TRAINING_VERSION:
+        where = f"; `git checkout {RELEASES[version]}` has the code that does" if version in RELEASES else ""
+        raise InputError(
+            f"RUN_ID {row.run_id}: was trained by version {version} of the training code, this is version "
+            f"{TRAINING_VERSION} and does not reproduce it{where}"
+        )
+
+
 def run_again(row: pd.Series, runs: pd.DataFrame, metrics: pd.DataFrame, given: Namespace) -> Outcome:
     """Run one row of a runs table again, in a folder that is thrown away, and compare its numbers."""
     run, data = Run.from_config(row.config), data_dir(given.data)
@@ -195,6 +210,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def _one(runs: pd.DataFrame, metrics: pd.DataFrame, given: Namespace) -> int:
     row = find_run(runs, given.run_id)
+    refuse_older(row)
     run = Run.from_config(row.config)
     write(f"{row.run_id}  {run.label}  {run.dataset.key}  {run.backbone or '-'}  seed {run.seed}")
     found = run_again(row, runs, metrics, given)

@@ -16,6 +16,7 @@ from bench.models.build import StackedModel
 from bench.models.head import make_head
 from bench.models.stacked import initialise
 from bench.parts.decoder_inputs import HIDDEN
+from bench.parts.likelihoods import Family
 from bench.randomness import Randomness
 from bench.registry import BACKBONES, LIKELIHOODS, METHODS
 
@@ -144,17 +145,20 @@ def test_a_run_does_not_know_its_neighbours(likelihood):
 
 
 def cumulative(likelihood: str, head, h: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """The distribution function of one value given h (1, 1, 1, H): probabilities of narrow cells, over their width."""
+    """The distribution function of one value given h (1, 1, 1, H), from a density or the probabilities of narrow cells."""
     grid = torch.linspace(-40, 40, 160_001, dtype=torch.float64)
     with torch.no_grad():
-        density = head(h.expand(1, len(grid), 1, H)).log_prob(grid[None, :, None, None])[0].exp().numpy() / 1e-3
+        p = head(h.expand(1, len(grid), 1, H))
+        density = p.log_prob(grid[None, :, None, None])[0].exp().numpy()
+    if isinstance(p, Family):  # the probability of a cell, over its width
+        density = density / 1e-3
     steps = (density[1:] + density[:-1]) / 2 * np.diff(grid.numpy())
     return grid.numpy(), np.concatenate([[0.0], np.cumsum(steps)])
 
 
 @EVERY_LIKELIHOOD
-def test_narrow_cells_integrate_to_one_and_samples_follow_it(likelihood):
-    """One channel and one step: Kolmogorov's distance between 20,000 draws and the probabilities of narrow cells."""
+def test_a_distribution_integrates_to_one_and_samples_follow_it(likelihood):
+    """One channel and one step: Kolmogorov's distance between 20,000 draws and the integrated distribution."""
     head = head_of(likelihood, channels=1, runs=1)[0].double()
     h = Randomness(KEYS[:1]).draws("h").normal(1, 1, H).double()
     grid, below = cumulative(likelihood, head, h)

@@ -135,6 +135,12 @@ class MeasuredCells:
         """x (..., C) with values beyond the observed bounds put on them."""
         return np.clip(x, self._scaled(self.low), self._scaled(self.high)).astype(x.dtype)
 
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """What is hashed of each channel's cells, in six digits: processors round an estimated width differently."""
+        grids = zip(self.transforms, self.width, self.point, strict=True)
+        return tuple("continuous" if np.isnan(p) else f"{kind} {w:.6g} {p:.6g}" for kind, w, p in grids)
+
     def to_facts(self) -> dict[str, Any]:
         """Plain values that JSON can hold; `from_facts` reads them back."""
         arrays = {name: getattr(self, name).tolist() for name in ("low", "high", "width")}

@@ -157,7 +157,7 @@ def make_splits(recordings: Recordings, spec: DatasetSpec, seed: int) -> Splits:
         channels=recordings.channels,
         units=recordings.units,
         test_stride=recordings.test_stride,
-        sha256=_fingerprint([*cut.values(), mean, scale], (recordings.channels, strides, spec.shuffle)),
+        sha256=_fingerprint([*cut.values(), mean, scale], (recordings.channels, strides, spec.shuffle, cells.identity)),
         train_truth=truth["train"],
         validation_truth=truth["validation"],
         test_truth=truth["test"],

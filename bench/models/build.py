@@ -14,7 +14,7 @@ from bench.models.denoiser import Denoiser
 from bench.models.head import make_head
 from bench.models.wrapped import BlindDecoder
 from bench.parts.diffusion import linear_schedule
-from bench.parts.likelihoods import tensors_of
+from bench.parts.likelihoods import Family, tensors_of
 from bench.registry import BACKBONES
 
 
@@ -84,7 +84,9 @@ class StackedModel(nn.Module):
     def marginal_log_prob(self, x: Tensor) -> Tensor:
         """F(x) in nats per series: (R, B, T, C) -> (R, B), of the same cells as the decoder's."""
         fields: dict[str, Any] = {name: self.get_buffer(f"marginal_{name}")[:, None] for name in self._fields}
-        return self._family(**fields, cells=self._heads[0].cells).log_prob(x)
+        if issubclass(self._family, Family):  # a plug-in's likelihood may know no cells
+            fields["cells"] = self._heads[0].cells
+        return self._family(**fields).log_prob(x)
 
     def autoencoder(self) -> list[nn.Module]:
         """What the first stage trains: every network but the denoiser, the encoder first."""
