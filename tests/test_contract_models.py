@@ -145,7 +145,7 @@ def test_a_run_does_not_know_its_neighbours(likelihood):
 
 
 def cumulative(likelihood: str, head, h: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """The distribution function of one value given h (1, 1, 1, H), from a density or the probabilities of narrow cells."""
+    """The distribution function of one value given h (1, 1, 1, H), from a density or probabilities of narrow cells."""
     grid = torch.linspace(-40, 40, 160_001, dtype=torch.float64)
     with torch.no_grad():
         p = head(h.expand(1, len(grid), 1, H))
