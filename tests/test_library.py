@@ -423,7 +423,7 @@ def test_samples_are_scored_as_the_command_scores_them(fitted):
     rows = evaluate_samples(units["test"], fitted.sample(12), ["mmd2"], train=units["train"])
     scope = Scope("array", 0)
     drawn = ((fitted.sample(12) - splits.mean) / splits.scale).astype(np.float32)
-    expected = score_samples(splits.test, drawn, splits.train, choose(["mmd2"]), scope)
+    expected = score_samples(splits.test, drawn, splits, choose(["mmd2"]), scope)
     assert rows[rows.label == "generated"].value.item() == pytest.approx(expected[0]["value"], abs=1e-5)
 
 

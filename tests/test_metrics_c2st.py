@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from bench.training.train import train_stack
+from bench.training.stack import train_stack
 
 from bench.contracts import (
     DatasetSpec,

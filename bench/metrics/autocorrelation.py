@@ -36,7 +36,18 @@ class Autocorrelation(SampleMetric):
     unit = "correlation"
     direction = "lower"
     source = "Liao et al. 2020, arXiv:2006.05421"
-    sees: ClassVar = {"autocorrelation": ()}
+    sees: ClassVar = {
+        "autocorrelation": (
+            "noise",
+            "noise_in_cells",
+            "blur",
+            "shrinking",
+            "mode_dropping",
+            "time_shuffling",
+            "channel_permutation",
+            "flat_lines",
+        )
+    }
 
     def compare(self, evaluation: SampleEvaluation) -> list[Measurement]:
         """One value, and one per lag."""

@@ -10,7 +10,6 @@ from typing import ClassVar, Literal, TypeVar
 
 import numpy as np
 import torch
-from scipy.special import stdtrit
 from torch import Tensor
 
 from bench.contracts import LatentEvaluation, Measurement, Metric, Posterior, SampleEvaluation
@@ -42,6 +41,8 @@ def group_error(values: np.ndarray, groups: np.ndarray) -> float:
     count = int(place.max()) + 1
     if count < 2:
         return math.nan
+    from scipy.special import stdtrit  # here: the dependency measures alone need numpy and torch only
+
     squares = float(np.square(np.bincount(place, weights=values - values.mean())).sum())
     return math.sqrt(count / (count - 1) * squares) / len(values) * float(stdtrit(count - 1, 0.975)) / 1.96
 

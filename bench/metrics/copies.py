@@ -60,7 +60,7 @@ class Copies(SampleMetric):
     unit = "probability"
     direction = "lower"
     source = "Meehan et al. 2020, arXiv:2004.05675"
-    sees: ClassVar = {"copies": ()}
+    sees: ClassVar = {"copies": ("copies",)}
 
     def compare(self, evaluation: SampleEvaluation) -> list[Measurement]:
         """Two values at n."""
@@ -100,7 +100,7 @@ class Authenticity(SampleMetric):
     unit = "share"
     direction = "higher"
     source = "Alaa et al. 2022, arXiv:2102.08921"
-    sees: ClassVar = {"authenticity": ()}
+    sees: ClassVar = {"authenticity": ("copies",)}
 
     def compare(self, evaluation: SampleEvaluation) -> list[Measurement]:
         """Two values at n."""

@@ -44,7 +44,16 @@ class Correlational(SampleMetric):
     unit = "correlation"
     direction = "lower"
     source = "Liao et al. 2020, arXiv:2006.05421"
-    sees: ClassVar = {"correlational": ()}
+    sees: ClassVar = {
+        "correlational": (
+            "noise",
+            "blur",
+            "shrinking",
+            "mode_dropping",
+            "channel_permutation",
+            "flat_lines",
+        )
+    }
 
     def compare(self, evaluation: SampleEvaluation) -> list[Measurement]:
         """One value, and one per lag."""

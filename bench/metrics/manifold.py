@@ -39,10 +39,30 @@ class Manifold(SampleMetric):
     direction = "higher"
     source = "Kynkaanniemi et al. 2019, arXiv:1904.06991; Naeem et al. 2020, arXiv:2002.09797"
     sees: ClassVar = {
-        "precision": (),
-        "recall": (),
-        "density": (),
-        "coverage": (),
+        "precision": (
+            "noise",
+            "noise_in_cells",
+            "channel_permutation",
+        ),
+        "recall": (
+            "blur",
+            "shrinking",
+            "mode_dropping",
+        ),
+        "density": (
+            "noise",
+            "noise_in_cells",
+            "time_shuffling",
+            "channel_permutation",
+        ),
+        "coverage": (
+            "noise",
+            "noise_in_cells",
+            "shrinking",
+            "mode_dropping",
+            "time_shuffling",
+            "channel_permutation",
+        ),
     }
 
     def compare(self, evaluation: SampleEvaluation) -> list[Measurement]:

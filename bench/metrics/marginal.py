@@ -43,7 +43,18 @@ class Marginal(SampleMetric):
     unit = "share"
     direction = "lower"
     source = "Ang et al. 2023, arXiv:2309.03755; Liao et al. 2020, arXiv:2006.05421"
-    sees: ClassVar = {"marginal": ()}
+    sees: ClassVar = {
+        "marginal": (
+            "noise",
+            "noise_in_cells",
+            "blur",
+            "shrinking",
+            "mode_dropping",
+            "time_warping",
+            "channel_permutation",
+            "flat_lines",
+        )
+    }
 
     def compare(self, evaluation: SampleEvaluation) -> list[Measurement]:
         """One value at n."""

@@ -40,7 +40,7 @@ class MMD2(SampleMetric):
     Errors: undefined below 2 windows, and where more than half of the reference windows are identical (s = 0).
     Source: Gretton et al. 2012, JMLR 13, eq. 3. Ours: s from the reference alone, so that every
     method has the same kernel.
-    Blind to: differences much finer than s; the order of time (`time_shuffling`) where windows differ by their levels.
+    Blind to: differences much finer than s, copies, and time's order where windows hardly move within T (`energy`).
     """
 
     version = 1
@@ -48,7 +48,15 @@ class MMD2(SampleMetric):
     unit = "none"
     direction = "lower"
     source = "Gretton et al. 2012, JMLR 13:723-773, eq. 3"
-    sees: ClassVar = {"mmd2": ()}
+    sees: ClassVar = {
+        "mmd2": (
+            "blur",
+            "shrinking",
+            "mode_dropping",
+            "channel_permutation",
+            "flat_lines",
+        )
+    }
 
     def compare(self, evaluation: SampleEvaluation) -> list[Measurement]:
         """One value at n."""
@@ -67,7 +75,7 @@ class MMD2Increments(SampleMetric):
     Shapes: windows (n, T, C). Unit: none. Errors: undefined for T = 1, below 2 windows, and where more than half of the
     reference windows have the same increments (flat lines).
     Source: Gretton et al. 2012, JMLR 13, eq. 3. Ours: on increments.
-    Blind to: the level of a window, and differences much finer than the kernel.
+    Blind to: the level of a window, copies, and differences much finer than the kernel.
     """
 
     version = 1
@@ -75,7 +83,18 @@ class MMD2Increments(SampleMetric):
     unit = "none"
     direction = "lower"
     source = "Gretton et al. 2012, JMLR 13:723-773, eq. 3"
-    sees: ClassVar = {"mmd2_increments": ()}
+    sees: ClassVar = {
+        "mmd2_increments": (
+            "noise",
+            "noise_in_cells",
+            "blur",
+            "shrinking",
+            "mode_dropping",
+            "time_shuffling",
+            "channel_permutation",
+            "flat_lines",
+        )
+    }
 
     def compare(self, evaluation: SampleEvaluation) -> list[Measurement]:
         """One value at n."""

@@ -40,8 +40,8 @@ class SlicedWasserstein(SampleMetric):
     Source: Rabin et al. 2011; Bonneel et al. 2015. Ours: the 1-Wasserstein, averaged, not the 2-Wasserstein's root
     mean square. The directions depend on data set and seed only, so that methods are compared along the same ones.
     Errors: undefined where there are not as many samples as reference windows.
-    Blind to: the order of time (`time_shuffling`), little blur, time warping of windows that hardly move within T
-    (`energy`), and what shows only in few directions of many (high-frequency noise in one channel).
+    Blind to: the order of time and its warping where windows hardly move within T (`energy`), little blur, copies, and
+    what shows only in few directions of many (high-frequency noise in one channel).
     """
 
     version = 1
@@ -50,7 +50,17 @@ class SlicedWasserstein(SampleMetric):
     direction = "lower"
     source = "Rabin et al. 2011; Bonneel et al. 2015"
     as_many = True
-    sees: ClassVar = {"sliced_wasserstein": ()}
+    sees: ClassVar = {
+        "sliced_wasserstein": (
+            "noise",
+            "blur",
+            "shrinking",
+            "mode_dropping",
+            "time_warping",
+            "channel_permutation",
+            "flat_lines",
+        )
+    }
 
     def compare(self, evaluation: SampleEvaluation) -> list[Measurement]:
         """One value at n."""
@@ -71,7 +81,7 @@ class SlicedWassersteinIncrements(SampleMetric):
     Shapes: windows (n, T, C). Unit: standard deviations of the training increments. Errors: undefined for T = 1, and
     where there are not as many samples as reference windows.
     Source: Rabin et al. 2011; Bonneel et al. 2015. Ours: on increments.
-    Blind to: the level of a window, and what shows only in few directions of many.
+    Blind to: the level of a window, copies, and what shows only in few directions of many.
     """
 
     version = 1
@@ -80,7 +90,18 @@ class SlicedWassersteinIncrements(SampleMetric):
     direction = "lower"
     source = "Rabin et al. 2011; Bonneel et al. 2015"
     as_many = True
-    sees: ClassVar = {"sliced_wasserstein_increments": ()}
+    sees: ClassVar = {
+        "sliced_wasserstein_increments": (
+            "noise",
+            "noise_in_cells",
+            "blur",
+            "shrinking",
+            "mode_dropping",
+            "time_shuffling",
+            "channel_permutation",
+            "flat_lines",
+        )
+    }
 
     def compare(self, evaluation: SampleEvaluation) -> list[Measurement]:
         """One value at n."""

@@ -21,8 +21,8 @@ class Wasserstein(SampleMetric):
     Unit: standard deviations of the training data, over a whole window (grows with sqrt(T * C)).
     Source: Kantorovich 1942; the exact solver of POT (Flamary et al. 2021).
     Shown and never used to rank: its expectation between two finite draws of one law is above zero, and it rewards
-    shrinking. Windows moved towards their mean by 30 % lie below that floor.
-    Blind to: the order of time, blur, and time warping of windows that hardly move within T (`energy`).
+    shrinking, blur and flat lines: windows of `energy` moved towards their mean by 30 % lie below that floor.
+    Blind to: copies, and the warping of time where windows hardly move within T (`energy`).
     """
 
     version = 1
@@ -30,7 +30,15 @@ class Wasserstein(SampleMetric):
     unit = "train standard deviations per window"
     direction = "lower"
     source = "Kantorovich 1942; POT, Flamary et al. 2021"
-    sees: ClassVar = {"wasserstein": ()}
+    sees: ClassVar = {
+        "wasserstein": (
+            "noise",
+            "noise_in_cells",
+            "mode_dropping",
+            "time_shuffling",
+            "channel_permutation",
+        )
+    }
 
     def compare(self, evaluation: SampleEvaluation) -> list[Measurement]:
         """One value at n."""
