@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from bench.training.stack import train_stack
 
 from bench.contracts import (
     DatasetSpec,
@@ -27,6 +26,7 @@ from bench.metrics.window_features import common_values, features_by_family
 from bench.randomness import numpy_generator
 from bench.registry import METHODS
 from bench.scoring.scores import Scope, draw_samples, score_samples
+from bench.training.stack import train_stack
 
 T = 12
 

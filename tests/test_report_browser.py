@@ -49,10 +49,10 @@ const choose = (name, value) => {
 seen.groups = visible(".group"); seen.figures = visible("figure");
 choose("dataset", "regimes"); seen.groupsFiltered = visible(".group"); seen.figuresFiltered = visible("figure");
 choose("dataset", ""); choose("label", "proposed");
-seen.rows = visible(".group tbody:not(.reference) tr");
+seen.rows = visible(".group > .wide tbody:not(.reference) tr");
 seen.count = document.getElementById("count").textContent;
 choose("label", "");
-choose("text", "skip"); seen.byText = visible(".group tbody:not(.reference) tr"); choose("text", "");
+choose("text", "skip"); seen.byText = visible(".group > .wide tbody:not(.reference) tr"); choose("text", "");
 
 const root = document.documentElement, colour = () => getComputedStyle(document.body).backgroundColor;
 const switchTheme = () => document.getElementById("theme").click();

@@ -67,7 +67,7 @@
       let on = ["dataset", "backbone", "label"].every((key) => !wanted[key] || !mine[key] || mine[key] === wanted[key]);
       if (on && text && mine.label) on = thing.textContent.toLowerCase().includes(text);
       thing.toggleAttribute("data-off", !on);
-      if (on && mine.label && thing.closest(".group:not([data-off])")) rows += 1;
+      if (on && mine.label && thing.closest(".group:not([data-off]) > .wide")) rows += 1;
     }
     document.getElementById("count").textContent = `${rows} rows`;
   };
