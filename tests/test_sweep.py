@@ -380,8 +380,7 @@ BAD = {
     BASE + "train: 5": "train: expected a mapping, not 5",
     BASE + "model: {likelihood: laplace}": "unknown likelihood 'laplace': known: correlated, gaussian, ",
     BASE + "evaluate: {metrics: fst}": "evaluate.metrics = 'fst': expected fast, all or a list of metrics",
-    BASE
-    + "evaluate: {metrics: [wassertein]}": "unknown metric 'wassertein': did you mean 'wasserstein', 'sliced_wasserstein' or",
+    BASE + "evaluate: {metrics: [wassertein]}": "unknown metric 'wassertein': did you mean 'wasserstein', ",
     BASE + "backbones: [lstn]": "backbones: unknown backbone 'lstn': did you mean 'lstm'?",
     BASE.replace("seeds: 1", "seeds: 0"): "seeds: expected how many (a whole number >= 1) or a list",
     BASE.replace("seeds: 1", "seeds: [1, 1]"): "seeds: expected",
