@@ -10,6 +10,7 @@ from bench.contracts import LatentEvaluation, Measurement
 from bench.metrics.base import LatentMetric, from_everywhere, groups_of, own_latents, spread, undefined
 from bench.metrics.nll import nll_per_value, shifted
 from bench.metrics.probe import explained
+from bench.parts.diffusion import from_denoiser, to_denoiser
 from bench.registry import register_metric
 
 MAX_SERIES = 500
@@ -29,13 +30,14 @@ class DiffusionInformation(LatentMetric):
     Where the curve stays flat over the first steps, those steps may stand in for variational inference: their noise
     costs the decoder nothing. The probe is fitted at each i on half of the series' groups and judged on the other half,
     both ways round.
+    z^i is noised in the space of the denoiser, where latents are standardised, and mapped back for the decoder.
     Shapes: 500 test series, evenly spaced; coordinate diffusion_step, ten values of i from 0 to L. Unit: nats per
     value; share. sd is over series (over channels for the probe).
     Errors: undefined below 4 series.
     Source: Li et al., arXiv:2405.14021, the question; Burgess et al. 2018, arXiv:1804.03599, rate against noise.
     """
 
-    version = 2  # 1 took the first 500 series, and its probe went from the earlier half to the later one
+    version = 2  # 1: the first 500 series, a probe from the earlier half to the later, noise beside raw latents
     outputs = ("diffusion_information", "diffusion_nll_own", "diffusion_probe")
     unit = "nats per value"
     direction = "none"
@@ -58,7 +60,7 @@ class DiffusionInformation(LatentMetric):
         rows = []
         for i in dict.fromkeys(round(place * last) for place in PLACES):
             kept = model.alpha_bar[i]
-            noised = kept.sqrt() * z + (1 - kept).sqrt() * noise
+            noised = from_denoiser(model, kept.sqrt() * to_denoiser(model, z) + (1 - kept).sqrt() * noise)
             own, permuted = (nll_per_value(model, latent, x) for latent in (noised, noised[:, other]))
             for name, values in zip(self.outputs, (permuted - own, own), strict=False):
                 rows.append(spread(name, values, n, "diffusion_step", i, groups))
