@@ -23,9 +23,14 @@ def features_by_family(windows: np.ndarray) -> dict[str, np.ndarray]:
         components      the leading principal components of the flattened windows
 
     A family is absent where it has nothing to say: dynamics at T = 1, cross_channel at C = 1. Which values are common,
-    which components lead and what a level is measured from is taken from all windows, whatever kind they are of.
+    which components lead and what a level is measured from is taken from all different windows, whatever kind they are
+    of: each counts once, so that no feature knows how often a window was drawn.
     """
-    windows = windows.astype(np.float64)
+    flat, again = np.unique(windows.reshape(len(windows), -1).astype(np.float64), axis=0, return_inverse=True)
+    return {family: table[again] for family, table in _features(flat.reshape(-1, *windows.shape[1:])).items()}
+
+
+def _features(windows: np.ndarray) -> dict[str, np.ndarray]:
     families = {"marginals": marginals(windows)}
     if windows.shape[1] > 1:
         families["dynamics"] = dynamics(windows)
