@@ -274,6 +274,7 @@ def test_info_vae_is_its_formula_with_both_signs():
         METHODS["info_vae"](alpha=0.0, lambda_=0.5).check(ModelConfig(), DiffusionConfig())
 
 
+@pytest.mark.slow
 def test_info_vae_keeps_more_of_a_latent_than_vanilla():
     """On series that have a level and a shape of their own, at equal updates; its MMD^2 is no noise of whole nats."""
     spec = DatasetSpec("regimes", (("series", 600),))

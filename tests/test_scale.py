@@ -75,6 +75,7 @@ def test_masked_training_leaves_the_scale_of_the_full_past():
 
 
 @pytest.mark.data
+@pytest.mark.slow
 @FAMILIES
 def test_residuals_have_the_stated_scale_on_energy(likelihood, data_dir: Path):
     spec = DatasetSpec("energy")

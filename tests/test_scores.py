@@ -91,7 +91,8 @@ def test_a_job_writes_rows_curves_and_kept_files(results):
     on_the_way = metrics[(metrics.run_id == mine.run_id) & (metrics.train_step >= 0)]
     assert sorted(set(on_the_way.train_step)) == [1, 2, 3, 4]  # ten looks at four steps
     last = on_the_way[(on_the_way.metric == "nll_own") & (on_the_way.train_step == 4)].value.iloc[0]
-    assert last == found[found.metric == "nll_own"].value.iloc[0]  # of the same series after the last update
+    # of the same series after the last update; the scale is then settled on validation windows
+    assert last == pytest.approx(found[found.metric == "nll_own"].value.iloc[0], rel=1e-3)
     kept = load_samples(results, mine.run_id)
     assert kept["samples"].shape == (12, 24, 6)
     assert kept["real"].shape[1:] == (24, 6)

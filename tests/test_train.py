@@ -134,6 +134,7 @@ def test_decoder_passes_are_counted(name, options, passes):
     assert train([METHODS[name](**options)], [0]).decoder_passes == passes
 
 
+@pytest.mark.slow
 def test_the_literal_penalty_has_no_bound_and_learns_nothing_and_the_bounded_one_learns():
     """On sines: the penalised log-likelihood falls for ever, and the own one stays with the marginal's."""
     splits = load_splits(DatasetSpec("sines", (("series", 800),)), 0, None)

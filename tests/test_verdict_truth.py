@@ -67,11 +67,12 @@ def test_on_ar1_a_priced_latent_is_collapsed(method):
 def test_on_ar1_a_free_code_is_used_although_there_is_no_latent_to_find():
     """Why a verdict says that z is used, not that the data have a latent: without a price z holds a series' noise.
 
-    The entropy of ar1's innovations is ln(.6) + ln(2 pi e) / 2 = .908 nats per value (more at t = 1): no model of the
-    past alone can beat it. An own NLL clearly below it is the code's work.
+    The entropy of ar1's innovations is ln(.6) + ln(2 pi e) / 2 = .908 nats per value (more at t = 1), and that of their
+    cells of 1e-3 is ln(1000) more: no model of the past alone can beat it. A reconstruction NLL clearly below it is the
+    code's work.
     """
     run = numbers("ar1", {}, "proposed", steps=1200, collapse_penalty="none", latent_route="every_step")
-    truth = math.log(0.6) + 0.5 * math.log(2 * math.pi * math.e)
+    truth = math.log(0.6) + 0.5 * math.log(2 * math.pi * math.e) - math.log(1e-3)
     assert run["nll_own"] < truth - 3 * run["error"]
     assert run["verdict"] == "alive"
     assert run["by_gap"] != "collapsed"
