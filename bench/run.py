@@ -154,7 +154,9 @@ def _run(given: Namespace, line: str, summary: bool = True) -> int:
     statuses = {run_id: done.status for run_id, done in store.done().items()} | ended
     if summary and not given.quiet:
         _summary(sweep.runs, store, statuses)
-        command.write(f"To render the report: python -m bench.report --results {shlex.quote(given.results)}")
+        again = ["python", "-m", "bench.report", "--results", given.results]
+        again += [word for plugin in given.plugin for word in ("--plugin", plugin)]
+        command.write(f"To render the report: {shlex.join(again)}")
     if interrupted:
         command.write("interrupted: start the same command again to go on")
         return 128 + interrupted

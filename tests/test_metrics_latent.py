@@ -35,6 +35,8 @@ class LevelModel:
     runs: int = 1
     latent: int = C
     alpha_bar: Tensor = ALPHA_BAR
+    latent_mean: Tensor = torch.zeros(1, C)
+    latent_scale: Tensor = torch.ones(1, C)
 
     def decoder(self, z: Tensor, past: Tensor) -> Gaussian:
         steps = past.shape[2] + 1
