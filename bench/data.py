@@ -328,9 +328,9 @@ def checked(remote: Remote, path: Path | None) -> str:
 
 
 def content_sha256(path: Path) -> str:
-    """The SHA-256 of the content: a .csv.gz has the hash of its .csv."""
+    """The SHA-256 of the content: a compressed table has the hash of the table, an archive (.tar.gz) its own."""
     digest = hashlib.sha256()
-    with gzip.open(path) if path.name.endswith(".csv.gz") else path.open("rb") as file:
+    with gzip.open(path) if path.suffix == ".gz" and not path.name.endswith(".tar.gz") else path.open("rb") as file:
         while block := file.read(2**20):
             digest.update(block)
     return digest.hexdigest()

@@ -25,6 +25,7 @@ from bench.registry import DATASETS, METRICS
 N, T, C = 300, 4, 2
 SIGMA = 0.5
 ALPHA_BAR = torch.cat([torch.ones(1), torch.linspace(0.999, 0, 100)])
+ZEROS, ONES = torch.zeros(1, C), torch.ones(1, C)
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,8 @@ class LevelModel:
     runs: int = 1
     latent: int = C
     alpha_bar: Tensor = ALPHA_BAR
-    latent_mean: Tensor = torch.zeros(1, C)
-    latent_scale: Tensor = torch.ones(1, C)
+    latent_mean: Tensor = ZEROS
+    latent_scale: Tensor = ONES
 
     def decoder(self, z: Tensor, past: Tensor) -> Gaussian:
         steps = past.shape[2] + 1
