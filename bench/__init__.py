@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bench.collapse import check_collapse
-    from bench.library import evaluate_samples, fit, load
-    from bench.metrics.dependency import dependency_measures
-
-__all__ = ["check_collapse", "dependency_measures", "evaluate_samples", "fit", "load"]
+    from bench.collapse import check_collapse as check_collapse
+    from bench.library import evaluate_samples as evaluate_samples
+    from bench.library import fit as fit
+    from bench.library import load as load
+    from bench.metrics.dependency import dependency_measures as dependency_measures
 
 _PLACES = {
     "check_collapse": "bench.collapse",
@@ -32,7 +32,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *_PLACES})
 
 
 def _check_environment() -> None:
