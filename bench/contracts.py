@@ -316,6 +316,10 @@ class Recordings:
         return cls(list(x), names, units, steps, steps, steps, "entity", truth=truth, resolutions=continuous)
 
 
+CONTINUOUS = 1e-3
+"""The narrowest cell, in training standard deviations; also that of a channel without a grid."""
+
+
 class Cells(Protocol):
     """The cells of train-scaled values: the intervals that recorded numbers stand for. See `bench.loading.cells`."""
 

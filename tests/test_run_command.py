@@ -61,7 +61,7 @@ def exit_code(*words: str) -> int:
 def test_a_sweep_from_the_command_line(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ("--grid", str(tiny), "--results", str(tmp_path / "r"), "--jobs", "1", "--device", "cpu")
     assert exit_code(*words, "--dry-run") == 0
-    assert "8 runs: 0 done, 8 to do in 4 stacks" in capsys.readouterr().out
+    assert "9 runs: 0 done, 9 to do in 4 stacks" in capsys.readouterr().out
     assert not (tmp_path / "r").exists()
 
     assert exit_code(*words, "--seeds", "0", "--method", "none") == 0
@@ -144,7 +144,7 @@ def test_equal_skips_are_one_line_with_a_count(
     (note,) = [line for line in log.splitlines() if "skipped" in line]
     absent = "energy; energy,window=12: energy/energydata_complete.csv is not in the data folder"
     assert note.startswith(f"note: will be skipped: {absent}")
-    assert note.endswith(" (32 runs)")
+    assert note.endswith(" (36 runs)")
     skipped = [line for line in shown.splitlines() if "skipped" in line]
     assert [line.rpartition(" (")[2] for line in skipped] == ["2 runs)", "32 runs)"]
     assert skipped[0].startswith("skipped: sines: unserved serves the backbones transformer, not lstm (")
@@ -270,7 +270,7 @@ def test_a_table_that_cannot_be_used(
     own.write_text("\n".join(rows))
     assert exit_code("--grid", str(tiny), "--dataset", f"csv:{own}", "--results", str(tmp_path / "r")) == 2
     errors = capsys.readouterr().err
-    assert errors.startswith(f"error: {own}")
+    assert errors.startswith(f"error: datasets: csv: {own}")
     assert message in errors
     assert errors.count("\n") == 1
 
