@@ -28,6 +28,7 @@ class DecodingGap(LatentMetric):
     Shapes: test windows (n, T, C). Unit: standard deviations of the training data.
     Errors: undefined without a latent, and where fewer training series than test series are at hand.
     Source: ours.
+    Blind to: what sliced Wasserstein does not see, such as the order of time where windows hardly move.
     """
 
     version = 1
