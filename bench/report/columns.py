@@ -70,7 +70,7 @@ COPIES_Z = 3.0  # more of `copies_z` is copying
 
 GOOD = {
     "calibration_distance": f"How far the decoder's probabilities are from right. Good: at most {MOST_DISTANCE:g}.",
-    "residual_ratio": f"Residuals in stated deviations. Good: {RATIOS[0]:g} to {RATIOS[1]:g}; above, the decoder is too sure.",
+    "residual_ratio": f"Residuals in stated deviations. Good: {RATIOS[0]:g} to {RATIOS[1]:g}. Above: too sure.",
     "copies": f"Good: {AS_HELD_OUT:g}, as near as held-out windows. More means copies; less is no merit.",
     "copies_z": f"The same in standard deviations. Good: at most {COPIES_Z:g}.",
     "authenticity": "Good: as high as that of the held-out windows.",
