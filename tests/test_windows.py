@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bench.contracts import DatasetSpec, InputError, Recordings
-from bench.loading.windows import cut_windows, divide, load_splits, make_splits, open_dataset
+from bench.loading.windows import cut_windows, divide, divided, load_splits, make_splits, open_dataset
 from bench.randomness import numpy_generator
 from bench.scoring.scores import Scope
 
@@ -74,7 +74,7 @@ def test_scaling_knows_the_training_rows_only_and_inverts(seed, split):
     series = [rng.normal(3, 5, size=(60, 3)) for _ in range(10)]
     given_ = recordings(series, split=split, window=6)
     splits = make_splits(given_, SPEC, seed)
-    parts = divide(series, split, 6, numpy_generator(SPEC.key, seed, "split"))
+    parts = divided(series, given_, SPEC, seed)
     train = np.concatenate(parts["train"])
     np.testing.assert_allclose(splits.mean, train.mean(0), rtol=1e-12)
     np.testing.assert_allclose(splits.scale, train.std(0), rtol=1e-12)
