@@ -20,16 +20,13 @@ from bench.report.formatting import number, plain, with_interval
 from bench.report.selection import Selection, places_in
 from bench.report.statistics import EACH_ITS_OWN, NOTHING, Interval, by_unit, interval
 from bench.store import RUNS
-from bench.verdict import UNKNOWN, Estimate, Verdict, dependency_illusion, standard_error, verdict
+from bench.verdict import NEAR_BOUND, UNKNOWN, Estimate, Verdict, dependency_illusion, standard_error, verdict
 
 RUN_COLUMNS = frozenset(RUNS) - {"method"}
 """Columns of a run that are no hyper-parameter; `method` varies like one, should a label name two methods."""
 
 BESIDE_TEST = "test blocks"
 """The coordinate of a measure that was taken beside the test windows, where the plain value is beside held-out ones."""
-
-NEAR_BOUND = 0.5
-"""Nats below its bound ln M from which on a value says no more than "at least this much"."""
 
 VERDICTS = ("alive", "partial", "collapsed", "undecided", "mixed over seeds", "not measured")
 
