@@ -205,7 +205,7 @@ def test_who_is_not_trained_is_said_and_marked_wherever_samples_are_ranked(tmp_p
     assert "| proposed ‡ |" in text
     assert "| latent\\_diffusion † |" in text
     assert "0.10 ± 0.22 † |" in text
-    assert "‡: The samples are copies" in text
+    assert "- ‡: The samples are copies" in text
 
 
 def test_what_was_not_measured_is_said():

@@ -17,8 +17,8 @@ CALIBRATION_LIMITS = (
     f"a calibration distance of at most {MOST_DISTANCE:g}, a residual / sigma of {RATIOS[0]:g} to {RATIOS[1]:g}"
 )
 COPIES_RULE = (
-    f"the 95 % interval of `copies` over seeds (for one seed, its value) lies above {AS_HELD_OUT:g}, "
-    f"and the mean of `copies_z` above {COPIES_Z:g}"
+    f"the 95 % interval over seeds (for one seed, the value) of the measure of copies lies above {AS_HELD_OUT:g}, "
+    f"and its mean z above {COPIES_Z:g}"
 )
 MEANING = {
     CALIBRATION: f"The decoder is not calibrated on validation windows. Good: {CALIBRATION_LIMITS}.",
