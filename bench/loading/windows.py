@@ -182,7 +182,7 @@ def divided(
     rng = numpy_generator(spec.key, seed, "split")
     parts = divide(series, recordings.split, window, rng, recordings.entities, recordings.parts)
     at_random = recordings.split in ("blocks", "entity")
-    rng = numpy_generator(spec.key, seed, "held out")
+    rng = numpy_generator(spec.key, seed if at_random else 0, "held out")  # one split stays one split
     return {**parts, **dict(zip(("train", "held_out"), hold_out(parts["train"], window, rng, at_random), strict=True))}
 
 
