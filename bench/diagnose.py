@@ -53,7 +53,7 @@ def one_page(group: Group) -> list[str]:
     elif always(VANILLA, "alive"):
         lines = ["Vanilla latent diffusion keeps its latent on these data; no mitigation is needed for that."]
     elif always(VANILLA, "partial"):
-        lines = ["Vanilla latent diffusion uses its latent on these data for the first steps only, and then forgets it."]
+        lines = ["Vanilla latent diffusion uses its latent on these data for the first steps only."]
     else:
         seen = ", ".join(f"{word} ({count})" for word, count in by_label[VANILLA].verdicts.items()) or "not measured"
         lines = [f"Vanilla latent diffusion is neither clearly collapsed nor clearly alive here: {seen}."]
