@@ -639,6 +639,10 @@ class LatentEvaluation:
     held_out: Tensor | None = None  # (H, T, C), `Splits.held_out`
 
 
+TEST_BLOCKS = "test blocks"
+"""The coordinate of a value beside the test windows, where the plain one is beside held-out windows."""
+
+
 @dataclass(frozen=True)
 class Metric(ABC):
     """One measure. The class docstring is its card: equation, shapes, source, and what it cannot detect.
@@ -653,6 +657,7 @@ class Metric(ABC):
     diagnostics: ClassVar[tuple[str, ...]] = ()  # those of them that say how well the others were computed
     unit: ClassVar[str]
     direction: ClassVar[Literal["lower", "higher", "none"]]  # which way is better
+    unranked: ClassVar[Mapping[str, str]] = {}  # output -> why no best of it is named in the report
     source: ClassVar[str]
     fast: ClassVar[bool] = True  # part of `metrics: fast`
     generalises: ClassVar[bool] = False  # whether samples are also compared with the test windows, where these differ

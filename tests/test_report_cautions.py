@@ -22,7 +22,7 @@ BOUND = math.log(512)
 ALL = {
     **FACTS,
     "c2st_auc": MetricFacts("probability", "lower", "samples", "How well a classifier separates.", "copies."),
-    "c2st_auc_dynamics": MetricFacts("probability", "lower", "samples"),
+    "c2st_auc_dynamics": MetricFacts("probability", "lower", "samples", unranked="Not ranked."),
     "copies": MetricFacts("probability", "lower", "samples"),
     "copies_z": MetricFacts("probability", "lower", "samples"),
     "latent_information": MetricFacts("nats per series", "higher", "latent"),

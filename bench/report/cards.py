@@ -35,7 +35,7 @@ def metric_facts() -> dict[str, MetricFacts]:
         unit, text = "" if metric.unit in ("none", "1") else metric.unit, _text(metric)
         own = not metric.__module__.startswith("bench.")
         for output in metric.outputs:
-            facts = metric.needs, text.partition("\n")[0], blind_spot(text), own
+            facts = metric.needs, text.partition("\n")[0], blind_spot(text), own, metric.unranked.get(output, "")
             found[output] = MetricFacts(unit, metric.direction, *facts)
     return found
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bench.contracts import TEST_BLOCKS
 from bench.report.columns import BOUNDED, COSTS
 from bench.report.formatting import number, plain, with_interval
 from bench.report.selection import Selection, places_in
@@ -25,8 +26,6 @@ from bench.verdict import NEAR_BOUND, UNKNOWN, Estimate, Verdict, dependency_ill
 RUN_COLUMNS = frozenset(RUNS) - {"method"}
 """Columns of a run that are no hyper-parameter; `method` varies like one, should a label name two methods."""
 
-BESIDE_TEST = "test blocks"
-"""The coordinate of a measure that was taken beside the test windows, where the plain value is beside held-out ones."""
 
 VERDICTS = ("alive", "partial", "collapsed", "undecided", "mixed over seeds", "not measured")
 
@@ -52,7 +51,7 @@ class Cell:
     units: Mapping[int, int] = field(default_factory=dict)  # seed -> split, where splits have several initialisations
     division: str = ""  # of the data: see `bench.contracts.Splits`; "" where it is not known
     noise: dict[str, float] = field(default_factory=dict)  # metric -> its own sd: over metric seeds, within a run
-    beside_test: dict[str, dict[int, float]] = field(default_factory=dict)  # metric -> seed -> value; see BESIDE_TEST
+    beside_test: dict[str, dict[int, float]] = field(default_factory=dict)  # metric -> seed -> value; see TEST_BLOCKS
     _intervals: dict[str, Interval] = field(default_factory=dict, compare=False, repr=False)
     _texts: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
 
@@ -131,7 +130,7 @@ def _missing(value: Any) -> bool:
 
 def beside_test(selection: Selection) -> dict[str, dict[str, float]]:
     """run_id -> metric -> its value beside the test windows, for what was measured there as well."""
-    rows = selection.metrics[selection.metrics["coordinate"] == BESIDE_TEST].dropna(subset="value")
+    rows = selection.metrics[selection.metrics["coordinate"] == TEST_BLOCKS].dropna(subset="value")
     found: dict[str, dict[str, float]] = {}
     means = rows.groupby(["run_id", "metric"], observed=True)["value"].mean()
     for (run, metric), value in zip(means.index, means.tolist(), strict=True):

@@ -139,12 +139,6 @@ FIRST = (
 )
 """The measures of samples: the primary one, what gave the samples away, the second judges; others follow by name."""
 
-UNRANKED = {
-    "wasserstein": "Not ranked, because it rewards samples that vary too little.",
-    **dict.fromkeys(FIRST[1:4], "Not ranked: it says what gave the samples away to the classifier."),
-}
-"""Measures of samples without a best one, and why."""
-
 NARROW = {
     "calibration_distance",
     "copies",
@@ -173,6 +167,7 @@ class MetricFacts(NamedTuple):
     about: str = ""
     blind: str = ""  # what it does not see
     own: bool = False  # whether a user's plug-in defines it
+    unranked: str = ""  # why there is no best of it, although it has a better side
 
 
 class Column(NamedTuple):
@@ -212,8 +207,8 @@ def columns_of(present: Set[str], facts: Mapping[str, MetricFacts]) -> list[Colu
         if metric in DERIVED:
             unit = facts.get("nll_own", MetricFacts()).unit if metric == "nll_gap" else ""
             fact = MetricFacts(unit, about=DERIVED[metric], blind=DERIVED_BLIND[metric])
-        ranked = question == "samples" and metric not in UNRANKED
-        about = " ".join(filter(None, [fact.about, GOOD.get(metric) or UNRANKED.get(metric)]))
+        ranked = question == "samples" and not fact.unranked
+        about = " ".join(filter(None, [fact.about, GOOD.get(metric) or fact.unranked]))
         direction = fact.direction if ranked else "none"
         return Column(metric, title_of(metric), fact.unit, direction, about, fact.blind, question, metric in narrow)
 
