@@ -338,7 +338,7 @@ BAD = {
     BASE + "equivalence: {sliced: 0.02}": "equivalence.sliced: no number of a metric by which methods are ranked",
     BASE + "equivalence: {kl: 0.02}": "equivalence.kl: no number of a metric by which methods are ranked",
     BASE
-    + "equivalence: {wasserstein: 0.02}": "equivalence.wasserstein: no number of a metric by which methods are ranked",
+    + "equivalence: {wasserstein: 0.02}": "equivalence.wasserstein: no number of a metric by which",
     BASE + "equivalence: {mmd2: 0}": "equivalence.mmd2: expected greater than 0, not 0",
     BASE + "equivalence: {mmd2: few}": "equivalence.mmd2: expected a number, not 'few'",
     "a: [1, b: ]]": "line 1, column 12: not valid YAML",
