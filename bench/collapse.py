@@ -127,7 +127,7 @@ def check_collapse(
     bounds = [facts.pop("bound") for facts in table.values() if "bound" in facts]  # equal: of the same windows
     config = checked(EvaluateConfig, evaluate, "check_collapse", "evaluate")
     for floor in ("floor_noise", "floor_held_out"):
-        (row,) = score_reference(floor, splits, config, Scope(ARRAY.key, seed), ["sliced_wasserstein"])
+        (row,) = score_reference(floor, splits, config, Scope(ARRAY.stream, seed), ["sliced_wasserstein"])
         table[floor] = {"verdict": "", "sliced_wasserstein": row["value"]}
     frame = pd.DataFrame.from_dict(table, orient="index")
     return CollapseCheck(

@@ -256,8 +256,19 @@ class DatasetSpec:
 
     @functools.cached_property
     def key(self) -> str:
-        """The data set's part of a stream's name. `shuffle` is left out, so that ordered and shuffled are paired."""
+        """The data set in one word, as a report names it. `shuffle` is left out."""
         return ",".join([self.name, *(f"{name}={value}" for name, value in self.options)])
+
+    @functools.cached_property
+    def stream(self) -> str:
+        """The data set's part of a random stream's name, and of a run's identity beside the hash of the windows.
+
+        It is the key, but for a user's file (which has a `path`), whose place and format say nothing about what it
+        holds: equal values in another folder or format are divided and trained in the same way. `shuffle` is left out,
+        so that ordered and shuffled data are paired.
+        """
+        options = [f"{name}={value}" for name, value in self.options if name != "path"]
+        return self.key if len(options) == len(self.options) else ",".join(["own file", *options])
 
 
 # ---------------------------------------------------------------- data

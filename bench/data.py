@@ -17,7 +17,7 @@ import pandas as pd
 from bench import command
 from bench.contracts import ONE_SPLIT, OVERLAPPING, Dataset, DatasetSpec, InputError, Recordings, Splits, Unavailable
 from bench.loading.fetch import fetch, recorded
-from bench.loading.files import Remote, places
+from bench.loading.files import Remote, places, remotes, stored
 from bench.loading.windows import PARTS, divided, load_recordings, load_splits, open_dataset
 from bench.randomness import numpy_generator
 from bench.registry import DATASETS, load_entry_points, load_plugin
@@ -74,18 +74,6 @@ def kind(dataset: type[Dataset]) -> str:
     if remotes(dataset):
         return "open"
     return "simulated" if dataset.source.startswith("simulated") else "your own"
-
-
-def remotes(dataset: type[Dataset]) -> tuple[Remote, ...]:
-    """The files that can be fetched."""
-    return tuple(getattr(dataset, "remote", ()))
-
-
-def stored(remote: Remote, data: Path | None) -> Path | None:
-    """The path of a file, plain, compressed or under another name; None where it is missing."""
-    names = (remote.path, f"{remote.path}.gz", *remote.instead)
-    candidates = [place / name for place in places(data) for name in names]
-    return next((path for path in candidates if path.is_file()), None)
 
 
 def _list(data: Path | None) -> int:

@@ -262,7 +262,7 @@ def main(words: Sequence[str] | None = None) -> int:
         name, colon, path = given.dataset.partition(":")
         spec = dataset_spec({"name": name, **({"path": path} if colon else {})}, f"--dataset {given.dataset}")
         splits = load_splits(spec, given.seed, data)
-        scope = Scope(spec.key, given.seed)
+        scope = Scope.on(spec, given.seed)
         rows += score_file(given.samples, splits, choose(names, "samples"), scope, given.scaled, given.n)
     elif given.decoder is None:
         listed_by = "`python -m bench.list datasets` lists them"

@@ -106,7 +106,7 @@ class Fitted:
         """
         self._refuse_diverged("sample")
         n, seed = read_whole(n, "n", 1), read_whole(seed, "seed", 0)
-        draws = Scope(self.run.dataset.key, self.run.seed, seed).draws("samples", self._device)
+        draws = Scope(self.run.dataset.stream, self.run.seed, seed).draws("samples", self._device)
         with torch.no_grad(), products("float32"):
             drawn = self.method.sample(self.model, n, draws)[0].cpu().numpy()
         return (drawn.astype(np.float64) * self.splits.scale + self.splits.mean).astype(np.float32)
@@ -139,7 +139,7 @@ class Fitted:
         self._refuse_diverged("score")
         names = [metrics] if isinstance(metrics, str) and metrics not in ("fast", "all") else metrics
         config = checked(EvaluateConfig, {"metrics": names, **evaluate}, "score", "evaluate")
-        scope = Scope(self.run.dataset.key, self.run.seed, split=config.split)
+        scope = Scope(self.run.dataset.stream, self.run.seed, split=config.split)
         choose(config.metrics)
         with torch.no_grad(), products("float32"):
             samples = draw_samples(self.model, self.method, self.splits, config, scope)
@@ -367,7 +367,7 @@ def train_run(
     run: Run, splits: Splits, device: torch.device, watch: Callable[[StackedModel, int], None] | None = None
 ) -> Trained:
     """A stack of this one run. Raises InputError where backbone, method and device do not go together."""
-    one = [run.build_method()], [splits], [(run.dataset.key, run.seed)], run.backbone, run.model
+    one = [run.build_method()], [splits], [(run.dataset.stream, run.seed)], run.backbone, run.model
     try:
         with products("float32"):
             return train_stack(*one, [run.train], [run.diffusion], device, watch, _CALLS if watch else 0)
@@ -430,6 +430,6 @@ def evaluate_samples(
     chosen = choose(metrics, "samples")
     if not chosen:
         raise InputError(f"evaluate_samples: metrics = {metrics!r}: expected some that need samples only")
-    found = score_beside_references("generated", scaled(samples), splits, chosen, Scope(ARRAY.key, seed), n)
+    found = score_beside_references("generated", scaled(samples), splits, chosen, Scope(ARRAY.stream, seed), n)
     columns = ["label", *(name for name in METRIC_COLUMNS if name != "run_id")]
     return pd.DataFrame(found)[columns]

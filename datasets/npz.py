@@ -59,6 +59,9 @@ class NPZ(Dataset):
         rows, names = treat_missing(frame, self.missing, path)
         whole = rows.reshape(len(series), -1, len(names))
         window = self.window or (series.shape[1] if values.ndim == 3 else 24)
+        split = self.split if self.split != "auto" else ("entity" if values.ndim == 3 else "blocks")
+        if split == "entity":  # series without names are sorted by what they hold, wherever they stand in the file
+            whole = whole[np.lexsort(whole.reshape(len(whole), -1).T[::-1])]
         kept = [s[~np.isnan(s).any(axis=1)] if self.missing == "drop" else s for s in whole]
         return Recordings(
             series=kept,
@@ -67,7 +70,7 @@ class NPZ(Dataset):
             window=window,
             train_stride=self.stride,
             test_stride=self.test_stride or max(self.stride, window // 4),
-            split=self.split if self.split != "auto" else ("entity" if values.ndim == 3 else "blocks"),
+            split=split,
         )
 
 

@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 from numpy._core import _multiarray_umath as numpy_build
 
 from bench.contracts import DatasetSpec, Unavailable
-from bench.data import kind, remotes
+from bench.data import kind
+from bench.loading.files import remotes
 from bench.loading.windows import PARTS, cut_windows, divided, make_splits, open_dataset
 from bench.randomness import numpy_generator
 from bench.registry import DATASETS

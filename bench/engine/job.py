@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from bench.contracts import Splits, Unavailable, in_one_line
+from bench.contracts import InputError, Splits, Unavailable, in_one_line
 from bench.engine.provenance import provenance
 from bench.hardware.devices import turn
 from bench.hardware.energy import Meter
@@ -140,6 +140,12 @@ def _rest(part: Part, status: str, reason: str, trace: str = "") -> None:
 def _work(part: Part, settings: JobSettings, device: torch.device) -> None:
     runs = part.stack.runs
     splits = [load_splits(run.dataset, run.data_seed, settings.data) for run in runs]
+    for run, windows in zip(runs, splits, strict=True):
+        if run.data_sha256 and run.data_sha256 != windows.sha256:
+            raise InputError(
+                f"{run.dataset.key}, seed {run.data_seed}: the windows are not those that the sweep was planned with: "
+                "the file or its loader changed, or a plug-in draws random numbers that no seed fixes"
+            )
     if runs[0].kind == "reference":
         for run, windows in zip(runs, splits, strict=True):
             _reference(part, run, windows)
@@ -161,7 +167,7 @@ def _work(part: Part, settings: JobSettings, device: torch.device) -> None:
         trained = train_stack(
             [run.build_method() for run in runs],
             splits,
-            [(run.dataset.key, run.seed) for run in runs],
+            [(run.dataset.stream, run.seed) for run in runs],
             runs[0].backbone,
             runs[0].model,
             [run.train for run in runs],

@@ -128,7 +128,7 @@ def _fastest_of(run: Run, kind: str, data: Path | None, plugins: Sequence[str], 
         """Seconds of both stages."""
         train = dataclasses.replace(run.train, steps=updates)
         diffusion = dataclasses.replace(run.diffusion, steps=updates)
-        keys = [(run.dataset.key, seed % LEAST) for seed in range(size)]
+        keys = [(run.dataset.stream, seed % LEAST) for seed in range(size)]
         each = [method] * size, [splits] * size, keys, run.backbone, run.model, [train] * size, [diffusion] * size
         found = train_stack(*each, kind)
         return found.autoencoder_seconds + found.denoiser_seconds

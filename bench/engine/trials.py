@@ -123,7 +123,7 @@ def time_updates(run: Run, splits: Splits, device: torch.device) -> UpdateSecond
     def train(steps: int, denoiser_steps: int, checks: int) -> Trained:
         budget = dataclasses.replace(run.train, steps=steps)
         schedule = dataclasses.replace(run.diffusion, steps=denoiser_steps)
-        keys = [(run.dataset.key, run.seed)]
+        keys = [(run.dataset.stream, run.seed)]
         each = [run.build_method()], [splits], keys, run.backbone, run.model, [budget], [schedule]
         return train_stack(*each, device, watch if checks else None, checks)
 

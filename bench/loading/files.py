@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bench.contracts import InputError, Unavailable
+from bench.contracts import Dataset, InputError, Unavailable
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,18 @@ def places(data_dir: Path | None) -> list[Path]:
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     found = [data_dir, os.environ.get("BENCH_DATA") or None, Path(cache) / "latent-diffusion-bench"]
     return [Path(place) for place in found if place is not None]
+
+
+def remotes(dataset: type[Dataset]) -> tuple[Remote, ...]:
+    """The files that can be fetched."""
+    return tuple(getattr(dataset, "remote", ()))
+
+
+def stored(remote: Remote, data: Path | None) -> Path | None:
+    """The path of a file, plain, compressed or under another name; None where it is missing."""
+    names = (remote.path, f"{remote.path}.gz", *remote.instead)
+    candidates = [place / name for place in places(data) for name in names]
+    return next((path for path in candidates if path.is_file()), None)
 
 
 def find(names: Sequence[str], data_dir: Path | None, how: str) -> Path:

@@ -177,8 +177,8 @@ def widen(frame: pd.DataFrame, path: Path, entity: str, time: str) -> tuple[np.n
 
 
 def by_entity(entity: np.ndarray) -> dict[str, np.ndarray]:
-    """The numbers of each entity's rows, in their order; entities in the order of their first row."""
-    codes, keys = pd.factorize(entity)
+    """The numbers of each entity's rows, in their order; entities sorted by name, wherever they stand in the file."""
+    codes, keys = pd.factorize(entity, sort=True)
     order = np.argsort(codes, kind="stable")
     pieces = np.split(order, np.cumsum(np.bincount(codes, minlength=len(keys)))[:-1])
     return dict(zip(map(str, keys), pieces, strict=True)) if len(keys) else {}
@@ -192,6 +192,7 @@ def treat_missing(frame: pd.DataFrame, missing: Missing, path: Path) -> tuple[np
     mask: as ffill, plus a channel of 0 and 1 (1 = observed) for every channel that has an empty cell.
     """
     values, names = frame.to_numpy(dtype=np.float64), [str(name) for name in frame.columns]
+    values = np.ascontiguousarray(values)  # numpy sums another layout in another order, which rounds otherwise
     absent = np.isnan(values)
     if missing == "refuse" and absent.any():
         row, channel = map(int, np.argwhere(absent)[0])

@@ -36,7 +36,7 @@ from bench.contracts import (
     nearest,
 )
 from bench.loading.cells import measure_cells, resolutions_of
-from bench.loading.files import anchored
+from bench.loading.files import anchored, remotes, stored
 from bench.randomness import numpy_generator
 from bench.registry import DATASETS
 
@@ -72,11 +72,20 @@ def load_splits(spec: DatasetSpec, seed: int, data_dir: Path | None = None) -> S
     Raises InputError (unknown name or option, unusable file) and Unavailable (file not here).
     """
     frozen = tuple((name, tuple(value) if isinstance(value, list) else value) for name, value in spec.options)
-    return _remembered(dataclasses.replace(spec, options=frozen), spec.folder, seed, data_dir)
+    return _remembered(dataclasses.replace(spec, options=frozen), spec.folder, seed, data_dir, _stamps(spec, data_dir))
+
+
+def _stamps(spec: DatasetSpec, data_dir: Path | None) -> tuple[tuple[int, int], ...]:
+    """Time and size of the files of a data set that can be named, so that a file that changed is read again."""
+    given = dict(spec.options).get("path")
+    own = [anchored(str(given), spec.folder, data_dir)] if given else []
+    found = [stored(remote, data_dir) for remote in remotes(DATASETS[spec.name])]
+    states = [path.stat() for path in (*own, *found) if path is not None and path.is_file()]
+    return tuple((state.st_mtime_ns, state.st_size) for state in states)
 
 
 @lru_cache(maxsize=4)
-def _remembered(spec: DatasetSpec, _folder: str, seed: int, data_dir: Path | None) -> Splits:
+def _remembered(spec: DatasetSpec, _folder: str, seed: int, data_dir: Path | None, _stamps: object) -> Splits:
     # The folder is an argument of its own, because equal specs may name different files in different folders.
     return make_splits(load_recordings(spec, seed, data_dir), spec, seed)
 
@@ -92,7 +101,20 @@ def load_recordings(spec: DatasetSpec, seed: int, data_dir: Path | None) -> Reco
         dataset = open_dataset(dataclasses.replace(spec, options=tuple(options.items())))
     else:
         dataset = open_dataset(spec)
-    rng = numpy_generator(spec.key, seed, "data")
+    recordings = _loaded(dataset, spec, seed, data_dir)
+    if not type(dataset).__module__.startswith("datasets."):  # a plug-in's
+        again = _loaded(dataset, spec, seed, data_dir)
+        pairs = zip(recordings.series, again.series, strict=False)
+        if len(recordings.series) != len(again.series) or not all(np.array_equal(*p, equal_nan=True) for p in pairs):
+            raise InputError(
+                f"{spec.key}: gives other series when it is loaded again under the same seed: expected that all random "
+                "numbers come from the `rng` of `load`"
+            )
+    return recordings
+
+
+def _loaded(dataset: Dataset, spec: DatasetSpec, seed: int, data_dir: Path | None) -> Recordings:
+    rng = numpy_generator(spec.stream, seed, "data")
     untouched = repr(rng.bit_generator.state)
     try:
         recordings = dataset.load(data_dir, rng)
@@ -142,7 +164,7 @@ def make_splits(recordings: Recordings, spec: DatasetSpec, seed: int) -> Splits:
             stacklevel=2,
         )
 
-    order = numpy_generator(spec.key, seed, "shuffle") if spec.shuffle else None
+    order = numpy_generator(spec.stream, seed, "shuffle") if spec.shuffle else None
     strides = {"train": recordings.train_stride, "validation": recordings.train_stride, "test": recordings.test_stride}
     cut = {}
     for name in names:
@@ -179,10 +201,10 @@ def divided(
 ) -> dict[str, list[np.ndarray]]:
     """Pieces of something that belongs to the rows of recordings: `PARTS`, and `held_out`, which may be empty."""
     window = window or recordings.window
-    rng = numpy_generator(spec.key, seed, "split")
+    rng = numpy_generator(spec.stream, seed, "split")
     parts = divide(series, recordings.split, window, rng, recordings.entities, recordings.parts)
     at_random = recordings.split in ("blocks", "entity")
-    rng = numpy_generator(spec.key, seed if at_random else 0, "held out")  # one split stays one split
+    rng = numpy_generator(spec.stream, seed if at_random else 0, "held out")  # one split stays one split
     return {**parts, **dict(zip(("train", "held_out"), hold_out(parts["train"], window, rng, at_random), strict=True))}
 
 
@@ -199,8 +221,8 @@ def hold_out(
     """
     total = sum(map(len, pieces))
     stretch = max(LONG * window, total // round(BLOCKS * (1 - VALIDATION_SHARE - TEST_SHARE)))
-    short = [index for index, piece in enumerate(pieces) if len(piece) < LONG * window]
-    if len(short) == len(pieces) and at_random:
+    short = [index for index, piece in enumerate(pieces) if window <= len(piece) < LONG * window]
+    if at_random and all(len(piece) < LONG * window for piece in pieces):
         return list(pieces), []
     chosen = set(rng.permutation(short)[: round(HELD_OUT * len(short))].tolist())
     at_start = rng.random(len(pieces)) < 0.5

@@ -245,7 +245,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     specs = [_spec(word) for word in given.dataset]
     for spec in specs:
         splits = load_splits(spec, given.seed, command.data_dir(given.data))
-        scopes = [Scope(spec.key, given.seed, repeat) for repeat in range(given.repeats)]
+        scopes = [Scope.on(spec, given.seed, repeat) for repeat in range(given.repeats)]
         findings = validate(splits, metrics, given.n, given.repeats, scopes.__getitem__)
         command.write(f"{spec.key}, n = {min(given.n, len(splits.train) // 3)}")
         failed += _print(findings)

@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.data import kind, remotes, stored
+from bench.data import kind
+from bench.loading.files import remotes, stored
 from bench.perf.measure import Line, Scale
 from bench.registry import DATASETS
 

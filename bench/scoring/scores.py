@@ -13,6 +13,7 @@ import torch
 
 from bench.contracts import (
     TEST_BLOCKS,
+    DatasetSpec,
     EvaluateConfig,
     InputError,
     LatentEvaluation,
@@ -46,11 +47,18 @@ class Scope:
     seed: int
     metric_seed: int = 0
     split: Scored = "test"
+    remembers: bool = False  # whether metrics may keep what they fit on the training windows
 
     @classmethod
     def of(cls, run: Run) -> Scope:
         """The scope of a run as its sweep file defines it."""
-        return cls(run.dataset.key, run.seed, split=run.evaluate.split)
+        return dataclasses.replace(cls.on(run.dataset, run.seed), split=run.evaluate.split)
+
+    @classmethod
+    def on(cls, spec: DatasetSpec, seed: int, metric_seed: int = 0) -> Scope:
+        """The scope of a data set and a seed. Nothing of restricted data is kept."""
+        remembers = spec.name in DATASETS and not DATASETS[spec.name].restricted
+        return cls(spec.stream, seed, metric_seed, remembers=remembers)
 
     def measured(self, splits: Splits) -> Splits:
         """The windows with those of `split` in the place of the test windows."""
@@ -87,9 +95,8 @@ class Scope:
 
     @property
     def cache(self) -> Path | None:
-        """Where metrics may keep what they fit on the training windows; None for restricted data."""
-        name = self.dataset.partition(",")[0]
-        return places(None)[-1] / "metrics" if name in DATASETS and not DATASETS[name].restricted else None
+        """Where metrics may keep what they fit on the training windows."""
+        return places(None)[-1] / "metrics" if self.remembers else None
 
     def repeats(self, config: EvaluateConfig) -> list[Scope]:
         """This scope under every metric seed, to separate the noise of the measures from that of the model seeds."""

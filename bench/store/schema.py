@@ -25,7 +25,7 @@ RUNS: dict[str, pa.DataType] = {
         ("peak_memory_bytes", "n_parameters", "n_train", "n_held_out", "n_test", "window", "test_stride", "n_channels"),
         INT,
     ),
-    **{"division": TEXT, "data_sha256": TEXT, "git_commit": TEXT, "git_dirty": BOOL},
+    **{"division": TEXT, "data_sha256": TEXT, "method_code": TEXT, "git_commit": TEXT, "git_dirty": BOOL},
     **dict.fromkeys(("version_python", "version_torch", "version_numpy", "version_bench"), TEXT),
     **dict.fromkeys(("training_version", "method_version", "schema_version"), INT),
     **{"finished_at": TEXT, "config": TEXT},

@@ -26,6 +26,7 @@ from bench.contracts import (
 )
 from bench.loading.references import REFERENCES_VERSION
 from bench.registry import METHODS
+from bench.sweeps.code_hash import code_of
 
 TRAINING_VERSION = 2
 """Raised when a change of the training code moves the numbers of every method; part of a run's identity."""
@@ -113,7 +114,7 @@ class Run:
     def _own(self) -> dict[str, Any]:
         """The ingredients beside the blocks, which thousands of runs share."""
         shared = {
-            "dataset": self.dataset.key,
+            "dataset": self.dataset.stream,
             "shuffle": self.dataset.shuffle,
             "data_sha256": self.data_sha256,
             "seed": self.seed,
@@ -125,6 +126,7 @@ class Run:
         return {
             "method": self.method,
             "method_version": METHODS[self.method].version,
+            **({"method_code": code} if (code := code_of(METHODS[self.method])) else {}),
             "training_version": TRAINING_VERSION,
             "hyper": _plain_hyper(self.method, self.hyper),
             "backbone": self.backbone,
@@ -140,7 +142,7 @@ class Run:
 
     def _own_json(self) -> str:
         """`_canonical(self._own)` from a text that thousands of runs share."""
-        versions = METHODS[self.method].version, TRAINING_VERSION
+        versions = METHODS[self.method].version, code_of(METHODS[self.method]), TRAINING_VERSION
         shared = self.method, *versions, self.hyper, self.backbone, self.dataset, self.split_seed
         if (text := _TEXTS.get(shared)) is None:
             text = _TEXTS[shared] = _canonical({**self._own, "data_sha256": "<data>", "seed": "<seed>"})
@@ -175,9 +177,9 @@ class Run:
 
     def columns(self) -> dict[str, Any]:
         """What the runs table says about this run before it has been trained."""
-        method_version = 0
+        method_version, method_code = 0, ""
         if self.kind == "method" and self.method in METHODS:
-            method_version = METHODS[self.method].version
+            method_version, method_code = METHODS[self.method].version, code_of(METHODS[self.method])
         return {
             "run_id": self.run_id,
             "sweep": self.sweep,
@@ -192,6 +194,7 @@ class Run:
             "data_sha256": self.data_sha256,
             "training_version": TRAINING_VERSION,
             "method_version": method_version,
+            "method_code": method_code,
             "config": self.to_config(),
             **({} if self.kind == "reference" else dict(self.hyper)),
             **{f"{name}.{key}": value for name in BLOCKS for key, value in plain_fields(getattr(self, name)).items()},
