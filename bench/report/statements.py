@@ -90,8 +90,9 @@ def _of(count: int, groups: Sequence[Group]) -> str:
     """ "4 data sets"; where there are several backbones, pairs are counted; one is called by its name."""
     if len(groups) == 1:
         return groups[0].name
-    kind = "data sets" if len({group.backbone for group in groups}) == 1 else "pairs of data set and backbone"
-    return f"{count} {kind}"
+    one_backbone = len({group.backbone for group in groups}) == 1
+    many = "" if count == 1 else "s"
+    return f"{count} data set{many}" if one_backbone else f"{count} pair{many} of data set and backbone"
 
 
 def _who_samples_better(groups: Sequence[Group]) -> list[str]:
