@@ -38,6 +38,7 @@ OPTIONS = {  # in place of the defaults: fewer series, files of a user's own, ot
     "retail": [{}, {"view": "hours"}],
     "icu2012": [{}, {"missing": "mask"}],
     "pendigits": [{}, {"split": "entity"}],
+    "bike": [{}, {"begin": "any", "split": "time"}, {"weather": True}],
     "mimic": [{"folder": "icu/mimic3_demo"}],
 }
 NAMES = sorted(DATASETS)
