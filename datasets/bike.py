@@ -112,7 +112,7 @@ def _hours(path: Path) -> pd.DataFrame:
     hours = kept.set_index(["dteday", "hr"]).reindex(every)
     labels = kept.groupby("dteday")[["season", "workingday"]].first()
     table = {"day": np.repeat(days, 24)}
-    table |= {name: np.repeat(labels[name].to_numpy(np.int64), 24) for name in labels}
+    table |= {name: np.repeat(labels[name].to_numpy(np.int64), 24) for name in ("season", "workingday")}
     table |= {name: log1p(hours[name].fillna(0)) for name in COUNTS}
     hours["hum"] = hours["hum"].mask(hours["hum"] == 0)
     by_day = hours.groupby("dteday")[["temp", "atemp"]].transform("nunique")

@@ -39,6 +39,8 @@ OPTIONS = {  # in place of the defaults: fewer series, files of a user's own, ot
     "icu2012": [{}, {"missing": "mask"}],
     "pendigits": [{}, {"split": "entity"}],
     "bike": [{}, {"begin": "any", "split": "time"}, {"weather": True}],
+    "steel": [{}, {"step": "quarter", "split": "time"}, {"begin": "any"}],
+    "ecg": [{}, {"view": "beats", "split": "time"}, {"view": "beats", "split": "record"}],
     "mimic": [{"folder": "icu/mimic3_demo"}],
 }
 NAMES = sorted(DATASETS)

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from bench.contracts import InputError
 
 
-def members(path: Path, ending: str, expected: str) -> list[tuple[str, bytes]]:
+def members(path: Path, ending: str | tuple[str, ...], expected: str) -> list[tuple[str, bytes]]:
     """Name and content of every file whose name has this ending, sorted by name.
 
     expected: what the names are like, for the message. Raises InputError for a damaged archive, or for a path that
@@ -29,14 +29,14 @@ def members(path: Path, ending: str, expected: str) -> list[tuple[str, bytes]]:
     return sorted(found)
 
 
-def _zipped(path: Path, ending: str) -> Iterator[tuple[str, bytes]]:
+def _zipped(path: Path, ending: str | tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
     with zipfile.ZipFile(path) as archive:
         for name in archive.namelist():
             if name.endswith(ending):
                 yield name, archive.read(name)
 
 
-def _tarred(path: Path, ending: str) -> Iterator[tuple[str, bytes]]:
+def _tarred(path: Path, ending: str | tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
     with tarfile.open(path, "r:*") as archive:
         for member in archive:
             file = archive.extractfile(member) if member.isfile() and member.name.endswith(ending) else None
