@@ -39,7 +39,7 @@ def beat_signal(number):
     time = np.arange(SAMPLES)
     wander = 300 + 20 * number + 30 * np.sin(time / 2000)
     spike = np.where((time % 360 >= 36) & (time % 360 < 42), 200, 0)
-    return np.stack([1024 + np.rint(wander) + spike, 1024 - np.rint(wander)], axis=1).astype(int)
+    return np.stack([1024 + np.rint(wander) + spike, 1024 - np.rint(wander) + time // 36 % 3], axis=1).astype(int)
 
 
 def files():
