@@ -378,11 +378,20 @@ class Splits:
     validation_groups: np.ndarray | None = None
     cells: Cells | None = None  # how finely each channel was measured; none: not known
     division: str = ""  # how the parts were made: `split` of the recordings, or `drawn` anew for every seed
+    held_out: np.ndarray | None = None  # windows of the training recordings that nothing is trained on; none: as `test`
 
     @property
     def window(self) -> int:
         """T"""
         return int(self.train.shape[1])
+
+    @property
+    def reference(self) -> np.ndarray:
+        """What samples are compared with: `held_out`, or the test windows where these are drawn as the training ones.
+
+        The shift between the parts of a recording is then charged to nobody (see `bench.loading.windows.hold_out`).
+        """
+        return self.test if self.held_out is None else self.held_out
 
 
 @dataclass(frozen=True)
@@ -598,7 +607,7 @@ class SampleEvaluation:
     holds these rows, and so does `sample_start` where the samples are real windows themselves (a floor).
     """
 
-    reference: np.ndarray  # (n, T, C), test windows
+    reference: np.ndarray  # (n, T, C), real windows that nothing was trained on
     samples: np.ndarray  # (m, T, C), as many as `reference` unless somebody else drew them
     train: np.ndarray  # (N, T, C), for metrics that fit something on real data
     rng: Callable[[str], np.random.Generator]  # a seeded generator per role, the same for every method
@@ -623,6 +632,7 @@ class LatentEvaluation:
     train_truth: Truth = field(default_factory=dict)  # factor -> (N, k), the same for `train`
     groups: np.ndarray | None = None  # (n,), the group of each series, whose series resemble each other
     validation: Tensor | None = None  # (V, T, C), validation windows from all pieces, for what a measure fits
+    held_out: Tensor | None = None  # (H, T, C), `Splits.held_out`
 
 
 @dataclass(frozen=True)
@@ -641,6 +651,7 @@ class Metric(ABC):
     direction: ClassVar[Literal["lower", "higher", "none"]]  # which way is better
     source: ClassVar[str]
     fast: ClassVar[bool] = True  # part of `metrics: fast`
+    generalises: ClassVar[bool] = False  # whether samples are also compared with the test windows, where these differ
 
     @abstractmethod
     def measure(self, evaluation: Any) -> list[Measurement]:

@@ -18,7 +18,7 @@ from bench import command
 from bench.contracts import ONE_SPLIT, OVERLAPPING, Dataset, DatasetSpec, InputError, Recordings, Splits, Unavailable
 from bench.loading.fetch import fetch, recorded
 from bench.loading.files import Remote, places
-from bench.loading.windows import PARTS, divide, load_recordings, load_splits, open_dataset
+from bench.loading.windows import PARTS, divided, load_recordings, load_splits, open_dataset
 from bench.randomness import numpy_generator
 from bench.registry import DATASETS, load_entry_points, load_plugin
 from bench.sweeps.expand import read_sweep
@@ -192,9 +192,11 @@ def contents(recordings: Recordings, splits: Splits, spec: DatasetSpec, seed: in
     )
     lines.append(f"different splits: {SPLITS_OF[splits.division]}")
     dates = divided_times(recordings, spec, seed)
-    for part in PARTS:
-        windows = getattr(splits, part)
-        lines.append(f"  {part}: {len(windows):,} windows{dates.get(part, '')}")
+    for part in (*PARTS, "held_out"):
+        if (windows := getattr(splits, part)) is not None:
+            lines.append(f"  {part}: {len(windows):,} windows{dates.get(part, '')}")
+    if splits.held_out is None:
+        lines.append("  nothing is held out of the training recordings: samples are compared with the test windows")
     lines.append(f"sha256 of the windows (seed {seed}): {splits.sha256}")
     return lines
 
@@ -215,10 +217,10 @@ def divided_times(recordings: Recordings, spec: DatasetSpec, seed: int) -> dict[
     """For each part: how many pieces, and from when to when; nothing where the rows have no time."""
     if not recordings.times:
         return {}
-    rng = numpy_generator(spec.key, seed, "split")  # as in make_splits, so that these are its pieces
-    parts = divide(recordings.times, recordings.split, recordings.window, rng, recordings.entities, recordings.parts)
     texts = {}
-    for part, pieces in parts.items():
+    for part, pieces in divided(recordings.times, recordings, spec, seed).items():
+        if not pieces:
+            continue
         first, last = (np.datetime_as_string(f(pieces), unit="m").replace("T", " ") for f in (_first, _last))
         many = f"{len(pieces)} pieces between " if len(pieces) > 1 else ""
         texts[part] = f", {many}{first} and {last}" if many else f", {first} to {last}"

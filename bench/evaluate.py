@@ -23,7 +23,7 @@ from bench.command import by_reason, data_dir, parser, run_command, write, write
 from bench.contracts import InputError, Metric, Scored, Splits, Unavailable
 from bench.engine.progress import Lines, Progress, Silent
 from bench.loading.files import DAMAGED_NPZ
-from bench.loading.references import evaluation_size, reference_windows
+from bench.loading.references import evaluation_size
 from bench.loading.windows import load_splits
 from bench.metrics.dependency import dependency_measures
 from bench.registry import load_entry_points, load_plugin
@@ -31,10 +31,10 @@ from bench.scoring.artifacts import load_model, load_run, load_samples
 from bench.scoring.scores import (
     Scope,
     choose,
+    score_beside_both,
     score_beside_references,
     score_reference,
     score_run,
-    score_samples,
 )
 from bench.store import Store
 from bench.sweeps.options import dataset_spec
@@ -131,8 +131,7 @@ def _evaluate_one(results: Path, run: Run, data: Path | None, needed: Sequence[M
     if loaded is None:
         rows: list[Row] = []
         for again in scope.repeats(run.evaluate):
-            reference = reference_windows(measured, len(samples), again.reference())
-            rows += score_samples(reference, samples, splits, needed, again)
+            rows += score_beside_both(samples, measured, needed, again)
         return rows
     model, method = loaded
     return score_run(model, method, splits, samples, run.evaluate, scope, names)

@@ -22,7 +22,7 @@ from numpy._core import _multiarray_umath as numpy_build
 
 from bench.contracts import DatasetSpec, Unavailable
 from bench.data import kind, remotes
-from bench.loading.windows import PARTS, cut_windows, divide, make_splits, open_dataset
+from bench.loading.windows import PARTS, cut_windows, divided, make_splits, open_dataset
 from bench.randomness import numpy_generator
 from bench.registry import DATASETS
 
@@ -87,19 +87,15 @@ def recordings_of(spec, folder):
     return open_dataset(spec).load(folder, numpy_generator(spec.key, 0, "data"))
 
 
-def divided(series, recordings, spec, seed):
-    rng = numpy_generator(spec.key, seed, "split")
-    return divide(series, recordings.split, recordings.window, rng, recordings.entities, recordings.parts)
-
-
 def check_rows(recordings, spec, seed):
-    """No row is in two parts, windows are neighbouring rows of one series, and the test part is cut whole."""
+    """No row is in two parts (the fourth is held out of training), windows are neighbouring rows of one series, and the test part is cut whole."""
     starts = np.cumsum([0, *(len(rows) for rows in recordings.series)])
     numbers = [np.arange(a, b, dtype=float)[:, None] for a, b in itertools.pairwise(starts)]
     numbered = dataclasses.replace(recordings, series=numbers, channels=("row",), units=("",), resolutions=())
     splits = make_splits(numbered, dataclasses.replace(spec, shuffle=False), seed)
     seen, owner = {}, {}
-    for part in PARTS:
+    names = (*PARTS, "held_out") if splits.held_out is not None else PARTS
+    for part in names:
         rows = np.rint(getattr(splits, part)[:, :, 0] * splits.scale[0] + splits.mean[0]).astype(int)
         assert len(rows) >= 1
         assert (np.diff(rows, axis=1) == 1).all()

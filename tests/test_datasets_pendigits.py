@@ -39,8 +39,10 @@ def test_the_official_split_is_the_files_and_the_same_for_every_seed(folder):
     assert len(recordings.series) == 52
     np.testing.assert_array_equal(recordings.series[3], [[3, 0], *[[100, 0], [0, 100]] * 3, [100, 100]])
     first, other = (make_splits(recordings, spec, seed) for seed in (0, 7))
-    assert (len(first.train), len(first.validation), len(first.test)) == (35, 5, 12)
+    assert (len(first.train), len(first.validation), len(first.test)) == (28, 5, 12)
+    assert len(first.held_out) == 7
     np.testing.assert_array_equal(first.train, other.train)
+    np.testing.assert_array_equal(first.held_out, other.held_out)
     start = first.test[:, 0, 0] * first.scale[0] + first.mean[0]
     np.testing.assert_allclose(start, 50 + np.arange(12), atol=1e-4)
     np.testing.assert_array_equal(first.test_truth["digit"].argmax(axis=1), np.arange(12) % 10)
@@ -81,7 +83,8 @@ def test_an_empty_and_a_missing_file(folder):
 @pytest.mark.skipif("BENCH_DATA" not in os.environ, reason="the variable BENCH_DATA names no folder of real data")
 def test_the_real_files():
     splits = load_splits(DatasetSpec("pendigits"), 0, Path(os.environ["BENCH_DATA"]))
-    assert (len(splits.train), len(splits.validation), len(splits.test)) == (6557, 937, 3498)
+    assert (len(splits.train), len(splits.validation), len(splits.test)) == (5246, 937, 3498)
+    assert len(splits.held_out) == 1311
     raw = splits.train * splits.scale + splits.mean
     assert (np.abs(raw.min(axis=(1, 2))) < 1e-4).all()  # every digit fills the square
     assert (np.abs(raw.max(axis=(1, 2)) - 100) < 1e-4).all()

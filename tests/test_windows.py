@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bench.contracts import DatasetSpec, InputError, Recordings
-from bench.loading.windows import cut_windows, divide, load_splits, make_splits, open_dataset
+from bench.loading.windows import LONG, cut_windows, divide, divided, load_splits, make_splits, open_dataset
 from bench.randomness import numpy_generator
 from bench.scoring.scores import Scope
 
@@ -53,18 +53,69 @@ def test_no_row_is_in_two_parts_and_every_window_is_whole(lengths, window, strid
         lengths = [n * 5 for n in lengths]
     series = numbered(lengths, np.random.default_rng(seed))
     splits = make_splits(recordings(series, window, stride, split), SPEC, seed)
-    seen = {name: row_numbers(splits, name) for name in PARTS}
-    for name in PARTS:
+    names = (*PARTS, "held_out") if splits.held_out is not None else PARTS
+    seen = {name: row_numbers(splits, name) for name in names}
+    for name in names:
         assert len(seen[name]) >= 1
         assert (np.diff(seen[name], axis=1) == 1).all()  # neighbours in the file, in order
-    rows = {name: set(seen[name].ravel()) for name in PARTS}
+    rows = {name: set(seen[name].ravel()) for name in names}
     assert sum(map(len, rows.values())) == len(set.union(*rows.values()))
     starts = np.cumsum([0, *lengths])
-    owner = {name: np.searchsorted(starts, seen[name], side="right") for name in PARTS}
+    owner = {name: np.searchsorted(starts, seen[name], side="right") for name in names}
     assert all((numbers == numbers[:, :1]).all() for numbers in owner.values())  # no window spans two entities
     if split == "entity":
         entities = [set(owner[name].ravel()) for name in PARTS]
         assert sum(map(len, entities)) == len(set.union(*entities))
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    lengths=st.lists(st.integers(40, 400), min_size=1, max_size=8),
+    window=st.integers(2, 9),
+    split=st.sampled_from(["blocks", "time"]),
+    seed=st.integers(0, 5),
+)
+def test_held_out_rows_are_a_fifth_of_each_long_training_piece_and_a_window_away_from_its_other_rows(
+    lengths, window, split, seed
+):
+    lengths = [n * 3 for n in lengths]
+    series = numbered(lengths, np.random.default_rng(seed))
+    given_ = recordings(series, window, 1, split)
+    before, after = (
+        divide(series, split, window, numpy_generator(SPEC.key, seed, "split")),
+        divided(series, given_, SPEC, seed),
+    )
+    assert [piece.tolist() for piece in before["test"]] == [piece.tolist() for piece in after["test"]]
+    for piece in before["train"]:
+        whole = set(piece[:, 0].astype(int))
+        learnt, held = (
+            {row for part in after[name] for row in part[:, 0].astype(int) if row in whole}
+            for name in ("train", "held_out")
+        )
+        if len(piece) < LONG * window:
+            assert learnt == whole or held == whole
+            continue
+        assert 0.15 * len(piece) < len(held) < 0.25 * len(piece)
+        assert len(learnt) > 0.5 * len(piece)
+        near = {row + step for row in held for step in range(-window, window + 1)}
+        assert not learnt & near
+        assert whole - near == learnt  # nothing else is lost
+
+
+def test_short_pieces_are_held_out_as_a_whole_only_where_the_parts_were_not_drawn():
+    series = [np.full((4, 1), float(k)) for k in range(50)]
+    drawn = divided(series, recordings(series, split="entity"), SPEC, 0)
+    assert drawn["held_out"] == []
+    assert (
+        make_splits(recordings(numbered([4] * 50, np.random.default_rng(0)), split="entity"), SPEC, 0).held_out is None
+    )
+    stated = dataclasses.replace(
+        recordings(series, split="given"), parts=("train",) * 30 + ("validation",) * 10 + ("test",) * 10
+    )
+    parts = divided(series, stated, SPEC, 0)
+    assert (len(parts["train"]), len(parts["held_out"])) == (24, 6)
+    numbers = [int(piece[0, 0]) for name in ("train", "held_out") for piece in parts[name]]
+    assert sorted(numbers) == list(range(30))
 
 
 @settings(deadline=None, max_examples=30)
@@ -74,7 +125,7 @@ def test_scaling_knows_the_training_rows_only_and_inverts(seed, split):
     series = [rng.normal(3, 5, size=(60, 3)) for _ in range(10)]
     given_ = recordings(series, split=split, window=6)
     splits = make_splits(given_, SPEC, seed)
-    parts = divide(series, split, 6, numpy_generator(SPEC.key, seed, "split"))
+    parts = divided(series, given_, SPEC, seed)
     train = np.concatenate(parts["train"])
     np.testing.assert_allclose(splits.mean, train.mean(0), rtol=1e-12)
     np.testing.assert_allclose(splits.scale, train.std(0), rtol=1e-12)

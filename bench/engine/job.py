@@ -205,6 +205,7 @@ def _draw_together(
 def _shape(splits: Splits) -> Row:
     return {
         "n_train": len(splits.train),
+        "n_held_out": 0 if splits.held_out is None else len(splits.held_out),
         "n_test": len(splits.test),
         "window": splits.window,
         "test_stride": splits.test_stride,

@@ -13,24 +13,24 @@ import numpy as np
 
 from bench.contracts import Splits
 
-REFERENCES_VERSION = 2  # 2: halves of train that share no rows; windows in time's order
+REFERENCES_VERSION = 3  # 2: halves of train that share no rows; windows in time's order. 3: beside held-out windows
 
 Pair = tuple[np.ndarray, np.ndarray]
 
 
 def evaluation_size(splits: Splits, n_samples: int) -> int:
-    """n of every sample metric: min(n_samples, test windows)."""
-    return min(n_samples, len(splits.test))
+    """How many samples are drawn: as many as are compared with reference windows or with test windows."""
+    return min(n_samples, max(len(splits.reference), len(splits.test)))
 
 
-def reference_rows(splits: Splits, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Which n test windows every method of a (data set, seed) is compared with, in time's order, (n,)."""
-    return np.sort(rng.permutation(len(splits.test))[:n])
+def some_rows(windows: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Which n of real windows (or all, where there are fewer) every method of a (data set, seed) meets, in order."""
+    return np.sort(rng.permutation(len(windows))[:n])
 
 
 def reference_windows(splits: Splits, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Those windows, (n, T, C)."""
-    return splits.test[reference_rows(splits, n, rng)]
+    """At most n of the windows that samples are compared with, the same for every method, (n, T, C)."""
+    return splits.reference[some_rows(splits.reference, n, rng)]
 
 
 def first_rows(windows: np.ndarray, splits: Splits) -> np.ndarray | None:
@@ -40,7 +40,9 @@ def first_rows(windows: np.ndarray, splits: Splits) -> np.ndarray | None:
     first rows differ by T or more. None where no windows of these data share rows.
     """
     train_stride = splits.train_stride or splits.test_stride
-    parts = ((splits.train, train_stride), (splits.validation, train_stride), (splits.test, splits.test_stride))
+    parts = [(splits.train, train_stride), (splits.validation, train_stride), (splits.test, splits.test_stride)]
+    if splits.held_out is not None:
+        parts.append((splits.held_out, splits.test_stride))
     if all(stride >= splits.window for _, stride in parts):
         return None
     rows: dict[bytes, int] = {}
@@ -81,14 +83,25 @@ def floor_noise(splits: Splits, n: int, rng: np.random.Generator) -> Pair:
     return first, second
 
 
+def floor_held_out(splits: Splits, n: int, rng: np.random.Generator) -> Pair:
+    """Train beside the windows that samples are compared with: what draws from the law of the training data score."""
+    reference = reference_windows(splits, n, rng)
+    return reference, _train(splits, len(reference), rng)
+
+
 def floor_shift(splits: Splits, n: int, rng: np.random.Generator) -> Pair:
-    """Train against test: sampling noise plus the shift between the parts, what a perfect copy of train scores."""
-    return reference_windows(splits, n, rng), _train(splits, n, rng)
+    """Train against test: sampling noise plus the shift between the parts; as `floor_held_out` where none is held out.
+
+    A method's values beside the test windows are to be read beside it.
+    """
+    reference = splits.test[some_rows(splits.test, n, rng)]
+    return reference, _train(splits, len(reference), rng)
 
 
 def constant_mean(splits: Splits, n: int, rng: np.random.Generator) -> Pair:
     """The mean training window, n times: what a metric gives for no diversity at all."""
-    return reference_windows(splits, n, rng), np.repeat(splits.train.mean(axis=0, keepdims=True), n, axis=0)
+    reference = reference_windows(splits, n, rng)
+    return reference, np.repeat(splits.train.mean(axis=0, keepdims=True), len(reference), axis=0)
 
 
 def gaussian_fit(splits: Splits, n: int, rng: np.random.Generator) -> Pair:
@@ -99,15 +112,15 @@ def gaussian_fit(splits: Splits, n: int, rng: np.random.Generator) -> Pair:
     # x = mean + (X - mean)^T w / sqrt(n - 1) with w ~ N(0, I) has the sample covariance, singular or not.
     values, vectors = np.linalg.eigh(np.cov(flat, rowvar=False))
     root = vectors * np.sqrt(np.clip(values, 0, None))
-    draws = mean + rng.standard_normal((n, len(mean))) @ root.T
-    return reference, draws.reshape(n, *splits.train.shape[1:]).astype(np.float32)
+    draws = mean + rng.standard_normal((len(reference), len(mean))) @ root.T
+    return reference, draws.reshape(len(reference), *splits.train.shape[1:]).astype(np.float32)
 
 
 def time_shuffled(splits: Splits, n: int, rng: np.random.Generator) -> Pair:
     """Training windows with their time steps permuted: right marginals, no dynamics."""
     reference = reference_windows(splits, n, rng)
-    order = rng.permuted(np.tile(np.arange(splits.window), (n, 1)), axis=1)
-    return reference, np.take_along_axis(_train(splits, n, rng), order[:, :, None], axis=1)
+    order = rng.permuted(np.tile(np.arange(splits.window), (len(reference), 1)), axis=1)
+    return reference, np.take_along_axis(_train(splits, len(reference), rng), order[:, :, None], axis=1)
 
 
 def _train(splits: Splits, n: int, rng: np.random.Generator) -> np.ndarray:
@@ -115,5 +128,6 @@ def _train(splits: Splits, n: int, rng: np.random.Generator) -> np.ndarray:
 
 
 REFERENCES: Mapping[str, Callable[[Splits, int, np.random.Generator], Pair]] = {
-    name.__name__: name for name in (floor_noise, floor_shift, constant_mean, gaussian_fit, time_shuffled)
+    name.__name__: name
+    for name in (floor_noise, floor_held_out, floor_shift, constant_mean, gaussian_fit, time_shuffled)
 }

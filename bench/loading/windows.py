@@ -1,7 +1,7 @@
 """Split first, then scale on the training rows, then cut windows; no other module does any of this.
 
     recordings (entities of rows) -> pieces of rows -> train / validation / test (70 / 10 / 20)
-        -> fill missing values -> scale -> windows
+        -> train / held out (where a piece is long) -> fill missing values -> scale -> windows
 
 A piece is a run of neighbouring rows of one entity that belongs to one part as a whole. Windows are
 cut inside a piece, so no row is ever in two parts, whatever the strides are.
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -40,6 +41,8 @@ from bench.randomness import numpy_generator
 from bench.registry import DATASETS
 
 PARTS = ("train", "validation", "test")
+HELD_OUT = 0.2  # of the rows of a long training piece: what samples are compared with
+LONG = 8  # windows: in a shorter piece the rows held out and the gap beside them would leave too little for training
 LARGEST = 1e30  # of a value: float32 holds it, and its square has room in float64
 BLOCKS = 40  # one long series is cut into at most this many blocks,
 WINDOWS_PER_BLOCK = 4  # and a block is at least this many windows long while there are rows for three such blocks
@@ -112,7 +115,7 @@ def make_splits(recordings: Recordings, spec: DatasetSpec, seed: int) -> Splits:
     window, owner = recordings.window, spec.key
     series = [np.asarray(rows, dtype=np.float64) for rows in recordings.series]
     _check(series, recordings, owner)
-    parts = _parts(series, recordings, window, numpy_generator(spec.key, seed, "split"))
+    parts = divided(series, recordings, spec, seed)
     owners = len(set(recordings.entities)) if recordings.entities else len(series)
     if recordings.split == "entity" and owners < len(PARTS):
         raise InputError(f"{owner}: {owners} entities, expected at least one for each of {', '.join(PARTS)}")
@@ -120,11 +123,12 @@ def make_splits(recordings: Recordings, spec: DatasetSpec, seed: int) -> Splits:
         raise InputError(too_short(owner, [len(rows) for rows in series], window, recordings.split))
 
     median = _medians(parts["train"], recordings.channels, owner)
-    filled = {name: np.concatenate(pieces) for name, pieces in parts.items()}
+    filled = {name: np.concatenate(pieces) for name, pieces in parts.items() if pieces}
     for name, joined in filled.items():
         if np.isnan(joined).any():
             filled[name] = np.concatenate([_fill(piece, median) for piece in parts[name]])
     lengths = {name: [len(piece) for piece in pieces] for name, pieces in parts.items()}
+    names = tuple(name for name, pieces in parts.items() if pieces)
 
     rows = filled["train"]
     mean, scale = rows.mean(axis=0), rows.std(axis=0)
@@ -141,17 +145,17 @@ def make_splits(recordings: Recordings, spec: DatasetSpec, seed: int) -> Splits:
     order = numpy_generator(spec.key, seed, "shuffle") if spec.shuffle else None
     strides = {"train": recordings.train_stride, "validation": recordings.train_stride, "test": recordings.test_stride}
     cut = {}
-    for name in PARTS:
+    for name in names:
         joined = filled.pop(name)
         joined -= mean
         joined /= scale
-        cut[name] = _cut(joined.astype(np.float32), lengths[name], window, strides[name])
+        cut[name] = _cut(joined.astype(np.float32), lengths[name], window, strides.get(name, recordings.test_stride))
         if order is not None:
             steps = order.random(cut[name].shape[:2]).argsort(axis=1)  # one permutation per window
             cut[name] = np.take_along_axis(cut[name], steps[:, :, None], axis=1)
     truth, groups = _divided_truth(recordings, spec, seed), _groups(series, recordings, spec, seed)
     return Splits(
-        **cut,
+        **{name: cut[name] for name in PARTS},
         mean=mean,
         scale=scale,
         channels=recordings.channels,
@@ -166,13 +170,56 @@ def make_splits(recordings: Recordings, spec: DatasetSpec, seed: int) -> Splits:
         validation_groups=groups["validation"],
         cells=cells,
         division="drawn" if recordings.drawn else recordings.split,
+        held_out=cut.get("held_out") if len(cut.get("held_out", ())) else None,
     )
 
 
-def _parts(
-    series: Sequence[np.ndarray], recordings: Recordings, window: int, rng: np.random.Generator
+def divided(
+    series: Sequence[np.ndarray], recordings: Recordings, spec: DatasetSpec, seed: int, window: int | None = None
 ) -> dict[str, list[np.ndarray]]:
-    return divide(series, recordings.split, window, rng, recordings.entities, recordings.parts)
+    """Pieces of something that belongs to the rows of recordings: `PARTS`, and `held_out`, which may be empty."""
+    window = window or recordings.window
+    rng = numpy_generator(spec.key, seed, "split")
+    parts = divide(series, recordings.split, window, rng, recordings.entities, recordings.parts)
+    at_random = recordings.split in ("blocks", "entity")
+    rng = numpy_generator(spec.key, seed if at_random else 0, "held out")  # one split stays one split
+    return {**parts, **dict(zip(("train", "held_out"), hold_out(parts["train"], window, rng, at_random), strict=True))}
+
+
+def hold_out(
+    pieces: Sequence[np.ndarray], window: int, rng: np.random.Generator, at_random: bool
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Training pieces, and the rows of the same recordings that nothing is trained on, in the order of the pieces.
+
+    Samples are compared with windows of these rows, so that the shift between pieces is charged to no method. A piece
+    of 8 windows or more gives a fifth of its rows, at an end that is drawn, and the T rows beside them are in neither
+    part. A piece that is long beside the others is first seen as several stretches. Of shorter pieces a fifth are held
+    out as a whole. Where all are short and the parts were drawn `at_random`, the test pieces are such a fifth already,
+    and nothing is held out.
+    """
+    total = sum(map(len, pieces))
+    stretch = max(LONG * window, total // round(BLOCKS * (1 - VALIDATION_SHARE - TEST_SHARE)))
+    short = [index for index, piece in enumerate(pieces) if len(piece) < LONG * window]
+    if len(short) == len(pieces) and at_random:
+        return list(pieces), []
+    chosen = set(rng.permutation(short)[: round(HELD_OUT * len(short))].tolist())
+    at_start = rng.random(len(pieces)) < 0.5
+    train: list[np.ndarray] = []
+    held_out: list[np.ndarray] = []
+    for index, piece in enumerate(pieces):
+        if len(piece) < LONG * window:
+            (held_out if index in chosen else train).append(piece)
+            continue
+        cuts = np.linspace(0, len(piece), max(1, len(piece) // stretch) + 1).round().astype(int)
+        learnt = np.ones(len(piece), dtype=bool)
+        for first, last in itertools.pairwise(cuts):
+            rows = round(HELD_OUT * (last - first))
+            begin = first if at_start[index] else last - rows
+            held_out.append(piece[begin : begin + rows])
+            learnt[max(0, begin - window) : begin + rows + window] = False
+        ends = np.flatnonzero(np.diff(learnt, prepend=False, append=False))
+        train += [piece[begin:end] for begin, end in ends.reshape(-1, 2)]
+    return train, held_out
 
 
 def too_short(owner: str, rows: Sequence[int], window: int, split: str) -> str:
@@ -229,9 +276,8 @@ def _divided_truth(recordings: Recordings, spec: DatasetSpec, seed: int) -> Mapp
     """Each part's rows of the truth, in the order of its windows: divided as the series are, a series being one row."""
     if not recordings.truth:
         return {name: {} for name in PARTS}
-    rng = numpy_generator(spec.key, seed, "split")
     places = list(np.arange(len(recordings.series))[:, None])
-    parts = _parts(places, recordings, 1, rng)
+    parts = divided(places, recordings, spec, seed, window=1)
     chosen = {name: np.concatenate(parts[name]) for name in PARTS}
     return {name: {factor: values[chosen[name]] for factor, values in recordings.truth.items()} for name in PARTS}
 
@@ -248,8 +294,7 @@ def _groups(
     if recordings.entities:
         whose = np.unique(np.asarray(recordings.entities), return_inverse=True)[1]
     owners = [np.full((len(rows), 1), owner) for rows, owner in zip(series, whose, strict=True)]
-    rng = numpy_generator(spec.key, seed, "split")
-    parts = _parts(owners, recordings, window, rng)
+    parts = divided(owners, recordings, spec, seed)
     strides, found = {"validation": recordings.train_stride, "test": recordings.test_stride}, {}
     for name, stride in strides.items():
         pieces = [piece for piece in parts[name] if len(piece) >= window]

@@ -169,6 +169,7 @@ class C2ST(SampleMetric):
     unit = "probability"
     direction = "lower"
     source = "Lopez-Paz and Oquab 2017, arXiv:1610.06545"
+    generalises = True
     sees: ClassVar = {
         "c2st_auc": (
             "noise",

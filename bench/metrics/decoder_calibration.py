@@ -40,8 +40,9 @@ class DecoderCalibration(LatentMetric):
     are too large, above it too small. Good: a distance of at most .1, a ratio of .8 to 1.25. `.._by_channel` has each
     channel; the distance's sd is over channels. For correlated channels the residual is whitened, under `quantile` it
     is that of g(x).
-    Shapes: 512 validation windows evenly spaced (test series where no others are known), one own latent each; n says
-    how many; coordinate channel. Unit: 1. A perfect decoder has about .9 / sqrt(values per channel), not 0.
+    Shapes: 512 held-out windows of the training recordings evenly spaced (validation windows where there are none), one
+    own latent each; n says how many; coordinate channel. Unit: 1. A perfect decoder has about .9 / sqrt(values per
+    channel), not 0.
     Errors: undefined for a likelihood without a distribution function; the ratio also where it is no Gaussian.
     Source: Dawid 1984, J. R. Stat. Soc. A 147, 278; Brockwell 2007, Stat. Probab. Lett. 77, 1473 (randomised form).
     Blind to: calibration that depends on t or on the series, and how sharp the distributions are.
@@ -61,7 +62,7 @@ class DecoderCalibration(LatentMetric):
     @torch.no_grad()
     def measure(self, evaluation: LatentEvaluation) -> list[Measurement]:
         """Two values, and two per channel."""
-        series = evaluation.series if evaluation.validation is None else evaluation.validation
+        series = next(w for w in (evaluation.held_out, evaluation.validation, evaluation.series) if w is not None)
         chosen = series[from_everywhere(len(series), SERIES)]
         n, draws, z = len(chosen), evaluation.draws("calibration"), own_latents(evaluation, chosen)
         transformed, squares = [], []

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bench.contracts import LatentEvaluation, Measurement
-from bench.metrics.base import LatentMetric, own_latents, spread, training_series, undefined
+from bench.metrics.base import LatentMetric, from_everywhere, own_latents, spread, training_series, undefined
 from bench.metrics.sliced import PROJECTIONS, sliced_distance
 from bench.registry import register_metric
 
@@ -17,7 +17,7 @@ from bench.registry import register_metric
 @register_metric("decoding_gap")
 @dataclass(frozen=True)
 class DecodingGap(LatentMetric):
-    """Sliced Wasserstein distance to test windows of series decoded from true posteriors, and from diffused latents.
+    """Sliced Wasserstein distance to real windows of series decoded from true posteriors, and from diffused latents.
 
         sliced_from_posteriors   x ~ p(x | z), z ~ q(z | x') of training windows x'
         sliced_from_diffusion    x ~ p(x | z), z from the reverse diffusion, as the method samples
@@ -25,12 +25,13 @@ class DecodingGap(LatentMetric):
     The first is what a perfect diffusion model would leave to be gained: the decoder's own distance. The second minus
     the first is the diffusion's share. Both are taken along the same directions at the same n; for the equation see
     `sliced_wasserstein`, whose directions and draws are others.
-    Shapes: test windows (n, T, C). Unit: standard deviations of the training data.
-    Errors: undefined without a latent, and where fewer training series than test series are at hand.
+    Shapes: held-out windows of the training recordings, or test windows where there are none, (n, T, C).
+    Unit: standard deviations of the training data.
+    Errors: undefined without a latent, and where fewer training series than real windows are at hand.
     Source: ours.
     """
 
-    version = 1
+    version = 2  # 2: beside held-out windows
     outputs = ("sliced_from_posteriors", "sliced_from_diffusion")
     unit = "train standard deviations"
     direction = "lower"
@@ -41,9 +42,11 @@ class DecodingGap(LatentMetric):
     def measure(self, evaluation: LatentEvaluation) -> list[Measurement]:
         """Two values at n."""
         model, method, series = evaluation.model, evaluation.method, evaluation.series
+        if evaluation.held_out is not None:
+            series = evaluation.held_out[from_everywhere(len(evaluation.held_out), len(series))]
         n, train = len(series), training_series(evaluation)
         if train is None or len(train) < n:
-            return undefined(self.outputs, "fewer training series than test series", n)
+            return undefined(self.outputs, "fewer training series than real windows", n)
         directions = evaluation.draws("directions of the decoding gap").normal(series[0].numel(), PROJECTIONS)
 
         def distance(name: str, z: Tensor) -> Measurement:

@@ -50,6 +50,7 @@ class SlicedWasserstein(SampleMetric):
     direction = "lower"
     source = "Rabin et al. 2011; Bonneel et al. 2015"
     as_many = True
+    generalises = True
     sees: ClassVar = {
         "sliced_wasserstein": (
             "noise",
@@ -90,6 +91,7 @@ class SlicedWassersteinIncrements(SampleMetric):
     direction = "lower"
     source = "Rabin et al. 2011; Bonneel et al. 2015"
     as_many = True
+    generalises = True
     sees: ClassVar = {
         "sliced_wasserstein_increments": (
             "noise",

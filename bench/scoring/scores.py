@@ -25,7 +25,7 @@ from bench.contracts import (
     nearest,
 )
 from bench.loading.files import places
-from bench.loading.references import REFERENCES, evaluation_size, first_rows, reference_rows, reference_windows
+from bench.loading.references import REFERENCES, evaluation_size, first_rows, reference_windows, some_rows
 from bench.method import Method
 from bench.metrics.base import from_everywhere
 from bench.models.build import StackedModel
@@ -33,6 +33,7 @@ from bench.randomness import Randomness, Stream, numpy_generator
 from bench.registry import DATASETS, METRICS
 from bench.sweeps.run import Run
 
+TEST_BLOCKS = "test blocks"  # the coordinate of a value beside the test windows, where another stands beside others
 DURING_TRAINING = ("nll", "kl", "active_units", "probe")
 SERIES_DURING_TRAINING = 250  # few enough that ten evaluations cost a few percent of training
 
@@ -62,6 +63,7 @@ class Scope:
             test_truth=splits.validation_truth,
             test_stride=stride,
             test_groups=splits.validation_groups,
+            held_out=None,
         )
 
     def numpy(self, role: str) -> np.random.Generator:
@@ -79,7 +81,7 @@ class Scope:
         return Randomness(keys, device).draws(f"metric {scopes[0].metric_seed} {role}")
 
     def reference(self) -> np.random.Generator:
-        """Chooses the test windows (where there are more than are measured) and draws the references."""
+        """Chooses real windows (where there are more than are measured) and draws the references."""
         again = f" {self.metric_seed}" if self.metric_seed else ""
         return numpy_generator(self.dataset, self.seed, f"reference windows{again}")
 
@@ -159,17 +161,33 @@ def score_samples(
     return [row for metric in metrics for row in _rows(metric, _measure(metric, evaluation), scope)]
 
 
+def score_beside_both(
+    samples: np.ndarray, splits: Splits, metrics: Sequence[Metric], scope: Scope, device: str = "cpu"
+) -> list[dict[str, Any]]:
+    """Metric rows of samples (m, T, C) beside the reference windows, and of some metrics beside the test windows too.
+
+    The latter, where these are others, are rows of the coordinate `test blocks`: what holds of other stretches of the
+    same recordings. As many samples are used as there are real windows, at most all.
+    """
+    reference = reference_windows(splits, len(samples), scope.reference())
+    rows = score_samples(reference, samples[: len(reference)], splits, metrics, scope, device)
+    if splits.held_out is not None and (again := [metric for metric in metrics if metric.generalises]):
+        test = splits.test[some_rows(splits.test, len(samples), scope.reference())]
+        found = score_samples(test, samples[: len(test)], splits, again, scope, device)
+        rows += [{**row, "coordinate": TEST_BLOCKS} for row in found if row["coordinate"] == ""]
+    return rows
+
+
 def score_beside_references(
     label: str, samples: np.ndarray, splits: Splits, metrics: Sequence[Metric], scope: Scope, n: int
 ) -> list[dict[str, Any]]:
     """Metric rows of any model's samples (m, T, C), train-scaled, and of every reference; each row has its `label`.
 
-    At most n of the samples, chosen by chance, beside as many test windows.
+    At most n of the samples, chosen by chance, beside as many reference windows, and beside as many test windows.
     """
     n = min(evaluation_size(splits, n), len(samples))
     chosen = samples[scope.numpy("samples of a file").permutation(len(samples))[:n]]
-    reference = reference_windows(splits, n, scope.reference())
-    found = score_samples(reference, chosen, splits, metrics, scope)
+    found = score_beside_both(chosen, splits, metrics, scope)
     rows = [{"label": label, **row} for row in found]
     config, names = EvaluateConfig(n_samples=n), [metric.name for metric in metrics]
     for name in REFERENCES:
@@ -194,7 +212,7 @@ def score_reference(
 def draw_samples(
     model: StackedModel, method: Method, splits: Splits, config: EvaluateConfig, scope: Scope
 ) -> np.ndarray:
-    """The samples that are measured: as many as reference windows, (n, T, C), train-scaled."""
+    """The samples that are measured: as many as real windows, (n, T, C), train-scaled."""
     return draw_stack(model, method, [splits], config, [scope])[0]
 
 
@@ -202,7 +220,7 @@ def draw_samples(
 def draw_stack(
     model: StackedModel, method: Method, splits: Sequence[Splits], config: EvaluateConfig, scopes: Sequence[Scope]
 ) -> np.ndarray:
-    """`draw_samples` of all runs of a stack in one go, (R, n, T, C). All have as many test windows."""
+    """`draw_samples` of all runs of a stack in one go, (R, n, T, C). All are measured with as many."""
     n = evaluation_size(scopes[0].measured(splits[0]), config.n_samples)
     draws = Scope.draws_of(scopes, "samples", model.alpha_bar.device)
     return method.sample(model, n, draws).cpu().numpy()
@@ -225,9 +243,7 @@ def score_run(
         evaluation = _latent(model, method, splits, len(samples), len(splits.train), config, again)
         for metric in of_latent:
             rows += _rows(metric, _measure(metric, evaluation), again)
-        reference = reference_windows(splits, len(samples), again.reference())
-        device = model.alpha_bar.device.type
-        rows += score_samples(reference, samples, splits, of_samples, again, device)
+        rows += score_beside_both(samples, splits, of_samples, again, model.alpha_bar.device.type)
     return rows
 
 
@@ -256,7 +272,7 @@ def _latent(
     scope: Scope,
 ) -> LatentEvaluation:
     """The model beside n test windows and n_train training windows; where neighbours share rows, from everywhere."""
-    device, rows = model.alpha_bar.device, reference_rows(splits, n, scope.reference())
+    device, rows = model.alpha_bar.device, some_rows(splits.test, n, scope.reference())
     shared = (splits.train_stride or splits.test_stride) < splits.window
     step = max(1, len(splits.train) // n_train) if shared else 1
     spaced = np.arange(len(splits.train))[::step][:n_train]
@@ -275,4 +291,5 @@ def _latent(
         train_truth={factor: values[spaced] for factor, values in splits.train_truth.items()},
         groups=None if splits.test_groups is None else splits.test_groups[rows],
         validation=validation if scope.split == "test" else None,
+        held_out=None if splits.held_out is None else torch.from_numpy(splits.held_out).to(device),
     )

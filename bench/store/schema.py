@@ -22,7 +22,8 @@ RUNS: dict[str, pa.DataType] = {
     ),
     "decoder_passes_per_update": FLOAT,
     **dict.fromkeys(
-        ("peak_memory_bytes", "n_parameters", "n_train", "n_test", "window", "test_stride", "n_channels"), INT
+        ("peak_memory_bytes", "n_parameters", "n_train", "n_held_out", "n_test", "window", "test_stride", "n_channels"),
+        INT,
     ),
     **{"division": TEXT, "data_sha256": TEXT, "git_commit": TEXT, "git_dirty": BOOL},
     **dict.fromkeys(("version_python", "version_torch", "version_numpy", "version_bench"), TEXT),
