@@ -36,6 +36,7 @@ from bench.contracts import (
     nearest,
 )
 from bench.loading.cells import measure_cells, resolutions_of
+from bench.loading.days import day_windows
 from bench.loading.files import anchored
 from bench.randomness import numpy_generator
 from bench.registry import DATASETS
@@ -100,7 +101,9 @@ def load_recordings(spec: DatasetSpec, seed: int, data_dir: Path | None) -> Reco
         raise
     except (Exception, SystemExit) as error:  # a user's own data set, or sizes that do not fit into memory
         raise InputError(f"{spec.key}: cannot be loaded: {in_one_line(error)}") from error
-    return dataclasses.replace(recordings, drawn=repr(rng.bit_generator.state) != untouched)
+    drawn, gap = repr(rng.bit_generator.state) != untouched, recordings.window if dataset.gap == "T" else 0
+    recordings = dataclasses.replace(recordings, drawn=drawn, gap=gap)
+    return day_windows(recordings, spec.key) if dataset.align == "day" else recordings
 
 
 def make_splits(recordings: Recordings, spec: DatasetSpec, seed: int) -> Splits:
@@ -120,7 +123,8 @@ def make_splits(recordings: Recordings, spec: DatasetSpec, seed: int) -> Splits:
     if recordings.split == "entity" and owners < len(PARTS):
         raise InputError(f"{owner}: {owners} entities, expected at least one for each of {', '.join(PARTS)}")
     if not all(any(len(piece) >= window for piece in parts[name]) for name in PARTS):
-        raise InputError(too_short(owner, [len(rows) for rows in series], window, recordings.split))
+        rows_of_each = [len(rows) for rows in series]
+        raise InputError(too_short(owner, rows_of_each, window, recordings.split, recordings.gap))
 
     median = _medians(parts["train"], recordings.channels, owner)
     filled = {name: np.concatenate(pieces) for name, pieces in parts.items() if pieces}
@@ -180,7 +184,8 @@ def divided(
     """Pieces of something that belongs to the rows of recordings: `PARTS`, and `held_out`, which may be empty."""
     window = window or recordings.window
     rng = numpy_generator(spec.key, seed, "split")
-    parts = divide(series, recordings.split, window, rng, recordings.entities, recordings.parts)
+    gap = recordings.gap
+    parts = divide(series, recordings.split, window, rng, recordings.entities, recordings.parts, gap)
     at_random = recordings.split in ("blocks", "entity")
     rng = numpy_generator(spec.key, seed if at_random else 0, "held out")  # one split stays one split
     return {**parts, **dict(zip(("train", "held_out"), hold_out(parts["train"], window, rng, at_random), strict=True))}
@@ -222,19 +227,20 @@ def hold_out(
     return train, held_out
 
 
-def too_short(owner: str, rows: Sequence[int], window: int, split: str) -> str:
+def too_short(owner: str, rows: Sequence[int], window: int, split: str, gap: int = 0) -> str:
     """Why series of these lengths cannot be divided by `blocks` or `time`, and how many rows the longest one needs.
 
-    blocks: a block of one window for every part that no other series can fill. time: the smallest part, validation, has
-    to hold a window.
+    blocks: a block of one window for every part that no other series can fill, with a gap on both sides. time: the
+    smallest part, validation, has to hold a window.
     """
     longest = max(rows)
-    needed = round(window / VALIDATION_SHARE) if split == "time" else window * max(len(PARTS) - len(rows) + 1, 1)
+    share, blocks = VALIDATION_SHARE, max(len(PARTS) - len(rows) + 1, 1)
+    needed = round((window + gap) / share) if split == "time" else (window + 2 * gap) * blocks
     has = f"{longest} rows give" if len(rows) == 1 else f"the longest of {len(rows)} series has {longest} rows, that is"
     windows = f"{longest // window} window{'' if longest // window == 1 else 's'} of T = {window}"
     return (
         f"{owner}: {has} {windows}; expected at least {needed} rows for training, "
-        f"validation and test parts of a whole window each (split: {split})"
+        f"validation and test parts of a whole window each (split: {split}{', gap: T' if gap else ''})"
     )
 
 
@@ -245,12 +251,15 @@ def divide(
     rng: np.random.Generator,
     entities: Sequence[str] = (),
     parts: Sequence[str] = (),
+    gap: int = 0,
 ) -> dict[str, list[np.ndarray]]:
     """Pieces of rows per part, in the order of the recordings.
 
     given: each series in the part that the data set names. entity: whole entities with all their series, permuted.
     blocks: contiguous blocks, permuted; about 40 of them, each of 4 windows or more where the rows allow.
     time: two cuts in time, the same shares in every series.
+    gap: rows that are left out between neighbouring blocks of different parts, of the training block where one of the
+    two is; the others are neither neighbours nor cut here.
     """
     if split == "given":
         return {name: [rows for rows, part in zip(series, parts, strict=True) if part == name] for name in PARTS}
@@ -258,18 +267,39 @@ def divide(
         pieces: dict[str, list[np.ndarray]] = {name: [] for name in PARTS}
         for rows in series:
             first, second = (round(len(rows) * share) for share in (1 - VALIDATION_SHARE - TEST_SHARE, 1 - TEST_SHARE))
-            for name, piece in zip(PARTS, np.split(rows, [first, second]), strict=True):
+            apart = _apart(np.split(rows, [first, second]), PARTS, gap)
+            for name, piece in zip(PARTS, apart, strict=True):
                 pieces[name].append(piece)
         return pieces
-    if split == "entity":
-        whole: list[list[np.ndarray]] = _grouped(series, entities)
+    if split == "blocks":
+        blocks = list(_blocks(series, window))
+        whole = [[block] for rows in blocks for block in rows]
     else:
-        whole = [[block] for rows in _blocks(series, window) for block in rows]
+        whole = _grouped(series, entities)
     n_validation, n_test = (max(1, round(len(whole) * share)) for share in (VALIDATION_SHARE, TEST_SHARE))
     order = rng.permutation(len(whole))
     chosen = {"validation": order[:n_validation], "test": order[n_validation : n_validation + n_test]}
     chosen["train"] = order[n_validation + n_test :]
+    if split == "blocks" and gap:
+        part_of = {int(index): name for name in PARTS for index in chosen[name]}
+        names = [part_of[index] for index in range(len(whole))]
+        of_series = iter(names)
+        spaced = [_apart(rows, list(itertools.islice(of_series, len(rows))), gap) for rows in blocks]
+        whole = [[block] for rows in spaced for block in rows]
     return {name: [rows for index in sorted(chosen[name]) for rows in whole[index]] for name in PARTS}
+
+
+def _apart(pieces: Sequence[np.ndarray], parts: Sequence[str], gap: int) -> list[np.ndarray]:
+    """Neighbouring pieces of one series, with `gap` rows left out where their parts differ."""
+    found = list(pieces)
+    for k, (before, after) in enumerate(itertools.pairwise(parts)):
+        if before == after or not gap:
+            continue
+        if before == "train":
+            found[k] = found[k][: max(0, len(found[k]) - gap)]
+        else:
+            found[k + 1] = found[k + 1][gap:]
+    return found
 
 
 def _divided_truth(recordings: Recordings, spec: DatasetSpec, seed: int) -> Mapping[str, Truth]:
