@@ -60,6 +60,7 @@ class LatentCard:
     def verdict(self) -> str:
         """One sentence: can a latent matter here? The better regression is taken on either side."""
         last, whole = max(self.last_steps, self.last_steps_kernel), max(self.two_thirds, self.two_thirds_kernel)
+        last = max(last, 0.0)  # worse than the mean says as little as the mean
         gain = whole - last
         if not math.isfinite(gain):
             return "It cannot be said whether a latent can matter: the last thirds do not vary, or windows are too few."
