@@ -163,8 +163,9 @@ class Fitted:
         try:
             temporary.mkdir(parents=True)
             save_tensors(self.model.state_of(0), temporary / "weights.safetensors")
-            arrays = {name: getattr(self.splits, name) for name in _ARRAYS}
-            save_arrays({k: np.ascontiguousarray(v) for k, v in arrays.items()}, temporary / "windows.safetensors")
+            arrays = {name: getattr(self.splits, name) for name in (*_ARRAYS, *_OPTIONAL)}
+            present = {name: np.ascontiguousarray(values) for name, values in arrays.items() if values is not None}
+            save_arrays(present, temporary / "windows.safetensors")
             facts = {
                 "saved_version": SAVED_VERSION,
                 "run_id": self.run.run_id,
@@ -184,6 +185,7 @@ class Fitted:
 
 
 _ARRAYS = ("train", "validation", "test", "mean", "scale")
+_OPTIONAL = ("held_out", "test_groups", "validation_groups")  # arrays that not every data set has
 _FACTS = ("channels", "units", "test_stride", "train_stride", "sha256")
 
 
@@ -207,7 +209,11 @@ def load(folder: str | Path, device: str = "cpu") -> Fitted:
     try:
         run = Run.from_config(json.dumps(facts["run"]))
         about = {name: tuple(value) if isinstance(value, list) else value for name, value in facts["splits"].items()}
-        parts: dict[str, Any] = {**{name: arrays[name] for name in _ARRAYS}, **about}
+        parts: dict[str, Any] = {
+            **{name: arrays[name] for name in _ARRAYS},
+            **{name: arrays[name] for name in _OPTIONAL if name in arrays},
+            **about,
+        }
         cells = MeasuredCells.from_facts(facts["cells"], parts["mean"], parts["scale"]) if facts["cells"] else None
         splits = Splits(**parts, cells=cells)
         curves, diverged, run_id = pd.DataFrame(facts["curves"]), str(facts["diverged"]), facts["run_id"]

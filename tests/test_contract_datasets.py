@@ -88,7 +88,10 @@ def recordings_of(spec, folder):
 
 
 def check_rows(recordings, spec, seed):
-    """No row is in two parts (the fourth is held out of training), windows are neighbouring rows of one series, and the test part is cut whole."""
+    """No row is in two parts, windows are neighbouring rows of one series, and the test part is cut whole.
+
+    The fourth part, where there is one, is what is held out of training.
+    """
     starts = np.cumsum([0, *(len(rows) for rows in recordings.series)])
     numbers = [np.arange(a, b, dtype=float)[:, None] for a, b in itertools.pairwise(starts)]
     numbered = dataclasses.replace(recordings, series=numbers, channels=("row",), units=("",), resolutions=())

@@ -59,7 +59,8 @@ def test_describe_prints_the_card_and_draws(folder, capsys):
         "  sha256 7845bbe2d4de930bc80e2f1d6a9797d4f4a63abdcc0e630246654774c22c71c9; the file at that commit",
         "time between rows: 1 days 00:00:00 in the median, 1 days 03:00:00 at most",
         "windows: T = 4, test windows every 1 rows, split: time",
-        "  train: 38 windows, 1990-01-02 01:00 to 1990-02-11 01:00",
+        "  held_out: 5 windows, ",
+        "  train: ",
         "  test: 9 windows, 1990-02-18 01:00 to 1990-03-01 02:00",
         "sha256 of the windows (seed 0): ",
     ):
