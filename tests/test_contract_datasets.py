@@ -35,7 +35,7 @@ OPTIONS = {  # in place of the defaults: fewer series, files of a user's own, ot
     "energy": [{}, {"split": "time"}, {"noise_channels": True}],
     "earthquakes": [{}, {"region": "oklahoma", "minimum_magnitude": 2.0}],
     "earthquakes_japan": [{}, {"minimum_magnitude": 4.0, "split": "time"}],
-    "retail": [{}, {"view": "hours"}],
+    "retail": [{}, {"view": "hours"}, {"view": "days", "window": 15}],
     "icu2012": [{}, {"missing": "mask"}],
     "pendigits": [{}, {"split": "entity"}],
     "bike": [{}, {"begin": "any", "split": "time"}, {"weather": True}],
