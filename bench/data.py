@@ -196,7 +196,10 @@ def contents(recordings: Recordings, splits: Splits, spec: DatasetSpec, seed: in
         f"windows: T = {splits.window}, test windows every {recordings.test_stride} rows, split: "
         f"{recordings.split}{gap}"
     )
-    lines.append(f"different splits: {SPLITS_OF[splits.division]}")
+    dealt = (
+        f" ({len(set(recordings.entities))} entities)" if recordings.entities and splits.division == "entity" else ""
+    )
+    lines.append(f"different splits: {SPLITS_OF[splits.division]}{dealt}")
     dates = divided_times(recordings, spec, seed)
     for part in (*PARTS, "held_out"):
         if (windows := getattr(splits, part)) is not None:
