@@ -13,6 +13,7 @@ import torch
 from numpy.typing import ArrayLike
 
 from bench.contracts import DiffusionConfig, EvaluateConfig, InputError, Splits, TrainConfig, nearest
+from bench.engine.trials import time_updates
 from bench.library import ARRAY, Fitted, fitted_of, make_run, read_device, read_splits, read_whole, train_run
 from bench.registry import load_entry_points
 from bench.scoring.scores import Scope, score_reference
@@ -20,28 +21,31 @@ from bench.sweeps.expand import variants_of
 from bench.sweeps.file import SHIPPED, read_file
 from bench.sweeps.options import check_backbones, checked
 from bench.sweeps.run import Run
-from bench.verdict import verdict
+from bench.training.loop import CHECKS
+from bench.verdict import NEAR_BOUND, UNKNOWN, Estimate, verdict
 
 FULL = TrainConfig.steps, DiffusionConfig.steps
 """Updates of the two stages in a run of the harness; `check_collapse` never makes more."""
 
 _FEWEST_STEPS = 50
-_TIMED = 20, 60  # updates of two short trainings: a stage of 20 updates or more has 20 checks, whatever its length
+_CHECKED = CHECKS  # updates of a short training that has all the checks of a longer one
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class CollapseCheck:
     """What `check_collapse` found; printing it gives a few lines.
 
-    table: a row for vanilla latent diffusion, for the alternative, and for two floors of the sample distance; columns
-    verdict (see `bench.verdict`), gap (NLL with another series' latent minus NLL with the own, nats per value),
-    dependency_end (m_{T,0}, the share of the last state that is due to the latent) and sliced_wasserstein.
+    table: a row for vanilla latent diffusion, for the alternative, and for the floors of the sample distance; columns
+    verdict (version 2 of `bench.verdict`), latent_information and second_half (what it rests on, nats per series),
+    gap (NLL with another series' latent minus NLL with the own, nats per value), dependency_end (m_{T,0}, the share
+    of the last state that is due to the latent) and sliced_wasserstein.
     """
 
     table: pd.DataFrame
     train_steps: int  # updates of each autoencoder
     diffusion_steps: int  # updates of each denoiser
     seconds: float  # in all
+    bound: float  # ln M, which no latent information exceeds; NaN where none was measured
     models: Mapping[str, Fitted]  # by the names of the table's rows
 
     @property
@@ -55,12 +59,17 @@ class CollapseCheck:
         said = {
             "collapsed": "collapses on these data: its decoder ignores the latent or soon forgets it",
             "alive": "keeps its latent on these data",
-            "partial": "is neither clearly collapsed nor clearly alive on these data",
+            "partial": "uses its latent on these data for the first steps only",
+            "undecided": "is neither clearly collapsed nor clearly alive on these data: the interval of its latent "
+            "information contains a threshold",
+            "diverged": "diverged on these data",
         }
         lines = [
             f"{vanilla} {said.get(first, 'could not be measured')}; {other}: {second}.",
             self.table.astype(object).where(self.table.notna(), "").to_string(float_format="{:.3f}".format),
-            f"gap in nats per value. {self.train_steps:,} + {self.diffusion_steps:,} updates each (a run of the "
+            f"latent_information and second_half in nats per series, at most ln M = {self.bound:.1f}; values within "
+            f"{NEAR_BOUND:g} of it are lower bounds without an order. gap in nats per value.",
+            f"{self.train_steps:,} + {self.diffusion_steps:,} updates each (a run of the "
             f"harness has {FULL[0]:,} + {FULL[1]:,}), {self.seconds:.0f} seconds, one seed: a first look only.",
         ]
         if 3 * self.train_steps < FULL[0]:
@@ -103,7 +112,7 @@ def check_collapse(
         raise InputError(f"alternative = {other!r}: {nearest(str(other), others)}")
     where, seed = read_device(device), read_whole(seed, "seed", 0)
     splits = read_splits(x, seed, window, stride, channels, None)
-    evaluate = {**file.evaluate, "metrics": ["nll", "dependency", "sliced_wasserstein"]}
+    evaluate = {**file.evaluate, "metrics": ["latent_information", "nll", "dependency", "sliced_wasserstein"]}
     runs = {}
     for label in (vanilla, other):
         (variant,) = variants_of(file, entries[label].model_dump(), "check_collapse")
@@ -115,12 +124,15 @@ def check_collapse(
         longer = _with_steps(run, train_steps, diffusion_steps)
         models[label] = fitted_of(longer, splits, train_run(longer, splits, where))
     table = {label: _facts(fitted, evaluate) for label, fitted in models.items()}
+    bounds = [facts.pop("bound") for facts in table.values() if "bound" in facts]  # equal: of the same windows
     config = checked(EvaluateConfig, evaluate, "check_collapse", "evaluate")
-    for floor in ("floor_noise", "floor_shift"):
+    for floor in ("floor_noise", "floor_held_out"):
         (row,) = score_reference(floor, splits, config, Scope(ARRAY.key, seed), ["sliced_wasserstein"])
         table[floor] = {"verdict": "", "sliced_wasserstein": row["value"]}
     frame = pd.DataFrame.from_dict(table, orient="index")
-    return CollapseCheck(frame, train_steps, diffusion_steps, time.perf_counter() - began, models)
+    return CollapseCheck(
+        frame, train_steps, diffusion_steps, time.perf_counter() - began, bounds[0] if bounds else math.nan, models
+    )
 
 
 def _with_steps(run: Run, train: int, diffusion: int) -> Run:
@@ -140,30 +152,38 @@ def _share(
     fixed, full = 0.0, 0.0
     for run in runs:
         train_run(_with_steps(run, 2, 2), splits, device)  # the first updates of a process are slow
-        short, longer = (train_run(_with_steps(run, steps, steps), splits, device) for steps in _TIMED)
-        for stage, steps in zip(("autoencoder", "denoiser"), FULL, strict=True):
-            few, more = (getattr(trained, f"{stage}_seconds") for trained in (short, longer))
-            each = max(more - few, 0.0) / (_TIMED[1] - _TIMED[0])
-            fixed += max(few - _TIMED[0] * each, 0.0)
-            full += steps * each
+        each = time_updates(run, splits, device)
+        short = train_run(_with_steps(run, _CHECKED, _CHECKED), splits, device)
+        updates = each.autoencoder, each.denoiser
+        for stage, steps, update in zip(("autoencoder", "denoiser"), FULL, updates, strict=True):
+            fixed += max(getattr(short, f"{stage}_seconds") - _CHECKED * update, 0.0)  # checks above all
+            full += steps * update
     scored = time.perf_counter()
-    _facts(fitted_of(run, splits, longer), evaluate)
+    _facts(fitted_of(run, splits, short), evaluate)
     fixed += len(runs) * (time.perf_counter() - scored)
     left = budget - (time.perf_counter() - began) - fixed
     return min(1.0, max(left, 0.0) / max(full, 1e-9))
 
 
 def _facts(fitted: Fitted, evaluate: Mapping[str, Any]) -> dict[str, Any]:
-    """Verdict, gap, m_{T,0} and sample distance of a run; NaN where it diverged."""
+    """Verdict, latent information with its ln M, gap, m_{T,0} and sample distance of a run; NaN where it diverged."""
     if fitted.diverged:
         return {"verdict": "diverged"}
     rows = fitted.score(**evaluate)
-    values = rows[rows.coordinate == ""].set_index("metric")["value"]
+    scalars = rows[rows.coordinate == ""].set_index("metric")
+    values = scalars["value"]
     at_end = rows[(rows.metric == "dependency_global") & (rows["index"] == fitted.splits.window)].value
     own, permuted = (float(values.get(name, math.nan)) for name in ("nll_own", "nll_permuted"))
     end = float(at_end.iloc[0]) if len(at_end) else math.nan
+    information, second_half = (
+        Estimate(*map(float, scalars.loc[name, ["value", "error"]])) if name in scalars.index else UNKNOWN
+        for name in ("latent_information", "latent_information_second_half")
+    )
     return {
-        "verdict": verdict(own, permuted, end),
+        "verdict": verdict(own, permuted, end, information, second_half),
+        "latent_information": information.value,
+        "second_half": second_half.value,
+        "bound": float(values.get("latent_information_bound", math.nan)),
         "gap": permuted - own,
         "dependency_end": end,
         "sliced_wasserstein": float(values.get("sliced_wasserstein", math.nan)),

@@ -317,6 +317,10 @@ class Recordings:
         return cls(list(x), names, units, steps, steps, steps, "entity", truth=truth, resolutions=continuous)
 
 
+CONTINUOUS = 1e-3
+"""The narrowest cell, in training standard deviations; also that of a channel without a grid."""
+
+
 class Cells(Protocol):
     """The cells of train-scaled values: the intervals that recorded numbers stand for. See `bench.loading.cells`."""
 
@@ -640,6 +644,10 @@ class LatentEvaluation:
     held_out: Tensor | None = None  # (H, T, C), `Splits.held_out`
 
 
+TEST_BLOCKS = "test blocks"
+"""The coordinate of a value beside the test windows, where the plain one is beside held-out windows."""
+
+
 @dataclass(frozen=True)
 class Metric(ABC):
     """One measure. The class docstring is its card: equation, shapes, source, and what it cannot detect.
@@ -654,6 +662,7 @@ class Metric(ABC):
     diagnostics: ClassVar[tuple[str, ...]] = ()  # those of them that say how well the others were computed
     unit: ClassVar[str]
     direction: ClassVar[Literal["lower", "higher", "none"]]  # which way is better
+    unranked: ClassVar[Mapping[str, str]] = {}  # output -> why no best of it is named in the report
     source: ClassVar[str]
     fast: ClassVar[bool] = True  # part of `metrics: fast`
     generalises: ClassVar[bool] = False  # whether samples are also compared with the test windows, where these differ

@@ -1,6 +1,7 @@
 """`python -m bench.plan`: how many runs, how long and how much memory.
 
-The prediction comes from earlier runs. Where there are none, a few updates of each method and one evaluation are timed.
+The prediction comes from earlier runs. Where there are none, a few updates of each method, one evaluation and a
+reference row of each data set are timed. Reference rows count as runs of their own.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         error = past.error()
         typical = "" if math.isnan(error) else f"; past predictions were typically wrong by a factor of {error:.2f}"
         source = f"from {len(past.runs)} finished runs{typical}"
-    elif any(_trains(run) for run in left):
+    elif any(run.data_sha256 for run in left):
         past, source = _tried(left, given, devices[0])
         known = _predicted(past, left) if past else []
     if not known or past is None:
@@ -68,8 +69,10 @@ def _tried(runs: Sequence[Run], given: Namespace, device: Device) -> tuple[Past 
     from bench.engine.trials import UPDATES, try_runs
 
     found = try_runs(runs, command.data_dir(given.data), torch.device(device.kind))
-    settings = f"{len(found.runs)} setting{'' if len(found.runs) == 1 else 's'} of method, backbone and data set"
-    source = f"{UPDATES} updates of {settings} and one evaluation"
+    count, references = len(found.of("method")), len(found.of("reference"))
+    settings = f"{count} setting{'' if count == 1 else 's'} of method, backbone and data set"
+    source = f"{UPDATES} updates of {settings}, one evaluation" if count else "no training"
+    source += f" and {references} reference row{'' if references == 1 else 's'}" if references else ""
     command.write(f"no finished run in {given.results} to predict from: timed {source} ({clock(found.seconds)})")
     for note in found.notes:
         command.write(f"  {note}")
@@ -84,7 +87,7 @@ def _predicted(past: Past, runs: Sequence[Run]) -> list[Estimate]:
     guesses: dict[tuple[object, ...], Estimate | None] = {}
     found = []
     for run in runs:
-        if not _trains(run):
+        if not run.data_sha256:  # it will be skipped
             continue
         route = dict(run.hyper).get("latent_route")
         key = (run.method, route, run.backbone, run.dataset, run.model, run.train, run.diffusion, run.evaluate)
@@ -93,11 +96,6 @@ def _predicted(past: Past, runs: Sequence[Run]) -> list[Estimate]:
         if guess := guesses[key]:
             found.append(guess)
     return found
-
-
-def _trains(run: Run) -> bool:
-    """Whether a run takes any time worth predicting."""
-    return run.kind == "method" and bool(run.data_sha256)
 
 
 if __name__ == "__main__":

@@ -49,7 +49,6 @@ class Registry(Mapping[str, type[T]], Generic[T]):
     def _discover(self) -> None:
         if self._discovered:
             return
-        self._discovered = True
         package = importlib.import_module(self._package)
         here = Path(__file__).resolve().parent.parent / self._package.replace(".", "/")
         if here not in [Path(place).resolve() for place in package.__path__]:
@@ -57,8 +56,13 @@ class Registry(Mapping[str, type[T]], Generic[T]):
                 f"the name '{self._package}' is taken by another installed package ({next(iter(package.__path__))}): "
                 "use a virtual environment of this project's own"
             )
-        for module in pkgutil.iter_modules(package.__path__, f"{self._package}."):
-            importlib.import_module(module.name)
+        self._discovered = True  # before the modules, which look names up while they are imported
+        try:
+            for module in pkgutil.iter_modules(package.__path__, f"{self._package}."):
+                importlib.import_module(module.name)
+        except BaseException:
+            self._discovered = False  # the next look-up says again what does not import, and not "unknown"
+            raise
 
     def unknown(self, name: str) -> str:
         """The message for a name that is not registered, with the nearest registered names."""

@@ -336,8 +336,9 @@ def _list(runs: Sequence[Any], done: Mapping[str, Any], attempts: Mapping[str, i
 def _summary(runs: Sequence[Any], store: Any, statuses: Mapping[str, str]) -> None:
     """A table per data set, with a row for each method, setting and backbone; a line per reason of a skip."""
     # imported here, because only a sweep that has run reads its results, and these imports take time
+    from bench.report.cards import metric_facts
     from bench.report.selection import select
-    from bench.report.summary import HEADS, Line, legend, summary_tables
+    from bench.report.summary import Line, Summary
     from bench.store import Membership
 
     asked = Membership(runs[0].sweep, "", "", "", {run.run_id: run.label for run in runs})
@@ -351,12 +352,13 @@ def _summary(runs: Sequence[Any], store: Any, statuses: Mapping[str, str]) -> No
     skipped = [run for run in runs if statuses.get(run.run_id) == "skipped"]
     unmeasured = {run.run_id for run in skipped}
     measured = [line for line in lines.values() if not unmeasured.issuperset(line.run_ids)]
-    for place, rows in summary_tables(selection, measured, statuses).items():
+    summary = Summary(selection, measured, statuses, metric_facts())
+    for shown in summary.tables:
         command.write()
-        command.write_table(rows, (place, *HEADS))
+        command.write_table(shown.rows, shown.heads)
     if measured:
         command.write()
-        for line in legend(selection):
+        for line in summary.legend:
             command.write(line)
     if skipped:
         reasons = table.set_index("run_id").reason

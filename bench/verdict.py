@@ -53,6 +53,9 @@ class Thresholds:
 
 THRESHOLDS = Thresholds()
 
+NEAR_BOUND = 0.5
+"""Nats below its bound ln M from which on a latent information says no more than "at least this much"."""
+
 
 class Estimate(NamedTuple):
     """A number and its error, such that value -+ 1.96 error is a 95 % interval."""

@@ -13,7 +13,7 @@ from bench.report.columns import MetricFacts
 from bench.store import CURVES, METRICS, RUNS, Membership
 
 FACTS = {
-    "wasserstein": MetricFacts("train-scaled units", "lower", "samples"),
+    "wasserstein": MetricFacts("train-scaled units", "lower", "samples", unranked="Not ranked."),
     "sliced_wasserstein": MetricFacts("train-scaled units", "lower", "samples"),
     "mmd2": MetricFacts("", "lower", "samples"),
     "kl": MetricFacts("nats", "none", "latent"),

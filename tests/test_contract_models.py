@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from bench import registry
 from bench.contracts import DiffusionConfig, ModelConfig
 from bench.models.build import StackedModel
 from bench.models.head import make_head
@@ -197,3 +198,16 @@ def test_the_cards_say_what_they_are(registry):
         assert card.splitlines()[0].endswith("."), name
         module = registry[name].__module__
         assert module.startswith(("bench.models.", "bench_plugin_")), name
+
+
+def test_a_module_that_does_not_import_is_said_at_every_look_up(tmp_path, monkeypatch):
+    package = tmp_path / "broken_methods"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "half_written.py").write_text("import no_such_module\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(registry, "__file__", str(tmp_path / "bench/registry.py"))
+    found = registry.Registry("method", "broken_methods")
+    for _ in range(2):
+        with pytest.raises(ModuleNotFoundError, match="no_such_module"):
+            found["anything"]

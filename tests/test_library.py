@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -439,11 +440,12 @@ def test_dependency_measures_are_offered_at_the_top():
 def test_a_first_look_at_a_tiny_size(monkeypatch):
     monkeypatch.setattr(collapse, "FULL", (8, 8))
     monkeypatch.setattr(collapse, "_FEWEST_STEPS", 4)
-    monkeypatch.setattr(collapse, "_TIMED", (2, 4))
+    monkeypatch.setattr(collapse, "_CHECKED", 2)
     found = check_collapse(windows(), budget=1.0, alternative="kl_free")
     assert 4 <= found.train_steps <= 8
-    assert list(found.table.index) == ["latent_diffusion", "kl_free", "floor_noise", "floor_shift"]
-    assert found.table.loc["kl_free", ["gap", "dependency_end", "sliced_wasserstein"]].notna().all()
+    assert list(found.table.index) == ["latent_diffusion", "kl_free", "floor_noise", "floor_held_out"]
+    numbers = ["latent_information", "second_half", "gap", "dependency_end", "sliced_wasserstein"]
+    assert found.table.loc["kl_free", numbers].notna().all()
     assert found.table.sliced_wasserstein.notna().all()
     assert found.collapsed == (found.table.verdict.iloc[0] == "collapsed")
     assert found.models["kl_free"].run.train.steps == found.train_steps
@@ -451,6 +453,34 @@ def test_a_first_look_at_a_tiny_size(monkeypatch):
     assert repr(found) == str(found)
     assert lines[0].startswith("latent_diffusion ")
     assert f"{found.train_steps} + {found.diffusion_steps} updates each" in lines[-1]
+    assert f"at most ln M = {found.bound:.1f}" in lines[-2]
+
+
+def rows_of(information, second_half):
+    """What a run is scored with: a large gap, and these values and errors of the latent information."""
+    names = ("latent_information", "latent_information_second_half", "latent_information_bound")
+    values = [information, second_half, (np.log(512), np.nan), (1.0, np.nan), (9.0, np.nan)]
+    frame = pd.DataFrame(values, columns=["value", "error"])
+    return frame.assign(metric=[*names, "nll_own", "nll_permuted"], coordinate="", index=np.nan)
+
+
+def test_a_first_look_has_the_verdict_by_information():
+    words = {}
+    for word, told in {
+        "alive": ((3.0, 0.1), (1.0, 0.1)),
+        "partial": ((3.0, 0.1), (0.0, 0.01)),
+        "collapsed": ((0.1, 0.01), (0.0, 0.01)),
+        "undecided": ((0.5, 0.1), (0.0, 0.01)),
+    }.items():
+        rows = rows_of(*told)
+        fitted = SimpleNamespace(diverged="", score=lambda rows=rows, **_: rows, splits=SimpleNamespace(window=12))
+        facts = collapse._facts(fitted, {})
+        words[word] = facts["verdict"]
+        table = pd.DataFrame([facts, facts], index=["vanilla", "other"])
+        said = str(collapse.CollapseCheck(table, 100, 100, 1.0, facts["bound"], {})).splitlines()[0]
+        assert "could not be measured" not in said
+    assert words == {word: word for word in words}
+    assert "neither clearly collapsed nor clearly alive" in said
 
 
 @pytest.mark.slow

@@ -16,8 +16,15 @@ import torch
 from conftest import make_splits
 from torch import Tensor
 
-from bench.contracts import DiffusionConfig, EvaluateConfig, LatentEvaluation, Measurement, ModelConfig, TrainConfig
-from bench.loading.cells import CONTINUOUS
+from bench.contracts import (
+    CONTINUOUS,
+    DiffusionConfig,
+    EvaluateConfig,
+    LatentEvaluation,
+    Measurement,
+    ModelConfig,
+    TrainConfig,
+)
 from bench.method import stacked
 from bench.metrics.latent_information import fitted_tau, information
 from bench.parts.likelihoods import Gaussian

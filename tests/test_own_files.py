@@ -102,7 +102,7 @@ def test_a_missing_file_is_named_with_the_place_that_was_tried(sweep: Path, tmp_
     write_table(tmp_path / "elsewhere" / "tables" / "own.csv")  # the current directory does not count
     with pytest.raises(InputError) as caught:
         read_sweep("../mine/own.yaml")
-    assert str(caught.value) == f"{tmp_path}/mine/tables/own.csv: no such file"
+    assert str(caught.value) == f"datasets: csv: {tmp_path}/mine/tables/own.csv: no such file"
     with pytest.raises(InputError, match=f"{tmp_path}/elsewhere/none.csv: no such file"):
         read_sweep("../mine/own.yaml", Selection(datasets=("csv:none.csv",)))
     with pytest.raises(InputError, match=f"{tmp_path}/elsewhere/none.csv: no such file"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -72,7 +73,9 @@ def test_workers_per_device_by_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def tiny(tmp_path: Path) -> Path:
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for limit in ("UPDATES_SECONDS", "EVALUATION_SECONDS"):  # a busy machine leaves nothing out
+        monkeypatch.setattr(f"bench.engine.trials.{limit}", 600.0)
     path = tmp_path / "tiny.yaml"
     path.write_text(TINY)
     return path
@@ -82,9 +85,10 @@ def test_without_a_past_run_a_few_updates_are_timed(tiny: Path, capsys: pytest.C
     results = tiny.parent / "none"
     assert plan_main([str(tiny), "--results", str(results), "--device", "cpu", "--jobs", "2"]) == 0
     said = capsys.readouterr().out.splitlines()
-    assert said[0] == "tiny: 16 runs, 0 done, 16 to do"
+    assert said[0] == "tiny: 18 runs, 0 done, 18 to do"
     assert said[2].startswith(
-        f"no finished run in {results} to predict from: timed 5 updates of 3 settings of method, "
+        f"no finished run in {results} to predict from: timed 5 updates of 3 settings of method, backbone "
+        "and data set, one evaluation and 1 reference row ("
     )
     assert said[3].startswith("about ")
     assert said[3].endswith("s, from what was timed; starting the workers takes additional time")
@@ -95,7 +99,7 @@ def test_without_a_past_run_a_few_updates_are_timed(tiny: Path, capsys: pytest.C
 def test_what_is_timed_is_scaled_to_the_whole_run(tiny: Path) -> None:
     found = try_runs(read_sweep(tiny).runs, None, torch.device("cpu"))
     assert found.notes == ()
-    rows = found.runs.set_index("label")
+    rows = found.of("method").set_index("label")
     assert list(rows.index) == ["latent_diffusion", "data_diffusion", "joint"]
     assert (rows.loc[["latent_diffusion", "joint"], "train_seconds"] > 0).all()
     assert rows.train_seconds["data_diffusion"] == 0, "its one network has the updates of both stages"
@@ -111,11 +115,35 @@ def test_there_is_a_limit_to_what_is_tried(tiny: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr("bench.engine.trials.UPDATES_SECONDS", 0.0)
     monkeypatch.setattr("bench.engine.trials.EVALUATION_SECONDS", 0.0)
     found = try_runs(read_sweep(tiny).runs, None, torch.device("cpu"))
-    assert list(found.runs.label) == ["latent_diffusion"]
+    assert list(found.of("method").label) == ["latent_diffusion"]
     assert found.notes == (
         "2 of 3 settings were not timed: assumed to cost as much as these",
         "2 of 2 measures were not timed: the sweep will take longer",
+        "1 of 1 measures of a reference row were not timed: the sweep will take longer",
     )
+
+
+def test_reference_rows_count_and_are_predicted_from_reference_rows(
+    tiny: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = read_sweep(tiny).runs
+    found = try_runs(runs, None, torch.device("cpu"))
+    (row,) = found.of("reference").to_dict("records")
+    assert row["evaluate_seconds"] > 0
+    references = [run for run in runs if run.kind == "reference"]
+    past = Past(found.runs, "cpu")
+    for run in references:
+        guess = past.predict(run.columns())
+        assert guess is not None
+        assert guess.seconds == pytest.approx(row["evaluate_seconds"])
+    assert Past(found.of("method"), "cpu").predict(references[0].columns()) is None
+    assert Past(found.of("reference"), "cpu").predict(runs[0].columns()) is None or runs[0].kind == "reference"
+
+    slow = found.runs.assign(evaluate_seconds=[1.0 if kind == "method" else 3600.0 for kind in found.runs["kind"]])
+    monkeypatch.setattr("bench.engine.trials.try_runs", lambda *_: dataclasses.replace(found, runs=slow))
+    assert plan_main([str(tiny), "--results", str(tiny.parent / "none"), "--device", "cpu", "--jobs", "1"]) == 0
+    hours = 2 * len({run.method for run in references})
+    assert f"about {hours} h" in capsys.readouterr().out
 
 
 def test_a_method_that_cannot_be_tried_is_named(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,5 +153,5 @@ def test_a_method_that_cannot_be_tried_is_named(tiny: Path, monkeypatch: pytest.
     monkeypatch.setattr("methods.latent_diffusion.LatentDiffusion.objective", broken)
     monkeypatch.setattr("methods.data_diffusion.DataDiffusion.backbones", ("transformer",))
     found = try_runs(read_sweep(tiny).runs, None, torch.device("cpu"))
-    assert list(found.runs.label) == ["joint"]
+    assert list(found.of("method").label) == ["joint"]
     assert found.notes == ("latent_diffusion: cannot be timed: ValueError: this is mine",)

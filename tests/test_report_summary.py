@@ -1,8 +1,8 @@
 """The tables that a sweep ends with on the terminal."""
 
-from report_data import run_row, selection
+from report_data import FACTS, run_row, selection
 
-from bench.report.summary import HEADS, MOST_ROWS, Line, legend, summary_tables
+from bench.report.summary import MOST_ROWS, Line, Summary
 
 WINDOWS = {"window": 12, "test_stride": 12}
 
@@ -22,9 +22,9 @@ def test_a_row_for_each_method_and_backbone_with_its_verdicts():
         lines.setdefault(key, Line("energy", *key, [])).run_ids.append(run["run_id"])
     lines["later", "lstm"] = Line("regimes", "later", "lstm", ["not there yet"])
     statuses = {run["run_id"]: run["status"] for run in runs}
-    found = summary_tables(selection(runs), list(lines.values()), statuses)
-    assert list(found) == ["energy", "regimes"]
-    rows = {row[:2]: dict(zip(HEADS[1:], row[2:], strict=True)) for row in found["energy"]}
+    energy, regimes = Summary(selection(runs), list(lines.values()), statuses, FACTS).tables
+    assert energy.heads == ("energy", "backbone", "latent", "m_T,0", "sliced W.", "MMD²", "n_test", "run status")
+    rows = {row[:2]: dict(zip(energy.heads[2:], row[2:], strict=True)) for row in energy.rows}
     assert list(rows) == [
         ("latent_diffusion", "lstm"),
         ("proposed", "lstm"),
@@ -38,21 +38,23 @@ def test_a_row_for_each_method_and_backbone_with_its_verdicts():
     assert rows["floor_shift", "-"]["n_test"] == "500"
     assert rows["floor_shift", "-"]["m_T,0"] == "-"
     assert 0.6 < float(rows["proposed", "transformer"]["m_T,0"]) < 0.8
-    assert found["regimes"] == [("later", "lstm", "-", "-", "-", "-", "1 to do")]
+    assert (regimes.heads, regimes.rows) == (("regimes", "backbone", "run status"), [("later", "lstm", "1 to do")])
 
 
 def test_a_long_table_is_cut_and_says_how_much_is_left():
     lines = [Line("energy", f"proposed N={k}", "lstm", [str(k)]) for k in range(MOST_ROWS + 3)]
-    rows = summary_tables(selection([run_row("proposed")]), lines, {})["energy"]
-    assert len(rows) == MOST_ROWS + 1
-    assert rows[-1] == ("and 3 more, see the report", *[""] * len(HEADS))
+    (table,) = Summary(selection([run_row("proposed")]), lines, {}, FACTS).tables
+    assert len(table.rows) == MOST_ROWS + 1
+    assert table.rows[-1] == ("and 3 more, see the report", *[""] * (len(table.heads) - 1))
 
 
 def test_the_legend_explains_the_attribution_and_warns_of_few_windows():
     runs = [{**run_row("proposed", seed=0), **WINDOWS, "n_test": 7}]
-    signed, n_test, warning = legend(selection(runs))
-    assert signed.startswith("m_T,0: ")
+    lines = [Line("energy", "proposed", "lstm", [runs[0]["run_id"]])]
+    legend = Summary(selection(runs), lines, {}, FACTS).legend
+    (signed,) = (line for line in legend if line.startswith("m_T,0: "))
     assert "a signed attribution that can be above 1 or below 0" in signed
-    assert signed.count(".") == 1  # one sentence
-    assert n_test == "n_test: The number of test windows."
-    assert warning.startswith("warning: energy has 7 independent test windows, fewer than 30.")
+    assert signed.partition(" Blind to: ")[0].count(".") == 1  # one sentence
+    assert "n_test: The number of test windows." in legend
+    assert legend[-2] == "Not measured: calibration of the decoder, copies."
+    assert legend[-1].startswith("warning: energy has 7 independent test windows, fewer than 30.")

@@ -61,25 +61,26 @@ def exit_code(*words: str) -> int:
 def test_a_sweep_from_the_command_line(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ("--grid", str(tiny), "--results", str(tmp_path / "r"), "--jobs", "1", "--device", "cpu")
     assert exit_code(*words, "--dry-run") == 0
-    assert "8 runs: 0 done, 8 to do in 4 stacks" in capsys.readouterr().out
+    assert "9 runs: 0 done, 9 to do in 4 stacks" in capsys.readouterr().out
     assert not (tmp_path / "r").exists()
 
     assert exit_code(*words, "--seeds", "0", "--method", "none") == 0
     assert exit_code(*words) == 0
     shown, log = capsys.readouterr()
-    assert "8/8 runs" in log
+    assert "9/9 runs" in log
     titles = [line.split()[:2] for line in shown.splitlines() if line.startswith("none")]
     assert titles == [["none", "N=2"], ["none", "N=3"]] * 2
     assert f"To render the report: python -m bench.report --results {tmp_path / 'r'}" in shown
     (head,) = {" ".join(line.split()) for line in shown.splitlines() if line.startswith("sines")}
-    assert head == "sines backbone sliced Wasserstein m_T,0 latent n_test run status"
-    assert shown.count("m_T,0:") == 2  # one explanation for each of the two calls
+    assert head == "sines backbone sliced W. n_test run status"  # no column without a value
+    assert shown.count("sliced W.: ") == 2  # one explanation for each of the two calls
+    assert shown.count("Not measured: calibration of the decoder, copies.") == 2
     assert report_main(["--results", str(tmp_path / "r")]) == 0
     rendered = capsys.readouterr().out
     assert rendered.splitlines()[-1] == f"report: {tmp_path / 'r' / 'report' / 'index.html'}"
     assert not set(filter(None, shown.splitlines())) & set(rendered.splitlines())  # nothing is printed twice
     runs, metrics = load_results(tmp_path / "r")
-    assert (len(runs), set(runs.status), set(runs.attempt)) == (8, {"ok"}, {1})
+    assert (len(runs), set(runs.status), set(runs.attempt)) == (9, {"ok"}, {1})
     assert {"sliced_wasserstein", "kl"} <= set(metrics.metric)
     assert set(load_curves(tmp_path / "r").run_id) == set(runs[runs.kind == "method"].run_id)
     (membership,) = load_memberships(tmp_path / "r")
@@ -89,7 +90,7 @@ def test_a_sweep_from_the_command_line(tiny: Path, tmp_path: Path, capsys: pytes
 
     assert exit_code(*words, "--dry-run") == 0
     listed = capsys.readouterr().out
-    assert "8 runs: 8 done, 0 to do in 0 stacks" in listed
+    assert "9 runs: 9 done, 0 to do in 0 stacks" in listed
     done_id = next(line.split()[0] for line in listed.splitlines() if "none N=2" in line)
     assert exit_code(*words, "--explain", done_id) == 0
     assert capsys.readouterr().out.startswith(f"{done_id} is done: attempt 1 ended ok at ")
@@ -109,11 +110,11 @@ def test_a_sweep_from_the_command_line(tiny: Path, tmp_path: Path, capsys: pytes
     plan = (str(tiny), "--results", str(tmp_path / "r"), "--device", "cpu", "--jobs", "2")
     assert plan_main([*plan, "--set", "train.steps=4000"]) == 0
     planned = capsys.readouterr().out
-    assert "tiny: 8 runs, 5 done, 3 to do" in planned
+    assert "tiny: 9 runs, 6 done, 3 to do" in planned
     assert "3 stacks on 2 workers (cpu)" in planned
-    assert "from 3 finished runs; past predictions were typically wrong by a factor of" in planned
+    assert "from 9 finished runs; past predictions were typically wrong by a factor of" in planned
     assert plan_main([*plan]) == 0
-    assert capsys.readouterr().out == "tiny: 8 runs, 8 done, 0 to do\n"
+    assert capsys.readouterr().out == "tiny: 9 runs, 9 done, 0 to do\n"
     assert exit_code(*words, "--quiet") == 0
     assert capsys.readouterr().out == ""
     assert set(load_results(tmp_path / "r")[0].attempt) == {1}
@@ -144,9 +145,9 @@ def test_equal_skips_are_one_line_with_a_count(
     (note,) = [line for line in log.splitlines() if "skipped" in line]
     absent = "energy; energy,window=12: energy/energydata_complete.csv is not in the data folder"
     assert note.startswith(f"note: will be skipped: {absent}")
-    assert note.endswith(" (32 runs)")
+    assert note.endswith(" (36 runs)")
     skipped = [line for line in shown.splitlines() if "skipped" in line]
-    assert [line.rpartition(" (")[2] for line in skipped] == ["2 runs)", "32 runs)"]
+    assert [line.rpartition(" (")[2] for line in skipped] == ["2 runs)", "36 runs)"]
     assert skipped[0].startswith("skipped: sines: unserved serves the backbones transformer, not lstm (")
     assert skipped[1].startswith(f"skipped: {absent}")
 
@@ -270,7 +271,7 @@ def test_a_table_that_cannot_be_used(
     own.write_text("\n".join(rows))
     assert exit_code("--grid", str(tiny), "--dataset", f"csv:{own}", "--results", str(tmp_path / "r")) == 2
     errors = capsys.readouterr().err
-    assert errors.startswith(f"error: {own}")
+    assert errors.startswith(f"error: datasets: csv: {own}")
     assert message in errors
     assert errors.count("\n") == 1
 

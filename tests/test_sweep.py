@@ -337,6 +337,8 @@ BAD = {
     BASE + "equivalence: 0.02": "equivalence: expected a mapping, not 0.02",
     BASE + "equivalence: {sliced: 0.02}": "equivalence.sliced: no number of a metric by which methods are ranked",
     BASE + "equivalence: {kl: 0.02}": "equivalence.kl: no number of a metric by which methods are ranked",
+    BASE
+    + "equivalence: {wasserstein: 0.02}": "equivalence.wasserstein: no number of a metric by which",
     BASE + "equivalence: {mmd2: 0}": "equivalence.mmd2: expected greater than 0, not 0",
     BASE + "equivalence: {mmd2: few}": "equivalence.mmd2: expected a number, not 'few'",
     "a: [1, b: ]]": "line 1, column 12: not valid YAML",

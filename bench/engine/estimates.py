@@ -22,13 +22,14 @@ WORK = {
 }
 
 # The columns in which a past run must agree, the strictest list first; the first list that finds a run is used.
+# A reference row has no backbone, so that it is predicted from reference rows.
 ALIKE: tuple[list[str], ...] = (
-    ["method", "backbone", "dataset", "latent_route", "model.hidden", "model.latent", "model.layers"],
-    ["method", "backbone", "dataset"],
-    ["backbone", "dataset"],
-    ["backbone", "model.hidden"],
-    ["backbone"],
-    [],
+    ["kind", "method", "backbone", "dataset", "latent_route", "model.hidden", "model.latent", "model.layers"],
+    ["kind", "method", "backbone", "dataset"],
+    ["kind", "backbone", "dataset"],
+    ["kind", "backbone", "model.hidden"],
+    ["kind", "backbone"],
+    ["kind"],
 )
 
 
@@ -50,10 +51,10 @@ class Estimate:
 
 
 class Past:
-    """Finished runs of one kind of device, to predict others from."""
+    """Finished runs and reference rows of one kind of device, to predict others from."""
 
     def __init__(self, runs: pd.DataFrame, device: str) -> None:
-        right = (runs.kind == "method") & (runs.status == "ok") & runs.device.str.startswith(device)
+        right = (runs.status == "ok") & runs.device.str.startswith(device)
         factors = [factor for phase in WORK.values() for factor in phase]
         alike = [name for names in ALIKE for name in names]
         used = dict.fromkeys((*WORK, *factors, *alike, *SHAPE, "peak_memory_bytes", "stack_size"))
@@ -61,7 +62,7 @@ class Past:
         self._alike: list[tuple[list[str], dict[Any, np.ndarray]]] = []
         for names in ALIKE:
             present = [name for name in names if name in runs]
-            places = self.runs.groupby(present).indices if present else {(): np.arange(len(self.runs))}
+            places = self.runs.groupby(present).indices
             self._alike.append(
                 (present, {k if isinstance(k, tuple) else (k,): np.asarray(v) for k, v in places.items()})
             )
@@ -82,8 +83,9 @@ class Past:
             for factor in factors:
                 if isinstance(target := wanted.get(factor), (int, float)) and target > 0:
                     scaled = scaled * (target / alike[factor].clip(lower=1))
-            seconds += float(scaled.median())
-        return Estimate(seconds, float(alike.peak_memory_bytes.max()))
+            middle = float(scaled.median())
+            seconds += 0.0 if math.isnan(middle) else middle  # a reference row has no such phase
+        return Estimate(seconds, float(alike.peak_memory_bytes.fillna(0).max()))
 
     def memory(self, stacks: Iterable[Stack]) -> float:
         """Bytes that the largest of these stacks takes: its runs times the peak per run of its shape; 0 if unknown."""

@@ -1,11 +1,12 @@
-"""Predictions where no run has been done yet: a few updates of each method and one evaluation are timed."""
+"""Predictions where no run has been done yet: a few updates of each method, one evaluation and references are timed."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -14,12 +15,12 @@ from typing import Any
 import pandas as pd
 import torch
 
-from bench.contracts import Splits, Unavailable, in_one_line
+from bench.contracts import EvaluateConfig, Splits, Unavailable, in_one_line
 from bench.hardware.memory import peak_bytes, reset_peak
 from bench.loading.windows import load_splits
 from bench.method import stacked
 from bench.models.build import StackedModel
-from bench.scoring.scores import Scope, choose, draw_samples, score_during_training, score_run
+from bench.scoring.scores import Scope, choose, draw_samples, score_during_training, score_reference, score_run
 from bench.sweeps.run import Run
 from bench.training.loop import CHECKS
 from bench.training.stack import Trained, train_stack
@@ -39,6 +40,19 @@ class Trials:
     seconds: float  # that the trials took
     notes: tuple[str, ...]
 
+    def of(self, kind: str) -> pd.DataFrame:
+        """The rows of methods, or of references."""
+        return self.runs[self.runs["kind"] == kind] if len(self.runs) else self.runs
+
+
+@dataclass(frozen=True)
+class UpdateSeconds:
+    """Seconds of one update of each stage; 0 for the autoencoder where a method has none."""
+
+    autoencoder: float
+    denoiser: float
+    trained: Trained  # after a few updates
+
 
 class _Enough(Exception):
     """Ends a training after enough updates were timed."""
@@ -47,7 +61,8 @@ class _Enough(Exception):
 def try_runs(runs: Sequence[Run], data: Path | None, device: torch.device) -> Trials:
     """Time one run of each method, backbone and data set, as long as there is time, and evaluate the first of them.
 
-    Sampling and evaluation of the others are assumed to last as long. A run that cannot be timed raises nothing.
+    Sampling and evaluation of the others are assumed to last as long, and so are the other reference rows of a data
+    set of which one is timed. A run that cannot be timed raises nothing.
     """
     torch.set_num_threads(1)  # as a worker has
     began = time.monotonic()
@@ -64,22 +79,25 @@ def try_runs(runs: Sequence[Run], data: Path | None, device: torch.device) -> Tr
             )
             break
         try:
-            splits = load_splits(run.dataset, run.seed, data)
-            row, trained = _updates(run, splits, device)
+            splits = load_splits(run.dataset, run.data_seed, data)
+            timed = time_updates(run, splits, device)
         except Unavailable:  # it will be skipped
             continue
         except Exception as error:  # it will fail, and the row will say how
             notes.append(f"{run.label}: cannot be timed: {in_one_line(error)}")
             continue
-        first = first or (run, splits, trained)
-        shared = {"status": "ok", "device": device.type, "stack_size": 1, "window": splits.window}
-        rows.append({**run.columns(), **shared, **row})
+        first = first or (run, splits, timed.trained)
+        rows.append({**run.columns(), **_shared(splits, device), **_stages(run, timed)})
     scored: Row = {}
     if first is not None:
         scored, unfinished = _evaluation(*first)
         notes += unfinished
+    rows = [{**row, **scored} for row in rows]
+    references, unfinished = _references(runs, data, device)
+    rows += references
+    notes += unfinished
     memory = {"peak_memory_bytes": peak_bytes(device)}  # the same for all: this process keeps what the largest needed
-    return Trials(pd.DataFrame([{**row, **scored, **memory} for row in rows]), time.monotonic() - began, tuple(notes))
+    return Trials(pd.DataFrame([{**row, **memory} for row in rows]), time.monotonic() - began, tuple(notes))
 
 
 def _alike(run: Run) -> tuple[object, ...]:
@@ -87,8 +105,12 @@ def _alike(run: Run) -> tuple[object, ...]:
     return run.method, dict(run.hyper).get("latent_route"), run.backbone, run.dataset
 
 
-def _updates(run: Run, splits: Splits, device: torch.device) -> tuple[Row, Trained]:
-    """Seconds of both stages, from a few updates of each."""
+def _shared(splits: Splits, device: torch.device) -> Row:
+    return {"status": "ok", "device": device.type, "stack_size": 1, "window": splits.window}
+
+
+def time_updates(run: Run, splits: Splits, device: torch.device) -> UpdateSeconds:
+    """Seconds of an update of both stages, from a few of each; checks on the way are not among them."""
     times: list[float] = []
 
     def watch(model: StackedModel, step: int) -> None:
@@ -114,12 +136,17 @@ def _updates(run: Run, splits: Splits, device: torch.device) -> tuple[Row, Train
         update = 0.0
     few, many = train(1, 1, 0), train(1, 1 + UPDATES, 0)
     denoise = max(many.denoiser_seconds - few.denoiser_seconds, 0.0) / UPDATES
+    return UpdateSeconds(update, denoise, many)
+
+
+def _stages(run: Run, timed: UpdateSeconds) -> Row:
+    """Seconds of both stages of a whole run."""
     own = run.diffusion.steps
-    if not update:
+    if not timed.autoencoder:
         own += run.train.steps
     elif run.build_method().denoises_jointly:
         own = max(own - run.train.steps, 0)
-    return {"train_seconds": update * run.train.steps, "denoiser_seconds": denoise * own}, many
+    return {"train_seconds": timed.autoencoder * run.train.steps, "denoiser_seconds": timed.denoiser * own}
 
 
 def _evaluation(run: Run, splits: Splits, trained: Trained) -> tuple[Row, list[str]]:
@@ -131,14 +158,52 @@ def _evaluation(run: Run, splits: Splits, trained: Trained) -> tuple[Row, list[s
     samples = draw_samples(model, method, splits, config, scope)
     drawn = time.perf_counter()
     score_during_training(model, method, splits, config, scope, 1)
-    looked = time.perf_counter()
-    names, notes = [metric.name for metric in choose(config.metrics)], []
+    looked = time.perf_counter() - drawn
     once = dataclasses.replace(config, metric_seeds=1)
-    for number, name in enumerate(names):
-        if time.perf_counter() - looked > EVALUATION_SECONDS:
-            notes.append(f"{len(names) - number} of {len(names)} measures were not timed: the sweep will take longer")
-            break
-        score_run(model, method, splits, samples, once, scope, [name])
-    ended = time.perf_counter()
-    evaluate = (looked - drawn) * config.during_training + (ended - looked) * config.metric_seeds
+    names = [metric.name for metric in choose(config.metrics)]
+    measured, notes = _measures(
+        names, lambda name: score_run(model, method, splits, samples, once, scope, [name]), "measures"
+    )
+    evaluate = looked * config.during_training + measured * config.metric_seeds
     return {"sample_seconds": drawn - began, "evaluate_seconds": evaluate}, notes
+
+
+def _references(runs: Sequence[Run], data: Path | None, device: torch.device) -> tuple[list[Row], list[str]]:
+    """A row for one reference of each data set, as long as there is time."""
+    began, rows, notes = time.monotonic(), list[Row](), list[str]()
+    different = {run.dataset: run for run in reversed(runs) if run.kind == "reference" and run.data_sha256}
+    for run in reversed(different.values()):
+        if rows and time.monotonic() - began > EVALUATION_SECONDS:
+            break  # the others are assumed to cost as much
+        try:
+            splits = load_splits(run.dataset, run.data_seed, data)
+        except Unavailable:  # it will be skipped
+            continue
+        except Exception as error:  # it will fail, and the row will say how
+            notes.append(f"{run.label}: cannot be timed: {in_one_line(error)}")
+            continue
+        once, scope = dataclasses.replace(run.evaluate, metric_seeds=1), Scope.of(run)
+        names = [metric.name for metric in choose(run.evaluate.metrics, "samples")]
+        seconds, missing = _measures(
+            names, functools.partial(_score_reference, run.method, splits, once, scope), "measures of a reference row"
+        )
+        notes += missing
+        rows.append(
+            {**run.columns(), **_shared(splits, device), "evaluate_seconds": seconds * run.evaluate.metric_seeds}
+        )
+    return rows, notes
+
+
+def _score_reference(method: str, splits: Splits, config: EvaluateConfig, scope: Scope, name: str) -> None:
+    score_reference(method, splits, config, scope, [name])
+
+
+def _measures(names: Sequence[str], score: Callable[[str], object], what: str) -> tuple[float, list[str]]:
+    """Seconds of the measures as far as there is time for them, and a note where some were left out."""
+    began, notes = time.perf_counter(), []
+    for number, name in enumerate(names):
+        if time.perf_counter() - began > EVALUATION_SECONDS:
+            notes.append(f"{len(names) - number} of {len(names)} {what} were not timed: the sweep will take longer")
+            break
+        score(name)
+    return time.perf_counter() - began, notes

@@ -15,11 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from bench.contracts import InputError, Resolution
+from bench.contracts import CONTINUOUS, InputError, Resolution
 from bench.loading.exact_logarithms import log1p
 from bench.randomness import numpy_generator
 
-CONTINUOUS = 1e-3  # of a channel's standard deviation: the cell of a channel without a grid
 ON_GRID = 1e-6  # of a standard deviation: how near to a grid's point a value must be
 SHARE_ON_GRID = 0.99  # of the values that a grid must hold
 FINEST = 1e-5  # of a standard deviation: a finer grid could not be distinguished from chance

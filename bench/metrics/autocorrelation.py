@@ -73,6 +73,7 @@ class TSGBenchAutocorrelation(SampleMetric):
     Shapes: windows (n, T, C). Unit: correlation, summed in squares over lags. Errors: undefined for T = 1.
     Source: Ang et al. 2023, arXiv:2309.03755, published code, `stationary=True`. An older script beside it
     (`eval/feature_distance_eval.py`) correlates every pair of steps instead: its numbers do not compare.
+    Blind to: what joins the channels, the marginals' scale and location.
     """
 
     version = 1

@@ -168,6 +168,7 @@ class C2ST(SampleMetric):
     outputs = ("c2st_auc", "c2st_accuracy", "c2st_auc_marginals", "c2st_auc_dynamics", "c2st_auc_cross_channel")
     unit = "probability"
     direction = "lower"
+    unranked: ClassVar = dict.fromkeys(outputs[2:], "Not ranked: it says what gave the samples away to the classifier.")
     source = "Lopez-Paz and Oquab 2017, arXiv:1610.06545"
     generalises = True
     sees: ClassVar = {

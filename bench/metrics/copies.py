@@ -60,6 +60,7 @@ class Copies(SampleMetric):
     unit = "probability"
     direction = "lower"
     source = "Meehan et al. 2020, arXiv:2004.05675"
+    unranked: ClassVar = dict.fromkeys(outputs, "Not ranked: samples far from everything are no copies either.")
     sees: ClassVar = {"copies": ("copies",)}
 
     def compare(self, evaluation: SampleEvaluation) -> list[Measurement]:
@@ -100,6 +101,7 @@ class Authenticity(SampleMetric):
     unit = "share"
     direction = "higher"
     source = "Alaa et al. 2022, arXiv:2102.08921"
+    unranked: ClassVar = dict.fromkeys(outputs, "Not ranked: samples far from everything are no copies either.")
     sees: ClassVar = {"authenticity": ("copies",)}
 
     def compare(self, evaluation: SampleEvaluation) -> list[Measurement]:

@@ -87,6 +87,7 @@ class DiffusionTSCorrelational(SampleMetric):
     below 5 windows.
     Source: Yuan and Qiao 2024, ICLR (arXiv:2403.01742), published code (Utils/cross_correlation.py and its notebook
     Experiments/metric_pytorch.ipynb, after Liao et al. 2020). Ours: a constant channel has correlation 0, theirs NaN.
+    Blind to: everything but second moments, and the order of time.
     """
 
     version = 2  # 2: the mean over 5 draws of a fifth of the windows, as their notebook has it

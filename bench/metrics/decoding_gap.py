@@ -29,6 +29,7 @@ class DecodingGap(LatentMetric):
     Unit: standard deviations of the training data.
     Errors: undefined without a latent, and where fewer training series than real windows are at hand.
     Source: ours.
+    Blind to: what sliced Wasserstein does not see, such as the order of time where windows hardly move.
     """
 
     version = 2  # 2: beside held-out windows

@@ -35,11 +35,12 @@ class DiffusionInformation(LatentMetric):
     value; share. sd is over series (over channels for the probe).
     Errors: undefined below 4 series.
     Source: Li et al., arXiv:2405.14021, the question; Burgess et al. 2018, arXiv:1804.03599, rate against noise.
+    Blind to: how much of what is left the decoder uses after the first steps; it sums over all of them.
     """
 
     version = 2  # 1: the first 500 series, a probe from the earlier half to the later, noise beside raw latents
     outputs = ("diffusion_information", "diffusion_nll_own", "diffusion_probe")
-    unit = "nats per value"
+    unit = "nats per value (probability of its cell)"
     direction = "none"
     source = "Li et al., arXiv:2405.14021; ours"
 

@@ -59,6 +59,7 @@ class Discriminative(SampleMetric):
     and where there are not as many samples as reference windows.
     Source: Yoon et al. 2019 (TimeGAN). Ours: train-scaled windows, disjoint halves, the width, seeds. The absolute
     value keeps the mean of a perfect sampler above 0: read it beside the floors.
+    Blind to: copies of training windows, and what so small a GRU does not learn in 500 steps.
     """
 
     version = 1
@@ -92,6 +93,7 @@ class TimeGANDiscriminative(SampleMetric):
     Shapes: windows (n, T, C). Unit: 0 .. .5. Errors: undefined for one channel, where its width int(C / 2) is 0, below
     5 windows, and where there are not as many samples as reference windows.
     Source: Yoon et al. 2019, their metrics/discriminative_metrics.py. Theirs: overlapping windows on both sides.
+    Blind to: copies of training windows, and real windows that it remembers from overlapping neighbours.
     """
 
     version = 1

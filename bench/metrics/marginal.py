@@ -79,6 +79,7 @@ class TSGBenchMarginal(SampleMetric):
     Per t and c, so noisy at small n.
     Shapes: windows (n, T, C). Unit: density per unit of the training range.
     Source: Ang et al. 2023, arXiv:2309.03755, published code (after Liao et al. 2020).
+    Blind to: what joins values to each other, and how far off samples outside the reference's range are.
     """
 
     version = 2  # 2: without the first step, and without generated values on a border, as the code has it

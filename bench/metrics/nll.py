@@ -62,11 +62,12 @@ class NLL(LatentMetric):
     Shapes: series (n, T, C). Unit: nats per value. sd is over series.
     Errors: `nll_permuted` is undefined for one series.
     Source: Li et al., arXiv:2405.14021; He et al. 2019, arXiv:1901.05534 for the reading of collapse.
+    Blind to: what the latent costs, because a reconstruction does not charge for it.
     """
 
     version = 2  # in 1 the error was too small where windows overlap
     outputs = ("nll_own", "nll_permuted", "nll_noise", "nll_zero", "nll_marginal")
-    unit = "nats per value"
+    unit = "nats per value (probability of its cell)"
     direction = "lower"
     source = "Li et al., arXiv:2405.14021"
 

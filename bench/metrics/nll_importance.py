@@ -31,11 +31,12 @@ class ImportanceNLL(LatentMetric):
     Shapes: 200 test series, evenly spaced. Unit: nats per value; latents. sd is over series.
     Errors: undefined where q has no density (`log_prob`): the deterministic posterior has no such number.
     Source: Burda et al. 2016, arXiv:1509.00519, eq. 8. Ours: the prior is the VAE's N(0, I), not the diffusion's.
+    Blind to: the diffusion model, so that it is no likelihood of what samples are drawn from.
     """
 
     version = 2  # 1 took the first 200 series, which lie beside each other
     outputs = ("nll_importance", "nll_importance_ess")
-    unit = "nats per value"
+    unit = "nats per value (probability of its cell)"
     direction = "lower"
     source = "Burda et al. 2016, arXiv:1509.00519, eq. 8"
     fast = False

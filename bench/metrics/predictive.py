@@ -119,6 +119,7 @@ class TimeGANPredictive(SampleMetric):
     one step ahead from the other channels; 5,000 steps at rate .001; mean absolute error. Mean over 5 repeats.
     Shapes: windows (n, T, C). Unit: share of the last channel's range. Errors: undefined for one channel.
     Source: Yoon et al. 2019, their metrics/predictive_metrics.py.
+    Blind to: noise and diversity that a forecast of one channel does not need.
     """
 
     version = 1

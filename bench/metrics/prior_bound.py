@@ -38,7 +38,7 @@ class PriorBound(LatentMetric):
     version = 1
     outputs = ("prior_bound", "prior_bound_500")
     diagnostics = outputs[1:]
-    unit = "nats per series"
+    unit = "nats per series (probabilities of its cells)"
     direction = "higher"
     source = "Burda et al. 2016, arXiv:1509.00519, eq. 8"
     fast = False

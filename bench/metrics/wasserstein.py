@@ -29,6 +29,7 @@ class Wasserstein(SampleMetric):
     outputs = ("wasserstein",)
     unit = "train standard deviations per window"
     direction = "lower"
+    unranked: ClassVar = {"wasserstein": "Not ranked, because it rewards samples that vary too little."}
     source = "Kantorovich 1942; POT, Flamary et al. 2021"
     sees: ClassVar = {
         "wasserstein": (

@@ -16,9 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from bench.contracts import Cells
+from bench.contracts import CONTINUOUS, Cells
 
-CONTINUOUS = 1e-3  # the narrowest cell, in training standard deviations; also that of a channel without a grid
 LOG_ROOT_TWO_PI = 0.5 * math.log(2 * math.pi)
 TRANSFORMS = ("identity", "log1p", "signed_log1p")
 NEARLY_ALL = 1 - 1e-6  # of the way to the end of a logarithm's range, which no cell leaves

@@ -13,11 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench.contracts import DiffusionConfig, ModelConfig, Splits, TrainConfig
+from bench.contracts import CONTINUOUS, DiffusionConfig, ModelConfig, Splits, TrainConfig
 from bench.models.build import StackedModel
 from bench.models.denoiser import Denoiser
 from bench.models.lstm import LSTMDecoder, LSTMEncoder
-from bench.parts.cells import CONTINUOUS
 from bench.perf.denoiser import PlainDenoiser
 from bench.perf.dependency import by_captum
 from bench.perf.lstm import native_of

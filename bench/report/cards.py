@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from typing import Any, NamedTuple
@@ -28,14 +29,22 @@ class Card(NamedTuple):
 
 
 def metric_facts() -> dict[str, MetricFacts]:
-    """Unit, direction and needs of every registered metric's outputs."""
+    """Unit, direction, needs and blind spots of every registered metric's outputs."""
     found = {}
     for name in METRICS:
         metric = METRICS[name]
-        unit = "" if metric.unit == "none" else metric.unit
+        unit, text = "" if metric.unit in ("none", "1") else metric.unit, _text(metric)
+        own = not metric.__module__.startswith("bench.")
         for output in metric.outputs:
-            found[output] = MetricFacts(unit, metric.direction, metric.needs, _text(metric).partition("\n")[0])
+            facts = metric.needs, text.partition("\n")[0], blind_spot(text), own, metric.unranked.get(output, "")
+            found[output] = MetricFacts(unit, metric.direction, *facts)
     return found
+
+
+def blind_spot(text: str) -> str:
+    """The sentence of a card that follows "Blind to:"; "" where there is none."""
+    sentence = re.match(r".*?[.](?=\s|$)", " ".join(text.partition("Blind to:")[2].split()))
+    return sentence.group() if sentence else ""
 
 
 class Validation(NamedTuple):

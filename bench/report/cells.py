@@ -15,15 +15,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.report.columns import COSTS
-from bench.report.formatting import plain, with_interval
+from bench.contracts import TEST_BLOCKS
+from bench.report.columns import BOUNDED, COSTS
+from bench.report.formatting import number, plain, with_interval
 from bench.report.selection import Selection, places_in
-from bench.report.statistics import EACH_ITS_OWN, Interval, by_unit, interval
+from bench.report.statistics import EACH_ITS_OWN, NOTHING, Interval, by_unit, interval
 from bench.store import RUNS
-from bench.verdict import UNKNOWN, Estimate, Verdict, dependency_illusion, standard_error, verdict
+from bench.verdict import NEAR_BOUND, UNKNOWN, Estimate, Verdict, dependency_illusion, standard_error, verdict
 
 RUN_COLUMNS = frozenset(RUNS) - {"method"}
 """Columns of a run that are no hyper-parameter; `method` varies like one, should a label name two methods."""
+
 
 VERDICTS = ("alive", "partial", "collapsed", "undecided", "mixed over seeds", "not measured")
 
@@ -49,6 +51,7 @@ class Cell:
     units: Mapping[int, int] = field(default_factory=dict)  # seed -> split, where splits have several initialisations
     division: str = ""  # of the data: see `bench.contracts.Splits`; "" where it is not known
     noise: dict[str, float] = field(default_factory=dict)  # metric -> its own sd: over metric seeds, within a run
+    beside_test: dict[str, dict[int, float]] = field(default_factory=dict)  # metric -> seed -> value; see TEST_BLOCKS
     _intervals: dict[str, Interval] = field(default_factory=dict, compare=False, repr=False)
     _texts: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
 
@@ -67,19 +70,47 @@ class Cell:
         """Seeds that finished."""
         return self.status["ok"]
 
+    def latents(self, metric: str) -> list[int]:
+        """The numbers M of latents behind a measure that cannot exceed ln M, over seeds; [] for other measures."""
+        return sorted({round(math.exp(bound)) for bound in self.values.get(BOUNDED.get(metric, ""), {}).values()})
+
+    def at_bound(self, metric: str, seed: int | None = None) -> bool:
+        """Whether the value of a seed (of any, where none is named) lies within NEAR_BOUND of its ln M."""
+        bounds, values = self.values.get(BOUNDED.get(metric, ""), {}), self.values.get(metric, {})
+        shared = values.keys() & bounds.keys() if seed is None else {seed} & values.keys() & bounds.keys()
+        return any(values[key] > bounds[key] - NEAR_BOUND for key in shared)
+
     def interval(self, metric: str) -> Interval:
-        """Mean and interval over the seeds that finished."""
+        """Mean and interval over the seeds that finished; none where their ln M differ, which is never pooled."""
         if metric not in self._intervals:  # a page asks for each several times
-            self._intervals[metric] = interval(list(by_unit(self.values.get(metric, {}), self.units).values()))
+            pooled = by_unit(self.values.get(metric, {}), self.units).values() if len(self.latents(metric)) < 2 else ()
+            self._intervals[metric] = interval(list(pooled)) if pooled else NOTHING
         return self._intervals[metric]
 
     def text(self, metric: str) -> str:
-        """Mean and interval as they are printed, with the number of seeds if some are missing; "-" where all are."""
+        """Mean and interval as they are printed, with the number of seeds if some are missing; "-" where all are.
+
+        ">= mean" at the bound ln M. Values of several M are printed as their range, which is no mean.
+        """
         if metric not in self._texts:
-            found, known, total = self.interval(metric), len(self.values.get(metric, {})), self.status.total()
+            found, values, several = self.interval(metric), self.values.get(metric, {}), self.latents(metric)
+            known, total = len(values), self.status.total()
             few = f" ({known} of {total} seeds)" if known < total else ""
-            self._texts[metric] = with_interval(found) + few if found.n else "-"
+            least = ">= " if self.at_bound(metric) else ""
+            if found.n:
+                text = f"{least}{number(found.mean)}" if least else with_interval(found)
+            elif values and len(several) > 1:
+                ends = " to ".join(number(value) for value in (min(values.values()), max(values.values())))
+                text = f"{least}{ends} (M = {several[0]} to {several[-1]})"
+            else:
+                text, few = "-", ""
+            self._texts[metric] = text + few
         return self._texts[metric]
+
+    def text_of(self, metric: str, seed: int) -> str:
+        """The value of one seed as it is printed."""
+        value = self.values.get(metric, {}).get(seed, math.nan)
+        return f"{'>= ' if self.at_bound(metric, seed) else ''}{number(value)}"
 
 
 def verdict_of(cell: Cell) -> str:
@@ -95,6 +126,16 @@ def is_setting(column: str) -> bool:
 
 def _missing(value: Any) -> bool:
     return value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value))
+
+
+def beside_test(selection: Selection) -> dict[str, dict[str, float]]:
+    """run_id -> metric -> its value beside the test windows, for what was measured there as well."""
+    rows = selection.metrics[selection.metrics["coordinate"] == TEST_BLOCKS].dropna(subset="value")
+    found: dict[str, dict[str, float]] = {}
+    means = rows.groupby(["run_id", "metric"], observed=True)["value"].mean()
+    for (run, metric), value in zip(means.index, means.tolist(), strict=True):
+        found.setdefault(str(run), {})[str(metric)] = float(value)
+    return found
 
 
 def per_run(selection: Selection) -> pd.DataFrame:
@@ -215,7 +256,7 @@ def cells_of(selection: Selection) -> list[Cell]:
     names, counts = [str(name) for name in scalars.columns], _fewest(selection, scalars)
     numbers, place_of = scalars.to_numpy(dtype=float), {run: place for place, run in enumerate(scalars.index.tolist())}
     illusions, noise = _illusions(selection, scalars), _metric_noise(selection)
-    verdicts = verdicts_by_run(selection, scalars)
+    verdicts, elsewhere = verdicts_by_run(selection, scalars), beside_test(selection)
     varying: dict[str, list[str]] = {}
     hyper = [name for name in runs.columns if is_setting(name)]
     trained = runs[runs["kind"] == "method"]  # a reference's row states the settings of its sweep, and uses none
@@ -259,6 +300,9 @@ def cells_of(selection: Selection) -> list[Cell]:
                 cell.values[name] = known
                 if math.isfinite(fewest):
                     cell.series[name] = int(fewest)
+        for seed, row in zip(seeds, finished, strict=True) if elsewhere else ():
+            for name, value in elsewhere.get(str(row["run_id"]), {}).items():
+                cell.beside_test.setdefault(name, {})[seed] = value
         for seed, row in zip(seeds, finished, strict=True) if cell.kind == "method" else ():
             for cost in COSTS:
                 if not _missing(row.get(cost)):

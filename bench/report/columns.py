@@ -5,16 +5,29 @@ from __future__ import annotations
 from collections.abc import Mapping, Set
 from typing import Literal, NamedTuple
 
+Question = Literal["trained", "latent", "samples", "cost"]
+"""Which of the benchmark's questions a column answers, in their order; costs are none of them."""
+
 SHORT = {
     "wasserstein": "Wasserstein",
     "sliced_wasserstein": "sliced W.",
+    "sliced_wasserstein_increments": "sliced W. of increments",
     "mmd2": "MMD²",
+    "mmd2_increments": "MMD² of increments",
     "c2st_accuracy": "C2ST acc.",
     "c2st_auc": "C2ST AUC",
+    "c2st_auc_marginals": "AUC by marginals",
+    "c2st_auc_dynamics": "AUC by dynamics",
+    "c2st_auc_cross_channel": "AUC across channels",
+    "copies": "copies",
+    "copies_z": "copies, z",
+    "authenticity": "authenticity",
+    "authenticity_held_out": "authenticity, held out",
     "nll_own": "reconstruction NLL (own latent)",
     "latent_information": "latent information",
     "latent_information_second_half": "latent information, second half",
-    "prior_bound": "ln p(x) of sampled latents, at least",
+    "prior_bound": "ln p(x) under sampled latents, at least",
+    "mutual_information": "mutual information under q",
     "calibration_distance": "calibration distance",
     "residual_ratio": "residual / sigma",
     "nll_gap": "permuted − own",
@@ -33,10 +46,37 @@ SHORT = {
 
 LONG = {
     "sliced_wasserstein": "sliced Wasserstein distance",
+    "sliced_wasserstein_increments": "sliced Wasserstein distance of the increments",
     "wasserstein": "Wasserstein distance",
     "mmd2": "squared MMD",
+    "mmd2_increments": "squared MMD of the increments",
     "c2st_accuracy": "C2ST accuracy",
 }
+
+TRAINED = (
+    "calibration_distance",
+    "residual_ratio",
+    "copies",
+    "copies_z",
+    "authenticity",
+    "authenticity_held_out",
+)
+"""Is the model trained? None of them is ranked: each has a range that is good."""
+
+MOST_DISTANCE = 0.1  # of `calibration_distance`
+RATIOS = 0.8, 1.25  # of `residual_ratio`
+AS_HELD_OUT = 0.5  # `copies` where samples are as near to the training windows as held-out windows are
+COPIES_Z = 3.0  # more of `copies_z` is copying
+
+GOOD = {
+    "calibration_distance": f"How far the decoder's probabilities are from right. Good: at most {MOST_DISTANCE:g}.",
+    "residual_ratio": f"Residuals in stated deviations. Good: {RATIOS[0]:g} to {RATIOS[1]:g}. Above: too sure.",
+    "copies": f"Good: {AS_HELD_OUT:g}, as near as held-out windows. More means copies; less is no merit.",
+    "copies_z": f"The same in standard deviations. Good: at most {COPIES_Z:g}.",
+    "authenticity": "Good: as high as that of the held-out windows.",
+    "authenticity_held_out": "What held-out windows score.",
+}
+"""The range that is good."""
 
 LATENT = (
     "latent_information",
@@ -48,9 +88,19 @@ LATENT = (
     "active_units",
     "split_half_reliability",
     "prior_bound",
-    "calibration_distance",
-    "residual_ratio",
 )
+"""Does the decoder use z? None of them is ranked."""
+
+BOUNDED = {
+    name: "latent_information_bound"
+    for name in (
+        "latent_information",
+        "latent_information_second_half",
+        "latent_information_tau_1",
+        "latent_information_second_half_tau_1",
+    )
+} | {"mutual_information": "mutual_information_bound"}
+"""Measures that cannot exceed ln M, and the number that has their ln M."""
 
 COSTS = {
     "train_seconds": ("training", "s"),
@@ -70,11 +120,37 @@ DERIVED = {
 }
 """Numbers this report computes from others, per run."""
 
-FIRST = ("sliced_wasserstein", "wasserstein", "mmd2")
-"""The quality columns, first the one that ranks; others follow by name."""
+DERIVED_BLIND = {
+    "nll_gap": "how sharp the likelihood is: the gap grows with 1 / sigma^2 at the same information.",
+    "dependency_end": "whether what depends on the latent says anything about the series.",
+}
+"""What these do not see."""
 
-NARROW = {*FIRST, "c2st_auc", "latent_information", "nll_gap", "dependency_end", "train_seconds"}
-"""Columns that answer the question; a page shows the others when asked."""
+FIRST = (
+    "c2st_auc",
+    "c2st_auc_marginals",
+    "c2st_auc_dynamics",
+    "c2st_auc_cross_channel",
+    "sliced_wasserstein",
+    "sliced_wasserstein_increments",
+    "mmd2",
+    "mmd2_increments",
+    "wasserstein",
+)
+"""The measures of samples: the primary one, what gave the samples away, the second judges; others follow by name."""
+
+NARROW = {
+    "calibration_distance",
+    "copies",
+    "latent_information",
+    "latent_information_second_half",
+    "dependency_end",
+    "c2st_auc",
+    "sliced_wasserstein",
+    "sliced_wasserstein_increments",
+    "train_seconds",
+}
+"""Columns that answer the questions; a page shows the others when asked."""
 
 
 def title_of(metric: str) -> str:
@@ -89,6 +165,9 @@ class MetricFacts(NamedTuple):
     direction: Literal["lower", "higher", "none"] = "none"
     needs: str = "samples"
     about: str = ""
+    blind: str = ""  # what it does not see
+    own: bool = False  # whether a user's plug-in defines it
+    unranked: str = ""  # why there is no best of it, although it has a better side
 
 
 class Column(NamedTuple):
@@ -97,34 +176,45 @@ class Column(NamedTuple):
     metric: str
     title: str
     unit: str
-    direction: Literal["lower", "higher", "none"]
+    direction: Literal["lower", "higher", "none"]  # none: nothing is ranked
     about: str = ""
+    blind: str = ""
+    question: Question = "samples"
+    first: bool = False  # whether a narrow table shows it
 
     @property
-    def first(self) -> bool:
-        """Whether a narrow table shows it."""
-        return self.metric in NARROW
+    def hint(self) -> str:
+        """What the column means, which values are better, and what it does not see."""
+        better = f"{self.direction.capitalize()} is better." if self.direction != "none" else ""
+        return " ".join(filter(None, [self.about, better, f"Blind to: {self.blind}" if self.blind else ""]))
 
 
 def columns_of(present: Set[str], facts: Mapping[str, MetricFacts]) -> list[Column]:
-    """The columns for the metrics that are present: quality, then the latent, then costs."""
+    """The columns for the metrics that are present, in the order of the questions: trained, latent, samples; costs."""
+    known = {name: facts[name] for name in present if name in facts}
+    own = sorted(name for name, fact in known.items() if fact.own)
+    of_samples = {name for name, fact in known.items() if fact.needs == "samples"} - set(TRAINED)
+    first = [name for name in FIRST if name in of_samples]
+    names: dict[Question, list[str]] = {
+        "trained": [name for name in TRAINED if name in present],
+        "latent": [*(name for name in LATENT if name in present), *(n for n in own if n not in of_samples)],
+        "samples": [*first, *sorted(of_samples - set(first))],
+    }
+    narrow = NARROW | set(own) | (set() if "latent_information" in present else {"nll_gap"})
 
-    def column(metric: str) -> Column:
+    def column(metric: str, question: Question) -> Column:
         fact = facts.get(metric, MetricFacts())
-        return Column(metric, title_of(metric), fact.unit, fact.direction, fact.about)
+        if metric in DERIVED:
+            unit = facts.get("nll_own", MetricFacts()).unit if metric == "nll_gap" else ""
+            fact = MetricFacts(unit, about=DERIVED[metric], blind=DERIVED_BLIND[metric])
+        ranked = question == "samples" and not fact.unranked
+        about = " ".join(filter(None, [fact.about, GOOD.get(metric) or fact.unranked]))
+        direction = fact.direction if ranked else "none"
+        return Column(metric, title_of(metric), fact.unit, direction, about, fact.blind, question, metric in narrow)
 
-    quality = {name for name in present if facts.get(name, MetricFacts()).needs == "samples" and name in facts}
-    first = [name for name in FIRST if name in present and name in facts]
-    ordered = first + sorted(quality - set(first))
-    latent = [name for name in LATENT if name in present]
-    costs = [Column(name, *COSTS[name], "none", COST_OF) for name in COSTS if name in present]
-    own = facts.get("nll_own", MetricFacts()).unit
-    extra = {"nll_gap": own, "dependency_end": ""}
-    return (
-        [column(name) for name in ordered]
-        + [
-            Column(n, SHORT[n], extra[n], "none", DERIVED[n]) if n in extra else column(n)._replace(direction="none")
-            for n in latent
-        ]
-        + costs
-    )
+    costs = [
+        Column(name, *COSTS[name], "none", COST_OF, question="cost", first=name in narrow)
+        for name in COSTS
+        if name in present
+    ]
+    return [column(metric, question) for question, metrics in names.items() for metric in metrics] + costs

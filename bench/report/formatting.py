@@ -30,6 +30,11 @@ def with_interval(found: Interval) -> str:
     return f"{number(found.mean, half)} ± {number(half, half)}"
 
 
+def signed(found: Interval) -> str:
+    """A difference, with its sign in any case: "+0.172 ± 0.015"; "" where there is none."""
+    return ("+" if found.mean >= 0 else "") + with_interval(found) if found.n else ""
+
+
 def probability(p: float) -> str:
     """A p-value: "0.032", "< 0.001"."""
     return "-" if not math.isfinite(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"

@@ -11,15 +11,16 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from bench.report.cards import validation_of
+from bench.report.cautions import CALIBRATION, COPIES, shown_signs, signed_name, signs
 from bench.report.cells import Cell
 from bench.report.columns import COSTS, LONG, Column
 from bench.report.figures.picture import slug
-from bench.report.formatting import counted, number, plain, probability, with_interval
+from bench.report.formatting import counted, number, plain, probability, signed, with_interval
 from bench.report.inline_svg import inlined
 from bench.report.ranking import Group
 from bench.report.report import CD_DATASETS, Report
 from bench.report.run_details import environment, failures, replay_command, run_rows, settings_of, unmeasured
-from bench.report.statements import best_text, collapse_began, recommendations
+from bench.report.statements import best_text, bounds, collapse_began, recommendations
 from bench.report.statistics import Comparison, Standing, for_overlapping_splits
 from bench.report.tables import csv_of, differences, latex, long_table, wide_table
 from bench.store import replacing
@@ -58,17 +59,27 @@ class Entry:
     place: str
     note: str
     noise: str = ""  # the metric's own: sd over metric seeds, where there are several
+    above_floor: str = ""  # a measure of samples minus its floor
 
 
 def entry(group: Group, cell: Cell, column: Column) -> Entry:
     """The number of a cell in a column, with its standing in words for those who do not see the style."""
     found = cell.interval(column.metric)
-    if not found.n:
-        return Entry("-", "", "none", "")
+    if not found.n:  # several M are a range, which has no place in an order
+        return Entry(cell.text(column.metric), "", "none", "")
     standing = group.standings.get(column.metric, {}).get(cell.id, Standing("none"))
     notes = {"best": "best mean", "tie": "not significantly worse than the best", "incomplete": "seeds are missing"}
     noise = number(cell.noise[column.metric]) if column.metric in cell.noise else ""
-    return Entry(cell.text(column.metric), f"{found.mean:.9g}", standing.place, notes.get(standing.place, ""), noise)
+    sign = {"calibration_distance": CALIBRATION, "residual_ratio": CALIBRATION, "copies": COPIES}.get(column.metric, "")
+    text = f"{cell.text(column.metric)} {sign}" if sign and sign in signs(cell) else cell.text(column.metric)
+    above = signed(group.above_floor(cell, column))
+    return Entry(text, f"{found.mean:.9g}", standing.place, notes.get(standing.place, ""), noise, above)
+
+
+def floors(group: Group) -> str:
+    """What "minus floor" means below a table: the rows that are subtracted; "" where there is none."""
+    named = dict.fromkeys(group.about_floor(column.metric) for column in group.columns if column.question == "samples")
+    return "; ".join(filter(None, named))
 
 
 def listed(group: Group) -> list[Cell]:
@@ -129,6 +140,7 @@ def _environment() -> Environment:
     jinja.globals.update(
         sections=SECTIONS, limits=asdict(THRESHOLDS), entry=entry, listed=listed, judged=judged,
         settings_of=settings_of, best_text=best_text, replay_command=replay_command, costs=tuple(COSTS), slug=slug,
+        signs=signs, signed_name=signed_name, floors=floors, bounds=bounds, shown_signs=shown_signs,
         most_failures=MOST_FAILURES, on_validation=ON_VALIDATION, long=LONG, cd_datasets=CD_DATASETS,
     )  # fmt: skip
     return jinja

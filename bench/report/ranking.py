@@ -8,17 +8,36 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from bench.contracts import ONE_SPLIT, OVERLAPPING
 from bench.report.cells import Cell
 from bench.report.columns import Column, MetricFacts, columns_of
-from bench.report.statistics import ALPHA, Comparison, Interval, Standing, comparisons, standings
+from bench.report.statistics import ALPHA, NOTHING, Comparison, Interval, Standing, comparisons, difference, standings
 
 BASELINE = "latent_diffusion"
 """What a mitigation is compared with."""
+
+FLOORS = {
+    "floor_held_out": "training windows against windows held out of the training blocks",
+    "floor_shift": "training against test windows",
+}
+"""The reference rows that stand for a perfect sampler, the first that was measured, and what they compare."""
+
+
+def floor_of(references: Iterable[Cell], metric: str) -> Cell | None:
+    """The reference row of one data set that is the floor of a measure."""
+    rows = {cell.label: cell for cell in references if cell.values.get(metric)}
+    return next((rows[label] for label in FLOORS if label in rows), None)
+
+
+def above_floor(cell: Cell, floor: Cell | None, metric: str) -> Interval:
+    """A measure of a cell minus that of the floor on the same seed, over seeds; NOTHING for the floor itself."""
+    if floor is None or floor is cell:
+        return NOTHING
+    return difference(cell.values.get(metric, {}), floor.values[metric], units=cell.units)
 
 
 @dataclass(frozen=True)
@@ -101,10 +120,20 @@ class Group:
         found = sorted({cell.series[metric] for cell in self.cells + self.references if cell.series.get(metric)})
         return "" if not found else str(found[0]) if len(found) == 1 else f"{found[0]} to {found[-1]}"
 
-    def floor(self, metric: str, label: str = "floor_shift") -> Interval | None:
-        """The mean of a reference row."""
-        cell = next((cell for cell in self.references if cell.label == label and cell.values.get(metric)), None)
+    def floor(self, metric: str) -> Interval | None:
+        """The mean of the floor; see FLOORS."""
+        cell = floor_of(self.references, metric)
         return cell.interval(metric) if cell else None
+
+    def about_floor(self, metric: str) -> str:
+        """What the floor of a measure compares, with the name of its row; "" where there is none."""
+        cell = floor_of(self.references, metric)
+        return f"{FLOORS[cell.label]}, {cell.label}" if cell else ""
+
+    def above_floor(self, cell: Cell, column: Column) -> Interval:
+        """A measure of samples minus its floor, paired over seeds; NOTHING for other columns and the floor itself."""
+        floor = floor_of(self.references, column.metric) if column.question == "samples" else None
+        return above_floor(cell, floor, column.metric)
 
 
 def groups_of(

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from bench.report.cards import Card
+from bench.report.cautions import copies, shown_signs
 from bench.report.cells import Cell, cells_of
 from bench.report.columns import Column, MetricFacts
 from bench.report.figures.all_pictures import all_pictures
@@ -63,6 +64,17 @@ class Report:
     def columns(self) -> list[Column]:
         """Every column of the comparison tables once."""
         return list({column.metric: column for group in self.groups for column in group.columns}.values())
+
+    @cached_property
+    def signs(self) -> list[tuple[str, str]]:
+        """The signs of all methods, and what they mean."""
+        return shown_signs(self.cells)
+
+    @cached_property
+    def copying(self) -> set[str]:
+        """Methods whose samples are copies somewhere, by label and by label with backbone, as ranks name them."""
+        cells = [cell for group in self.groups for cell in group.best_settings.values() if copies(cell)]
+        return {name for cell in cells for name in (cell.label, f"{cell.label} ({cell.backbone})")}
 
     @property
     def repeated(self) -> bool:

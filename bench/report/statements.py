@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from bench.report.cautions import about_bounds, about_training, copies, said_name
 from bench.report.cells import VERDICTS, Cell, scalars_by, verdict_of
-from bench.report.columns import LONG, Column
-from bench.report.formatting import number, plural
+from bench.report.columns import BOUNDED, LONG, Column
+from bench.report.formatting import number, plural, signed
 from bench.report.ranking import BASELINE, Group
 from bench.report.selection import Selection
 from bench.report.statistics import ALPHA, Interval, Standing, detectable, difference, standings
@@ -51,9 +52,10 @@ def few_test_windows(runs: pd.DataFrame) -> dict[str, str]:
 
 
 def headline(groups: Sequence[Group], selection: Selection) -> list[Answer]:
-    """Three questions over all data sets: is the latent used, are the samples better, how certain are the results."""
+    """Over all data sets: are the models trained, is the latent used, are the samples better, how certain is that."""
     chosen = compared(groups)
     found = [
+        Answer("Are the models trained?", about_training(cell for group in groups for cell in group.cells)),
         Answer("Which methods use the latent?", _who_lives(chosen)),
         Answer("Which methods generate better samples?", _who_samples_better(chosen)),
         Answer("How certain are these results?", _how_certain(groups, selection)),
@@ -100,18 +102,22 @@ def _who_samples_better(groups: Sequence[Group]) -> list[str]:
     column = ranked[0].quality[0]
     measure = measure_of(column)
     gaps, level = _against_baseline(ranked, column)
-    scored = {c.label for group in ranked for c in group.best_settings.values() if c.values.get(column.metric)}
+    shown = [cell for group in ranked for cell in group.best_settings.values()]
+    scored = {cell.label for cell in shown if cell.values.get(column.metric)}
+    copying = Counter(cell.label for cell in shown if copies(cell))
     outcomes: dict[str, list[str]] = {"better": [], "worse": [], "neither": []}
     for label, found in gaps.items():
         if label not in scored:
             continue
         better, worse = sum(gap.high < 0 for gap in found), sum(gap.low > 0 for gap in found)
+        caution = f" [samples are copies on {_of(copying[label], ranked)}]" if copying[label] else ""
         for word, count in (("better", better), ("worse", worse)):
             if count:
-                outcomes[word].append(f"{label} (on {count} of {len(found)})" if len(ranked) > 1 else label)
+                where = f" (on {count} of {len(found)})" if len(ranked) > 1 else ""
+                outcomes[word].append(f"{label}{where}{caution}")
         if not better and not worse:
             smallest = [effect for gap in found if math.isfinite(effect := detectable(gap, level))]
-            outcomes["neither"].append(f"{label}{_detectable(smallest)}")
+            outcomes["neither"].append(f"{label}{_detectable(smallest)}{caution}")
     starts = {
         "better": f"Significantly better than {BASELINE} in the {measure}",
         "worse": f"Significantly worse than {BASELINE} in the {measure}",
@@ -123,7 +129,7 @@ def _who_samples_better(groups: Sequence[Group]) -> list[str]:
     best = [(cell, group) for group in ranked if (cell := group.best(column.metric))]
     words = Counter(verdict_of(cell) for cell, _ in best)
     if len(best) == 1:
-        sentences.append(f"{best[0][0].name} has the best mean. Its latent is {next(iter(words))}.")
+        sentences.append(f"{said_name(best[0][0])} has the best mean. Its latent is {next(iter(words))}.")
     elif best:
         counts = listed([f"{word} on {words[word]}" for word in VERDICTS if words[word]])
         sentences.append(f"The latent of the method with the best mean is {counts} of {_of(len(best), ranked)}.")
@@ -196,15 +202,28 @@ def answer(groups: Iterable[Group]) -> list[Answer]:
         for cell in group.cells:
             words.setdefault(verdict_of(cell), []).append(cell)
         sentences = [f"Latent {word}: {_by_label(group, words[word])}." for word in VERDICTS if word in words]
+        sentences += bounds(group)
         column = next(iter(group.quality), None)
         if column is not None and (best := best_text(group, column)):
             sentences.append(best)
             if (floor := group.floor(column.metric)) is not None:
-                sentences.append(f"The floor (training against test windows) is {number(floor.mean)}.")
+                sentences.append(f"The floor ({group.about_floor(column.metric)}) is {number(floor.mean)}.")
+                if (first := group.best(column.metric)) and (above := group.above_floor(first, column)).n:
+                    sentences.append(f"The best mean minus the floor of the same seeds is {signed(above)}.")
         if illusions := [cell for cell in group.cells if cell.illusions["yes"]]:
             sentences.append(f"Dependency illusion: {_by_label(group, illusions)}.")
         found.append(Answer(group.name, sentences))
     return found
+
+
+def bounds(group: Group) -> list[str]:
+    """What limits the columns that cannot exceed ln M, in a sentence or two each."""
+    return [
+        sentence
+        for column in group.columns
+        if column.metric in BOUNDED
+        for sentence in about_bounds(group.cells, column.metric, column.title)
+    ]
 
 
 def _by_label(group: Group, chosen: Sequence[Cell]) -> str:
@@ -225,10 +244,10 @@ def best_text(group: Group, column: Column) -> str:
     measure, places = measure_of(column), group.standings[column.metric]
     ranked = sorted(group.cells, key=lambda cell: places[cell.id].rank or len(group.cells) + 1)
     of = {word: [cell for cell in ranked if places[cell.id].place == word] for word in ("tie", "worse", "incomplete")}
-    whose = f"{best.name} ({best.text(column.metric)})"
+    whose = f"{said_name(best)} ({best.text(column.metric)})"
     if of["worse"]:
         alone = not of["tie"] and not of["incomplete"] and len(of["worse"]) > 1
-        others = "all others" if alone else _first_few([cell.name for cell in of["worse"]])
+        others = "all others" if alone else _first_few([said_name(cell) for cell in of["worse"]])
         sentences = [f"Best by the {measure}: {whose}, significantly better than {others}."]
     elif of["tie"] and all(places[cell.id].gap.n < 2 for cell in of["tie"]):
         sentences = [
@@ -240,12 +259,14 @@ def best_text(group: Group, column: Column) -> str:
     else:
         sentences = [f"Only {whose} can be ranked by the {measure}."]
     if of["tie"] and of["worse"]:
-        sentences.append(f"Not significantly worse: {_first_few([cell.name for cell in of['tie']])}.")
+        sentences.append(f"Not significantly worse: {_first_few([said_name(cell) for cell in of['tie']])}.")
     if tested := [cell for cell in of["tie"] if places[cell.id].gap.n > 1]:
-        power = "; ".join(f"for {cell.name} {unresolved(places[cell.id])}" for cell in tested[:MOST_NAMES])
+        power = "; ".join(f"for {said_name(cell)} {unresolved(places[cell.id])}" for cell in tested[:MOST_NAMES])
         sentences.append(f"What this comparison can show: {power}.")
     if of["incomplete"]:
-        sentences.append(f"Not ranked because seeds are missing: {_first_few([c.name for c in of['incomplete']])}.")
+        sentences.append(
+            f"Not ranked because seeds are missing: {_first_few([said_name(c) for c in of['incomplete']])}."
+        )
     return " ".join(sentences)
 
 
@@ -295,10 +316,11 @@ def recommendations(group: Group) -> list[str]:
         )
         best = next(cell for cell in pool if places[cell.id].place == "best")
         worse = sum(standing.place == "worse" for standing in places.values())
+        copied = " [samples are copies]" if copies(best) else ""
         ties = [standing.detectable for standing in places.values() if standing.place == "tie"]
         whose = f"{len(alive)} settings whose latent is alive" if alive else f"{len(cells)} settings (none is alive)"
         lines.append(
-            f"{group.name}, {label}: {best.variant} is the best of {whose} by the {measure_of(column)} "
+            f"{group.name}, {label}: {best.variant}{copied} is the best of {whose} by the {measure_of(column)} "
             f"({best.text(column.metric)}). "
             f"It is significantly better than {worse} of the other {len(pool) - 1}"
             f"{_detectable([effect for effect in ties if math.isfinite(effect)])}."

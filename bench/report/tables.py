@@ -11,10 +11,11 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import csv
 
+from bench.report.cautions import cautions, signed_name, signs
 from bench.report.cells import Cell, verdict_of
-from bench.report.formatting import counted, number
-from bench.report.ranking import Group
-from bench.report.statistics import Standing, for_overlapping_splits
+from bench.report.formatting import counted, number, signed
+from bench.report.ranking import Group, floor_of
+from bench.report.statistics import NOTHING, Standing, for_overlapping_splits
 
 
 class Mark(NamedTuple):
@@ -23,7 +24,9 @@ class Mark(NamedTuple):
     cell: Cell
     verdict: str
     value: str  # of the first quality column
+    above_floor: str  # the same minus its floor; "" where there is none
     place: str
+    signs: str  # of `bench.report.cautions`
 
 
 def overview(groups: Sequence[Group]) -> dict[str, list[Mark | None]]:
@@ -39,14 +42,16 @@ def overview(groups: Sequence[Group]) -> dict[str, list[Mark | None]]:
                 continue
             value = cell.text(column.metric) if column else "-"
             place = group.standings[column.metric][cell.id].place if column else "none"
-            found[label].append(Mark(cell, verdict_of(cell), value, place))
+            above = signed(group.above_floor(cell, column)) if column else ""
+            found[label].append(Mark(cell, verdict_of(cell), value, above, place, signs(cell)))
     return found
 
 
 WHOSE = ("dataset", "shuffle", "backbone", "kind", "label", "setting")
 NUMBERS = ("metric", "mean", "low", "high", "sd", "seeds", "sd_over_metric_seeds", "series", "place")
-HINTS = ("detectable", "more_seeds", "chance")
-WORDS = ("verdict", "dependency_illusion")
+HINTS = ("detectable", "more_seeds", "chance", "at_bound")
+FLOOR = ("minus_floor", "minus_floor_low", "minus_floor_high", "floor", "mean_beside_test_blocks")
+WORDS = ("verdict", "dependency_illusion", "caution")
 """The columns of the table of everything: whose a number is, the number, how it stands, what is said of the cell."""
 
 
@@ -56,19 +61,26 @@ def long_table(groups: Iterable[Group]) -> pd.DataFrame:
     rows: list[tuple[Any, ...]] = []
     none = Standing("none")
     for group in groups:
-        shown = dict.fromkeys(column.metric for column in group.columns)
+        shown = {column.metric: column for column in group.columns}
+        floors = {metric: floor_of(group.references, metric) for metric in shown}
         for cell in group.cells + group.references:
-            words = counted(cell.verdicts), counted(cell.illusions)
-            for metric in {**shown, **dict.fromkeys(sorted(cell.values))}:
+            words = counted(cell.verdicts), counted(cell.illusions), cautions(cell)
+            for metric in [*shown, *sorted(cell.values.keys() - shown.keys())]:
                 if metric in cell.values:
                     standing = group.standings.get(metric, {}).get(cell.id, none)
                     noise, series = cell.noise.get(metric, math.nan), cell.series.get(metric, 0)
                     place = standing.place, standing.detectable, *(standing.more or (None, math.nan))
-                    rows.append((len(wholes), metric, *cell.interval(metric), noise, series, *place))
+                    above = group.above_floor(cell, shown[metric]) if metric in shown else NOTHING
+                    floor = reference.label if above.n and (reference := floors[metric]) else ""
+                    beside_test = cell.beside_test.get(metric, {}).values()
+                    mean = sum(beside_test) / len(beside_test) if beside_test else math.nan
+                    against = above.mean, above.low, above.high, floor, mean
+                    hints = *place, cell.at_bound(metric)
+                    rows.append((len(wholes), metric, *cell.interval(metric), noise, series, *hints, *against))
             wholes.append((cell.dataset, cell.shuffle, group.backbone, cell.kind, cell.label, cell.variant, *words))
-    numbers = pd.DataFrame(rows, columns=["cell", *NUMBERS, *HINTS]).astype({"cell": int})
+    numbers = pd.DataFrame(rows, columns=["cell", *NUMBERS, *HINTS, *FLOOR]).astype({"cell": int})
     whole = pd.DataFrame(wholes, columns=[*WHOSE, *WORDS])
-    return numbers.join(whole, on="cell")[[*WHOSE, *NUMBERS, *HINTS, *WORDS]]
+    return numbers.join(whole, on="cell")[[*WHOSE, *NUMBERS, *HINTS, *FLOOR, *WORDS]]
 
 
 DIFFERENCE = (
@@ -123,12 +135,16 @@ def wide_table(group: Group) -> pd.DataFrame:
         "seeds": [f"{cell.ok}/{cell.status.total()}" for cell in cells],
     }
     noisy = {metric for cell in group.cells for metric in cell.noise}
-    for metric, title in ((column.metric, column.title) for column in group.columns):
+    for column in group.columns:
+        metric, title = column.metric, column.title
         table[title] = [cell.text(metric) for cell in cells]
+        if any(above := [signed(group.above_floor(cell, column)) for cell in cells]):
+            table[f"{title}, minus floor"] = above
         if metric in noisy:
             table[f"{title}, sd over metric seeds"] = [number(cell.noise.get(metric, math.nan)) for cell in cells]
     table["verdict"] = [counted(cell.verdicts) for cell in cells]
     table["dependency illusion"] = [counted(cell.illusions) for cell in cells]
+    table["caution"] = [cautions(cell) for cell in cells]
     return pd.DataFrame(table)
 
 
@@ -142,7 +158,10 @@ def csv_of(table: pd.DataFrame) -> bytes:
 
 def latex(group: Group) -> str:
     """A comparison table for a paper (booktabs): best mean bold, second underlined, mean ± interval."""
-    columns = group.quality[:4] + [c for c in group.columns if c.metric in ("nll_gap", "dependency_end")]
+    signs = {"latent_information", "dependency_end"}
+    if "latent_information" not in {column.metric for column in group.columns}:
+        signs.add("nll_gap")
+    columns = [column for column in group.columns if column.metric in signs] + group.quality[:4]
     titles = ["method"] + [tex(column.title) for column in columns] + ["latent"]
     lines = [
         f"% {tex(group.name)}: mean and 95 % interval over seeds; needs \\usepackage{{booktabs}}",
@@ -153,9 +172,9 @@ def latex(group: Group) -> str:
     ]
     for cells in (group.cells, group.references):
         for cell in cells:
-            words = [tex(cell.name)]
+            words = [tex(signed_name(cell))]
             for column in columns:
-                text = cell.text(column.metric).replace(" ± ", r" \pm ")
+                text = cell.text(column.metric).replace(" ± ", r" \pm ").replace(">=", r"\geq")
                 text = f"${text}$" if cell.values.get(column.metric) else "--"
                 rank = group.standings.get(column.metric, {}).get(cell.id, Standing("none")).rank
                 words.append({1: rf"\textbf{{{bold(text)}}}", 2: rf"\underline{{{text}}}"}.get(rank, text))
@@ -176,6 +195,7 @@ def tex(text: str) -> str:
     special = {
         "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
         "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-        "²": r"\textsuperscript{2}", "−": "--", "·": r"\textperiodcentered{}",
+        "²": r"\textsuperscript{2}", "−": "--", "·": r"\textperiodcentered{}", "†": r"\textdagger{}",
+        "‡": r"\textdaggerdbl{}",
     }  # fmt: skip
     return "".join(special.get(c, c if c.isprintable() else " ") for c in text)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from bench.contracts import (
+    TEST_BLOCKS,
     EvaluateConfig,
     InputError,
     LatentEvaluation,
@@ -33,7 +34,6 @@ from bench.randomness import Randomness, Stream, numpy_generator
 from bench.registry import DATASETS, METRICS
 from bench.sweeps.run import Run
 
-TEST_BLOCKS = "test blocks"  # the coordinate of a value beside the test windows, where another stands beside others
 DURING_TRAINING = ("nll", "kl", "active_units", "probe")
 SERIES_DURING_TRAINING = 250  # few enough that ten evaluations cost a few percent of training
 

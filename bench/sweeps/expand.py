@@ -158,6 +158,10 @@ def _windows(spec: DatasetSpec, seed: int, data: Path | None, absent: dict[Datas
     except Unavailable as error:
         absent[spec] = str(error)
         return "", ""
+    except InputError as error:
+        if str(error).startswith(spec.name):
+            raise
+        raise InputError(f"datasets: {spec.name}: {error}") from error  # a file's own complaint names the file only
     return found.sha256, found.division
 
 

@@ -121,8 +121,10 @@ def check_metrics(wanted: str | Sequence[str], place: str) -> None:
 
 
 def check_equivalence(bounds: Iterable[str], place: str) -> None:
-    """Raises InputError where a bound is of no number that has a better side."""
-    known = {output for name in METRICS if METRICS[name].direction != "none" for output in METRICS[name].outputs}
+    """Raises InputError where a bound is of no number by which methods are ranked."""
+    ranked = [METRICS[name] for name in METRICS if METRICS[name].needs == "samples"]
+    known = {output for metric in ranked if metric.direction != "none" for output in metric.outputs}
+    known -= {output for metric in ranked for output in metric.unranked}
     for name in bounds:
         if name not in known:
             hint = nearest(name, known, "`python -m bench.list metrics`")

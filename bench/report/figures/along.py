@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from bench.contracts import TEST_BLOCKS
 from bench.report.columns import MetricFacts
 from bench.report.figures.captions import series_text, shown
 from bench.report.figures.lines import rows_of
@@ -40,7 +41,7 @@ def along(
 ) -> list[Picture]:
     """Every metric that has an index other than t, against that index."""
     pictures = []
-    indexed = selection.metrics[~selection.metrics["coordinate"].isin(["", "t"])]
+    indexed = selection.metrics[~selection.metrics["coordinate"].isin(["", "t", TEST_BLOCKS])]
     kinds = indexed["coordinate"].astype(str)
     for coordinate, rows in indexed.groupby(kinds.where(kinds.isin(list(COORDINATES)), "factor")):
         title, xlabel, what = COORDINATES[str(coordinate)]

@@ -50,6 +50,8 @@ def setting_curves(
         )
     average = "Averaged over the other settings. " if others else ""
     n = group.n_of(metrics[0][0])
+    about = group.about_floor(metrics[0][0])
+    dotted = f" Dotted line: floor ({about})." if about else ""
     ends = "; ".join(
         f"{track.title}: "
         + ", ".join(f"{plain(x)}: {number(f.mean, f.half)}" for x, f in zip(*track[2:4], strict=True))
@@ -60,7 +62,7 @@ def setting_curves(
         "grids",
         f"{label} over {name}: {group.name}",
         f"Mean over {seeds_text([group])}{f', n = {n} windows' if n else ''}. {average}Bars: 95 % interval over seeds "
-        "(none for one seed). Dotted line: floor (training against test windows).",
+        f"(none for one seed).{dotted}",
         f"Metrics of {label} against {name} on {group.name}. {ends}.",
         (3.0 * len(metrics) + 0.3, 2.7),
         partial(_tracks, tracks=tracks, name=name, style=styles[label]),

@@ -1,0 +1,137 @@
+"""Is the model trained? What must be known of it before its samples are believed: calibration, and copies.
+
+A sign stands beside the name of a method in every table that ranks its samples; sentences say it in words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from bench.report.cells import Cell
+from bench.report.columns import AS_HELD_OUT, COPIES_Z, MOST_DISTANCE, RATIOS
+from bench.report.formatting import number
+
+CALIBRATION = "†"
+COPIES = "‡"
+CALIBRATION_LIMITS = (
+    f"a calibration distance of at most {MOST_DISTANCE:g}, a residual / sigma of {RATIOS[0]:g} to {RATIOS[1]:g}"
+)
+COPIES_RULE = (
+    f"the 95 % interval over seeds (for one seed, the value) of the measure of copies lies above {AS_HELD_OUT:g}, "
+    f"and its mean z above {COPIES_Z:g}"
+)
+MEANING = {
+    CALIBRATION: f"The decoder is not calibrated on validation windows. Good: {CALIBRATION_LIMITS}.",
+    COPIES: f"The samples are copies of training windows: {COPIES_RULE}.",
+}
+"""Sign -> what it means, in one legend for all tables."""
+
+
+def uncalibrated(cell: Cell) -> list[int]:
+    """The seeds whose decoder is outside the limits."""
+    far = {seed for seed, value in cell.values.get("calibration_distance", {}).items() if value > MOST_DISTANCE}
+    low, high = RATIOS
+    return sorted(far | {s for s, ratio in cell.values.get("residual_ratio", {}).items() if not low <= ratio <= high})
+
+
+def copies(cell: Cell) -> bool:
+    """Whether the samples are significantly nearer to the training windows than held-out windows are."""
+    share, z = cell.interval("copies"), cell.interval("copies_z")
+    if cell.kind != "method" or not z.mean > COPIES_Z:
+        return False
+    return (share.low if share.n > 1 else share.mean) > AS_HELD_OUT
+
+
+def signs(cell: Cell) -> str:
+    """The signs of a method, "" where there is none or for a reference."""
+    if cell.kind != "method":
+        return ""
+    return (CALIBRATION if uncalibrated(cell) else "") + (COPIES if copies(cell) else "")
+
+
+def shown_signs(cells: Iterable[Cell]) -> list[tuple[str, str]]:
+    """The signs of these cells, and what they mean."""
+    seen = "".join(signs(cell) for cell in cells)
+    return [(sign, meaning) for sign, meaning in MEANING.items() if sign in seen]
+
+
+def signed_name(cell: Cell) -> str:
+    """The name of a cell and its signs."""
+    return " ".join(filter(None, [cell.name, signs(cell)]))
+
+
+def said_name(cell: Cell) -> str:
+    """The name of a cell in a sentence that ranks it; a method that copies says so."""
+    return f"{cell.name} [samples are copies]" if copies(cell) else cell.name
+
+
+def cautions(cell: Cell) -> str:
+    """The same in words, for a file: "decoder not calibrated in 1 of 3 seeds, samples are copies"."""
+    if cell.kind != "method":
+        return ""
+    seeds = uncalibrated(cell)
+    calibration = f"decoder not calibrated in {len(seeds)} of {cell.status.total()} seeds" if seeds else ""
+    return ", ".join(filter(None, [calibration, "samples are copies" if copies(cell) else ""]))
+
+
+def about_training(cells: Iterable[Cell]) -> list[str]:
+    """Which decoders are not calibrated and which methods copy, on which data set; and what was not measured."""
+    methods = [cell for cell in cells if cell.kind == "method" and cell.ok]
+    if not methods:
+        return []
+    calibrated = [cell for cell in methods if cell.values.get("calibration_distance")]
+    checked = [cell for cell in methods if cell.values.get("copies_z")]
+    bad = {cell.id: len(uncalibrated(cell)) for cell in calibrated if uncalibrated(cell)}
+    sentences = []
+    if bad:
+        chosen = [cell for cell in calibrated if cell.id in bad]
+        named = _by_place(chosen, methods, lambda cell: f"{bad[cell.id]} of {cell.status.total()} seeds")
+        sentences.append(f"Decoders that are not calibrated ({CALIBRATION}; good is {CALIBRATION_LIMITS}): {named}.")
+    if copying := [cell for cell in checked if copies(cell)]:
+        named = _by_place(copying, methods, lambda cell: f"copies {number(cell.interval('copies').mean)}")
+        sentences.append(f"Samples that are copies of training windows ({COPIES}): {named}.")
+    fine = [
+        *(["every decoder is calibrated within the limits"] if calibrated and not bad else []),
+        *(["no method copies training windows"] if checked and not copying else []),
+    ]
+    if fine:
+        sentences.append(f"{' and '.join(fine).capitalize()}{_where(calibrated + checked, methods)}.")
+    missing = [
+        *(["calibration of the decoder"] if len(calibrated) < len(methods) else []),
+        *(["copies"] if len(checked) < len(methods) else []),
+    ]
+    if missing:
+        some = "" if not calibrated and not checked else " for every method"
+        sentences.append(f"Not measured{some}: {', '.join(missing)}.")
+    return sentences
+
+
+def _where(measured: Sequence[Cell], methods: Sequence[Cell]) -> str:
+    return "" if {cell.id for cell in measured} == {cell.id for cell in methods} else ", where it was measured"
+
+
+def _by_place(chosen: Sequence[Cell], methods: Sequence[Cell], detail: Callable[[Cell], str]) -> str:
+    """ "proposed (2 of 3 seeds), kl_free (1 of 3 seeds) on energy; ..."; backbones are named where several."""
+    several = len({cell.backbone for cell in methods}) > 1
+    places: dict[str, list[str]] = {}
+    for cell in chosen:
+        parts = [cell.dataset, "shuffled" if cell.shuffle else "", cell.backbone if several else ""]
+        places.setdefault(" · ".join(filter(None, parts)), []).append(f"{cell.name} ({detail(cell)})")
+    return "; ".join(f"{', '.join(names)} on {place}" for place, names in places.items())
+
+
+def about_bounds(cells: Sequence[Cell], metric: str, title: str) -> list[str]:
+    """What limits the numbers of a measure that cannot exceed ln M: which M, and that several cannot be compared."""
+    known = [cell for cell in cells if cell.latents(metric)]
+    if not known:
+        return []
+    counts = sorted({m for cell in known for m in cell.latents(metric)})
+    sentences = []
+    if len(counts) > 1:
+        sentences.append(
+            f"{title}: the numbers M of latents are {', '.join(map(str, counts))}. Values of different M cannot be "
+            "compared, so they are neither averaged nor to be read side by side."
+        )
+    if any(cell.at_bound(metric) for cell in known):
+        sentences.append(f'{title}: ">=" marks values near their bound ln M, which have no order.')
+    return sentences
