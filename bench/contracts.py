@@ -313,6 +313,7 @@ class Recordings:
     resolutions: Sequence[Resolution] = ()  # of each channel (none: estimated); see `bench.loading.cells`
     parts: Sequence[str] = ()  # with the split `given`: the part that each series belongs to
     drawn: bool = False  # whether the values depend on the seed; `bench.loading.windows.load_recordings` finds out
+    gap: int = 0  # rows left out between pieces of different parts (blocks, time); `load_recordings` sets it
 
     @classmethod
     def simulated(cls, x: np.ndarray, **truth: np.ndarray) -> Recordings:
@@ -413,8 +414,12 @@ class Splits:
 class Dataset(ABC):
     """A source of series. Subclasses are frozen dataclasses whose fields are the options of a sweep file.
 
-    The class docstring is the data card: what it is, the channels, the quirks and how they are handled.
+    The class docstring is the data card: what it is, the channels, the quirks and how they are handled. The options
+    `gap` and `align` are every data set's; `bench.loading.windows.load_recordings` sees to them.
     """
+
+    gap: Literal[0, "T"] = field(default=0, kw_only=True)  # rows left out between pieces of different parts
+    align: Literal["any", "day"] = field(default="any", kw_only=True)  # where a window may begin; day: rows with times
 
     name: ClassVar[str]  # set by the registry
     source: ClassVar[str]  # the official page, or the equation of a simulator

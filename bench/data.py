@@ -16,8 +16,10 @@ import pandas as pd
 
 from bench import command
 from bench.contracts import ONE_SPLIT, OVERLAPPING, Dataset, DatasetSpec, InputError, Recordings, Splits, Unavailable
+from bench.loading.cells import MeasuredCells
 from bench.loading.fetch import fetch, recorded
 from bench.loading.files import Remote, places, remotes, stored
+from bench.loading.latent_card import latent_card
 from bench.loading.windows import PARTS, divided, load_recordings, load_splits, open_dataset
 from bench.randomness import numpy_generator
 from bench.registry import DATASETS, load_entry_points, load_plugin
@@ -147,6 +149,7 @@ def _file(remote: Remote) -> list[str]:
 
 ONE = "1: seeds are initialisations, and results say nothing about another split"
 OVERLAP = "one for every seed; they deal the same rows anew, so their training parts overlap"
+ATOMS = 3  # common values of a channel that are printed
 SPLITS_OF = {
     **dict.fromkeys(ONE_SPLIT, ONE),
     **dict.fromkeys(OVERLAPPING, OVERLAP),
@@ -165,6 +168,7 @@ def contents(recordings: Recordings, splits: Splits, spec: DatasetSpec, seed: in
     for channel, (name, unit) in enumerate(zip(splits.channels, splits.units, strict=True)):
         filled = f", {missing[channel]:.1%} missing and filled in" if missing[channel] else ""
         filled += f", constant in {still[channel]:.0%} of the test windows" if still[channel] >= 0.005 else ""
+        filled += _measured(splits, channel)
         amount = f"{splits.mean[channel]:.4g} +- {splits.scale[channel]:.4g}"
         lines.append(f"  {name}{f' ({unit})' if unit else ''}: {amount}{filled}")
     share = missing.mean()
@@ -175,18 +179,37 @@ def contents(recordings: Recordings, splits: Splits, spec: DatasetSpec, seed: in
         else "missing: nothing"
     )
     lines += pauses(recordings)
+    gap = f", {recordings.gap} rows left out between parts" if recordings.gap else ""
     lines.append(
-        f"windows: T = {splits.window}, test windows every {recordings.test_stride} rows, split: {recordings.split}"
+        f"windows: T = {splits.window}, test windows every {recordings.test_stride} rows, split: "
+        f"{recordings.split}{gap}"
     )
-    lines.append(f"different splits: {SPLITS_OF[splits.division]}")
+    dealt = (
+        f" ({len(set(recordings.entities))} entities)" if recordings.entities and splits.division == "entity" else ""
+    )
+    lines.append(f"different splits: {SPLITS_OF[splits.division]}{dealt}")
     dates = divided_times(recordings, spec, seed)
     for part in (*PARTS, "held_out"):
         if (windows := getattr(splits, part)) is not None:
             lines.append(f"  {part}: {len(windows):,} windows{dates.get(part, '')}")
     if splits.held_out is None:
         lines.append("  nothing is held out of the training recordings: samples are compared with the test windows")
+    lines.append("what a window knows of itself:")
+    lines += [f"  {name}: {words}" for name, words in latent_card(splits).to_facts().items()]
     lines.append(f"sha256 of the windows (seed {seed}): {splits.sha256}")
     return lines
+
+
+def _measured(splits: Splits, channel: int) -> str:
+    """Bounds, resolution and common values of a channel over the training rows, in raw units."""
+    cells = splits.cells
+    if not isinstance(cells, MeasuredCells):
+        return ""
+    raw = {"identity": "", "log1p": " before ln(1 + x)", "signed_log1p": " before the signed ln(1 + |x|)"}
+    grid = f" in steps of {cells.width[channel]:.4g}" if cells.on_grid[channel] else " without a grid"
+    atoms = ", ".join(f"{value:.4g} in {share:.0%}" for value, share in cells.atoms[channel][:ATOMS])
+    bounds = f"{cells.low[channel]:.4g} to {cells.high[channel]:.4g}{grid}{raw[cells.transforms[channel]]}"
+    return f"; {bounds}{f'; often {atoms}' if atoms else ''}"
 
 
 def pauses(recordings: Recordings) -> list[str]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import tarfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from bench.contracts import Dataset, InputError, Recordings, nearest, option
+from bench.loading.archives import members
 from bench.loading.files import Remote, extract, find
 from bench.loading.hourly import HourlyMeans, stay_recordings, within
 from bench.registry import register_dataset
@@ -108,7 +107,7 @@ def _hours(path: Path) -> pd.DataFrame:
     code_of = {parameter: code for code, (_, parameter) in enumerate(sources)}
     names: list[str] = []
     stay, hour, code, value = [], [], [], []
-    for name, content in _members(path):
+    for name, content in members(path, ".txt", "set-a/<RecordID>.txt"):
         lines = content.decode("latin-1").splitlines()
         if not lines or lines[0].strip() != "Time,Parameter,Value":
             raise InputError(f"{path}: {name}, line 1: expected Time,Parameter,Value")
@@ -140,19 +139,3 @@ def _hours(path: Path) -> pd.DataFrame:
             best = best.fillna(hourly[other])
         rows[name] = best.to_numpy()
     return pd.DataFrame(rows)
-
-
-def _members(path: Path) -> list[tuple[str, bytes]]:
-    """Name and content of every .txt file. Raises InputError for a damaged archive or a path that leaves its folder."""
-    found = []
-    try:
-        with tarfile.open(path, "r:*") as archive:
-            for member in archive:
-                if member.name.startswith("/") or ".." in Path(member.name).parts:
-                    raise InputError(f"{path}: member '{member.name}' leaves its folder, expected set-a/<RecordID>.txt")
-                file = archive.extractfile(member) if member.isfile() and member.name.endswith(".txt") else None
-                if file is not None:
-                    found.append((member.name, file.read()))
-    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
-        raise InputError(f"{path}: cannot be read, perhaps cut short or damaged: {error}") from None
-    return sorted(found)

@@ -36,6 +36,8 @@ HOURS = {
     "share_uk": "share of lines",
 }
 
+DAYS = {name: unit for name, unit in HOURS.items() if name not in ("price", "share_uk")}  # closed hours have neither
+FIRST_HOUR, LAST_HOUR = 6, 20  # of a day in which a line was ever written
 
 COUNT, SIGNED_COUNT = Resolution(1, transform="log1p"), Resolution(1, transform="signed_log1p")
 RESOLUTIONS = {  # sums of money are in pence, far finer than a channel's cell can be; means lie on no grid
@@ -60,6 +62,8 @@ class Retail(Dataset):
     ln(1 + lines), signed log of units, revenue and mean price, cancelled or not.
     `view: hours`, one step per hour that holds a line (2,938): ln(1 + .) of lines, invoices, distinct customers,
     units sold and cancelled, signed log of revenue and mean price, share of UK lines.
+    `view: days`, the 15 hours from 6 to 20 o'clock of each of the 305 open days: the first six of these channels, which
+    are 0 in an hour without a line. `window: 15` with `align: day` is a day, and `window: 90` six open days.
     signed log x = sign(x) ln(1 + |x|).
 
     Quirks: the logarithms tame extreme orders, such as 80,995 units that are ordered and cancelled within minutes; the
@@ -87,7 +91,7 @@ class Retail(Dataset):
         ),
     )
 
-    view: Literal["orders", "hours"] = "orders"
+    view: Literal["orders", "hours", "days"] = "orders"
     window: int = option(24, at_least=4)  # T
     split: Literal["blocks", "time"] = "blocks"
 
@@ -98,9 +102,9 @@ class Retail(Dataset):
             data_dir,
             f"python -m bench.data fetch retail, or put Online Retail.xlsx from {self.source} into retail/",
         )
-        build = {"orders": _orders, "hours": _hours}[self.view]
+        build = {"orders": _orders, "hours": _hours, "days": _days}[self.view]
         rows = extract(f"retail version {self.version} {self.view}", [path], lambda: build(_lines(path)))
-        units = {"orders": ORDERS, "hours": HOURS}[self.view]
+        units = {"orders": ORDERS, "hours": HOURS, "days": DAYS}[self.view]
         return Recordings(
             series=[rows[list(units)].to_numpy()],
             channels=tuple(units),
@@ -216,3 +220,12 @@ def _hours(lines: pd.DataFrame) -> pd.DataFrame:
             "share_uk": hours["uk"],
         }
     )
+
+
+def _days(lines: pd.DataFrame) -> pd.DataFrame:
+    """Every hour from 6 to 20 o'clock of every day with a line."""
+    hours = _hours(lines)
+    days = hours["time"].dt.normalize().unique()
+    clock = pd.to_timedelta(np.arange(FIRST_HOUR, LAST_HOUR + 1), unit="h")
+    every = pd.DatetimeIndex([day + hour for day in days for hour in clock], name="time")
+    return hours.set_index("time")[list(DAYS)].reindex(every).fillna(0.0).reset_index()

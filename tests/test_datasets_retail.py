@@ -61,6 +61,14 @@ def test_one_step_per_opening_hour(folder):
     np.testing.assert_allclose(hours["share_uk"], [2 / 3, 1, 1])
 
 
+def test_the_hours_of_open_days(folder):
+    days = load(folder, view="days")
+    assert len(days) == 15
+    assert list(days.columns) == [*list(load(folder, view="hours").columns)[:6]]
+    np.testing.assert_allclose(np.expm1(days["log_rows"]), [0, 0, 3, 2, 0, 0, 1, *[0] * 8], atol=1e-12)
+    np.testing.assert_allclose(days["revenue"][:4], np.log1p([0, 0, 20.5, 12.5]) * [0, 0, 1, -1])
+
+
 def test_the_official_sheet_is_the_csv(folder):
     from_csv = load(folder)
     (folder / "retail/OnlineRetail.csv").unlink()
@@ -131,6 +139,11 @@ def test_the_real_file(tmp_path, monkeypatch):
     assert len(orders) == 25_900
     assert orders["cancelled"].sum() == raw.InvoiceNo[raw.InvoiceNo.str.startswith("C")].nunique()
     assert len(load(data, view="hours")) == 2_938
+    days = load(data, view="days")
+    assert len(days) == 305 * 15
+    assert (days["log_rows"] > 0).sum() == 2_938
+    options = (("align", "day"), ("view", "days"), ("window", 15))
+    assert load_splits(DatasetSpec("retail", options), 0, data).train.shape[1:] == (15, 6)
     begun = time.process_time()
     assert load_splits(DatasetSpec("retail"), 0, data).train.shape[1:] == (24, 6)
     assert time.process_time() - begun < 5

@@ -19,6 +19,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from bench.contracts import (
+    Dataset,
     DiffusionConfig,
     EvaluateConfig,
     InputError,
@@ -280,7 +281,12 @@ def test_data_has_every_data_set_and_every_option():
     named = {name for first in table_of(page, "## The data sets") for name in first.replace(":PATH", "").split(", ")}
     assert named == set(shipped(DATASETS))
     table = table_of(page, "## Options of a data set")
-    assert {name: cells[:2] for name, cells in table.items()} == options_of(DATASETS)
+    assert {name: cells[:2] for name, cells in table.items()} == options_of(DATASETS, ("gap", "align"))
+    energy = DATASETS["energy"]()
+    standard = table_of(page, "## Options of every data set")
+    assert set(standard) == {item.name for item in dataclasses.fields(Dataset)}
+    for name, cells in standard.items():
+        assert cells[:2] == [shown(getattr(energy, name)), range_of(energy, name)]
 
 
 def test_measures_has_every_metric():

@@ -11,7 +11,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bench.contracts import DatasetSpec, InputError, Recordings
-from bench.loading.windows import LONG, cut_windows, divide, divided, load_splits, make_splits, open_dataset
+from bench.loading.days import day_windows
+from bench.loading.windows import LONG, cut_windows, divide, divided, hold_out, load_splits, make_splits, open_dataset
 from bench.randomness import numpy_generator
 from bench.scoring.scores import Scope
 
@@ -100,6 +101,94 @@ def test_held_out_rows_are_a_fifth_of_each_long_training_piece_and_a_window_away
         near = {row + step for row in held for step in range(-window, window + 1)}
         assert not learnt & near
         assert whole - near == learnt  # nothing else is lost
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    lengths=st.lists(st.integers(60, 400), min_size=1, max_size=5),
+    window=st.integers(2, 9),
+    split=st.sampled_from(["blocks", "time"]),
+    seed=st.integers(0, 5),
+)
+def test_with_a_gap_parts_are_at_least_a_window_apart(lengths, window, split, seed):
+    lengths = [n * 3 for n in lengths]
+    series = numbered(lengths, np.random.default_rng(seed))
+    plain = recordings(series, window, 1, split)
+    given_ = dataclasses.replace(plain, gap=window)
+    parts = divided(series, given_, SPEC, seed)
+    rows = {name: np.concatenate(parts[name])[:, 0].astype(int) for name in PARTS}
+    owner = np.repeat(np.arange(len(lengths)), lengths)
+    for a, b in itertools.combinations(rows, 2):
+        for k in range(len(lengths)):
+            first, second = (np.sort(rows[name][owner[rows[name]] == k]) for name in (a, b))
+            if len(first) and len(second):
+                after = np.searchsorted(second, first)
+                ahead = second[np.minimum(after, len(second) - 1)] - first
+                behind = first - second[np.maximum(after - 1, 0)]
+                assert not ((ahead > 0) & (ahead <= window)).any()
+                assert not ((behind > 0) & (behind <= window)).any()
+    before = divided(series, plain, SPEC, seed)
+    kept = {name: {int(row) for piece in before[name] for row in piece[:, 0]} for name in PARTS}
+    assert set(rows["test"]) <= kept["test"]
+    make_splits(given_, SPEC, seed)
+
+
+def test_without_a_gap_nothing_changes():
+    series = numbered([400], np.random.default_rng(0))
+    given_ = recordings(series)
+    assert make_splits(dataclasses.replace(given_, gap=0), SPEC, 0).sha256 == make_splits(given_, SPEC, 0).sha256
+
+
+def days(hours=24, count=40, late=5):
+    """Hourly rows from some hour on; channel 0 counts rows."""
+    series = numbered([count * hours - late], np.random.default_rng(0))
+    times = np.datetime64("2020-01-01T00") + np.arange(late, count * hours) * np.timedelta64(1, "h")
+    return dataclasses.replace(recordings(series, 24, 1), times=[times])
+
+
+@pytest.mark.parametrize("split", ["blocks", "time"])
+@pytest.mark.parametrize("gap", [0, 24])
+def test_windows_of_days(split, gap):
+    given_ = dataclasses.replace(days(), split=split, gap=gap)
+    aligned = day_windows(given_, "mine")
+    assert all(times[0].astype("datetime64[D]") == times[0] for times in aligned.times)
+    assert all(len(rows) == 24 for rows in aligned.series)
+    assert (aligned.train_stride, aligned.test_stride) == (24, 24)
+    if not gap:
+        assert len(aligned.series) == 39  # the first day began before the recording did
+    splits = make_splits(aligned, SPEC, 0)
+    rows = {part: set(row_numbers(splits, part).ravel()) for part in PARTS}
+    for a, b in itertools.combinations(PARTS, 2):
+        nearest = min(abs(first - second) for first in rows[a] for second in rows[b])
+        assert nearest > gap
+    assert len(splits.train) > len(splits.test) > len(splits.validation) > 0
+
+
+def test_windows_of_days_of_an_irregular_recording():
+    clock = ["06", "08", "11", "07", "09", "08", "10", "12", "13", "09"]
+    date = ["01", "01", "01", "02", "02", "03", "03", "03", "03", "04"]
+    times = np.array([f"2020-01-{d}T{h}" for d, h in zip(date, clock, strict=True)], dtype="datetime64[h]")
+    series = numbered([10], np.random.default_rng(0))
+    given_ = dataclasses.replace(recordings(series, 3), times=[times], split="entity", entities=["shop"])
+    aligned = day_windows(given_, "mine")
+    assert [rows[:, 0].tolist() for rows in aligned.series] == [[3, 4, 5]]  # the third day shares a row with it
+    assert list(aligned.entities) == ["shop"]
+    with pytest.raises(InputError, match=r"mine: align = 'day': its rows have no times"):
+        day_windows(dataclasses.replace(given_, times=()), "mine")
+    with pytest.raises(InputError, match=r"mine: no day has 9 rows from its beginning on"):
+        day_windows(dataclasses.replace(given_, window=9), "mine")
+
+
+def test_the_options_of_every_data_set(tmp_path):
+    hours = np.datetime64("2020-01-01T00:00") + np.arange(40 * 24) * np.timedelta64(1, "h")
+    rows = "".join(f"{hour},{k}\n" for k, hour in enumerate(hours))
+    (tmp_path / "mine.csv").write_text(f"time,x\n{rows}")
+    options = (("align", "day"), ("gap", "T"), ("path", str(tmp_path / "mine.csv")), ("window", 12))
+    splits = load_splits(DatasetSpec("csv", options), 0)
+    begins = np.rint(splits.train[:, 0, 0] * splits.scale[0] + splits.mean[0]).astype(int)
+    assert (begins % 24 == 0).all()
+    with pytest.raises(InputError, match=r"csv\.gap = 3: expected one of 0, T"):
+        load_splits(DatasetSpec("csv", (("gap", 3), *options[2:])), 0)
 
 
 def test_short_pieces_are_held_out_as_a_whole_only_where_the_parts_were_not_drawn():
@@ -334,3 +423,18 @@ def test_how_the_windows_were_divided_is_known(tmp_path):
     assert load_splits(DatasetSpec("ar1", (("series", 20),)), 0).division == "drawn"
     assert load_splits(DatasetSpec("csv", options), 0).division == "blocks"
     assert load_splits(DatasetSpec("csv", (*options, ("split", "time"))), 0).division == "time"
+
+
+def test_short_pieces_of_one_owner_are_held_out_together():
+    pieces = [np.full((4, 1), float(k)) for k in range(96)]
+    owners = [f"person {k // 48}" for k in range(96)]
+    train, held_out = hold_out(pieces, 4, np.random.default_rng(0), False, owners)
+    runs = sorted(int(piece[0, 0]) // 8 for piece in held_out)
+    assert len(runs) == 16  # a fifth of 12 runs of 8 neighbours
+    assert all(runs.count(run) == 8 for run in runs)
+    assert len(train) + len(held_out) == 96
+    many = [f"block {k // 2}" for k in range(96)]
+    _, held_out = hold_out(pieces, 4, np.random.default_rng(0), False, many)
+    blocks = sorted(int(piece[0, 0]) // 2 for piece in held_out)
+    assert len(blocks) == 20  # a fifth of 48 owners, whole
+    assert all(blocks.count(block) == 2 for block in blocks)

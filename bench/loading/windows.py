@@ -14,12 +14,14 @@ import hashlib
 import itertools
 import math
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from bench.contracts import (
     TEST_SHARE,
@@ -36,6 +38,7 @@ from bench.contracts import (
     nearest,
 )
 from bench.loading.cells import measure_cells, resolutions_of
+from bench.loading.days import day_windows
 from bench.loading.files import anchored, remotes, stored
 from bench.randomness import numpy_generator
 from bench.registry import DATASETS
@@ -122,7 +125,9 @@ def _loaded(dataset: Dataset, spec: DatasetSpec, seed: int, data_dir: Path | Non
         raise
     except (Exception, SystemExit) as error:  # a user's own data set, or sizes that do not fit into memory
         raise InputError(f"{spec.key}: cannot be loaded: {in_one_line(error)}") from error
-    return dataclasses.replace(recordings, drawn=repr(rng.bit_generator.state) != untouched)
+    drawn, gap = repr(rng.bit_generator.state) != untouched, recordings.window if dataset.gap == "T" else 0
+    recordings = dataclasses.replace(recordings, drawn=drawn, gap=gap)
+    return day_windows(recordings, spec.key) if dataset.align == "day" else recordings
 
 
 def make_splits(recordings: Recordings, spec: DatasetSpec, seed: int) -> Splits:
@@ -142,7 +147,8 @@ def make_splits(recordings: Recordings, spec: DatasetSpec, seed: int) -> Splits:
     if recordings.split == "entity" and owners < len(PARTS):
         raise InputError(f"{owner}: {owners} entities, expected at least one for each of {', '.join(PARTS)}")
     if not all(any(len(piece) >= window for piece in parts[name]) for name in PARTS):
-        raise InputError(too_short(owner, [len(rows) for rows in series], window, recordings.split))
+        rows_of_each = [len(rows) for rows in series]
+        raise InputError(too_short(owner, rows_of_each, window, recordings.split, recordings.gap))
 
     median = _medians(parts["train"], recordings.channels, owner)
     filled = {name: np.concatenate(pieces) for name, pieces in parts.items() if pieces}
@@ -202,29 +208,41 @@ def divided(
     """Pieces of something that belongs to the rows of recordings: `PARTS`, and `held_out`, which may be empty."""
     window = window or recordings.window
     rng = numpy_generator(spec.stream, seed, "split")
-    parts = divide(series, recordings.split, window, rng, recordings.entities, recordings.parts)
+    gap = recordings.gap
+    parts = divide(series, recordings.split, window, rng, recordings.entities, recordings.parts, gap)
     at_random = recordings.split in ("blocks", "entity")
     rng = numpy_generator(spec.stream, seed if at_random else 0, "held out")  # one split stays one split
-    return {**parts, **dict(zip(("train", "held_out"), hold_out(parts["train"], window, rng, at_random), strict=True))}
+    owners = recordings.entities if recordings.split in ("given", "time") else ()
+    if owners and recordings.split == "given":
+        owners = [owner for owner, part in zip(owners, recordings.parts, strict=True) if part == "train"]
+    kept, held_out = hold_out(parts["train"], window, rng, at_random, owners)
+    return {**parts, "train": kept, "held_out": held_out}
 
 
 def hold_out(
-    pieces: Sequence[np.ndarray], window: int, rng: np.random.Generator, at_random: bool
+    pieces: Sequence[np.ndarray],
+    window: int,
+    rng: np.random.Generator,
+    at_random: bool,
+    owners: Sequence[str] = (),
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Training pieces, and the rows of the same recordings that nothing is trained on, in the order of the pieces.
 
     Samples are compared with windows of these rows, so that the shift between pieces is charged to no method. A piece
     of 8 windows or more gives a fifth of its rows, at an end that is drawn, and the T rows beside them are in neither
     part. A piece that is long beside the others is first seen as several stretches. Of shorter pieces a fifth are held
-    out as a whole. Where all are short and the parts were drawn `at_random`, the test pieces are such a fifth already,
-    and nothing is held out.
+    out as a whole, neighbours of one owner together, as far as owners are known. Where all are short and the parts were
+    drawn `at_random`, the test pieces are such a fifth already, and nothing is held out.
     """
     total = sum(map(len, pieces))
     stretch = max(LONG * window, total // round(BLOCKS * (1 - VALIDATION_SHARE - TEST_SHARE)))
     short = [index for index, piece in enumerate(pieces) if window <= len(piece) < LONG * window]
     if at_random and all(len(piece) < LONG * window for piece in pieces):
         return list(pieces), []
-    chosen = set(rng.permutation(short)[: round(HELD_OUT * len(short))].tolist())
+    runs = _runs([owners[index] for index in short]) if owners else list(range(len(short)))
+    drawn = rng.permutation(max(runs, default=-1) + 1)
+    drawn = drawn[: round(HELD_OUT * len(drawn))]
+    chosen = {index for index, run in zip(short, runs, strict=True) if run in set(drawn.tolist())}
     at_start = rng.random(len(pieces)) < 0.5
     train: list[np.ndarray] = []
     held_out: list[np.ndarray] = []
@@ -244,19 +262,36 @@ def hold_out(
     return train, held_out
 
 
-def too_short(owner: str, rows: Sequence[int], window: int, split: str) -> str:
+def _runs(owners: Sequence[str]) -> list[int]:
+    """A number per piece, the same for pieces that are held out together.
+
+    All of one owner, where there are so many owners that a fifth of them are 8; else 8 neighbours of one owner.
+    """
+    places, _ = pd.factorize(np.asarray(owners, dtype=object))
+    if places.max(initial=-1) + 1 >= GROUPS / HELD_OUT:
+        return places.tolist()
+    seen: Counter[int] = Counter()
+    keys = []
+    for place in places.tolist():
+        keys.append((place, seen[place] // LONG))
+        seen[place] += 1
+    return pd.factorize(pd.Index(keys))[0].tolist()
+
+
+def too_short(owner: str, rows: Sequence[int], window: int, split: str, gap: int = 0) -> str:
     """Why series of these lengths cannot be divided by `blocks` or `time`, and how many rows the longest one needs.
 
-    blocks: a block of one window for every part that no other series can fill. time: the smallest part, validation, has
-    to hold a window.
+    blocks: a block of one window for every part that no other series can fill, with a gap on both sides. time: the
+    smallest part, validation, has to hold a window.
     """
     longest = max(rows)
-    needed = round(window / VALIDATION_SHARE) if split == "time" else window * max(len(PARTS) - len(rows) + 1, 1)
+    share, blocks = VALIDATION_SHARE, max(len(PARTS) - len(rows) + 1, 1)
+    needed = round((window + gap) / share) if split == "time" else (window + 2 * gap) * blocks
     has = f"{longest} rows give" if len(rows) == 1 else f"the longest of {len(rows)} series has {longest} rows, that is"
     windows = f"{longest // window} window{'' if longest // window == 1 else 's'} of T = {window}"
     return (
         f"{owner}: {has} {windows}; expected at least {needed} rows for training, "
-        f"validation and test parts of a whole window each (split: {split})"
+        f"validation and test parts of a whole window each (split: {split}{', gap: T' if gap else ''})"
     )
 
 
@@ -267,12 +302,15 @@ def divide(
     rng: np.random.Generator,
     entities: Sequence[str] = (),
     parts: Sequence[str] = (),
+    gap: int = 0,
 ) -> dict[str, list[np.ndarray]]:
     """Pieces of rows per part, in the order of the recordings.
 
     given: each series in the part that the data set names. entity: whole entities with all their series, permuted.
     blocks: contiguous blocks, permuted; about 40 of them, each of 4 windows or more where the rows allow.
     time: two cuts in time, the same shares in every series.
+    gap: rows that are left out between neighbouring blocks of different parts, of the training block where one of the
+    two is; the others are neither neighbours nor cut here.
     """
     if split == "given":
         return {name: [rows for rows, part in zip(series, parts, strict=True) if part == name] for name in PARTS}
@@ -280,18 +318,39 @@ def divide(
         pieces: dict[str, list[np.ndarray]] = {name: [] for name in PARTS}
         for rows in series:
             first, second = (round(len(rows) * share) for share in (1 - VALIDATION_SHARE - TEST_SHARE, 1 - TEST_SHARE))
-            for name, piece in zip(PARTS, np.split(rows, [first, second]), strict=True):
+            apart = _apart(np.split(rows, [first, second]), PARTS, gap)
+            for name, piece in zip(PARTS, apart, strict=True):
                 pieces[name].append(piece)
         return pieces
-    if split == "entity":
-        whole: list[list[np.ndarray]] = _grouped(series, entities)
+    if split == "blocks":
+        blocks = list(_blocks(series, window))
+        whole = [[block] for rows in blocks for block in rows]
     else:
-        whole = [[block] for rows in _blocks(series, window) for block in rows]
+        whole = _grouped(series, entities)
     n_validation, n_test = (max(1, round(len(whole) * share)) for share in (VALIDATION_SHARE, TEST_SHARE))
     order = rng.permutation(len(whole))
     chosen = {"validation": order[:n_validation], "test": order[n_validation : n_validation + n_test]}
     chosen["train"] = order[n_validation + n_test :]
+    if split == "blocks" and gap:
+        part_of = {int(index): name for name in PARTS for index in chosen[name]}
+        names = [part_of[index] for index in range(len(whole))]
+        of_series = iter(names)
+        spaced = [_apart(rows, list(itertools.islice(of_series, len(rows))), gap) for rows in blocks]
+        whole = [[block] for rows in spaced for block in rows]
     return {name: [rows for index in sorted(chosen[name]) for rows in whole[index]] for name in PARTS}
+
+
+def _apart(pieces: Sequence[np.ndarray], parts: Sequence[str], gap: int) -> list[np.ndarray]:
+    """Neighbouring pieces of one series, with `gap` rows left out where their parts differ."""
+    found = list(pieces)
+    for k, (before, after) in enumerate(itertools.pairwise(parts)):
+        if before == after or not gap:
+            continue
+        if before == "train":
+            found[k] = found[k][: max(0, len(found[k]) - gap)]
+        else:
+            found[k + 1] = found[k + 1][gap:]
+    return found
 
 
 def _divided_truth(recordings: Recordings, spec: DatasetSpec, seed: int) -> Mapping[str, Truth]:
