@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -226,3 +229,57 @@ def test_the_stream_of_a_named_data_set_is_its_key():
     own = DatasetSpec("csv", (("path", "a.csv"), ("window", 48)))
     assert own.stream == "own file,window=48"
     assert dataclasses.replace(own, name="parquet").stream == own.stream
+
+
+CARELESS = '''
+import os
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from bench.registry import register_method
+from methods.latent_diffusion import LatentDiffusion
+
+
+@register_method("careless")
+@dataclass(frozen=True)
+class Careless(LatentDiffusion):
+    """It changes what it does not own."""
+
+    def sample(self, model, n, draws):
+        found = super().sample(model, n, draws)
+        torch.set_default_dtype(torch.float64)
+        torch.set_num_threads(2)
+        torch.manual_seed(0)
+        np.seterr(all="raise")
+        np.random.seed(0)
+        os.chdir("/")
+        os.environ["CARELESS"] = "1"
+        warnings.simplefilter("ignore")
+        return found
+'''
+
+
+def test_what_a_method_does_to_its_process_is_put_back_and_said(tmp_path):
+    (tmp_path / "careless.py").write_text(CARELESS)
+    load_plugin(tmp_path / "careless.py")
+    patients(np.random.default_rng(0)).to_csv(tmp_path / "own.csv", index=False)
+    text = SWEEP.format(path=tmp_path / "own.csv")
+    (tmp_path / "small.yaml").write_text(text.replace("[latent_diffusion]", "[careless]"))
+    Store(tmp_path / "results").prepare()
+    settings_ = JobSettings(tmp_path / "results", None, "cpu", "none", ())
+    before = torch.get_num_threads(), np.geterr(), Path.cwd(), list(warnings.filters)
+    try:
+        (run,) = [run for run in read_sweep(tmp_path / "small.yaml").runs if run.kind == "method"]
+        ((_, status, reason),) = run_stack(Stack((run,)), settings_)
+    finally:
+        METHODS._classes.pop("careless", None)
+    assert status == "ok", reason
+    after = torch.get_num_threads(), np.geterr(), Path.cwd(), list(warnings.filters)
+    assert before == after
+    assert torch.get_default_dtype() == torch.float32
+    assert "CARELESS" not in os.environ
+    for word in ("default type", "threads", "treatment of errors", "working directory", "environment", "filters"):
+        assert word in reason

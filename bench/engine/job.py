@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from bench.contracts import InputError, Splits, Unavailable, in_one_line
+from bench.engine.isolation import isolated
 from bench.engine.provenance import provenance
 from bench.hardware.devices import turn
 from bench.hardware.energy import Meter
@@ -88,12 +89,14 @@ def run_stack(stack: Stack, settings: JobSettings, attempt: int = 1) -> list[Out
         load_plugin(plugin)
     device = torch.device(settings.device)
     part = Part(stack, attempt, settings.device, [], [], [])
+    changed: list[str] = []
     keep_freed()
     reset_peak(device)
     meter = Meter(device)
     try:
         auto = settings.kernels == "auto"
         with (
+            isolated() as changed,
             deterministic(settings.deterministic),
             recording("auto" if auto else None),
             lstm_triton.fusing(auto),
@@ -113,6 +116,9 @@ def run_stack(stack: Stack, settings: JobSettings, attempt: int = 1) -> list[Out
     energy = meter.joules() / len(stack.runs)  # a stack's energy is shared equally, as its time is
     for row in part.runs:
         row["energy_joules"] = energy
+        if changed:
+            note = f"changed {', '.join(changed)} of its process, which was put back"
+            row["reason"] = f"{row['reason']}; {note}" if row["reason"] else note
     outcomes = [(row["run_id"], row["status"], row["reason"]) for row in part.runs]
     if len(stack.runs) > 1:
         part.drop([run_id for run_id, status, _ in outcomes if status == "oom"])

@@ -47,7 +47,7 @@ class Tally:
         for run_id, status, reason in outcomes:
             self.report.statuses[run_id] = status
             run = runs[run_id]
-            if status not in ("ok", "skipped"):  # the reasons of skipped runs are few, and counted at the end
+            if status != "skipped" and (reason or status != "ok"):  # skipped runs are counted at the end
                 self._progress.say(f"{status}: {run.label}, {run.dataset.key}, seed {run.seed} ({run_id}): {reason}")
         self._say()
 
