@@ -187,7 +187,9 @@ class ModelConfig:
     layers: int = option(1, at_least=1)
     likelihood: str = "gaussian"  # the name of a registered likelihood
     sigma_min: float | None = option(None, above=0)  # floor of standard deviations, train-scaled; none: cell / sqrt 12
-    components: int = option(5, at_least=2, later=True)  # of the likelihood `mixture`
+    components: int = option(5, at_least=2, later=True)  # of `mixture`; logistics of `discretized_logistic` and `mixed`
+    bins: int = option(128, at_least=2, later=True)  # at most, of a channel under `categorical`
+    channels: Literal["independent", "autoregressive"] = option("independent", later=True)  # within a step, given h_t
 
 
 @dataclass(frozen=True)
@@ -327,6 +329,11 @@ class Cells(Protocol):
     @property
     def width(self) -> np.ndarray:
         """Of a cell, in raw units, (C,)."""
+        ...
+
+    @property
+    def point(self) -> np.ndarray:
+        """One point of each channel's grid, in raw units, (C,); NaN for a channel without a grid."""
         ...
 
     @property

@@ -30,6 +30,15 @@ def decoder_inputs(z: Tensor, past: Tensor, every_step: bool) -> Tensor:
     return torch.cat([x, torch.cat([z, rest if every_step else torch.zeros_like(rest)], dim=-2)], dim=-1)
 
 
+def previous_values(past: Tensor) -> Tensor:
+    """x_{t-1} as a likelihood may know it beside h_t: past (..., B, T-1, C) -> (..., B, T, C + 1).
+
+    The last channel is 1 where the step is hidden; x_0, which there is not, counts as hidden.
+    """
+    nothing = functional.pad(past.new_zeros(*past.shape[:-2], 1, past.shape[-1]), (0, 1), value=1.0)
+    return torch.cat([nothing, with_mask(past)], dim=-2)
+
+
 class CausalNetwork(Protocol):
     """h_t = f(u_1, .., u_t)."""
 
@@ -62,17 +71,19 @@ class AutoregressiveDecoder(nn.Module, ABC):
 
     def forward(self, z: Tensor, past: Tensor) -> Likelihood:
         """z (R, B, D), past (R, B, T-1, C) -> p(x | z, past)."""
-        return self.head(self.states(z, past))
+        return self.head(self.states(z, past), previous_values(past))
 
     @torch.no_grad()
     def generate(self, z: Tensor, draws: Draws) -> Tensor:
         """Draw x_1, then each x_t from its own past: z (R, B, D) -> (R, B, T, C)."""
         x = z.new_zeros(*z.shape[:2], self.head.channels)
         nothing, hidden = torch.zeros_like(z), z.new_zeros(*z.shape[:2], 1)
+        previous = functional.pad(x, (0, 1), value=1.0)  # there is no x_0
         step = self.network.stepper(z.shape[1], self.window)
         series = []
         for t in range(self.window):
             h = step(torch.cat([x, hidden, z if self.every_step or t == 0 else nothing], dim=-1))
-            x = self.head(h.unsqueeze(2)).sample(draws).squeeze(2)
+            x = self.head(h.unsqueeze(2), previous.unsqueeze(2)).sample(draws).squeeze(2)
+            previous = torch.cat([x, hidden], dim=-1)
             series.append(x)
         return torch.stack(series, dim=2)
