@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from bench.contracts import Cells, ModelConfig
 from bench.models.head import ALL, ChannelHead, Parts, small, usual_change
-from bench.models.stacked import Linear
+from bench.models.stacked import Linear, linear
 from bench.parts.cell_mixture import CellMixture
 from bench.parts.cells import Lattice
 from bench.registry import register_likelihood
@@ -43,20 +43,20 @@ class CellHead(ChannelHead):
         super().__init__(runs, hidden, channels, config)
         self.logistics, self.bins = config.components * self.logistic, self.bins_of(config)
         self.anchored = (self.logistics + 1) // 2
-        self.weights = self.logistics + self.repeats + self.bins
+        self.others = self.logistics + self.repeats  # weights beside those of the bins
         self.raw = small(Linear(runs, hidden, channels * self.numbers_per_channel(config)))
         self.location: Tensor  # where each logistic begins, from its anchor
         self.register_buffer("location", torch.zeros(runs, channels, self.logistics))
         self.scale: Tensor
         self.register_buffer("scale", torch.ones(runs, channels, self.logistics))
         self.logit: Tensor
-        self.register_buffer("logit", torch.zeros(runs, channels, self.weights))
+        self.register_buffer("logit", torch.zeros(runs, channels, self.others + self.bins))
         self.edges: Tensor  # of the bins, train-scaled
         ends = torch.linspace(-4, 4, self.bins + 1) if self.bins else torch.zeros(0)
         self.register_buffer("edges", ends.repeat(runs, channels, 1))
-        needs = torch.zeros(self.weights, dtype=torch.bool)
+        needs = torch.zeros(self.others, dtype=torch.bool)
         needs[: self.anchored] = True
-        needs[self.logistics : self.logistics + self.repeats] = True
+        needs[self.logistics :] = True
         self.needs_previous: Tensor  # which weights
         self.register_buffer("needs_previous", needs, persistent=False)
         anchored = (torch.arange(self.logistics) < self.anchored).float()
@@ -73,8 +73,10 @@ class CellHead(ChannelHead):
         return 3 * logistics + self.repeats + self.bins_of(config)
 
     def parts(self, h: Tensor) -> Parts:
-        """All numbers of each channel, (R, B, T, C, numbers)."""
-        return (self.raw(h).unflatten(-1, (self.channels, -1)),)
+        """All numbers of each channel, (R, B, T, C, numbers): weights, locations, scales, bins."""
+        begin = [self.logit[..., : self.others], self.location / self.scale, self.scale.log()]
+        offset = torch.cat([*begin, self.logit[..., self.others :]], dim=-1).flatten(1)
+        return (linear(h, self.raw.weight, self.raw.bias + offset).unflatten(-1, (self.channels, -1)),)
 
     def moved(self, parts: Parts, by: Tensor) -> Parts:
         """Their sum."""
@@ -86,25 +88,20 @@ class CellHead(ChannelHead):
 
     def build(self, parts: Parts, previous: Tensor | None, c: slice = ALL, square: Tensor | None = None) -> CellMixture:
         """The mixture of some channels."""
-        raw, logistics = parts[0], self.logistics
-        logits = raw[..., : self.weights] + self.logit[:, None, None, c]
-        if self.anchored or self.repeats:
+        sizes = [self.others, self.logistics, self.logistics, self.bins]
+        logits, locations, log_scales, table = parts[0].split(sizes, dim=-1)
+        scale = self.scale[:, None, None, c]
+        before = torch.zeros_like(parts[0][..., 0]) if previous is None else previous[..., :-1][..., c]
+        if self.others:
             hidden = self.needs_previous
             if previous is not None:
                 hidden = hidden & (previous[..., -1:] > 0).unsqueeze(-1)
             logits = logits.masked_fill(hidden, -torch.inf)
-        before = None if previous is None else previous[..., :-1][..., c]
-        location, scale = self.location[:, None, None, c], self.scale[:, None, None, c]
-        locations = location + scale * raw[..., self.weights : self.weights + logistics]
-        if before is not None:
-            locations = locations + before.unsqueeze(-1) * self.is_anchored
-        log_scales = scale.log() + raw[..., self.weights + logistics :].clamp(-RAW_LIMIT, RAW_LIMIT)
-        if self.repeats and before is None:
-            before = torch.zeros_like(raw[..., 0])
+            locations = scale * locations + before.unsqueeze(-1) * self.is_anchored
+            least = scale.log()
+            log_scales = torch.minimum(torch.maximum(log_scales, least - RAW_LIMIT), least + RAW_LIMIT)
         cells = self.cells.of_channels(c)
-        return CellMixture(
-            logits, locations, log_scales, before if self.repeats else None, self.edges[:, c], cells=cells
-        )
+        return CellMixture(logits, table, locations, log_scales, before, self.edges[:, c], cells=cells)
 
     def fit(self, windows: Sequence[Tensor], cells: Sequence[Cells | None]) -> None:
         """Bounds, bins, and where the logistics and the weights begin, of each run."""
@@ -149,7 +146,7 @@ class CellHead(ChannelHead):
             mine = rest * (IN_TABLE if logistics else 1.0)
             rest -= mine
             self.edges[run, channel] = table.edges
-            logit[logistics + self.repeats :] = table.share.log() + torch.tensor(mine).log()
+            logit[self.others :] = table.share.log() + torch.tensor(mine).log()
         if logistics:
             logit[:logistics] = torch.tensor(rest / logistics).log()
 

@@ -90,6 +90,7 @@ class ByChannel(Protocol):
     masked: MaskedChannels
     cells: MeasuredIntervals
     channels: int
+    follows: bool  # whether it has a scale that follows the residuals
 
     def moved(self, parts: Any, by: Tensor) -> Any:
         """The parts with the numbers of each channel moved by (R, B, T, C, outputs)."""
@@ -103,8 +104,8 @@ class ByChannel(Protocol):
         """The distribution of some channels."""
         ...
 
-    def observe(self, residual: Tensor, weight: Tensor | None) -> Tensor | None:
-        """The scale of these residuals; None where a likelihood has no such scale."""
+    def observe(self, residual: Tensor, weight: Tensor | None) -> Tensor:
+        """The scale of these residuals."""
         ...
 
 
@@ -144,8 +145,9 @@ class AutoregressiveChannels(Family):
 
     def fitted(self, x: Tensor, weight: Tensor | None = None) -> Likelihood:
         """With the scale of this batch."""
-        square = self.head.observe(self.residual(x), weight)
-        return self if square is None else dataclasses.replace(self, square=square)
+        if not self.head.follows:
+            return self
+        return dataclasses.replace(self, square=self.head.observe(self.residual(x), weight))
 
     @property
     def mean(self) -> Tensor:

@@ -101,6 +101,7 @@ class ChannelHead(Head):
     """A head that has numbers for every channel, which channels before it may move; see `bench.models.channels`."""
 
     numbers: ClassVar[int] = 1  # per channel that the channels before it move
+    follows: ClassVar[bool] = False  # whether it has a scale that follows the residuals
 
     def __init__(self, runs: int, hidden: int, channels: int, config: ModelConfig) -> None:
         super().__init__(runs, hidden, channels, config)
@@ -129,15 +130,11 @@ class ChannelHead(Head):
     def build(self, parts: Parts, previous: Tensor | None, c: slice = ALL, square: Tensor | None = None) -> Family:
         """The distribution of some channels, each given its parts. square: of the residuals, where it is known."""
 
-    def observe(self, residual: Tensor, weight: Tensor | None) -> Tensor | None:
-        """The scale of these residuals; a likelihood that has no such scale gives none."""
-        return None
-
     def forward(self, h: Tensor, previous: Tensor | None = None) -> Likelihood:
         """(R, B, T, H), (R, B, T, C + 1) -> p(x | h)."""
         if self.masked is None:
             return cast(Likelihood, self.build(self.parts(h), previous))
-        own = AutoregressiveGaussians if isinstance(self, FollowingHead) and not self.mixes else AutoregressiveChannels
+        own = AutoregressiveGaussians if self.follows and not self.mixes else AutoregressiveChannels
         return own(cast(ByChannel, self), self.parts(h), self.masked.of_state(h), previous)
 
     def fit(self, windows: Sequence[Tensor], cells: Sequence[Cells | None]) -> None:
@@ -157,6 +154,8 @@ def usual_change(x: Tensor) -> Tensor:
 
 class FollowingHead(ChannelHead):
     """A head whose scale follows the residuals."""
+
+    follows = True
 
     def __init__(self, runs: int, hidden: int, channels: int, config: ModelConfig) -> None:
         super().__init__(runs, hidden, channels, config)
