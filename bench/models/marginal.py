@@ -13,9 +13,9 @@ from bench.models.head import make_head
 from bench.models.stacked import Flat, RowAdam, parameter
 from bench.parts.likelihoods import fitted
 
-UPDATES = 600
-BATCH = 128
-RATE = 1e-2  # of Adam at first; it falls linearly to a hundredth
+UPDATES = 400
+BATCH = 64
+RATE = 2e-2  # of Adam at first; it falls linearly to a hundredth
 
 
 class FittedMarginal(nn.Module):

@@ -37,6 +37,10 @@ class SeriesDecoder(Protocol):
         """h of one run as a function of z (B, D) and x_prev (B, T-1, C)."""
         ...
 
+    def single_mean(self, run: int, sees_past: bool = True) -> Any:
+        """E[x_t] of one run, the same way."""
+        ...
+
 
 class BlindDecoder(nn.Module):
     """A decoder to which the latent, or the past, is always zero; see `bench.contracts.Decoder`.
@@ -73,6 +77,11 @@ class BlindDecoder(nn.Module):
     def single(self, run: int) -> SingleBlindDecoder:
         """The decoder of one run as a plain function of z (B, D) and x_prev (B, T-1, C)."""
         return SingleBlindDecoder(self.inner.single(run), self._seen)
+
+    def single_mean(self, run: int, sees_past: bool = True) -> SingleBlindDecoder:
+        """E[x_t] of one run as a plain function of z (B, D) and x_prev (B, T-1, C)."""
+        mean = self.inner.single_mean(run, sees_past and self.blind_to != "past")
+        return SingleBlindDecoder(mean, self._seen)
 
 
 class SingleBlindDecoder:
@@ -117,4 +126,9 @@ class MappedDecoder(nn.Module):
     def single(self, run: int) -> Callable[[Tensor, Tensor], Tensor]:
         """h of one run as a function of z (B, D) and x_prev (B, T-1, C), differentiable in forward mode."""
         inner, latent_map = self.inner.single(run), self.latent_map.single(run)  # type: ignore[operator]
+        return lambda z, x_prev: inner(latent_map(z), x_prev)
+
+    def single_mean(self, run: int, sees_past: bool = True) -> Callable[[Tensor, Tensor], Tensor]:
+        """E[x_t] of one run, the same way."""
+        inner, latent_map = self.inner.single_mean(run, sees_past), self.latent_map.single(run)  # type: ignore[operator]
         return lambda z, x_prev: inner(latent_map(z), x_prev)
