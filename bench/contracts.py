@@ -241,6 +241,7 @@ class EvaluateConfig:
     dependency_tolerance: float = option(1e-2, above=0)
     dependency_series: int = option(500, at_least=1)  # the paper's n; sharp decoders cost 10 to 20 ms per series
     split: Scored = "test"
+    round: bool = True  # samples, to the grid and the observed bounds of channels that have a grid
 
 
 @dataclass(frozen=True)

@@ -21,15 +21,16 @@ FOLLOWS = 0.9
 @register_dataset("lattice")
 @dataclass(frozen=True)
 class Lattice(Dataset):
-    """Four channels of whole numbers: a bounded walk, a zero-inflated one, one that repeats itself, and a dependent one.
+    """Four channels of whole numbers: a bounded walk, a zero-inflated one, one that repeats, and a dependent one.
 
         smooth_t    = min(max(smooth_{t-1} + s_t, 0), 20),   s_t in {-2, .., 2}, smooth_1 ~ U{0..20}
         jumping_t   = 0 (share .5), 7 (.2), or uniform on 10..39,   without memory
         holding_t   = holding_{t-1} (probability .7), or anew from a logistic truncated to 0..15
         dependent_t = [jumping_t = 0] with probability .9, or else the opposite
 
-    Its law is that of a Markov chain with few states, so that the probability of every series and the entropy are exact:
-    a likelihood of cells can be compared with them. There is no global latent. Channels without a unit. Split by series.
+    Its law is that of a Markov chain with few states, so that the probability of every series and the entropy are
+    exact: a likelihood of cells can be compared with them. There is no global latent. Channels without a unit. Split
+    by series.
     """
 
     source = "simulated: four chains of whole numbers (see the card)"
@@ -66,7 +67,9 @@ class Lattice(Dataset):
         """ln P of each series x (n, T, 4) in recorded units, nats, (n,); -inf for one that cannot be."""
         smooth, jumping, holding, dependent = np.round(x).astype(int).transpose(2, 0, 1)
         with np.errstate(divide="ignore"):
-            walk, table, anew, hold = (np.log(c) for c in (self._smooth(), self._jumping(), self._anew(), self._holding()))
+            walk, table, anew, hold = (
+                np.log(c) for c in (self._smooth(), self._jumping(), self._anew(), self._holding())
+            )
         walked = -np.log(LEVELS) + walk[smooth[:, :-1], smooth[:, 1:]].sum(axis=1)
         held = anew[holding[:, 0]] + hold[holding[:, :-1], holding[:, 1:]].sum(axis=1)
         agrees = dependent == (jumping == 0)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.contracts import InputError, Resolution
+from bench.contracts import Cells, InputError, Resolution
 from bench.loading.exact_logarithms import log1p
 from bench.randomness import numpy_generator
 
@@ -162,6 +162,17 @@ class MeasuredCells:
     def _scaled(self, raw: np.ndarray) -> np.ndarray:
         recorded = np.stack([from_raw(raw[..., c], kind) for c, kind in enumerate(self.transforms)], axis=-1)
         return (recorded - self.mean) / self.scale
+
+
+def as_recorded(x: np.ndarray, cells: Cells | None) -> np.ndarray:
+    """Generated windows x (n, T, C) as if they had been recorded: on the grid and inside the observed bounds.
+
+    A channel without a grid stays as it is, and so does what is no number.
+    """
+    if cells is None or not cells.on_grid.any():
+        return x
+    placed = cells.clipped(cells.rounded(cells.clipped(np.nan_to_num(x))))
+    return np.where(cells.on_grid & np.isfinite(x), placed, x).astype(x.dtype)
 
 
 def resolutions_of(rows: np.ndarray, declared: Sequence[Resolution], owner: str) -> list[Resolution]:

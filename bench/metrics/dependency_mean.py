@@ -20,8 +20,8 @@ class DependencyMean(LatentMetric):
         mean_t = E[x_t | h_t, x_{t-1}],   m_{t,j} as in `dependency`, with mean_t in the place of h_t
 
     A likelihood may know x_{t-1} beside h_t (a component anchored there, "the same as before"). That way into x_t goes
-    past h_t, so that measures of h_t alone show too much dependence on the latent. With autoregressive channels the mean
-    of a channel is the one given that the channels before it are at their own mean.
+    past h_t, so that measures of h_t alone show too much dependence on the latent. With autoregressive channels the
+    mean of a channel is the one given that the channels before it are at their own mean.
     Shapes, errors and the four values are those of `dependency`. Unit: share of the mean's change, signed.
     Errors: undefined for a decoder without `single_mean`.
     Source: Li et al., arXiv:2405.14021, the dependency measures. Ours: of the predictive mean.

@@ -1,4 +1,4 @@
-"""Likelihoods whose every channel is a distribution over its own cells: logistics, the value before, a table of bins."""
+"""Likelihoods whose every channel is a distribution over its own cells: logistics, a repeat, a table of bins."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ class CellHead(ChannelHead):
 
 
 class Table(NamedTuple):
-    """The bins of a channel: edges (N + 1,) ascending, and what share of the values is in each; 0 for one of no width."""
+    """The bins of a channel: edges (N + 1,) ascending, and the share of the values in each; 0 for one of no width."""
 
     edges: Tensor
     share: Tensor
@@ -219,9 +219,9 @@ class CategoricalHead(CellHead):
 
         P(x_tc) = w_bin(x) (u - l) / width of the bin,   w = softmax(W h_t + b)
 
-    Where there are enough bins, every value of the training windows has its own; else those with a share of .4 % or more
-    do, at most a third as many as there are bins. The rest is in bins between quantiles, uniform inside, so that a
-    channel of many levels (10,000 and more) is merged into them, and a value that only test windows have keeps a
+    Where there are enough bins, every value of the training windows has its own; else those with a share of .4 % or
+    more do, at most a third as many as there are bins. The rest is in bins between quantiles, uniform inside, so that
+    a channel of many levels (10,000 and more) is merged into them, and a value that only test windows have keeps a
     probability. A bin is uniform in train-scaled units, which on a grid without a transform is uniform over its cells.
     Values beyond the bounds of the training values are in the last cell.
     Source: van den Oord et al. 2016, arXiv:1601.06759 (a softmax over values).
@@ -235,13 +235,14 @@ class CategoricalHead(CellHead):
 
 @register_likelihood("mixed")
 class MixedHead(CellHead):
-    """Point masses at common values and at the value before, bins, and discretised logistics, in one mixture per channel.
+    """Point masses at common values and at the value before, bins, and discretised logistics in one mixture.
 
         P(x_tc) = sum_k w_k (F_k(u) - F_k(l)) + w_same [x_tc = x_{t-1,c}] + w_bin(x) (u - l) / width of the bin
 
     The logistics are those of `discretized_logistic`; the bins are those of `categorical`, at most 32 of them, so that
     common values are exact and a channel that jumps has its shape. "The same" has a weight where more than 1 % of the
-    training steps repeat the value before. All weights are one softmax; they begin at the shares in the training windows.
+    training steps repeat the value before. All weights of a channel are one softmax; they begin at the shares in the
+    training windows.
     Source: Salimans et al. 2017, arXiv:1701.05517; zero-inflated distributions, Lambert 1992, Technometrics 34, 1.
     Ours: their sum.
     """

@@ -2,8 +2,8 @@
 
     theta_tc = W_c h_t + b_c + O_c relu(U h_t + sum_{c' < c} V_cc' f(x_tc', x_{t-1,c'}) + d_c)
 
-theta_tc are the numbers that a likelihood has for a channel. In training all channels are computed in one pass, given the
-true values before them; in generation one after another. Source: MADE, Germain et al. 2015, arXiv:1502.03509; the
+theta_tc are the numbers that a likelihood has for a channel. In training all channels are computed in one pass, given
+the true values before them; in generation one after another. Source: MADE, Germain et al. 2015, arXiv:1502.03509; the
 hidden layer's shared part U as in NADE, Uria et al. 2016, arXiv:1605.02226.
 """
 

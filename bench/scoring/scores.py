@@ -24,6 +24,7 @@ from bench.contracts import (
     in_one_line,
     nearest,
 )
+from bench.loading.cells import as_recorded
 from bench.loading.files import places
 from bench.loading.references import REFERENCES, evaluation_size, first_rows, reference_rows, reference_windows
 from bench.method import Method
@@ -164,8 +165,9 @@ def score_beside_references(
 ) -> list[dict[str, Any]]:
     """Metric rows of any model's samples (m, T, C), train-scaled, and of every reference; each row has its `label`.
 
-    At most n of the samples, chosen by chance, beside as many test windows.
+    At most n of the samples, chosen by chance, beside as many test windows; rounded as those of a method are.
     """
+    samples = as_recorded(samples, splits.cells)
     n = min(evaluation_size(splits, n), len(samples))
     chosen = samples[scope.numpy("samples of a file").permutation(len(samples))[:n]]
     reference = reference_windows(splits, n, scope.reference())
@@ -205,7 +207,10 @@ def draw_stack(
     """`draw_samples` of all runs of a stack in one go, (R, n, T, C). All have as many test windows."""
     n = evaluation_size(scopes[0].measured(splits[0]), config.n_samples)
     draws = Scope.draws_of(scopes, "samples", model.alpha_bar.device)
-    return method.sample(model, n, draws).cpu().numpy()
+    drawn = method.sample(model, n, draws).cpu().numpy()
+    if not config.round:
+        return drawn
+    return np.stack([as_recorded(of_run, part.cells) for of_run, part in zip(drawn, splits, strict=True)])
 
 
 def score_run(
