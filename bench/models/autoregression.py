@@ -111,10 +111,10 @@ class SingleMean:
     def _mean(self, h: Tensor, last: Tensor) -> Tensor:
         """h (B, T, H), last x_{t-1} (B, T, C), 0 at t = 1 -> (B, T, C)."""
         if not self.sees_past:
-            return self.head(h[None]).mean[0]  # type: ignore[no-any-return]
+            return self.head(h[None]).mean[0]
         hidden = (torch.arange(h.shape[1], device=h.device) == 0).to(last.dtype)
         flags = hidden[None, :, None].expand(len(h), -1, -1)  # x_0, which there is not, counts as hidden
-        return self.head(h[None], torch.cat([last, flags], dim=-1)[None]).mean[0]  # type: ignore[no-any-return]
+        return self.head(h[None], torch.cat([last, flags], dim=-1)[None]).mean[0]
 
     def __call__(self, z: Tensor, x_prev: Tensor) -> Tensor:
         """z (B, D), x_prev (B, T-1, C) -> E[x_t | z, x_1 .. x_{t-1}], (B, T, C)."""
@@ -139,7 +139,7 @@ class SweptMean(SingleMean):
             to_last = last[row]
             point, nothing = (h, s[:, None, None] * to_last), torch.zeros_like(to_last)
             directions = ((total, to_last), (global_, nothing), (local, to_last))
-            found = [torch.func.jvp(self._mean, point, direction) for direction in directions]
+            found = [torch.func.jvp(self._mean, point, direction)[:2] for direction in directions]
             return found[0][0], *(tangent for _, tangent in found)
 
         return sweep

@@ -94,7 +94,7 @@ class StackedModel(nn.Module):
     def marginal_log_prob(self, x: Tensor) -> Tensor:
         """F(x) in nats per series: (R, B, T, C) -> (R, B), of the same cells as the decoder's."""
         if not self._fields:
-            return self.marginal(x)  # type: ignore[no-any-return]
+            return self.marginal(x)
         fields: dict[str, Any] = {name: self.get_buffer(f"marginal_{name}")[:, None] for name in self._fields}
         if issubclass(self._family, Family):  # a plug-in's likelihood may know no cells
             fields["cells"] = self._heads[0].cells

@@ -23,6 +23,7 @@ EXACT = 0.004  # a value with a larger share of the training windows has a bin o
 REPEATS = 0.01  # a channel that keeps its value more often may say so
 IN_TABLE = 0.5  # of the weight of a table beside logistics, where training begins
 VALUES = 200_000  # at most per channel, evenly spaced, that the bins are made from
+FINEST = 1e-6  # the narrowest bin, in training standard deviations
 FEW = 32  # bins of `mixed`, where logistics do the rest
 
 
@@ -165,7 +166,8 @@ def bins_of(values: Tensor, cells: Lattice, most: int) -> Table:
     """
     values = values[:: -(-len(values) // VALUES)].double()
     different, counts = torch.unique(values, return_counts=True)
-    middle, width = (part.flatten() for part in cells.cell(different[None, None, :, None].float()))
+    at = different[None, None, :, None].float()
+    middle, width = (part.flatten() for part in cells.cell(at, FINEST))  # a common value's own cell, however narrow
     width = width.expand_as(different).double()
     lower, upper = middle.double() - width / 2, middle.double() + width / 2
     share, gap = counts / counts.sum(), 0.25 * width.min()

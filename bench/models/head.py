@@ -233,7 +233,7 @@ class GaussianHead(FollowingHead):
 
     def family(self, parts: Parts, square: Tensor, c: slice) -> Gaussian:
         """N(mean, sigma^2)."""
-        return Gaussian(*parts, self.sigma(square)[..., c])
+        return Gaussian(parts[0], self.sigma(square)[..., c])
 
 
 @register_likelihood("mse")
@@ -316,7 +316,7 @@ class CorrelatedHead(FollowingHead):
 
     def family(self, parts: Parts, square: Tensor, c: slice) -> CorrelatedGaussian:
         """N(mean, S + floor^2); of some channels the covariance is that of all, which their places do not need."""
-        return CorrelatedGaussian.of_covariance(*parts, square[:, None, None], self.floor[:, None, None])
+        return CorrelatedGaussian.of_covariance(parts[0], square[:, None, None], self.floor[:, None, None])
 
     def marginal(self, x: Tensor, floor: Tensor) -> CorrelatedGaussian:
         """With a covariance per time step."""
@@ -351,7 +351,7 @@ class QuantileHead(FollowingHead):
 
     def family(self, parts: Parts, square: Tensor, c: slice) -> WarpedGaussian:
         """N(mean, sigma^2) of g(x)."""
-        return WarpedGaussian(*parts, self.sigma(square)[..., c], self.knots[:, None, None, c])
+        return WarpedGaussian(parts[0], self.sigma(square)[..., c], self.knots[:, None, None, c])
 
     def marginal(self, x: Tensor, floor: Tensor) -> WarpedGaussian:
         """With the same g."""

@@ -36,7 +36,7 @@ class FittedMarginal(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """F(x): (R, B, T, C) -> (R, B)."""
-        return self.head(self._states(x)).log_prob(x)  # type: ignore[no-any-return]
+        return self.head(self._states(x)).log_prob(x)
 
     def _states(self, x: Tensor) -> Tensor:
         return self.state.unsqueeze(1).expand(-1, x.shape[1], -1, -1)

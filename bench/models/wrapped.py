@@ -63,7 +63,7 @@ class BlindDecoder(nn.Module):
     def forward(self, z: Tensor, past: Tensor) -> Likelihood:
         """z (R, B, D), past (R, B, T-1, C) -> p(x | z, past); a likelihood knows no value before it either."""
         if self.blind_to == "past":
-            return self.inner.head(self.states(z, past))  # type: ignore[no-any-return]
+            return self.inner.head(self.states(z, past))
         return self.inner(*self._seen(z, past))
 
     @torch.no_grad()
@@ -72,7 +72,7 @@ class BlindDecoder(nn.Module):
         if self.blind_to == "latent":
             return self.inner.generate(torch.zeros_like(z), draws)
         past = z.new_zeros(*z.shape[:2], self.inner.window - 1, self.inner.head.channels)
-        return self(z, past).sample(draws)  # type: ignore[no-any-return]
+        return self(z, past).sample(draws)
 
     def single(self, run: int) -> SingleBlindDecoder:
         """The decoder of one run as a plain function of z (B, D) and x_prev (B, T-1, C)."""

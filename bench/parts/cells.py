@@ -88,11 +88,11 @@ class MeasuredIntervals(nn.Module):
         if (transform := state.get(f"{prefix}transform")) is not None:
             self.linear = not bool(transform.any())
 
-    def cell(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def cell(self, x: Tensor, narrowest: float = CONTINUOUS) -> tuple[Tensor, Tensor]:
         """The middle and the width of the cell of each value of x (R, B, T, C), nowhere narrower than 1e-3."""
         reach, mean, scale = (buffer[:, None, None] for buffer in (self.reach, self.mean, self.scale))
         if self.linear:
-            return x, (2 * reach / scale).clamp(min=CONTINUOUS)
+            return x, (2 * reach / scale).clamp(min=narrowest)
         transform = self.transform[:, None, None]
         recorded = x * scale + mean
         size = torch.where(transform == 1, recorded, recorded.abs())
@@ -104,7 +104,7 @@ class MeasuredIntervals(nn.Module):
         negative = (transform == 2) & (recorded < 0)
         low, high = torch.where(negative, -outward, inward), torch.where(negative, -inward, outward)
         low, high = (torch.where(transform == 0, plain, end) for plain, end in ((-reach, low), (reach, high)))
-        low, high = (low / scale).clamp(max=-CONTINUOUS / 2), (high / scale).clamp(min=CONTINUOUS / 2)
+        low, high = (low / scale).clamp(max=-narrowest / 2), (high / scale).clamp(min=narrowest / 2)
         return x + (low + high) / 2, high - low
 
 
