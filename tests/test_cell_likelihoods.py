@@ -285,7 +285,7 @@ def test_the_sweep_of_the_mean_is_forward_mode_and_its_measures_are_captums(like
     for k, t in ((0, 1), (1, 3)):
         attribution = captum.IntegratedGradients(lambda a, b, k=k, t=t: (mean(a, b)[:, t] * w[k, t]).sum(dim=-1))
         one = z[k : k + 1], past[k : k + 1]
-        of_z, of_x = attribution.attribute(one, tuple(0 * part for part in one), n_steps=50, method="gausslegendre")
+        of_z, of_x = attribution.attribute(one, tuple(0 * part for part in one), n_steps=600, method="gausslegendre")
         torch.testing.assert_close(found.global_[k, t], of_z.sum(), rtol=0, atol=5e-3)
         torch.testing.assert_close(found.local[k, t], of_x[:, t - 1].sum(), rtol=0, atol=5e-3)
 
@@ -389,7 +389,8 @@ def test_the_marginal_knows_dependent_channels_and_no_series(likelihood):
 
 @EVERY
 @pytest.mark.parametrize("channels", ["autoregressive"])
-def test_every_likelihood_trains_with_the_bounded_penalty(likelihood, channels):
+def test_every_likelihood_trains_with_the_bounded_penalty(likelihood, channels, monkeypatch):
+    monkeypatch.setattr("bench.models.marginal.UPDATES", 40)
     config = ModelConfig(hidden=8, latent=4, likelihood=likelihood, channels=channels)
     budget = [TrainConfig(steps=60, batch_size=16)], [DiffusionConfig(steps=2, hidden=8)]
     trained = train_stack([METHODS["proposed"]()], [make_splits(n=80)], [("cells", 0)], "lstm", config, *budget)
@@ -399,8 +400,9 @@ def test_every_likelihood_trains_with_the_bounded_penalty(likelihood, channels):
 
 
 @pytest.mark.parametrize("likelihood", ["gaussian", "heteroscedastic", "correlated", "mixture", "quantile", "mse"])
-def test_a_gaussian_family_learns_from_the_channels_before(likelihood):
+def test_a_gaussian_family_learns_from_the_channels_before(likelihood, monkeypatch):
     """The second channel is the first one's square, which no covariance knows."""
+    monkeypatch.setattr("bench.models.marginal.UPDATES", 150)
     noise = draws("noise").normal(2000, 3, 1)[0]
     x = torch.cat([noise, noise.square() - 1 + 0.1 * draws("more").normal(2000, 3, 1)[0]], dim=-1)
     own = {}
