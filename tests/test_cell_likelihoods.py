@@ -422,5 +422,5 @@ def test_the_lattice_rounds_as_the_cells_of_the_data_do():
         lattice = Lattice(1, 2)
         lattice.fit(0, cells)
         x = 2 * draws("x").normal(50, 6, 2)
-        expected = cells.clipped(cells.rounded(x[0].double().numpy()))
+        expected = cells.clipped(cells.rounded(cells.clipped(x[0].double().numpy())))
         np.testing.assert_allclose(lattice.rounded(x)[0].numpy(), expected, atol=1e-5)
