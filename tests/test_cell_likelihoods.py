@@ -348,11 +348,12 @@ def nll_of(likelihood: str, channels: str, steps: int = 1500, hidden: int = 32) 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("likelihood", ["categorical", "mixed"])
-def test_a_lattice_law_is_recovered(likelihood):
-    excess, error, entropy = nll_of(likelihood, "autoregressive")
-    assert excess > -3 * error
-    assert excess < 3 * error + 0.01 * entropy
+def test_a_lattice_law_is_recovered():
+    """Within three errors of the exact law; a table without anchors has to learn the walk from h_t and is behind."""
+    excess, error, _ = nll_of("mixed", "autoregressive")
+    assert abs(excess) < 3 * error
+    of_table, _, entropy = nll_of("categorical", "autoregressive")
+    assert excess < of_table < 0.06 * entropy
 
 
 @pytest.mark.slow
