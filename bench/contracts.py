@@ -187,7 +187,9 @@ class ModelConfig:
     layers: int = option(1, at_least=1)
     likelihood: str = "gaussian"  # the name of a registered likelihood
     sigma_min: float | None = option(None, above=0)  # floor of standard deviations, train-scaled; none: cell / sqrt 12
-    components: int = option(5, at_least=2, later=True)  # of the likelihood `mixture`
+    components: int = option(5, at_least=2, later=True)  # of `mixture`; logistics of `discretized_logistic` and `mixed`
+    bins: int = option(128, at_least=2, later=True)  # at most, of a channel under `categorical`
+    channels: Literal["independent", "autoregressive"] = option("independent", later=True)  # within a step, given h_t
 
 
 @dataclass(frozen=True)
@@ -239,6 +241,7 @@ class EvaluateConfig:
     dependency_tolerance: float = option(1e-2, above=0)
     dependency_series: int = option(500, at_least=1)  # the paper's n; sharp decoders cost 10 to 20 ms per series
     split: Scored = "test"
+    round: bool = True  # samples, to the grid and the observed bounds of channels that have a grid
 
 
 @dataclass(frozen=True)
@@ -343,6 +346,11 @@ class Cells(Protocol):
     @property
     def width(self) -> np.ndarray:
         """Of a cell, in raw units, (C,)."""
+        ...
+
+    @property
+    def point(self) -> np.ndarray:
+        """One point of each channel's grid, in raw units, (C,); NaN for a channel without a grid."""
         ...
 
     @property

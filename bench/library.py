@@ -34,7 +34,7 @@ from bench.contracts import (
 )
 from bench.hardware.precision import products
 from bench.loading.arrays import as_recordings, look_swapped, read_windows, shared_stride
-from bench.loading.cells import MeasuredCells, measure_cells, resolutions_of
+from bench.loading.cells import MeasuredCells, as_recorded, measure_cells, resolutions_of
 from bench.loading.references import halves
 from bench.loading.windows import make_splits
 from bench.method import Method
@@ -99,7 +99,7 @@ class Fitted:
         return self.model.alpha_bar.device
 
     def sample(self, n: int, seed: int = 0) -> np.ndarray:
-        """n new series in the units of the data, (n, T, C) float32.
+        """n new series in the units of the data, (n, T, C) float32; a channel that has a grid is on it.
 
         With seed 0 and as many series as there are test windows (at most 1,000) they are those that `score` measures.
         Raises InputError where the run diverged.
@@ -108,7 +108,7 @@ class Fitted:
         n, seed = read_whole(n, "n", 1), read_whole(seed, "seed", 0)
         draws = Scope(self.run.dataset.stream, self.run.seed, seed).draws("samples", self._device)
         with torch.no_grad(), products("float32"):
-            drawn = self.method.sample(self.model, n, draws)[0].cpu().numpy()
+            drawn = as_recorded(self.method.sample(self.model, n, draws)[0].cpu().numpy(), self.splits.cells)
         return (drawn.astype(np.float64) * self.splits.scale + self.splits.mean).astype(np.float32)
 
     def encode(self, x: ArrayLike) -> np.ndarray:

@@ -131,3 +131,15 @@ def test_a_declaration_wins_over_the_estimate_and_must_name_every_channel():
     assert cells.width[0] == 0.5
     with pytest.raises(InputError, match=r"^mine: declares 1 resolutions, expected one for each of 2 channels$"):
         resolutions_of(np.zeros((5, 2)), [Resolution(1)], "mine")
+
+
+def test_a_generated_count_below_zero_is_rounded_to_none():
+    counts = np.random.default_rng(0).poisson(3, size=(500, 1)).astype(float)
+    recorded = np.log1p(counts)
+    mean, scale = recorded.mean(axis=0), recorded.std(axis=0)
+    cells = measure_cells(recorded, [Resolution(1.0, 0.0, "log1p")], mean, scale)
+    low = (np.log1p(np.array([[-0.3], [-0.7], [-0.999], [0.2]])) - mean) / scale
+    raw = np.expm1(cells.rounded(low) * scale + mean)
+    np.testing.assert_allclose(raw, 0, atol=1e-9)
+    below = (np.array([[-3.0]]) - mean) / scale  # log1p of less than -.95
+    np.testing.assert_allclose(np.expm1(cells.rounded(below) * scale + mean), 0, atol=1e-9)

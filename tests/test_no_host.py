@@ -104,9 +104,9 @@ def of(name: str, **options) -> Method:
     return METHODS[name](**{key: value for key, value in small.items() if key in fields})
 
 
-def autoencoder_step(method: Method, backbone: str) -> FromTheHost:
+def autoencoder_step(method: Method, backbone: str, model: ModelConfig = MODEL) -> FromTheHost:
     splits, config = [make_splits(seed=seed) for _, seed in KEYS], TrainConfig(steps=STEPS, batch_size=8)
-    given = [method] * 3, splits, KEYS, backbone, MODEL, [config] * 3, [DIFFUSION] * 3, META
+    given = [method] * 3, splits, KEYS, backbone, model, [config] * 3, [DIFFUSION] * 3, META
     return noticed_in(lambda: train_stack(*given))
 
 
@@ -123,6 +123,15 @@ def test_an_update_of_the_autoencoder(name, backbone):
 @pytest.mark.parametrize("penalty", ["literal", "permuted", "contrast", "none"])
 def test_penalties(penalty):
     assert autoencoder_step(of("proposed", collapse_penalty=penalty, joint=True), "lstm").found == []
+
+
+@pytest.mark.parametrize("likelihood", ["gaussian", "mixture", "discretized_logistic", "categorical", "mixed"])
+def test_channels_one_after_another(likelihood, monkeypatch):
+    monkeypatch.setattr("bench.models.build.StackedModel.fit_marginal", lambda *_: None)  # before the first step
+    config = dataclasses.replace(MODEL, likelihood=likelihood, channels="autoregressive")
+    noticed = autoencoder_step(of("proposed"), "lstm", config)
+    assert noticed.operations > 100
+    assert noticed.found == []
 
 
 @pytest.mark.parametrize("schedule", ["linear", "cyclical"])

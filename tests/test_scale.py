@@ -11,14 +11,19 @@ from torch import Tensor
 
 from bench.contracts import DatasetSpec, DiffusionConfig, ModelConfig, Splits, TrainConfig
 from bench.loading.windows import load_splits
+from bench.metrics.decoder_calibration import distance_from_uniform
 from bench.models.build import StackedModel
+from bench.models.head import FollowingHead
 from bench.parts.likelihoods import Mixture, Standardised
 from bench.randomness import Randomness
 from bench.registry import LIKELIHOODS, METHODS
 from bench.training.device_windows import Windows, validation_series
 from bench.training.stack import train_stack
 
-FAMILIES = pytest.mark.parametrize("likelihood", [name for name in LIKELIHOODS if name != "mse"])
+FAMILIES = pytest.mark.parametrize(
+    "likelihood", [name for name in LIKELIHOODS if issubclass(LIKELIHOODS[name], FollowingHead)]
+)
+OF_CELLS = pytest.mark.parametrize("likelihood", ["discretized_logistic", "categorical", "mixed"])
 SINES = DatasetSpec("sines", (("series", 600),))
 
 
@@ -72,6 +77,24 @@ def test_masked_training_leaves_the_scale_of_the_full_past():
     masked, full = check("gaussian", load_splits(SINES, 0, None), SINES.key, 400, "kl_free")
     assert (masked < 1).all()
     assert (abs(full - 1) < 0.05).all()
+
+
+@pytest.mark.data
+@pytest.mark.slow
+@OF_CELLS
+@pytest.mark.parametrize("updates", [400, 800])
+def test_likelihoods_of_cells_are_calibrated_on_energy(likelihood, updates, data_dir: Path):
+    """They have no deviation to follow the residuals: where values fall in their distributions, at small budgets."""
+    spec = DatasetSpec("energy")
+    splits, method = load_splits(spec, 0, data_dir), METHODS["no_latent"]()
+    config = ModelConfig(hidden=16, latent=4, likelihood=likelihood, channels="autoregressive")
+    budget, diffusion = TrainConfig(steps=updates, batch_size=32), DiffusionConfig(steps=2, hidden=8)
+    trained = train_stack([method], [splits], [(spec.key, 0)], "lstm", config, [budget], [diffusion])
+    x = torch.from_numpy(splits.validation)[None, :512]
+    with torch.no_grad():
+        below, upto = trained.model.decoder(torch.zeros(1, x.shape[1], 4), x[:, :, :-1]).cdf(x)
+    u = below + Randomness([("scale", 0)]).draws("u").uniform(*x.shape[1:]) * (upto - below)
+    assert float(distance_from_uniform(u.flatten(0, 2)).mean()) <= 0.1
 
 
 @pytest.mark.data

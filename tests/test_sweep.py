@@ -379,7 +379,7 @@ BAD = {
     BASE + "train: {learning_rate: .inf}": "train.learning_rate = inf: expected a number",
     BASE + "train: {step: 5}": "train.step: unknown key: did you mean 'steps'?",
     BASE + "train: 5": "train: expected a mapping, not 5",
-    BASE + "model: {likelihood: laplace}": "unknown likelihood 'laplace': known: correlated, gaussian, ",
+    BASE + "model: {likelihood: laplace}": "unknown likelihood 'laplace': 9 are known: see",
     BASE + "evaluate: {metrics: fst}": "evaluate.metrics = 'fst': expected fast, all or a list of metrics",
     BASE + "evaluate: {metrics: [wassertein]}": "unknown metric 'wassertein': did you mean 'wasserstein', ",
     BASE + "backbones: [lstn]": "backbones: unknown backbone 'lstn': did you mean 'lstm'?",

@@ -251,7 +251,7 @@ def _finish(
         "denoiser_seconds": trained.denoiser_seconds / size,
         "programs": "; ".join(f"{stage} {how}" for stage, how in trained.programs.items()),
         "decoder_passes_per_update": trained.decoder_passes,
-        "n_parameters": sum(weights.numel() for weights in model.parameters()),
+        "n_parameters": sum(weights.numel() for weights in model.parameters() if weights.requires_grad),
         **_shape(splits),
     }
     part.curves += [

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.contracts import CONTINUOUS, InputError, Resolution
+from bench.contracts import CONTINUOUS, Cells, InputError, Resolution
 from bench.loading.exact_logarithms import log1p
 from bench.randomness import numpy_generator
 
@@ -128,7 +128,10 @@ class MeasuredCells:
         """
         raw = self._raw(x)
         point = np.where(self.on_grid, self.point, 0.0)
-        return self._scaled(np.round((raw - point) / self.width) * self.width + point).astype(x.dtype)
+        least = point + np.floor((-1 - point) / self.width + 1) * self.width  # above -1, where log1p ends
+        placed = np.round((raw - point) / self.width) * self.width + point
+        logarithmic = np.array([kind == "log1p" for kind in self.transforms])
+        return self._scaled(np.where(logarithmic, np.maximum(placed, least), placed)).astype(x.dtype)
 
     def clipped(self, x: np.ndarray) -> np.ndarray:
         """x (..., C) with values beyond the observed bounds put on them."""
@@ -161,6 +164,17 @@ class MeasuredCells:
     def _scaled(self, raw: np.ndarray) -> np.ndarray:
         recorded = np.stack([from_raw(raw[..., c], kind) for c, kind in enumerate(self.transforms)], axis=-1)
         return (recorded - self.mean) / self.scale
+
+
+def as_recorded(x: np.ndarray, cells: Cells | None) -> np.ndarray:
+    """Generated windows x (n, T, C) as if they had been recorded: on the grid and inside the observed bounds.
+
+    A channel without a grid stays as it is, and so does what is no number.
+    """
+    if cells is None or not cells.on_grid.any():
+        return x
+    placed = cells.clipped(cells.rounded(cells.clipped(np.nan_to_num(x))))
+    return np.where(cells.on_grid & np.isfinite(x), placed, x).astype(x.dtype)
 
 
 def resolutions_of(rows: np.ndarray, declared: Sequence[Resolution], owner: str) -> list[Resolution]:

@@ -347,20 +347,27 @@ class Dependency(LatentMetric):
     @torch.no_grad()
     def measure(self, evaluation: LatentEvaluation) -> list[Measurement]:
         """Four values for every t."""
-        chosen = from_everywhere(len(evaluation.series), evaluation.config.dependency_series)
-        z, series = own_latents(evaluation)[0, chosen], evaluation.series[chosen]
-        groups = groups_of(evaluation)[chosen]
-        decoder = evaluation.model.decoder.single(0)
-        found = _measures(decoder, z, series[:, :-1], evaluation.config.dependency_tolerance)
-        rows = []
-        for t in range(series.shape[1]):
-            keep = found.resolved[:, t]
-            of_kept = groups[keep.cpu().numpy()]
-            for name, values in zip(self.outputs, found[:3], strict=False):
-                if keep.any():
-                    rows.append(spread(name, values[keep, t], coordinate="t", index=t + 1, groups=of_kept))
-                else:
-                    rows += undefined((name,), "no series is resolved", coordinate="t", index=t + 1)
-            open_cells = float((~keep).sum())
-            rows.append(Measurement("dependency_unresolved", open_cells, n=len(series), coordinate="t", index=t + 1))
-        return rows
+        return measured_along(self.outputs, evaluation.model.decoder.single(0), evaluation)
+
+
+def measured_along(names: tuple[str, ...], decoder: Decoder, evaluation: LatentEvaluation) -> list[Measurement]:
+    """Means over series of the measures of a decoder's states, or of any other function of the same inputs.
+
+    names: of the global and the local measure, the completeness error and the count of unresolved series.
+    """
+    chosen = from_everywhere(len(evaluation.series), evaluation.config.dependency_series)
+    z, series = own_latents(evaluation)[0, chosen], evaluation.series[chosen]
+    groups = groups_of(evaluation)[chosen]
+    found = _measures(decoder, z, series[:, :-1], evaluation.config.dependency_tolerance)
+    rows = []
+    for t in range(series.shape[1]):
+        keep = found.resolved[:, t]
+        of_kept = groups[keep.cpu().numpy()]
+        for name, values in zip(names, found[:3], strict=False):
+            if keep.any():
+                rows.append(spread(name, values[keep, t], coordinate="t", index=t + 1, groups=of_kept))
+            else:
+                rows += undefined((name,), "no series is resolved", coordinate="t", index=t + 1)
+        open_cells = float((~keep).sum())
+        rows.append(Measurement(names[3], open_cells, n=len(series), coordinate="t", index=t + 1))
+    return rows

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,15 @@ def decoder_inputs(z: Tensor, past: Tensor, every_step: bool) -> Tensor:
     z = z.unsqueeze(-2)
     rest = z.expand(*z.shape[:-2], steps - 1, z.shape[-1])
     return torch.cat([x, torch.cat([z, rest if every_step else torch.zeros_like(rest)], dim=-2)], dim=-1)
+
+
+def previous_values(past: Tensor) -> Tensor:
+    """x_{t-1} as a likelihood may know it beside h_t: past (..., B, T-1, C) -> (..., B, T, C + 1).
+
+    The last channel is 1 where the step is hidden; x_0, which there is not, counts as hidden.
+    """
+    nothing = functional.pad(past.new_zeros(*past.shape[:-2], 1, past.shape[-1]), (0, 1), value=1.0)
+    return torch.cat([nothing, with_mask(past)], dim=-2)
 
 
 class CausalNetwork(Protocol):
@@ -62,17 +72,74 @@ class AutoregressiveDecoder(nn.Module, ABC):
 
     def forward(self, z: Tensor, past: Tensor) -> Likelihood:
         """z (R, B, D), past (R, B, T-1, C) -> p(x | z, past)."""
-        return self.head(self.states(z, past))
+        return self.head(self.states(z, past), previous_values(past))
+
+    def single_mean(self, run: int, sees_past: bool = True) -> SingleMean:
+        """What one run predicts for x_t, as a plain function of z (B, D) and x_prev (B, T-1, C).
+
+        sees_past: whether the likelihood knows x_{t-1} beside h_t.
+        """
+        states = self.single(run)  # type: ignore[operator]
+        kind = SweptMean if hasattr(states, "tangent_sweep") else SingleMean
+        return kind(states, self.head.alone(run), sees_past)
 
     @torch.no_grad()
     def generate(self, z: Tensor, draws: Draws) -> Tensor:
         """Draw x_1, then each x_t from its own past: z (R, B, D) -> (R, B, T, C)."""
         x = z.new_zeros(*z.shape[:2], self.head.channels)
         nothing, hidden = torch.zeros_like(z), z.new_zeros(*z.shape[:2], 1)
+        previous = functional.pad(x, (0, 1), value=1.0)  # there is no x_0
         step = self.network.stepper(z.shape[1], self.window)
         series = []
         for t in range(self.window):
             h = step(torch.cat([x, hidden, z if self.every_step or t == 0 else nothing], dim=-1))
-            x = self.head(h.unsqueeze(2)).sample(draws).squeeze(2)
+            x = self.head(h.unsqueeze(2), previous.unsqueeze(2)).sample(draws).squeeze(2)
+            previous = torch.cat([x, hidden], dim=-1)
             series.append(x)
         return torch.stack(series, dim=2)
+
+
+class SingleMean:
+    """One run's predictive mean E[x_t | h_t, x_{t-1}] as a plain function; see `AutoregressiveDecoder.single_mean`.
+
+    With autoregressive channels it is the mean of each channel given that those before it are at their own mean.
+    """
+
+    def __init__(self, states: Any, head: Head, sees_past: bool) -> None:
+        self.states, self.head, self.sees_past = states, head, sees_past
+
+    def _mean(self, h: Tensor, last: Tensor) -> Tensor:
+        """h (B, T, H), last x_{t-1} (B, T, C), 0 at t = 1 -> (B, T, C)."""
+        if not self.sees_past:
+            return self.head(h[None]).mean[0]
+        hidden = (torch.arange(h.shape[1], device=h.device) == 0).to(last.dtype)
+        flags = hidden[None, :, None].expand(len(h), -1, -1)  # x_0, which there is not, counts as hidden
+        return self.head(h[None], torch.cat([last, flags], dim=-1)[None]).mean[0]
+
+    def __call__(self, z: Tensor, x_prev: Tensor) -> Tensor:
+        """z (B, D), x_prev (B, T-1, C) -> E[x_t | z, x_1 .. x_{t-1}], (B, T, C)."""
+        return self._mean(self.states(z, x_prev), functional.pad(x_prev, (0, 0, 1, 0)))
+
+
+class SweptMean(SingleMean):
+    """The same of a decoder whose states have a sweep of their own."""
+
+    def tangent_sweep(self, z: Tensor, x_prev: Tensor) -> Callable[[Tensor, Tensor], tuple[Tensor, ...]]:
+        """Means and their three tangents at points of the path; see `bench.metrics.dependency.Sweep`.
+
+        The chain rule: the tangents of the states, and x_{t-1} itself among the last inputs.
+        """
+        own, last = self.states.tangent_sweep(z, x_prev), functional.pad(x_prev, (0, 0, 1, 0))
+        with warnings.catch_warnings():  # the first use of forward mode warns about torch's own use of torch.jit
+            warnings.simplefilter("ignore", DeprecationWarning)
+            torch.func.jvp(torch.neg, (torch.zeros(()),), (torch.zeros(()),))
+
+        def sweep(s: Tensor, row: Tensor) -> tuple[Tensor, ...]:
+            h, total, global_, local = own(s, row)
+            to_last = last[row]
+            point, nothing = (h, s[:, None, None] * to_last), torch.zeros_like(to_last)
+            directions = ((total, to_last), (global_, nothing), (local, to_last))
+            found = [torch.func.jvp(self._mean, point, direction)[:2] for direction in directions]
+            return found[0][0], *(tangent for _, tangent in found)
+
+        return sweep

@@ -12,6 +12,7 @@ from bench.contracts import Cells, Decoder, DiffusionConfig, ModelConfig, Sizes,
 from bench.method import Method
 from bench.models.denoiser import Denoiser
 from bench.models.head import make_head
+from bench.models.marginal import FittedMarginal
 from bench.models.wrapped import BlindDecoder
 from bench.parts.diffusion import linear_schedule
 from bench.parts.likelihoods import Family, tensors_of
@@ -23,7 +24,8 @@ class StackedModel(nn.Module):
 
     Parameters are zero until `bench.models.stacked.initialise`.
     The marginal F of the training windows, of the decoder's family, is saved with the weights: a buffer
-    `marginal_NAME` (R, ...) for every field of that family (see `bench.parts.likelihoods`).
+    `marginal_NAME` (R, ...) for every field of that family (see `bench.parts.likelihoods`), or where the family has no
+    closed form the network `marginal` (see `bench.models.marginal`).
     Raises Unavailable for a backbone that the method does not serve.
     """
 
@@ -68,6 +70,10 @@ class StackedModel(nn.Module):
         self.alpha_bar: Tensor
         self.register_buffer("alpha_bar", linear_schedule(diffusion.L), persistent=False)
         self._heads = (head,)  # in a tuple: it is the decoder's, and its buffers are saved once
+        self._fields: tuple[str, ...] = ()
+        if head.fits_marginal:
+            self.marginal = FittedMarginal(runs, window, channels, config)
+            return
         empty = head.marginal(torch.zeros(1, window, channels), head.floor[0])
         self._family, self._fields = type(empty), tuple(tensors_of(empty))
         for name, value in tensors_of(empty).items():
@@ -76,21 +82,27 @@ class StackedModel(nn.Module):
     def fit_marginal(self, windows: Sequence[Tensor], cells: Sequence[Cells | None] | None = None) -> None:
         """F from each run's training windows (n, T, C), and what the decoder's head takes from them and their cells."""
         (head,) = self._heads
-        head.fit(windows, [None] * self.runs if cells is None else cells)
+        cells = [None] * self.runs if cells is None else cells
+        head.fit(windows, cells)
+        if not self._fields:
+            self.marginal.fit(windows, cells)
+            return
         for run, x in enumerate(windows):
             for name, value in tensors_of(head.marginal(x, head.floor[run])).items():
                 self.get_buffer(f"marginal_{name}")[run].copy_(value)
 
     def marginal_log_prob(self, x: Tensor) -> Tensor:
         """F(x) in nats per series: (R, B, T, C) -> (R, B), of the same cells as the decoder's."""
+        if not self._fields:
+            return self.marginal(x)
         fields: dict[str, Any] = {name: self.get_buffer(f"marginal_{name}")[:, None] for name in self._fields}
         if issubclass(self._family, Family):  # a plug-in's likelihood may know no cells
             fields["cells"] = self._heads[0].cells
         return self._family(**fields).log_prob(x)
 
     def autoencoder(self) -> list[nn.Module]:
-        """What the first stage trains: every network but the denoiser, the encoder first."""
-        return [network for name, network in self.named_children() if name != "denoiser"]
+        """What the first stage trains: every network but the denoiser and the marginal, the encoder first."""
+        return [network for name, network in self.named_children() if name not in ("denoiser", "marginal")]
 
     def state_of(self, run: int) -> dict[str, Tensor]:
         """One run's weights, each (1, ...), on the CPU."""

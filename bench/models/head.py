@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
-from bench.contracts import Cells, Likelihood, ModelConfig
+from bench.contracts import Cells, Likelihood, ModelConfig, Unavailable
+from bench.models.channels import AutoregressiveChannels, AutoregressiveGaussians, ByChannel, MaskedChannels
 from bench.models.stacked import Linear
 from bench.parts.cells import MeasuredIntervals
 from bench.parts.likelihoods import SCORES, CorrelatedGaussian, Family, Gaussian, Marginal, Mixture, WarpedGaussian
@@ -23,29 +25,46 @@ CELL_SERIES = 2000  # at most, evenly spaced among the training windows, for the
 RAW_LIMIT = 7.0  # a deviation is at most e^7 times the residuals', or less than its floor
 
 
+ALL = slice(None)
+
+
 class Head(nn.Module, ABC):
-    """h (R, B, T, H) -> p(x | h), and the same family without h as the marginal F of the training windows.
+    """h (R, B, T, H), x_{t-1} -> p(x | h), and the same family without h as the marginal F of the training windows.
 
     The class docstring is the card of the likelihood. A scale is no parameter: it is the mean square of the residuals,
     of the batch where the reconstruction is trained (`bench.parts.likelihoods.fitted`) and elsewhere a running mean,
     never below `floor`. An optimiser would move it by its learning rate per update, so that at a small budget it would
     show how many updates were made.
+    Raises Unavailable for autoregressive channels where the head is no `ChannelHead`.
     """
+
+    intervals: ClassVar[type[MeasuredIntervals]] = MeasuredIntervals
+    fits_marginal: bool = False  # whether F is a head of its own, fitted to the windows; see `bench.models.marginal`
 
     def __init__(self, runs: int, hidden: int, channels: int, config: ModelConfig) -> None:
         super().__init__()
+        if config.channels == "autoregressive" and not isinstance(self, ChannelHead):
+            raise Unavailable(
+                f"model.channels = autoregressive: the likelihood {config.likelihood} has no numbers per channel "
+                "(it is no `bench.models.head.ChannelHead`)"
+            )
         self.channels = channels
-        self.mean = Linear(runs, hidden, config.components * channels if self.mixes else channels)
-        self.cells = MeasuredIntervals(runs, channels)
+        self.cells = self.intervals(runs, channels)
+        if self.predicts_means:
+            self.mean = Linear(runs, hidden, config.components * channels if self.mixes else channels)
         self.sigma_min = config.sigma_min
         self.floor: Tensor  # of a standard deviation, in train-scaled units
         self.register_buffer("floor", torch.full((runs, channels), self.sigma_min or FINEST_SIGMA))
 
     mixes: ClassVar[bool] = False  # whether the head predicts `components` means
+    predicts_means: ClassVar[bool] = True  # whether it has the layer `mean`
 
     @abstractmethod
-    def forward(self, h: Tensor) -> Likelihood:
-        """(R, B, T, H) -> p(x | h)."""
+    def forward(self, h: Tensor, previous: Tensor | None = None) -> Likelihood:
+        """(R, B, T, H) -> p(x | h).
+
+        previous: x_{t-1} and in one more channel whether it is hidden, (R, B, T, C + 1); none: it is hidden everywhere.
+        """
 
     def marginal(self, x: Tensor, floor: Tensor) -> Marginal:
         """F of one run, fitted to its windows x (n, T, C) with its floor (C,); the fields without R and B."""
@@ -64,9 +83,79 @@ class Head(nn.Module, ABC):
                 width = self.cells.of_run(run).cell(some)[1].expand_as(some)
                 self.floor[run] = (width.mean(dim=(0, 1, 2)) / math.sqrt(12)).clamp(min=FINEST_SIGMA)
 
+    def alone(self, run: int) -> Head:
+        """A copy of one run, R = 1, without gradients."""
+        one, runs = copy.deepcopy(self), len(self.floor)
+        for part in one.modules():
+            for name, value in [*part.named_parameters(recurse=False), *part.named_buffers(recurse=False)]:
+                if len(value) == runs and name not in part._non_persistent_buffers_set:
+                    value.data = value.data[run : run + 1]
+        return one.requires_grad_(False)
 
-class FollowingHead(Head):
+
+Parts = tuple[Tensor, ...]
+"""What h says of the channels: numbers per channel in the last dimension of each, unless a head says otherwise."""
+
+
+class ChannelHead(Head):
+    """A head that has numbers for every channel, which channels before it may move; see `bench.models.channels`."""
+
+    numbers: ClassVar[int] = 1  # per channel that the channels before it move
+    follows: ClassVar[bool] = False  # whether it has a scale that follows the residuals
+
+    def __init__(self, runs: int, hidden: int, channels: int, config: ModelConfig) -> None:
+        super().__init__(runs, hidden, channels, config)
+        self.masked: MaskedChannels | None = None
+        if config.channels == "autoregressive":
+            self.masked = MaskedChannels(runs, hidden, channels, self.numbers_per_channel(config))
+            self.fits_marginal = True
+
+    def numbers_per_channel(self, config: ModelConfig) -> int:
+        """How many numbers of a channel the channels before it move."""
+        return self.numbers
+
+    @abstractmethod
+    def parts(self, h: Tensor) -> Parts:
+        """What h (R, B, T, H) says of the channels."""
+
+    def moved(self, parts: Parts, by: Tensor) -> Parts:
+        """The parts moved by (R, B, T, C, numbers)."""
+        return tuple(part + move for part, move in zip(parts, by.unbind(dim=-1), strict=True))
+
+    def some(self, parts: Parts, c: slice) -> Parts:
+        """The parts of some channels."""
+        return tuple(part[..., c] for part in parts)
+
+    @abstractmethod
+    def build(self, parts: Parts, previous: Tensor | None, c: slice = ALL, square: Tensor | None = None) -> Family:
+        """The distribution of some channels, each given its parts. square: of the residuals, where it is known."""
+
+    def forward(self, h: Tensor, previous: Tensor | None = None) -> Likelihood:
+        """(R, B, T, H), (R, B, T, C + 1) -> p(x | h)."""
+        if self.masked is None:
+            return cast(Likelihood, self.build(self.parts(h), previous))
+        own = AutoregressiveGaussians if self.follows and not self.mixes else AutoregressiveChannels
+        return own(cast(ByChannel, self), self.parts(h), self.masked.of_state(h), previous)
+
+    def fit(self, windows: Sequence[Tensor], cells: Sequence[Cells | None]) -> None:
+        """Also the usual change of each channel from one step to the next."""
+        super().fit(windows, cells)
+        if self.masked is not None:
+            for run, x in enumerate(windows):
+                self.masked.change[run] = usual_change(x)
+
+
+def usual_change(x: Tensor) -> Tensor:
+    """mean |x_t - x_{t-1}| of windows (n, T, C), nowhere below the narrowest cell; 1 where there is one step, (C,)."""
+    if x.shape[1] == 1:
+        return torch.ones_like(x[0, 0])
+    return x.diff(dim=1).abs().mean(dim=(0, 1)).clamp(min=FINEST_SIGMA)
+
+
+class FollowingHead(ChannelHead):
     """A head whose scale follows the residuals."""
+
+    follows = True
 
     def __init__(self, runs: int, hidden: int, channels: int, config: ModelConfig) -> None:
         super().__init__(runs, hidden, channels, config)
@@ -75,13 +164,18 @@ class FollowingHead(Head):
         self.updates: Tensor  # that it has seen
         self.register_buffer("updates", torch.zeros(runs))
 
-    def following(self, build: Callable[[Tensor], Family]) -> Any:
-        """`build` makes the distribution from mean squares; here from the running ones, once fitted from a batch's."""
+    @abstractmethod
+    def family(self, parts: Parts, square: Tensor, c: slice) -> Family:
+        """The distribution of some channels with the scale of these mean squares."""
+
+    def build(self, parts: Parts, previous: Tensor | None, c: slice = ALL, square: Tensor | None = None) -> Family:
+        """With the running scale, unless another one is given; once fitted with a batch's."""
 
         def refit(residual: Tensor, weight: Tensor | None) -> Any:
-            return dataclasses.replace(build(self.observe(residual, weight)), cells=self.cells)
+            return self.build(parts, previous, c, self.observe(residual, weight))
 
-        return dataclasses.replace(build(self.square), cells=self.cells, refit=refit)
+        p = self.family(parts, self.square if square is None else square, c)
+        return dataclasses.replace(p, cells=self.cells.of_channels(c), refit=refit)
 
     @torch.no_grad()
     def observe(self, residual: Tensor, weight: Tensor | None) -> Tensor:
@@ -133,15 +227,17 @@ class GaussianHead(FollowingHead):
     Ours: sigma depends on the channel; outside the reconstruction term it is a running mean.
     """
 
-    def forward(self, h: Tensor) -> Gaussian:
-        """(R, B, T, H) -> p(x | h)."""
-        mean = self.mean(h)
-        p: Gaussian = self.following(lambda square: Gaussian(mean, self.sigma(square)))
-        return p
+    def parts(self, h: Tensor) -> Parts:
+        """The means."""
+        return (self.mean(h),)
+
+    def family(self, parts: Parts, square: Tensor, c: slice) -> Gaussian:
+        """N(mean, sigma^2)."""
+        return Gaussian(parts[0], self.sigma(square)[..., c])
 
 
 @register_likelihood("mse")
-class MSEHead(Head):
+class MSEHead(ChannelHead):
     """Independent Gaussians of variance 1: the squared error as a likelihood.
 
         p(x_t | h_t) = N(x_t; W h_t + b, I),   -ln p = |x_t - W h_t - b|^2 / 2 + const
@@ -150,10 +246,14 @@ class MSEHead(Head):
     Ours: a sample is the mean, because noise of size 1 would be no model of anything.
     """
 
-    def forward(self, h: Tensor) -> Gaussian:
-        """(R, B, T, H) -> p(x | h)."""
-        mean = self.mean(h)
-        return Gaussian(mean, torch.ones_like(mean[:, :1, :1]), noisy=False, cells=self.cells)
+    def parts(self, h: Tensor) -> Parts:
+        """The means."""
+        return (self.mean(h),)
+
+    def build(self, parts: Parts, previous: Tensor | None, c: slice = ALL, square: Tensor | None = None) -> Gaussian:
+        """N(mean, 1)."""
+        (mean,) = parts
+        return Gaussian(mean, torch.ones_like(mean[:, :1, :1]), noisy=False, cells=self.cells.of_channels(c))
 
     def marginal(self, x: Tensor, floor: Tensor) -> Gaussian:
         """With the same sigma = 1."""
@@ -171,15 +271,20 @@ class HeteroscedasticHead(FollowingHead):
     Ours: s is the root mean square of the residuals per channel, so the rest begins at 1 and moves on a log scale.
     """
 
+    numbers = 2
+
     def __init__(self, runs: int, hidden: int, channels: int, config: ModelConfig) -> None:
         super().__init__(runs, hidden, channels, config)
         self.raw_sigma = small(Linear(runs, hidden, channels))
 
-    def forward(self, h: Tensor) -> Gaussian:
-        """(R, B, T, H) -> p(x | h)."""
-        mean, raw, floor = self.mean(h), self.raw_sigma(h), self.floor[:, None, None]
-        p: Gaussian = self.following(lambda square: Gaussian(mean, _stretched(self.sigma(square), raw, floor)))
-        return p
+    def parts(self, h: Tensor) -> Parts:
+        """The means, and the logarithms by which the deviations are stretched."""
+        return self.mean(h), self.raw_sigma(h)
+
+    def family(self, parts: Parts, square: Tensor, c: slice) -> Gaussian:
+        """N(mean, sigma^2)."""
+        mean, raw = parts
+        return Gaussian(mean, _stretched(self.sigma(square)[..., c], raw, self.floor[:, None, None, c]))
 
 
 @register_likelihood("correlated")
@@ -205,13 +310,13 @@ class CorrelatedHead(FollowingHead):
         weighted = share.repeat_interleave(steps, dim=1).unsqueeze(-1) * flat
         return (weighted.mT @ flat).to(residual.dtype)
 
-    def forward(self, h: Tensor) -> CorrelatedGaussian:
-        """(R, B, T, H) -> p(x | h)."""
-        mean, floor = self.mean(h), self.floor[:, None, None]
-        p: CorrelatedGaussian = self.following(
-            lambda square: CorrelatedGaussian.of_covariance(mean, square[:, None, None], floor)
-        )
-        return p
+    def parts(self, h: Tensor) -> Parts:
+        """The means."""
+        return (self.mean(h),)
+
+    def family(self, parts: Parts, square: Tensor, c: slice) -> CorrelatedGaussian:
+        """N(mean, S + floor^2); of some channels the covariance is that of all, which their places do not need."""
+        return CorrelatedGaussian.of_covariance(parts[0], square[:, None, None], self.floor[:, None, None])
 
     def marginal(self, x: Tensor, floor: Tensor) -> CorrelatedGaussian:
         """With a covariance per time step."""
@@ -240,11 +345,13 @@ class QuantileHead(FollowingHead):
         for run, x in enumerate(windows):
             self.knots[run].copy_(WarpedGaussian.fitted_knots(x, self.floor[run]))
 
-    def forward(self, h: Tensor) -> WarpedGaussian:
-        """(R, B, T, H) -> p(x | h)."""
-        location, knots = self.mean(h), self.knots[:, None, None]
-        p: WarpedGaussian = self.following(lambda square: WarpedGaussian(location, self.sigma(square), knots))
-        return p
+    def parts(self, h: Tensor) -> Parts:
+        """The means of g(x)."""
+        return (self.mean(h),)
+
+    def family(self, parts: Parts, square: Tensor, c: slice) -> WarpedGaussian:
+        """N(mean, sigma^2) of g(x)."""
+        return WarpedGaussian(parts[0], self.sigma(square)[..., c], self.knots[:, None, None, c])
 
     def marginal(self, x: Tensor, floor: Tensor) -> WarpedGaussian:
         """With the same g."""
@@ -272,16 +379,31 @@ class MixtureHead(FollowingHead):
         self.raw_sigma = small(Linear(runs, hidden, channels * self.components))
         self.weights = Linear(runs, hidden, self.components)
 
-    def forward(self, h: Tensor) -> Mixture:
-        """(R, B, T, H) -> p(x | h)."""
+    def numbers_per_channel(self, config: ModelConfig) -> int:
+        """A mean and a deviation for every component."""
+        return 2 * config.components
+
+    def parts(self, h: Tensor) -> Parts:
+        """Means and raw deviations (R, B, T, K, C), and the logarithms of the weights (R, B, T, K)."""
         means, raw = (part(h).unflatten(-1, (self.components, -1)) for part in (self.mean, self.raw_sigma))
-        log_weights, floor = self.weights(h).log_softmax(dim=-1), self.floor[:, None, None, None]
+        return means, raw, self.weights(h).log_softmax(dim=-1)
 
-        def build(square: Tensor) -> Mixture:
-            return Mixture(log_weights, means, _stretched(self.sigma(square).unsqueeze(-2), raw, floor))
+    def moved(self, parts: Parts, by: Tensor) -> Parts:
+        """Means and deviations moved by (R, B, T, C, 2 K); the weights are those of the step."""
+        means, raw, log_weights = parts
+        of_means, of_raw = by.mT.chunk(2, dim=-2)
+        return means + of_means, raw + of_raw, log_weights
 
-        p: Mixture = self.following(build)
-        return p
+    def some(self, parts: Parts, c: slice) -> Parts:
+        """Means and deviations of some channels; the weights are those of the step."""
+        means, raw, log_weights = parts
+        return means[..., c], raw[..., c], log_weights
+
+    def family(self, parts: Parts, square: Tensor, c: slice) -> Mixture:
+        """The mixture."""
+        means, raw, log_weights = parts
+        sigma, floor = self.sigma(square).unsqueeze(-2)[..., c], self.floor[:, None, None, None, c]
+        return Mixture(log_weights, means, _stretched(sigma, raw, floor))
 
     def marginal(self, x: Tensor, floor: Tensor) -> Mixture:
         """With as many components per time step."""

@@ -37,6 +37,10 @@ class SeriesDecoder(Protocol):
         """h of one run as a function of z (B, D) and x_prev (B, T-1, C)."""
         ...
 
+    def single_mean(self, run: int, sees_past: bool = True) -> Any:
+        """E[x_t] of one run, the same way."""
+        ...
+
 
 class BlindDecoder(nn.Module):
     """A decoder to which the latent, or the past, is always zero; see `bench.contracts.Decoder`.
@@ -57,7 +61,9 @@ class BlindDecoder(nn.Module):
         return self.inner.states(*self._seen(z, past))
 
     def forward(self, z: Tensor, past: Tensor) -> Likelihood:
-        """z (R, B, D), past (R, B, T-1, C) -> p(x | z, past)."""
+        """z (R, B, D), past (R, B, T-1, C) -> p(x | z, past); a likelihood knows no value before it either."""
+        if self.blind_to == "past":
+            return self.inner.head(self.states(z, past))
         return self.inner(*self._seen(z, past))
 
     @torch.no_grad()
@@ -66,11 +72,16 @@ class BlindDecoder(nn.Module):
         if self.blind_to == "latent":
             return self.inner.generate(torch.zeros_like(z), draws)
         past = z.new_zeros(*z.shape[:2], self.inner.window - 1, self.inner.head.channels)
-        return self.inner(z, past).sample(draws)
+        return self(z, past).sample(draws)
 
     def single(self, run: int) -> SingleBlindDecoder:
         """The decoder of one run as a plain function of z (B, D) and x_prev (B, T-1, C)."""
         return SingleBlindDecoder(self.inner.single(run), self._seen)
+
+    def single_mean(self, run: int, sees_past: bool = True) -> SingleBlindDecoder:
+        """E[x_t] of one run as a plain function of z (B, D) and x_prev (B, T-1, C)."""
+        mean = self.inner.single_mean(run, sees_past and self.blind_to != "past")
+        return SingleBlindDecoder(mean, self._seen)
 
 
 class SingleBlindDecoder:
@@ -115,4 +126,9 @@ class MappedDecoder(nn.Module):
     def single(self, run: int) -> Callable[[Tensor, Tensor], Tensor]:
         """h of one run as a function of z (B, D) and x_prev (B, T-1, C), differentiable in forward mode."""
         inner, latent_map = self.inner.single(run), self.latent_map.single(run)  # type: ignore[operator]
+        return lambda z, x_prev: inner(latent_map(z), x_prev)
+
+    def single_mean(self, run: int, sees_past: bool = True) -> Callable[[Tensor, Tensor], Tensor]:
+        """E[x_t] of one run, the same way."""
+        inner, latent_map = self.inner.single_mean(run, sees_past), self.latent_map.single(run)  # type: ignore[operator]
         return lambda z, x_prev: inner(latent_map(z), x_prev)

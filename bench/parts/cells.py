@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.nn import functional
 
 from bench.contracts import CONTINUOUS, Cells
 
@@ -65,24 +67,31 @@ class MeasuredIntervals(nn.Module):
             buffer[run] = torch.as_tensor(value)
         self.linear = self.linear and set(cells.transforms) <= {"identity"}
 
-    def of_run(self, run: int) -> MeasuredIntervals:
+    def of_run(self, run: int) -> Self:
         """The cells of one run, R = 1, in the same memory."""
-        one = MeasuredIntervals(1, self.reach.shape[1])
-        for name in ("transform", "reach", "mean", "scale"):
-            setattr(one, name, getattr(self, name)[run : run + 1])
-        one.linear = self.linear
-        return one
+        return self._part(slice(run, run + 1), slice(None))
+
+    def of_channels(self, channels: slice) -> Self:
+        """The cells of some channels, in the same memory."""
+        return self if channels == slice(None) else self._part(slice(None), channels)
+
+    def _part(self, runs: slice, channels: slice) -> Self:
+        part = type(self)(1, 1)
+        for name, buffer in self.named_buffers():
+            setattr(part, name, buffer[runs, channels])
+        part.linear = self.linear
+        return part
 
     def _load_from_state_dict(self, state: Any, prefix: str, *given: Any) -> None:
         super()._load_from_state_dict(state, prefix, *given)
         if (transform := state.get(f"{prefix}transform")) is not None:
             self.linear = not bool(transform.any())
 
-    def cell(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def cell(self, x: Tensor, narrowest: float = CONTINUOUS) -> tuple[Tensor, Tensor]:
         """The middle and the width of the cell of each value of x (R, B, T, C), nowhere narrower than 1e-3."""
         reach, mean, scale = (buffer[:, None, None] for buffer in (self.reach, self.mean, self.scale))
         if self.linear:
-            return x, (2 * reach / scale).clamp(min=CONTINUOUS)
+            return x, (2 * reach / scale).clamp(min=narrowest)
         transform = self.transform[:, None, None]
         recorded = x * scale + mean
         size = torch.where(transform == 1, recorded, recorded.abs())
@@ -94,8 +103,99 @@ class MeasuredIntervals(nn.Module):
         negative = (transform == 2) & (recorded < 0)
         low, high = torch.where(negative, -outward, inward), torch.where(negative, -inward, outward)
         low, high = (torch.where(transform == 0, plain, end) for plain, end in ((-reach, low), (reach, high)))
-        low, high = (low / scale).clamp(max=-CONTINUOUS / 2), (high / scale).clamp(min=CONTINUOUS / 2)
+        low, high = (low / scale).clamp(max=-narrowest / 2), (high / scale).clamp(min=narrowest / 2)
         return x + (low + high) / 2, high - low
+
+
+class Lattice(MeasuredIntervals):
+    """Cells with the observed bounds, and the grid that values are rounded to; both saved with the weights.
+
+    The lowest and the highest cell hold all that is beyond them, so that the cells of a channel fill the line: a value
+    beyond the bounds, which only windows that nobody trained on have, is in the last cell on its side. Without measured
+    cells there are no bounds.
+    """
+
+    def __init__(self, runs: int, channels: int) -> None:
+        super().__init__(runs, channels)
+        self.low: Tensor  # the least value of the training rows, train-scaled
+        self.register_buffer("low", torch.full((runs, channels), -math.inf))
+        self.high: Tensor  # the largest one
+        self.register_buffer("high", torch.full((runs, channels), math.inf))
+        self.point: Tensor  # one point of the grid, in raw units; NaN for a channel without a grid
+        self.register_buffer("point", torch.full((runs, channels), math.nan))
+
+    def fit(self, run: int, cells: Cells) -> None:
+        """Take the cells, the bounds and the grid of one run's windows."""
+        super().fit(run, cells)
+        for buffer, end in ((self.low, -np.inf), (self.high, np.inf)):
+            buffer[run] = torch.as_tensor(cells.clipped(np.full(len(cells.width), end)))
+        self.point[run] = torch.as_tensor(cells.point)
+
+    def clipped(self, x: Tensor) -> Tensor:
+        """x (R, B, T, C) with values beyond the bounds put on them."""
+        return torch.minimum(torch.maximum(x, self.low[:, None, None]), self.high[:, None, None])
+
+    def ends(self, x: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
+        """Whether the cell of each value, of this width, is the lowest and whether it is the highest one."""
+        half = width / 2
+        return x - self.low[:, None, None] < half, self.high[:, None, None] - x < half
+
+    def rounded(self, x: Tensor) -> Tensor:
+        """x (R, B, T, C) on the grid and inside the bounds; a channel without a grid keeps its values."""
+        reach, mean, scale, point = (b[:, None, None] for b in (self.reach, self.mean, self.scale, self.point))
+        x = self.clipped(x)
+        recorded = x * scale + mean
+        if self.linear:
+            placed = torch.round((recorded - point) / (2 * reach)) * (2 * reach) + point
+        else:
+            transform, sign = self.transform[:, None, None], recorded.sign()
+            raw = torch.where(transform == 2, sign * torch.expm1(recorded.abs()), torch.expm1(recorded))
+            raw = torch.where(transform == 0, recorded, raw)
+            raw = torch.round((raw - point) / (2 * reach)) * (2 * reach) + point
+            placed = torch.where(transform == 2, raw.sign() * torch.log1p(raw.abs()), raw)
+            placed = torch.where(transform == 1, torch.log1p(raw.clamp(min=-NEARLY_ALL)), placed)
+        return self.clipped(torch.where(point.isnan(), x, (placed - mean) / scale))
+
+
+def logistic_log_probability(low: Tensor, width: Tensor, lowest: Tensor, highest: Tensor) -> Tensor:
+    """ln (F(l + w) - F(l)) of the standard logistic F for cells from l of width w > 0; end cells are open.
+
+        F(u) - F(l) = F(u) F(-l) (1 - e^-w),   F(u) for the lowest cell,   F(-l) for the highest one
+
+    A product of three factors, each of which has an exact logarithm in float32 down to the narrowest cell and for any
+    distance; no difference of near numbers is taken.
+
+    >>> import torch
+    >>> no = torch.tensor(False)
+    >>> round(float(logistic_log_probability(torch.tensor(-1.0), torch.tensor(2.0), no, no).exp()), 4)
+    0.4621
+    """
+    result: Tensor = _LogisticLogProbability.apply(low, width, lowest, highest)
+    return result
+
+
+class _LogisticLogProbability(torch.autograd.Function):
+    """See `logistic_log_probability`."""
+
+    @staticmethod
+    def forward(ctx: Any, low: Tensor, width: Tensor, lowest: Tensor, highest: Tensor) -> Tensor:
+        """Broadcasts to the shape of low."""
+        above, below = functional.logsigmoid(low + width), functional.logsigmoid(-low)
+        inner = torch.log(-torch.expm1(-width))
+        ctx.save_for_backward(low, width, lowest, highest)
+        either = lowest | highest
+        log_p = above.masked_fill(highest, 0) + below.masked_fill(lowest, 0)
+        return log_p + inner.masked_fill(either, 0)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *given: Tensor) -> tuple[Tensor | None, ...]:
+        """d ln F(u) = F(-u) du,  d ln F(-l) = -F(l) dl,  d ln (1 - e^-w) = dw / (e^w - 1)."""
+        low, width, lowest, highest = ctx.saved_tensors
+        of_high = torch.sigmoid(-low - width).masked_fill(highest, 0)
+        of_low = torch.sigmoid(low).masked_fill(lowest, 0)
+        inner = torch.expm1(width).reciprocal().masked_fill(lowest | highest, 0)
+        return (of_high - of_low) * given[0], (of_high + inner) * given[0], None, None
 
 
 # Of the Mills ratio (1 - Phi(x)) / phi(x) = t Q(2 t - 1) with t = 1 / (1 + x / MILLS_SCALE), x >= 0: a Chebyshev fit of

@@ -81,6 +81,18 @@ class Family:
         """x minus what the distribution predicts, (R, B, T, C)."""
         return x - cast(Likelihood, self).mean
 
+    def noise(self, draws: Draws) -> Tensor:
+        """All that is random in a draw, (R, B, T, C, numbers per value); it does not depend on the means."""
+        raise NotImplementedError
+
+    def place(self, noise: Tensor) -> Tensor:
+        """The values that this noise stands for, channel by channel, (R, B, T, C)."""
+        raise NotImplementedError
+
+    def sample(self, draws: Draws) -> Tensor:
+        """x ~ p, (R, B, T, C)."""
+        return self.place(self.noise(draws))
+
     def fitted(self, x: Tensor, weight: Tensor | None = None) -> Likelihood:
         """The same distribution with the scale of this batch; in training the head's running scale follows it."""
         return cast(Likelihood, self) if self.refit is None else self.refit(self.residual(x), weight)
@@ -131,11 +143,15 @@ class Gaussian(Family):
         """P(X < l) and P(X <= u) of each value's cell, (R, B, T, C)."""
         return _normal_cdf(*self._standard_cells(x))
 
-    def sample(self, draws: Draws) -> Tensor:
-        """x ~ p, (R, B, T, C)."""
+    def noise(self, draws: Draws) -> Tensor:
+        """A standard normal number per value, (R, B, T, C, 1); 0 without noise."""
         if not self.noisy:
-            return self.mean
-        return self.mean + self.sigma * draws.normal(*self.mean.shape[1:])
+            return torch.zeros_like(self.mean).unsqueeze(-1)
+        return draws.normal(*self.mean.shape[1:]).unsqueeze(-1)
+
+    def place(self, noise: Tensor) -> Tensor:
+        """mean + sigma noise, (R, B, T, C)."""
+        return self.mean + self.sigma * noise.squeeze(-1) if self.noisy else self.mean
 
 
 @dataclass(frozen=True)
@@ -188,10 +204,14 @@ class CorrelatedGaussian(Family):
         """P(X_c < l_c) and P(X_c <= u_c) given the channels before c, (R, B, T, C)."""
         return _normal_cdf(*self._standard_cells(x))
 
-    def sample(self, draws: Draws) -> Tensor:
-        """x ~ p, (R, B, T, C)."""
+    def noise(self, draws: Draws) -> Tensor:
+        """A draw of x - mean, (R, B, T, C, 1)."""
         noise = draws.normal(*self.mean.shape[1:]).to(self.factor)
-        return self.mean + (noise.transpose(1, 2) @ self.factor.squeeze(1).mT).transpose(1, 2)
+        return (noise.transpose(1, 2) @ self.factor.squeeze(1).mT).transpose(1, 2).unsqueeze(-1)
+
+    def place(self, noise: Tensor) -> Tensor:
+        """mean + noise, (R, B, T, C)."""
+        return self.mean + noise.squeeze(-1)
 
 
 @dataclass(frozen=True)
@@ -256,14 +276,20 @@ class Mixture(Family):
         below, upto = ((share * of_component).sum(dim=-2) for of_component in _normal_cdf(middle, width))
         return below, upto
 
-    def sample(self, draws: Draws) -> Tensor:
-        """x ~ p, (R, B, T, C): a component per step, then its Gaussian."""
-        runs, batch, steps, _, channels = self.means.shape
+    def noise(self, draws: Draws) -> Tensor:
+        """The component of the step and a standard normal number, (R, B, T, C, 2)."""
+        _, batch, steps, _, channels = self.means.shape
         below = self.log_weights.exp().cumsum(dim=-1)[..., :-1]
-        chosen = (draws.uniform(batch, steps, 1) > below).sum(dim=-1)
-        index = chosen[..., None, None].expand(runs, batch, steps, 1, channels)
+        chosen = (draws.uniform(batch, steps, 1) > below).sum(dim=-1, keepdim=True).expand(-1, -1, -1, channels)
+        normal = draws.normal(batch, steps, channels)
+        return torch.stack([chosen.to(normal), normal], dim=-1)
+
+    def place(self, noise: Tensor) -> Tensor:
+        """mean_k + sigma_k noise of the chosen component, (R, B, T, C)."""
+        chosen, normal = noise.unbind(dim=-1)
+        index = chosen.long().unsqueeze(-2)
         mean, sigma = (values.gather(-2, index).squeeze(-2) for values in (self.means, self.sigmas))
-        return mean + sigma * draws.normal(batch, steps, channels)
+        return mean + sigma * normal
 
 
 @dataclass(frozen=True)
@@ -362,9 +388,13 @@ class WarpedGaussian(Family):
         """P(X < l) and P(X <= u) of each value's cell, (R, B, T, C)."""
         return _normal_cdf(*self._standard_cells(x))
 
-    def sample(self, draws: Draws) -> Tensor:
-        """x ~ p, (R, B, T, C)."""
-        return self.unwarp(self.location + self.sigma * draws.normal(*self.location.shape[1:]))
+    def noise(self, draws: Draws) -> Tensor:
+        """A standard normal number per value, (R, B, T, C, 1)."""
+        return draws.normal(*self.location.shape[1:]).unsqueeze(-1)
+
+    def place(self, noise: Tensor) -> Tensor:
+        """g^-1(location + sigma noise), (R, B, T, C)."""
+        return self.unwarp(self.location + self.sigma * noise.squeeze(-1))
 
 
 Marginal: TypeAlias = Gaussian | CorrelatedGaussian | Mixture | WarpedGaussian

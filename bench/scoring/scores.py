@@ -26,6 +26,7 @@ from bench.contracts import (
     in_one_line,
     nearest,
 )
+from bench.loading.cells import as_recorded
 from bench.loading.files import places
 from bench.loading.references import REFERENCES, evaluation_size, first_rows, reference_windows, some_rows
 from bench.method import Method
@@ -190,8 +191,10 @@ def score_beside_references(
 ) -> list[dict[str, Any]]:
     """Metric rows of any model's samples (m, T, C), train-scaled, and of every reference; each row has its `label`.
 
-    At most n of the samples, chosen by chance, beside as many reference windows, and beside as many test windows.
+    At most n of the samples, chosen by chance, beside as many reference windows, and beside as many test windows. They
+    are rounded as those of a method are.
     """
+    samples = as_recorded(samples, splits.cells)
     n = min(evaluation_size(splits, n), len(samples))
     chosen = samples[scope.numpy("samples of a file").permutation(len(samples))[:n]]
     found = score_beside_both(chosen, splits, metrics, scope)
@@ -210,6 +213,8 @@ def score_reference(
     n, rows = evaluation_size(splits, config.n_samples), []
     for again in scope.repeats(config):
         reference, samples = REFERENCES[name](splits, n, again.reference())
+        if config.round:
+            samples = as_recorded(samples, splits.cells)
         chosen = choose(metrics or config.metrics, "samples")
         rows += score_samples(reference, samples, splits, chosen, again)
     return rows
@@ -230,7 +235,10 @@ def draw_stack(
     """`draw_samples` of all runs of a stack in one go, (R, n, T, C). All are measured with as many."""
     n = evaluation_size(scopes[0].measured(splits[0]), config.n_samples)
     draws = Scope.draws_of(scopes, "samples", model.alpha_bar.device)
-    return method.sample(model, n, draws).cpu().numpy()
+    drawn = method.sample(model, n, draws).cpu().numpy()
+    if not config.round:
+        return drawn
+    return np.stack([as_recorded(of_run, part.cells) for of_run, part in zip(drawn, splits, strict=True)])
 
 
 def score_run(
