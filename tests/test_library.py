@@ -66,7 +66,7 @@ def fitted() -> library.Fitted:
 @pytest.mark.parametrize("backbone", ["lstm", "transformer"])
 def test_a_fit_is_the_run_of_the_engine(tmp_path, monkeypatch, backbone):
     """A data set called `array` with the same values: the same run id, weights' samples, curves and metrics."""
-    monkeypatch.setattr(DATASETS, "_classes", dict(DATASETS._classes))
+    monkeypatch.setattr(DATASETS, "_classes", dict(DATASETS))
 
     @register_dataset("array")
     @dataclass(frozen=True)

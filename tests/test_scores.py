@@ -140,7 +140,7 @@ def test_measuring_kept_runs_says_how_far_it_is(results, tmp_path, capsys, monke
     assert (first, last) == ("0/8 runs", "8/8 runs")
     assert len(others) == 7
     for done, line in enumerate(others, 1):
-        assert re.fullmatch(rf"{done}/7 runs, about [0-9]+ s left", line)
+        assert re.fullmatch(rf"{done}/8 runs, about [0-9]+ s left", line)
     (refused,) = [line for line in shown.splitlines() if line.startswith("not evaluated")]
     assert refused.endswith(": nothing of it was kept (--keep none) (2 runs)")
     assert "proposed on regimes,series=60" in refused
