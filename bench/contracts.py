@@ -200,6 +200,10 @@ class TrainConfig:
     clip_norm: float = option(1.0, above=0)  # the gradient's norm, per run
     select: Literal["last", "best_validation"] = "last"
     precision: Literal["float32", "tf32", "bf16"] = option("float32", later=True)  # of the products in training
+    patience: int = option(0, at_least=0, later=True)  # updates without improvement that end the full rate; 0: never
+    tolerance: float = option(1e-3, at_least=0, later=True)  # in nats per value: a smaller improvement is none
+    warm_up: int = option(0, at_least=0, later=True)  # updates over which the rate rises to its full value
+    schedule_steps: int = option(0, at_least=0, later=True)  # updates that a method's own schedules last; 0: `steps`
 
 
 @dataclass(frozen=True)
@@ -213,6 +217,9 @@ class DiffusionConfig:
     learning_rate: PerRun = option(1e-3, above=0)
     sampler: Literal["ddpm", "ddim"] = option("ddpm", later=True)  # ddim: no noise on the way (eta = 0)
     sampling_steps: int = option(0, at_least=0, later=True)  # evenly spaced among the L; 0 is all of them
+    patience: int = option(0, at_least=0, later=True)  # as `train.patience`, of the denoiser stage
+    tolerance: float = option(1e-3, at_least=0, later=True)  # per latent dimension: a smaller improvement is none
+    warm_up: int = option(0, at_least=0, later=True)  # updates over which the rate rises to its full value
 
 
 TRAINING_BLOCKS: Mapping[str, type] = {"model": ModelConfig, "train": TrainConfig, "diffusion": DiffusionConfig}
@@ -561,15 +568,16 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Step:
-    """The position in training: the update about to be made, and the number of all updates."""
+    """The position in training: the update about to be made, and the updates that a method's schedules last."""
 
     index: int | Tensor  # in a recorded step (see `bench.hardware.recorded_steps`) a tensor (), float64
-    total: int
+    total: int  # all updates, or `train.schedule_steps`
 
     @property
     def fraction(self) -> float | Tensor:
-        """0 at the first update, towards 1 at the last."""
-        return self.index / self.total
+        """0 at the first update, 1 from the end of the schedules on."""
+        share = self.index / self.total
+        return min(share, 1.0) if isinstance(share, float) else share.clamp(max=1.0)
 
 
 # ---------------------------------------------------------------- measures

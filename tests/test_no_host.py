@@ -138,7 +138,8 @@ def test_an_update_of_the_denoiser(name, monkeypatch):
     rows = torch.zeros(3, 30, dtype=torch.int64, device=META)
     monkeypatch.setattr("bench.training.denoiser.encode", lambda *_: method.codes(model, windows.at(rows)))
     guard, curves, schedule = Guard(3), Curves(3), stacked([DIFFUSION] * 3, META)
-    given = model, method, windows, schedule, STEPS, "float32", randomness, guard, curves
+    validation = torch.zeros(3, 5, 7, 2, device=META)
+    given = model, method, windows, validation, schedule, STEPS, "float32", randomness, guard, curves
     noticed = noticed_in(lambda: train_denoiser(*given))
     assert noticed.operations > 50
     assert noticed.found == []

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bench.contracts import PerRun
 from bench.randomness import Randomness
 
 
@@ -86,9 +87,14 @@ class Flat:
 
     def beginning(self, module: nn.Module) -> Flat:
         """The parameters of the first module alone, in the same memory."""
-        part = copy.copy(self)
+        part = self.between(0, sum(weights[0].numel() for weights in module.parameters()))
         part.parameters = list(module.parameters())
-        part.values = self.values[:, : sum(weights[0].numel() for weights in part.parameters)]
+        return part
+
+    def between(self, first: int, end: int) -> Flat:
+        """Columns first .. end - 1, in the same memory; `gradient` is that of the whole."""
+        part = copy.copy(self)
+        part.values = self.values[:, first:end]
         return part
 
     def gradient(self, loss: Tensor) -> Tensor:
@@ -118,8 +124,8 @@ class RowAdam:
         self._bias = torch.tensor([[1 - beta**k for beta in self.betas] for k in range(SETTLED)]).to(flat.values)
 
     @torch.no_grad()
-    def step(self, gradient: Tensor, active: Tensor) -> Tensor:
-        """One update of the rows where active (R,) is true; returns which rows moved, (R,)."""
+    def step(self, gradient: Tensor, active: Tensor, rate: PerRun = 1.0) -> Tensor:
+        """One update of the rows where active (R,) is true, at `rate` times the learning rate; who moved, (R,)."""
         norm = gradient.norm(dim=-1, keepdim=True)
         moves = active[:, None] & norm.isfinite()
         gradient = torch.where(moves, gradient * (self.clip_norm / (norm + 1e-6)).clamp(max=1), 0)
@@ -129,6 +135,6 @@ class RowAdam:
         self._first.lerp_(gradient, (1 - first) * moves)
         self._second.mul_(torch.where(moves, second, 1.0)).addcmul_(gradient, gradient, value=1 - second)
         denominator = (self._second / second_bias).sqrt_().add_(self.epsilon)
-        rate = self.learning_rate[:, None] * moves / first_bias
-        self.flat.values.sub_(self._first.div(denominator).mul_(rate))
+        step = (self.learning_rate * rate)[:, None] * moves
+        self.flat.values.sub_(self._first.div(denominator).mul_(step / first_bias))
         return moves.squeeze(-1)

@@ -21,6 +21,7 @@ RUNS: dict[str, pa.DataType] = {
         ("train_seconds", "denoiser_seconds", "sample_seconds", "evaluate_seconds", "energy_joules"), FLOAT
     ),
     "decoder_passes_per_update": FLOAT,
+    **{"updates": INT, "converged": BOOL, "denoiser_updates": INT, "denoiser_converged": BOOL},
     **dict.fromkeys(
         ("peak_memory_bytes", "n_parameters", "n_train", "n_test", "window", "test_stride", "n_channels"), INT
     ),

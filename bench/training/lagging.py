@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from bench.contracts import Draws, Step, TrainConfig
+from bench.contracts import Draws, PerRun, Step, TrainConfig
 from bench.method import Method
 from bench.models.build import StackedModel
 from bench.models.stacked import Flat, RowAdam
@@ -38,7 +38,11 @@ class Lagging:
         self.running = torch.ones(model.runs, dtype=torch.bool, device=flat.values.device)
 
     def catch_up(
-        self, step: Step, terms_from: Callable[[Step, Draws, Draws], dict[str, Tensor]], active: Tensor
+        self,
+        step: Step,
+        terms_from: Callable[[Step, Draws, Draws], dict[str, Tensor]],
+        active: Tensor,
+        rate: PerRun = 1.0,
     ) -> None:
         """The inner loop before update `step`, of the runs that are active (R) and have not left it for good."""
         roles = (f"{role} of the encoder before {step.index}" for role in ("batches", "draws"))
@@ -53,17 +57,17 @@ class Lagging:
             terms = terms_from(step, order, draws)
             loss = sum(terms.values(), torch.zeros(()))
             assert isinstance(loss, Tensor)
-            self._alone.step(self._encoder.gradient(loss.sum()), moving & loss.isfinite())
+            self._alone.step(self._encoder.gradient(loss.sum()), moving & loss.isfinite(), rate)
             block = block + loss.detach()
             if (update + 1) % self.BLOCK == 0:
                 moving = moving & (block < before)
                 before, block = block, torch.zeros_like(block)
         decoder.train()
 
-    def step(self, gradient: Tensor, active: Tensor) -> Tensor:
+    def step(self, gradient: Tensor, active: Tensor, rate: PerRun = 1.0) -> Tensor:
         """As `RowAdam.step`, but while a run is in the loop its encoder stays where the loop has left it."""
         caught_up = self._encoder.values.clone()
-        moved = self._together.step(gradient, active)
+        moved = self._together.step(gradient, active, rate)
         self._encoder.values.copy_(torch.where(self.running[:, None], caught_up, self._encoder.values))
         return moved
 
