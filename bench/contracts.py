@@ -204,6 +204,7 @@ class TrainConfig:
     tolerance: float = option(1e-3, at_least=0, later=True)  # in nats per value: a smaller improvement is none
     warm_up: int = option(0, at_least=0, later=True)  # updates over which the rate rises to its full value
     schedule_steps: int = option(0, at_least=0, later=True)  # updates that a method's own schedules last; 0: `steps`
+    weight_decay: float = option(0.0, at_least=0, later=True)  # decoupled; of matrices only
 
 
 @dataclass(frozen=True)
@@ -217,6 +218,12 @@ class DiffusionConfig:
     learning_rate: PerRun = option(1e-3, above=0)
     sampler: Literal["ddpm", "ddim"] = option("ddpm", later=True)  # ddim: no noise on the way (eta = 0)
     sampling_steps: int = option(0, at_least=0, later=True)  # evenly spaced among the L; 0 is all of them
+    block: Literal["linear", "film"] = option("linear", later=True)  # of the denoiser; film: normed, two layers
+    blocks: int = option(3, at_least=1, later=True)  # of the denoiser
+    predicts: Literal["noise", "x0", "v"] = option("noise", later=True)  # what the denoiser's network gives
+    weighting: Literal["uniform", "min_snr"] = option("uniform", later=True)  # of the diffusion steps in its loss
+    ema: float = option(0.0, at_least=0, below=1, later=True)  # decay of the average of its weights that samples
+    weight_decay: float = option(0.0, at_least=0, later=True)  # decoupled; of matrices only
     patience: int = option(0, at_least=0, later=True)  # as `train.patience`, of the denoiser stage
     tolerance: float = option(1e-3, at_least=0, later=True)  # per latent dimension: a smaller improvement is none
     warm_up: int = option(0, at_least=0, later=True)  # updates over which the rate rises to its full value
@@ -526,6 +533,7 @@ class Model(Protocol):
     alpha_bar: Tensor  # (L + 1,), alpha_bar[0] = 1
     latent_mean: Tensor  # (R, D), of training latents; 0 and 1 where a method keeps their own space
     latent_scale: Tensor  # (R, D), their standard deviation
+    loss_weights: Tensor  # (L + 1,), of the diffusion steps in the denoising loss
     sampler: str  # ddpm or ddim
     sampling_steps: int  # of the L; 0 is all of them
 

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from bench.contracts import Cells, Decoder, DiffusionConfig, ModelConfig, Sizes, Unavailable
 from bench.method import Method
-from bench.models.denoiser import Denoiser
+from bench.models.denoiser import Denoiser, make_denoiser
 from bench.models.head import make_head
 from bench.models.wrapped import BlindDecoder
-from bench.parts.diffusion import linear_schedule
+from bench.parts.diffusion import linear_schedule, loss_weights
 from bench.parts.likelihoods import Family, tensors_of
 from bench.registry import BACKBONES
 
@@ -53,7 +53,7 @@ class StackedModel(nn.Module):
         standard = {
             "encoder": networks.encoder(**sizes, outputs=method.encoder_width(config.latent)),
             "decoder": BlindDecoder(decoder, "latent") if method.latent_route == "none" else decoder,
-            "denoiser": Denoiser(runs, config.latent, diffusion.hidden, diffusion.L),
+            "denoiser": make_denoiser(runs, config.latent, diffusion),
         }
         facts = Sizes(runs, window, channels, config.latent, config.hidden, diffusion.hidden, diffusion.L)
         for name, network in method.networks(standard, facts).items():
@@ -67,6 +67,9 @@ class StackedModel(nn.Module):
         self.sampling_steps = diffusion.sampling_steps
         self.alpha_bar: Tensor
         self.register_buffer("alpha_bar", linear_schedule(diffusion.L), persistent=False)
+        self.loss_weights: Tensor
+        weights = loss_weights(self.denoiser.predicts, diffusion.weighting, self.alpha_bar)
+        self.register_buffer("loss_weights", weights, persistent=False)
         self._heads = (head,)  # in a tuple: it is the decoder's, and its buffers are saved once
         empty = head.marginal(torch.zeros(1, window, channels), head.floor[0])
         self._family, self._fields = type(empty), tuple(tensors_of(empty))

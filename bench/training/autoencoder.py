@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from bench.method import Method
 from bench.models.build import StackedModel
 from bench.models.stacked import Flat, RowAdam
 from bench.randomness import Ahead, Randomness
+from bench.training.denoiser import denoiser_adam
 from bench.training.device_windows import Windows
 from bench.training.lagging import Lagging
 from bench.training.loop import Curves, Optimiser, StageEnd, Watch, run_updates
@@ -57,6 +58,11 @@ class Passes:
                 hook.remove()
 
 
+def adam(flat: Flat, budget: TrainConfig) -> RowAdam:
+    """The optimiser of the autoencoder."""
+    return RowAdam(flat, budget.learning_rate, budget.clip_norm, budget.weight_decay)
+
+
 class Jointly:
     """The autoencoder's networks and, last in `flat`, the denoiser: each with its own learning rate and clipping.
 
@@ -70,14 +76,22 @@ class Jointly:
         width = flat.values.shape[1]
         self._width = width - sum(weights[0].numel() for weights in model.denoiser.parameters())
         self._scale = values / model.latent
-        self._autoencoder = RowAdam(flat.between(0, self._width), budget.learning_rate, budget.clip_norm)
-        self._denoiser = RowAdam(flat.between(self._width, width), schedule.learning_rate, clip_norm=1.0)
+        self._autoencoder = adam(flat.between(0, self._width), budget)
+        self._denoiser = denoiser_adam(flat.between(self._width, width), schedule)
 
     def step(self, gradient: Tensor, active: Tensor, rate: PerRun = 1.0) -> Tensor:
         """As `RowAdam.step`; a row moves whole or not at all."""
         active = active & gradient.isfinite().all(dim=-1)
         moved = self._autoencoder.step(gradient[:, : self._width], active, rate)
         return moved & self._denoiser.step(self._scale * gradient[:, self._width :], active, rate)
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """As `RowAdam.averaged`, of the denoiser."""
+        return self._denoiser.averaged()
+
+    def settle(self) -> None:
+        """As `RowAdam.settle`, of the denoiser."""
+        self._denoiser.settle()
 
 
 def train_autoencoder(
@@ -111,7 +125,7 @@ def train_autoencoder(
     patience = budget.steps, budget.patience, budget.tolerance, budget.warm_up
     plateau = Plateau(earliest, *patience, windows.last.device)
     lagging = Lagging(flat, model, method, budget, randomness) if method.encoder_updates else None
-    optimiser: Optimiser = lagging or RowAdam(flat, budget.learning_rate, budget.clip_norm)
+    optimiser: Optimiser = lagging or adam(flat, budget)
     if method.denoises_jointly:
         optimiser = Jointly(flat, model, values, budget, schedule)
 
@@ -138,6 +152,10 @@ def train_autoencoder(
             return terms_at(step)
 
     def check(step: int, active: list[bool]) -> None:
+        with optimiser.averaged():
+            compare(step, active)
+
+    def compare(step: int, active: list[bool]) -> None:
         own = own_nll(model, method, validation, randomness)
         seen = {"validation_nll_own": own}
         if best is not None:
@@ -156,6 +174,7 @@ def train_autoencoder(
     irregular = "its encoder runs ahead for as long as the data ask" if lagging else ""
     each = counted_terms_at, (order, draws), optimiser, plateau, "autoencoder", guard, curves
     end = run_updates(*each, check, watched, irregular)
+    optimiser.settle()
     if best is not None:
         best.restore()
     settle_scale(model, method, validation, randomness)

@@ -40,7 +40,7 @@ def train_denoiser(
         return StageEnd("nothing to do", [0] * model.runs, [None] * model.runs)
     order, draws = (Ahead(randomness.draws(role)) for role in ("denoiser batches", "denoiser"))
     flat, device = Flat([model.denoiser]), windows.last.device
-    optimiser = RowAdam(flat, schedule.learning_rate, clip_norm=1.0)
+    optimiser = denoiser_adam(flat, schedule)
     plateau = Plateau([0] * model.runs, steps, schedule.patience, schedule.tolerance, schedule.warm_up, device)
     best = BestWeights([flat.values], model.runs) if schedule.patience else None
     latents = encode(model, method, windows)
@@ -56,15 +56,22 @@ def train_denoiser(
     def check(step: int, active: list[bool]) -> None:
         if best is None:
             return
-        seen = validation_denoising(model, method, validation, randomness)
+        with optimiser.averaged():
+            seen = validation_denoising(model, method, validation, randomness)
+            best.compare(seen, [a and b for a, b in zip(active, plateau.comparable(step), strict=True)])
         curves.record("denoiser", step, {"validation_denoising": seen}, 1, torch.tensor(active))
-        best.compare(seen, [a and b for a, b in zip(active, plateau.comparable(step), strict=True)])
         plateau.watch(seen.tolist(), step, active)
 
     end = run_updates(terms_at, (order, draws), optimiser, plateau, "denoiser", guard, curves, check)
+    optimiser.settle()
     if best is not None:
         best.restore()
     return end
+
+
+def denoiser_adam(flat: Flat, schedule: DiffusionConfig) -> RowAdam:
+    """The optimiser of the denoiser."""
+    return RowAdam(flat, schedule.learning_rate, 1.0, schedule.weight_decay, schedule.ema)
 
 
 @torch.no_grad()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor
@@ -31,8 +32,8 @@ class Lagging:
         self, flat: Flat, model: StackedModel, method: Method, budget: TrainConfig, randomness: Randomness
     ) -> None:
         self.flat, self._encoder = flat, flat.beginning(model.encoder)
-        self._alone = RowAdam(self._encoder, budget.learning_rate, budget.clip_norm)
-        self._together = RowAdam(flat, budget.learning_rate, budget.clip_norm)
+        self._alone = RowAdam(self._encoder, budget.learning_rate, budget.clip_norm, budget.weight_decay)
+        self._together = RowAdam(flat, budget.learning_rate, budget.clip_norm, budget.weight_decay)
         self._model, self._method, self._randomness = model, method, randomness
         self._information = torch.full((model.runs,), -torch.inf, device=flat.values.device)
         self.running = torch.ones(model.runs, dtype=torch.bool, device=flat.values.device)
@@ -70,6 +71,13 @@ class Lagging:
         moved = self._together.step(gradient, active, rate)
         self._encoder.values.copy_(torch.where(self.running[:, None], caught_up, self._encoder.values))
         return moved
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """No averages are taken."""
+        return self._together.averaged()
+
+    def settle(self) -> None:
+        """No averages are taken."""
 
     def check(self, x: Tensor) -> None:
         """A run leaves the loop when its mutual information over x (R, n, T, C) has not risen since the last check."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -27,6 +28,14 @@ class Optimiser(Protocol):
 
     def step(self, gradient: Tensor, active: Tensor, rate: PerRun = 1.0) -> Tensor:
         """One update of the rows where active (R,) is true, at `rate` times the learning rate; who moved, (R,)."""
+        ...
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """Inside, the weights are those that training ends with: averages, where averages are taken."""
+        ...
+
+    def settle(self) -> None:
+        """The weights become those."""
         ...
 
 
