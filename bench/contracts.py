@@ -188,6 +188,7 @@ class ModelConfig:
     likelihood: str = "gaussian"  # the name of a registered likelihood
     sigma_min: float | None = option(None, above=0)  # floor of standard deviations, train-scaled; none: cell / sqrt 12
     components: int = option(5, at_least=2, later=True)  # of the likelihood `mixture`
+    dropout: float = option(0.0, at_least=0, below=1, later=True)  # of the outputs of each layer, in training
 
 
 @dataclass(frozen=True)
@@ -222,6 +223,7 @@ class DiffusionConfig:
     blocks: int = option(3, at_least=1, later=True)  # of the denoiser
     predicts: Literal["noise", "x0", "v"] = option("noise", later=True)  # what the denoiser's network gives
     weighting: Literal["uniform", "min_snr"] = option("uniform", later=True)  # of the diffusion steps in its loss
+    dropout: float = option(0.0, at_least=0, below=1, later=True)  # inside the denoiser's blocks
     ema: float = option(0.0, at_least=0, below=1, later=True)  # decay of the average of its weights that samples
     weight_decay: float = option(0.0, at_least=0, later=True)  # decoupled; of matrices only
     patience: int = option(0, at_least=0, later=True)  # as `train.patience`, of the denoiser stage

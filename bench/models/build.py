@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.contracts import Cells, Decoder, DiffusionConfig, ModelConfig, Sizes, Unavailable
+from bench.contracts import Cells, Decoder, DiffusionConfig, InputError, ModelConfig, Sizes, Unavailable
 from bench.method import Method
 from bench.models.denoiser import Denoiser, make_denoiser
+from bench.models.dropout import set_rates
 from bench.models.head import make_head
 from bench.models.wrapped import BlindDecoder
 from bench.parts.diffusion import linear_schedule, loss_weights
@@ -59,6 +60,10 @@ class StackedModel(nn.Module):
         for name, network in method.networks(standard, facts).items():
             self.add_module(name, network)
         self.latent = self.denoiser.latent
+        dropping = [set_rates(network, config.dropout) for network in self.autoencoder()]
+        if config.dropout and dropping and not any(dropping):
+            raise InputError(f"model.dropout = {config.dropout:g}: {method.name} on {backbone} has none, expected 0")
+        set_rates(self.denoiser, diffusion.dropout)
         self.latent_mean: Tensor
         self.register_buffer("latent_mean", torch.zeros(runs, self.latent))
         self.latent_scale: Tensor

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bench.contracts import DiffusionConfig
+from bench.models.dropout import Dropout
 from bench.models.layer_norm import LayerNorm
 from bench.models.stacked import Linear
 from bench.parts.diffusion import Predicts, linear_schedule, noise_from
@@ -30,6 +31,7 @@ class Denoiser(nn.Module):
     ) -> None:
         super().__init__()
         self.latent, self.diffusion_steps, self.blocks, self.predicts = latent, diffusion_steps, blocks, predicts
+        self.dropout = Dropout()
         self.input = Linear(runs, latent, hidden)
         self.step = Linear(runs, 2 * self.frequencies, self.per_block * blocks * hidden)
         self.add_blocks(runs, hidden)
@@ -72,7 +74,7 @@ class Denoiser(nn.Module):
         """What `predicts` says, given what the blocks take from the step."""
         h = self.input(z)
         for layer, step in zip(self.hidden, embedded.chunk(self.blocks, dim=-1), strict=True):
-            h = h + layer(functional.silu(h + step))
+            h = h + layer(self.dropout(functional.silu(h + step)))
         return self.output(functional.silu(h))
 
 
@@ -86,12 +88,13 @@ class FilmBlock(nn.Module):
     def __init__(self, runs: int, width: int) -> None:
         super().__init__()
         self.norm = LayerNorm(runs, width)
+        self.dropout = Dropout()
         self.up, self.down = Linear(runs, width, width), Linear(runs, width, width)
 
     def forward(self, h: Tensor, step: Tensor) -> Tensor:
         """h (R, B, H), step (R, B or 1, 2 H) -> (R, B, H)."""
         scale, shift = step.chunk(2, dim=-1)
-        return h + self.down(functional.silu(self.up((1 + scale) * self.norm(h) + shift)))
+        return h + self.down(self.dropout(functional.silu(self.up((1 + scale) * self.norm(h) + shift))))
 
 
 class FilmDenoiser(Denoiser):

@@ -13,6 +13,7 @@ from bench.contracts import DiffusionConfig, Draws, PerRun, Step, TrainConfig
 from bench.hardware.precision import forward
 from bench.method import Method
 from bench.models.build import StackedModel
+from bench.models.dropout import dropping
 from bench.models.stacked import Flat, RowAdam
 from bench.randomness import Ahead, Randomness
 from bench.training.denoiser import denoiser_adam
@@ -131,7 +132,7 @@ def train_autoencoder(
 
     def terms_from(step: Step, order: Draws, draws: Draws) -> dict[str, Tensor]:
         x = windows.at(order.steps(0, windows.last, budget.batch_size))
-        with forward(budget.precision, windows.last.device):
+        with forward(budget.precision, windows.last.device), dropping(model, draws):
             terms = method.objective(model, x, step, draws)
             if method.denoises_jointly:
                 x = windows.at(order.steps(0, windows.last, schedule.batch_size))

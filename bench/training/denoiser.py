@@ -9,6 +9,7 @@ from bench.contracts import DiffusionConfig, Posterior, Step
 from bench.hardware.precision import forward
 from bench.method import Method
 from bench.models.build import StackedModel
+from bench.models.dropout import dropping
 from bench.models.stacked import Flat, RowAdam
 from bench.parts.posteriors import concatenate
 from bench.randomness import Ahead, Randomness
@@ -49,7 +50,7 @@ def train_denoiser(
 
     def terms_at(step: Step) -> dict[str, Tensor]:
         rows = order.steps(0, windows.last, schedule.batch_size)
-        with forward(precision, windows.last.device):
+        with forward(precision, windows.last.device), dropping(model.denoiser, draws):
             loss = method.denoising(model, latents.rows(rows), draws)
         return {"denoising": loss / model.latent}
 
@@ -62,7 +63,9 @@ def train_denoiser(
         curves.record("denoiser", step, {"validation_denoising": seen}, 1, torch.tensor(active))
         plateau.watch(seen.tolist(), step, active)
 
+    model.denoiser.train()
     end = run_updates(terms_at, (order, draws), optimiser, plateau, "denoiser", guard, curves, check)
+    model.denoiser.eval()
     optimiser.settle()
     if best is not None:
         best.restore()
@@ -77,11 +80,11 @@ def denoiser_adam(flat: Flat, schedule: DiffusionConfig) -> RowAdam:
 @torch.no_grad()
 def validation_denoising(model: StackedModel, method: Method, x: Tensor, randomness: Randomness) -> Tensor:
     """L_DM of series x (R, n, T, C) per latent dimension, with the same REPEATS draws of each at every call, (R)."""
-    training = model.training
-    model.eval()
+    training = model.denoiser.training
+    model.denoiser.eval()
     codes = method.codes(model, x).rows(torch.arange(x.shape[1], device=x.device).repeat(model.runs, REPEATS))
     loss = method.denoising(model, codes, randomness.draws("validation denoising")) / model.latent
-    model.train(training)
+    model.denoiser.train(training)
     return loss
 
 
