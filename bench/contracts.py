@@ -513,6 +513,7 @@ class Denoiser(Protocol):
     """eps_theta: the noise in z^i."""
 
     latent: int  # D
+    predicts: Literal["noise", "x0", "v"]  # what its network gives; a call gives the noise in every case
 
     def __call__(self, z: Tensor, i: Tensor) -> Tensor:
         """z (R, B, D), i (R, B) in 1..L -> (R, B, D)."""

@@ -21,6 +21,8 @@ ON_AR1 = {
     "ablation-reduced": (25, "01168c646bb1e058", "f386548a0f07525e"),
     "architectures": (41, "00ec0d830f85b7fa", "fed4071288b91e76"),
     "architectures-reduced": (13, "128792e6f6d8e521", "f138fa7ce8861979"),
+    "budget": (30, "1f20ae9041035bfe", "f1129027f7acbf23"),
+    "budget-reduced": (16, "013b8ba54808aa9f", "eb921e4faab1dcea"),
     "core": (9, "12b659d371f6b41a", "f10093bfb5bdaf6c"),
     "diagnose": (9, "12b659d371f6b41a", "f10093bfb5bdaf6c"),
     "diffusion_steps": (23, "01eb8eeaba929797", "e957e82306463553"),

@@ -208,7 +208,7 @@ def test_a_recorded_stack_ends_where_a_plain_one_does(joint):
     methods = [of("proposed", joint=joint)] * 3
     plain, recorded = train(methods, **given), train(methods, graph=FakeGraph(), **given)
     assert plain.stages["autoencoder"].updates == recorded.stages["autoencoder"].updates
-    assert len(set(plain.stages["autoencoder"].updates)) > 1
+    assert joint or len(set(plain.stages["autoencoder"].updates)) > 1
     assert max(plain.stages["autoencoder"].updates) < 200
     assert recorded.programs["autoencoder"] == "recorded"
     assert_same(plain, recorded)

@@ -269,11 +269,12 @@ def _finish(
 
 
 def _ends(trained: Trained, index: int) -> Row:
-    """How many updates a run made in each stage that it has, and whether it converged."""
+    """How many updates a run made in each stage that it has, whether it converged, and with what."""
     found: Row = {}
     for stage, end in trained.stages.items():
-        prefix = "" if stage == "autoencoder" else f"{stage}_"
+        prefix, objective = ("", "objective") if stage == "autoencoder" else ("denoiser_", "denoising")
         found |= {f"{prefix}updates": end.updates[index], f"{prefix}converged": end.converged[index]}
+        found[f"validation_{objective}"] = end.objective[index]
     return found
 
 

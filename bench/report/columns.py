@@ -60,6 +60,15 @@ COSTS = {
     "energy_joules": ("energy", "J"),
 }
 
+TRAINED = {
+    "updates": ("updates", ""),
+    "validation_objective": ("validation objective", "nats per value"),
+    "validation_denoising": ("validation denoising loss", ""),
+}
+"""Columns of the runs table that say how training ended."""
+
+TRAINED_OF = "How training ended, mean over seeds."
+
 COST_OF = "Cost of one run, mean over seeds."
 
 DERIVED = {
@@ -118,6 +127,7 @@ def columns_of(present: Set[str], facts: Mapping[str, MetricFacts]) -> list[Colu
     ordered = first + sorted(quality - set(first))
     latent = [name for name in LATENT if name in present]
     costs = [Column(name, *COSTS[name], "none", COST_OF) for name in COSTS if name in present]
+    trained = [Column(name, *TRAINED[name], "none", TRAINED_OF) for name in TRAINED if name in present]
     own = facts.get("nll_own", MetricFacts()).unit
     extra = {"nll_gap": own, "dependency_end": ""}
     return (
@@ -126,5 +136,6 @@ def columns_of(present: Set[str], facts: Mapping[str, MetricFacts]) -> list[Colu
             Column(n, SHORT[n], extra[n], "none", DERIVED[n]) if n in extra else column(n)._replace(direction="none")
             for n in latent
         ]
+        + trained
         + costs
     )

@@ -177,7 +177,7 @@ def train_autoencoder(
     end = run_updates(*each, check, watched, irregular)
     optimiser.settle()
     if best is not None:
-        best.restore()
+        end = end._replace(objective=best.restore())
     settle_scale(model, method, validation, randomness)
     return end
 

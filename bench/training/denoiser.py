@@ -38,7 +38,8 @@ def train_denoiser(
     With `schedule.patience` it is as of the best check on the codes of the validation series (R, n, T, C).
     """
     if steps <= 0 or not any(guard.active):
-        return StageEnd("nothing to do", [0] * model.runs, [None] * model.runs)
+        nothing: list[None] = [None] * model.runs
+        return StageEnd("nothing to do", [0] * model.runs, [*nothing], [*nothing])
     order, draws = (Ahead(randomness.draws(role)) for role in ("denoiser batches", "denoiser"))
     flat, device = Flat([model.denoiser]), windows.last.device
     optimiser = denoiser_adam(flat, schedule)
@@ -68,7 +69,7 @@ def train_denoiser(
     model.denoiser.eval()
     optimiser.settle()
     if best is not None:
-        best.restore()
+        end = end._replace(objective=best.restore())
     return end
 
 

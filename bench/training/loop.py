@@ -43,11 +43,13 @@ class StageEnd(NamedTuple):
     """How a stage went: how its updates were done (see `Program.how`), and for each run how many, and if it converged.
 
     converged: whether the plateau was reached at the full rate; None where nothing waited for one.
+    objective: the validation objective of the weights that are kept; None where it was not computed.
     """
 
     how: str
     updates: list[int]
     converged: list[bool | None]
+    objective: list[float | None]
 
 
 @dataclass
@@ -138,4 +140,4 @@ def run_updates(
                 active.copy_(torch.tensor(still))
             if watched is not None:
                 watched.after(step)
-    return StageEnd(program.how, updates, plateau.converged)
+    return StageEnd(program.how, updates, plateau.converged, [None] * len(updates))

@@ -176,11 +176,12 @@ class BestWeights:
         for kept, now in zip(self._kept, self._state, strict=True):
             kept[better] = now[better]
 
-    def restore(self) -> None:
-        """Every run has the weights of its best check; one that had none stays as it is."""
+    def restore(self) -> list[float | None]:
+        """Every run has the weights of its best check; one that had none stays as it is. Returns their objectives."""
         found = self._best < torch.inf
         for kept, now in zip(self._kept, self._state, strict=True):
             now[found] = kept[found]
+        return [value if value < math.inf else None for value in self._best.tolist()]
 
 
 class Guard:
