@@ -93,15 +93,18 @@ def option(
     below: float | None = None,
     whole: bool = False,
     later: bool = False,
+    neutral: Any = dataclasses.MISSING,
 ) -> Any:
     """A dataclass field with a legal range, checked by `check_options`. `whole` asks for an integer value.
 
-    `later` marks an option that was added after the first release: at its default it is no part of a run's
-    identity, so that older runs keep theirs.
+    `later` marks an option that was added after the first release: at its neutral value, with which training is as it
+    was before, it is no part of a run's identity, so that older runs keep theirs. The neutral value is the default
+    unless `neutral` says another one, as it does where the default has changed since.
     """
     limits = {"at_least": at_least, "above": above, "at_most": at_most, "below": below}
     metadata = {name: limit for name, limit in limits.items() if limit is not None}
-    return field(default=default, metadata={**metadata, "whole": whole, "later": later})
+    neutral = default if neutral is dataclasses.MISSING else neutral
+    return field(default=default, metadata={**metadata, "whole": whole, "later": later, "neutral": neutral})
 
 
 def _matches(value: Any, hint: Any) -> bool:
@@ -236,8 +239,8 @@ TRAINING_BLOCKS: Mapping[str, type] = {"model": ModelConfig, "train": TrainConfi
 
 
 def later_options(block: Any) -> dict[str, Any]:
-    """The options of a block, or of its class, that came after the first release, with their defaults; see `option`."""
-    return {item.name: item.default for item in dataclasses.fields(block) if item.metadata.get("later")}
+    """The neutral values of a block's, or its class's, options that came after the first release; see `option`."""
+    return {item.name: item.metadata["neutral"] for item in dataclasses.fields(block) if item.metadata.get("later")}
 
 
 Scored: TypeAlias = Literal["test", "validation"]
