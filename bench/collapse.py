@@ -21,7 +21,7 @@ from bench.sweeps.expand import variants_of
 from bench.sweeps.file import SHIPPED, read_file
 from bench.sweeps.options import check_backbones, checked
 from bench.sweeps.run import Run
-from bench.training.loop import CHECKS
+from bench.training.stopping import CHECKS
 from bench.verdict import NEAR_BOUND, UNKNOWN, Estimate, verdict
 
 FULL = TrainConfig.steps, DiffusionConfig.steps

@@ -93,15 +93,18 @@ def option(
     below: float | None = None,
     whole: bool = False,
     later: bool = False,
+    neutral: Any = dataclasses.MISSING,
 ) -> Any:
     """A dataclass field with a legal range, checked by `check_options`. `whole` asks for an integer value.
 
-    `later` marks an option that was added after the first release: at its default it is no part of a run's
-    identity, so that older runs keep theirs.
+    `later` marks an option that was added after the first release: at its neutral value, with which training is as it
+    was before, it is no part of a run's identity, so that older runs keep theirs. The neutral value is the default
+    unless `neutral` says another one, as it does where the default has changed since.
     """
     limits = {"at_least": at_least, "above": above, "at_most": at_most, "below": below}
     metadata = {name: limit for name, limit in limits.items() if limit is not None}
-    return field(default=default, metadata={**metadata, "whole": whole, "later": later})
+    neutral = default if neutral is dataclasses.MISSING else neutral
+    return field(default=default, metadata={**metadata, "whole": whole, "later": later, "neutral": neutral})
 
 
 def _matches(value: Any, hint: Any) -> bool:
@@ -190,6 +193,7 @@ class ModelConfig:
     components: int = option(5, at_least=2, later=True)  # of `mixture`; logistics of `discretized_logistic` and `mixed`
     bins: int = option(128, at_least=2, later=True)  # at most, of a channel under `categorical`
     channels: Literal["independent", "autoregressive"] = option("independent", later=True)  # within a step, given h_t
+    dropout: float = option(0.0, at_least=0, below=1, later=True)  # of the outputs of each layer, in training
 
 
 @dataclass(frozen=True)
@@ -202,6 +206,11 @@ class TrainConfig:
     clip_norm: float = option(1.0, above=0)  # the gradient's norm, per run
     select: Literal["last", "best_validation"] = "last"
     precision: Literal["float32", "tf32", "bf16"] = option("float32", later=True)  # of the products in training
+    patience: int = option(0, at_least=0, later=True)  # updates without improvement that end the full rate; 0: never
+    tolerance: float = option(1e-3, at_least=0, later=True)  # in nats per value: a smaller improvement is none
+    warm_up: int = option(0, at_least=0, later=True)  # updates over which the rate rises to its full value
+    schedule_steps: int = option(0, at_least=0, later=True)  # updates that a method's own schedules last; 0: `steps`
+    weight_decay: float = option(0.0, at_least=0, later=True)  # decoupled; of matrices only
 
 
 @dataclass(frozen=True)
@@ -215,6 +224,16 @@ class DiffusionConfig:
     learning_rate: PerRun = option(1e-3, above=0)
     sampler: Literal["ddpm", "ddim"] = option("ddpm", later=True)  # ddim: no noise on the way (eta = 0)
     sampling_steps: int = option(0, at_least=0, later=True)  # evenly spaced among the L; 0 is all of them
+    block: Literal["linear", "film"] = option("linear", later=True)  # of the denoiser; film: normed, two layers
+    blocks: int = option(3, at_least=1, later=True)  # of the denoiser
+    predicts: Literal["noise", "x0", "v"] = option("noise", later=True)  # what the denoiser's network gives
+    weighting: Literal["uniform", "min_snr"] = option("uniform", later=True)  # of the diffusion steps in its loss
+    dropout: float = option(0.0, at_least=0, below=1, later=True)  # inside the denoiser's blocks
+    ema: float = option(0.0, at_least=0, below=1, later=True)  # decay of the average of its weights that samples
+    weight_decay: float = option(0.0, at_least=0, later=True)  # decoupled; of matrices only
+    patience: int = option(0, at_least=0, later=True)  # as `train.patience`, of the denoiser stage
+    tolerance: float = option(1e-3, at_least=0, later=True)  # per latent dimension: a smaller improvement is none
+    warm_up: int = option(0, at_least=0, later=True)  # updates over which the rate rises to its full value
 
 
 TRAINING_BLOCKS: Mapping[str, type] = {"model": ModelConfig, "train": TrainConfig, "diffusion": DiffusionConfig}
@@ -222,8 +241,8 @@ TRAINING_BLOCKS: Mapping[str, type] = {"model": ModelConfig, "train": TrainConfi
 
 
 def later_options(block: Any) -> dict[str, Any]:
-    """The options of a block, or of its class, that came after the first release, with their defaults; see `option`."""
-    return {item.name: item.default for item in dataclasses.fields(block) if item.metadata.get("later")}
+    """The neutral values of a block's, or its class's, options that came after the first release; see `option`."""
+    return {item.name: item.metadata["neutral"] for item in dataclasses.fields(block) if item.metadata.get("later")}
 
 
 Scored: TypeAlias = Literal["test", "validation"]
@@ -534,6 +553,7 @@ class Denoiser(Protocol):
     """eps_theta: the noise in z^i."""
 
     latent: int  # D
+    predicts: Literal["noise", "x0", "v"]  # what its network gives; a call gives the noise in every case
 
     def __call__(self, z: Tensor, i: Tensor) -> Tensor:
         """z (R, B, D), i (R, B) in 1..L -> (R, B, D)."""
@@ -556,6 +576,7 @@ class Model(Protocol):
     alpha_bar: Tensor  # (L + 1,), alpha_bar[0] = 1
     latent_mean: Tensor  # (R, D), of training latents; 0 and 1 where a method keeps their own space
     latent_scale: Tensor  # (R, D), their standard deviation
+    loss_weights: Tensor  # (L + 1,), of the diffusion steps in the denoising loss
     sampler: str  # ddpm or ddim
     sampling_steps: int  # of the L; 0 is all of them
 
@@ -598,15 +619,16 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Step:
-    """The position in training: the update about to be made, and the number of all updates."""
+    """The position in training: the update about to be made, and the updates that a method's schedules last."""
 
     index: int | Tensor  # in a recorded step (see `bench.hardware.recorded_steps`) a tensor (), float64
-    total: int
+    total: int  # all updates, or `train.schedule_steps`
 
     @property
     def fraction(self) -> float | Tensor:
-        """0 at the first update, towards 1 at the last."""
-        return self.index / self.total
+        """0 at the first update, 1 from the end of the schedules on."""
+        share = self.index / self.total
+        return min(share, 1.0) if isinstance(share, float) else share.clamp(max=1.0)
 
 
 # ---------------------------------------------------------------- measures

@@ -75,6 +75,11 @@ class Method(ABC):
         """The same method with every option a number that training can use (such as `N: auto`)."""
         return self
 
+    @property
+    def schedule_share(self) -> PerRun:
+        """From which share of the schedules' updates on (`Step.fraction`) the objective is the final one."""
+        return 0.0
+
     def encoder_width(self, latent: int) -> int:
         """How many numbers the encoder gives per series: a mean and a log sigma per latent dimension."""
         return 2 * latent

@@ -30,6 +30,11 @@ class KLAnnealing(Method):
     warm_up: PerRun = option(0.5, above=0, at_most=1)  # share of training (of each cycle) over which w rises
     cycles: PerRun = option(4, at_least=1, whole=True)  # of the cyclical schedule
 
+    @property
+    def schedule_share(self) -> PerRun:
+        """The end of the single rise, or of the last cycle."""
+        return self.warm_up if self.schedule == "linear" else 1.0
+
     def weight(self, step: Step) -> Tensor:
         """w(step), (R)."""
         if self.schedule == "linear":

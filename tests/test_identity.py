@@ -21,6 +21,8 @@ ON_AR1 = {
     "ablation-reduced": (26, "01168c646bb1e058", "f386548a0f07525e"),
     "architectures": (42, "00ec0d830f85b7fa", "fed4071288b91e76"),
     "architectures-reduced": (14, "128792e6f6d8e521", "debfcd9a1a036ea5"),
+    "budget": (31, "1f20ae9041035bfe", "f1129027f7acbf23"),
+    "budget-reduced": (17, "013b8ba54808aa9f", "e11f712af5f8a2a1"),
     "core": (10, "43836400c1ed5568", "ed9d6e7066b16c8d"),
     "diagnose": (10, "27d561bd3e997fa4", "ed9d6e7066b16c8d"),
     "diffusion_steps": (24, "01eb8eeaba929797", "dc1bcea33708b382"),

@@ -564,6 +564,7 @@ def test_the_series_denoiser_removes_noise_in_every_direction(channels):
     model = SimpleNamespace(
         denoiser=denoiser,
         alpha_bar=linear_schedule(50),
+        loss_weights=torch.ones(51),
         latent=latent,
         sampler="ddpm",
         sampling_steps=0,

@@ -104,9 +104,21 @@ def of(name: str, **options) -> Method:
     return METHODS[name](**{key: value for key, value in small.items() if key in fields})
 
 
-def autoencoder_step(method: Method, backbone: str, model: ModelConfig = MODEL) -> FromTheHost:
-    splits, config = [make_splits(seed=seed) for _, seed in KEYS], TrainConfig(steps=STEPS, batch_size=8)
-    given = [method] * 3, splits, KEYS, backbone, model, [config] * 3, [DIFFUSION] * 3, META
+EVERYTHING = {
+    "model": dataclasses.replace(MODEL, layers=2, dropout=0.1),
+    "train": TrainConfig(steps=STEPS, batch_size=8, patience=100, warm_up=20, weight_decay=0.1),
+    "diffusion": dataclasses.replace(
+        DIFFUSION,
+        **{"block": "film", "predicts": "v", "weighting": "min_snr", "ema": 0.9, "dropout": 0.1},
+        **{"weight_decay": 0.1, "patience": 100, "warm_up": 20},
+    ),
+}
+"""The options of training that are not in use by default."""
+
+
+def autoencoder_step(method: Method, backbone: str, model=MODEL, train=None, diffusion=DIFFUSION) -> FromTheHost:
+    splits, config = [make_splits(seed=seed) for _, seed in KEYS], train or TrainConfig(steps=STEPS, batch_size=8)
+    given = [method] * 3, splits, KEYS, backbone, model, [config] * 3, [diffusion] * 3, META
     return noticed_in(lambda: train_stack(*given))
 
 
@@ -125,6 +137,12 @@ def test_penalties(penalty):
     assert autoencoder_step(of("proposed", collapse_penalty=penalty, joint=True), "lstm").found == []
 
 
+@pytest.mark.parametrize("backbone", ["lstm", "transformer"])
+@pytest.mark.parametrize("joint", [False, True])
+def test_options_of_training(joint, backbone):
+    assert autoencoder_step(of("proposed", joint=joint), backbone, **EVERYTHING).found == []
+
+
 @pytest.mark.parametrize("likelihood", ["gaussian", "mixture", "discretized_logistic", "categorical", "mixed"])
 def test_channels_one_after_another(likelihood, monkeypatch):
     monkeypatch.setattr("bench.models.build.StackedModel.fit_marginal", lambda *_: None)  # before the first step
@@ -139,15 +157,17 @@ def test_schedules(schedule):
     assert autoencoder_step(of("kl_annealing", schedule=schedule), "lstm").found == []
 
 
+@pytest.mark.parametrize("diffusion", [DIFFUSION, EVERYTHING["diffusion"]], ids=["default", "everything"])
 @pytest.mark.parametrize("name", ["latent_diffusion", "proposed", "vq", "bn_vae", "data_diffusion"])
-def test_an_update_of_the_denoiser(name, monkeypatch):
+def test_an_update_of_the_denoiser(name, diffusion, monkeypatch):
     method, randomness = stacked([of(name)] * 3, META), Randomness(KEYS, META)
-    model = StackedModel(3, (7, 2), method, "lstm", MODEL, DIFFUSION).to(META)
+    model = StackedModel(3, (7, 2), method, "lstm", MODEL, diffusion).to(META)
     windows = Windows([make_splits(seed=seed).train for _, seed in KEYS], META)
     rows = torch.zeros(3, 30, dtype=torch.int64, device=META)
     monkeypatch.setattr("bench.training.denoiser.encode", lambda *_: method.codes(model, windows.at(rows)))
-    guard, curves, schedule = Guard(3), Curves(3), stacked([DIFFUSION] * 3, META)
-    given = model, method, windows, schedule, STEPS, "float32", randomness, guard, curves
+    guard, curves, schedule = Guard(3), Curves(3), stacked([diffusion] * 3, META)
+    validation = torch.zeros(3, 5, 7, 2, device=META)
+    given = model, method, windows, validation, schedule, STEPS, "float32", randomness, guard, curves
     noticed = noticed_in(lambda: train_denoiser(*given))
     assert noticed.operations > 50
     assert noticed.found == []

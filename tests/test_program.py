@@ -152,14 +152,14 @@ def of(name: str, **options) -> Method:
     return METHODS[name](**{key: value for key, value in small.items() if key in fields})
 
 
-def train(methods, backbone="lstm", graph=None, select="last"):
+def train(methods, backbone="lstm", graph=None, select="last", model=MODEL, budget=None, denoiser=None):
     splits = {seed: make_splits(seed=seed) for _, seed in KEYS}
-    config = TrainConfig(steps=13, batch_size=8, select=select)
-    diffusion = DiffusionConfig(L=20, steps=9, batch_size=8, hidden=8)
+    config = TrainConfig(**{"steps": 13, "batch_size": 8, "select": select, **(budget or {})})
+    diffusion = DiffusionConfig(**{"L": 20, "steps": 9, "batch_size": 8, "hidden": 8, **(denoiser or {})})
     recorder = None if graph is None else Recorder(graph.record, least=0)
     each = [splits[seed] for _, seed in KEYS]
     with recording(recorder):
-        return train_stack(methods, each, KEYS, backbone, MODEL, [config] * 3, [diffusion] * 3)
+        return train_stack(methods, each, KEYS, backbone, model, [config] * 3, [diffusion] * 3)
 
 
 def assert_same(one, other):
@@ -198,6 +198,20 @@ def test_recorded_training_is_plain_training_bit_for_bit(name, backbone):
 )
 def test_options_that_enter_a_recorded_step(methods):
     assert_same(train(methods, select="best_validation"), train(methods, graph=FakeGraph(), select="best_validation"))
+
+
+@pytest.mark.parametrize("joint", [False, True])
+def test_a_recorded_stack_ends_where_a_plain_one_does(joint):
+    ends = {"steps": 200, "patience": 10, "tolerance": 0.02, "warm_up": 5, "weight_decay": 0.1, "learning_rate": 0.02}
+    denoiser = {**ends, "block": "film", "predicts": "v", "weighting": "min_snr", "ema": 0.9, "dropout": 0.1}
+    given = {"model": dataclasses.replace(MODEL, dropout=0.1), "budget": ends, "denoiser": denoiser}
+    methods = [of("proposed", joint=joint)] * 3
+    plain, recorded = train(methods, **given), train(methods, graph=FakeGraph(), **given)
+    assert plain.stages["autoencoder"].updates == recorded.stages["autoencoder"].updates
+    assert joint or len(set(plain.stages["autoencoder"].updates)) > 1
+    assert max(plain.stages["autoencoder"].updates) < 200
+    assert recorded.programs["autoencoder"] == "recorded"
+    assert_same(plain, recorded)
 
 
 @dataclass(frozen=True)

@@ -598,3 +598,21 @@ def test_differences_stand_below_the_table_with_the_interval_for_overlapping_spl
     assert "energy,False,lstm,sliced_wasserstein,proposed" in (tmp_path / "tables" / "differences.csv").read_text(
         encoding="utf-8"
     ).replace('"', "").replace("false", "False")
+
+
+def test_a_grid_of_budgets_is_drawn_with_what_training_reached(tmp_path):
+    """Against `train.steps`: the validation objective, and the measure that ranks."""
+    runs = []
+    for steps in (100.0, 200.0, 400.0):
+        for seed in range(2):
+            row = run_row("proposed", seed=seed, **{"train.steps": steps})
+            runs.append({**row, "updates": int(steps), "validation_objective": 1 / steps, "converged": False})
+    frame, metrics, curves = frames(runs)
+    chosen = select(frame, metrics, reader(curves), membership(runs), tmp_path)
+    groups = groups_of(cells_of(chosen), FACTS)
+    assert [column.metric for column in groups[0].columns if column.metric.startswith("v")] == ["validation_objective"]
+    (picture,) = grids(groups, Styles(["proposed"]))
+    assert picture.title.startswith("proposed over train.steps")
+    assert "validation objective (lower is better): 100: 0.0100" in picture.alt
+    assert "sliced W. (lower is better)" in picture.alt
+    assert "m_T,0" not in picture.alt

@@ -13,6 +13,7 @@ from bench.report.statements import (
     _against_baseline,
     answer,
     best_text,
+    bottlenecks,
     collapse_began,
     few_test_windows,
     headline,
@@ -484,3 +485,33 @@ def test_the_best_of_many_settings_pays_for_all_of_them():
     one, many = against([50.0]), against([50.0, 60.0, 70.0])
     assert stats.t.ppf(1 - 0.025, 3) * one.sd / 2 == pytest.approx(one.half)
     assert stats.t.ppf(1 - 0.025 / 3, 3) * many.sd / 2 == pytest.approx(many.half)
+
+
+def test_the_bottleneck_is_the_part_with_the_larger_share():
+    """A share counts where its interval over seeds lies above 0; the floor is .1."""
+
+    def cell(label, decoded, drawn, seeds=4):
+        noise = [0.001, -0.001, 0.001, -0.001][:seeds]
+        values = {
+            "sliced_from_posteriors": {seed: decoded for seed in range(seeds)},
+            "sliced_from_diffusion": {seed: drawn + off for seed, off in enumerate(noise)},
+        }
+        return dataclasses.replace(base, label=label, values=values, settings={})
+
+    _, (group,) = grouped(quick_runs(("energy",), seeds=2, shuffles=(False,)))
+    base = group.cells[0]
+    floor = {"sliced_wasserstein": {0: 0.1, 1: 0.099, 2: 0.101, 3: 0.1}}
+    floors = [dataclasses.replace(base, label="floor_shift", values=floor)]
+    cells = [cell("A", 0.12, 0.2), cell("B", 0.2, 0.23), cell("C", 0.1, 0.1), cell("D", 0.12, 0.2, seeds=1)]
+    silent = dataclasses.replace(base, label="E", values={})
+    start = f"{group.name}: what keeps samples from the data, in sliced Wasserstein distance."
+    (line,) = bottlenecks([dataclasses.replace(group, cells=[*cells, silent], references=floors)])
+    assert line == (
+        f"{start} the diffusion: A (0.0800 diffusion, 0.0200 decoder); "
+        "the decoder: B (0.0300 diffusion, 0.100 decoder); "
+        "neither part: C (0 diffusion, 0 decoder); not tested (one seed): D (0.0810 diffusion, 0.0200 decoder)."
+    )
+    assert bottlenecks([dataclasses.replace(group, cells=cells[:1], references=[])]) == [
+        f"{start} the diffusion: A (0.0800 diffusion)."
+    ]
+    assert bottlenecks([dataclasses.replace(group, cells=[silent])]) == []

@@ -17,13 +17,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.contracts import TRAINING_BLOCKS, DatasetSpec, DiffusionConfig, InputError, later_options
+from bench.contracts import TRAINING_BLOCKS, DatasetSpec, DiffusionConfig, InputError, later_options, option
 from bench.registry import DATASETS, METHODS
 from bench.sweeps.expand import Selection, Sweep, _expand, read_sweep
 from bench.sweeps.file import _structure, find_sweep, shipped_sweeps
 from bench.sweeps.options import parse_seeds, parse_setting
 from bench.sweeps.plain_yaml import parse_yaml
-from bench.sweeps.run import Run, plain
+from bench.sweeps.run import Run, _block_json, plain
 from bench.sweeps.stacks import make_stacks
 
 BASE = "name: s\ndatasets: [sines]\nmethods: [latent_diffusion]\nseeds: 1\n"
@@ -558,3 +558,33 @@ def test_an_option_named_like_a_column_of_the_runs_table_is_refused(
     monkeypatch.setitem(METHODS._classes, "clash", Clash)
     with pytest.raises(InputError, match="methods: clash: its option 'seed' has the name of a column"):
         sweep(tmp_path, method("[clash]"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Changed:
+    """A block whose later option `average` has got another default since."""
+
+    steps: int = 5
+    average: float = option(0.9, later=True, neutral=0.0)
+    norm: str = option("none", later=True)
+
+
+def test_an_older_file_keeps_its_runs_when_a_default_changes() -> None:
+    """What is left out of an identity is the value with which training is as before, not the present default."""
+    assert later_options(Changed) == {"average": 0.0, "norm": "none"}
+    assert _block_json(Changed(average=0.0)) == '{"steps":5}'  # stated in the older file, or all there was
+    assert _block_json(Changed()) == '{"average":0.9,"steps":5}'
+
+
+def test_a_stored_configuration_of_before_an_option_has_its_neutral_value(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text("name: s\ndatasets: [ar1]\nmethods: [latent_diffusion]\nseeds: 1\n")
+    run = next(run for run in read_sweep(str(path), Selection()).runs if run.kind == "method")
+    values = json.loads(run.to_config())
+    del values["diffusion"]["ema"]
+    neutral = {DiffusionConfig: {"ema": 0.25}}
+    monkeypatch.setattr("bench.sweeps.run.later_options", lambda block: neutral.get(block, {}))
+    found = Run.from_config(json.dumps(values))
+    assert found == dataclasses.replace(run, diffusion=dataclasses.replace(run.diffusion, ema=0.25))

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from dataclasses import dataclass, replace
 
 import pytest
 import torch
 from conftest import make_splits
 
-from bench.contracts import DatasetSpec, DiffusionConfig, InputError, ModelConfig, TrainConfig
+from bench.contracts import DatasetSpec, DiffusionConfig, InputError, ModelConfig, Step, TrainConfig
 from bench.early_diffusion import step_of, steps_of
 from bench.loading.windows import load_splits
+from bench.method import stacked
 from bench.parts.posteriors import GaussianPosterior
 from bench.randomness import Randomness
 from bench.registry import METHODS
+from bench.training.denoiser import validation_denoising
 from bench.training.device_windows import validation_series
 from bench.training.stack import train_stack
-from bench.training.stopping import own_nll
+from bench.training.stopping import Plateau, validation_objective
 
 MODEL = ModelConfig(hidden=8, latent=4)
 TRAIN = TrainConfig(steps=12, batch_size=8)
@@ -156,15 +160,15 @@ def test_the_literal_penalty_has_no_bound_and_learns_nothing_and_the_bounded_one
 
 
 def test_the_best_check_comes_back_with_the_running_means_of_its_time():
-    """What the restored model says of the validation windows is the best that the curve recorded."""
+    """The restored model has on the validation windows the best objective that the curve recorded."""
     config = replace(TRAIN, steps=60, learning_rate=0.1, select="best_validation")
     method = METHODS["bn_vae"]()
     trained = train([method], [0], train_config=config)
-    recorded = [row[4] for row in trained.curves.rows if row[3] == "validation_nll_own"]
+    recorded = [row[4] for row in trained.curves.rows if row[3] == "validation_objective"]
     assert min(recorded) < recorded[-1]
     randomness = Randomness([("tiny", 0)])
     validation = validation_series([make_splits(seed=0)], randomness)
-    now = own_nll(trained.model, trained.method, validation, randomness)
+    now = validation_objective(trained.model, trained.method, validation, randomness, config.steps)
     assert now.item() == pytest.approx(min(recorded), rel=1e-6)
 
 
@@ -230,3 +234,130 @@ def test_an_objective_that_breaks_its_promise_is_told_so(monkeypatch, terms, mes
     monkeypatch.setattr(METHODS["latent_diffusion"], "objective", lambda *_: terms)
     with pytest.raises(TypeError, match=message):
         train([METHODS["latent_diffusion"]()], [0])
+
+
+# ---------------------------------------------------------------- the end of training
+
+
+def ends_of(objective, steps=1000, patience=50, tolerance=0.0, earliest=0, warm_up=0, may=True):
+    plateau = Plateau([earliest], steps, patience, tolerance, warm_up)
+    for step in range(plateau.every, plateau.last + 1, plateau.every):
+        if step > plateau.ends[0]:
+            break
+        plateau.watch([objective(step)], step, [may])
+    return plateau.ends[0], plateau.converged[0]
+
+
+def noisy(step):
+    return max(1 - step / 200, 0) + 0.1 * math.sin(12.9898 * step)
+
+
+@pytest.mark.parametrize(
+    ("objective", "options", "expected"),
+    [
+        (lambda step: max(1 - step / 200, 0), {}, (300, True)),  # best at 200, full until 250
+        (lambda step: max(1 - step / 200, 0), {"patience": 55}, (319, True)),  # checks every 11: best at 209, 264
+        (lambda step: -step, {}, (1000, False)),  # improves to the end
+        (lambda step: -step, {"tolerance": 60}, (80, True)),  # too slow: 50 in 50 updates, so it ends at 60
+        (lambda step: -step, {"tolerance": 39}, (1000, False)),
+        (lambda step: 1.0, {}, (80, True)),  # never: the first check at 10 is the best, 60, and 12 more in whole checks
+        (lambda step: math.nan, {}, (60, True)),
+        (lambda step: math.nan if step < 500 else -step, {"patience": 500}, (1000, False)),
+        (noisy, {"patience": 100, "tolerance": 0.15}, (400, True)),
+        (lambda step: 1.0, {"earliest": 333}, (470, True)),  # nothing stops while a schedule lasts
+        (lambda step: abs(step - 300), {"earliest": 100}, (420, True)),
+        (lambda step: 1.0 if step > 100 else -1.0, {"earliest": 101}, (200, True)),  # what was seen before is forgotten
+        (lambda step: 1.0, {"warm_up": 200}, (300, True)),
+        (lambda step: 1.0, {"patience": 0}, (1000, None)),
+        (lambda step: 1.0, {"may": False}, (1000, False)),
+        (lambda step: 1.0, {"steps": 3, "patience": 100}, (3, False)),
+    ],
+)
+def test_a_run_ends_a_fifth_after_its_plateau(objective, options, expected):
+    assert ends_of(objective, **options) == expected
+
+
+def test_the_rate_rises_stays_and_falls():
+    plateau = Plateau([0, 0], 1000, 50, warm_up=4)
+    for step in range(10, 201, 10):
+        plateau.watch([1.0 if step > 150 else -step, -step], step, [True, True])
+    assert plateau.ends == [240, 1000]  # at full rate to update 200, then 40 more
+    rates = torch.stack([plateau.rate(k) for k in range(1000)], dim=1)
+    recorded = torch.stack([plateau.rate(torch.tensor(float(k), dtype=torch.float64)) for k in range(1000)], dim=1)
+    assert torch.equal(rates, recorded)
+    assert rates[0, :5].tolist() == rates[1, :5].tolist() == [0.25, 0.5, 0.75, 1, 1]
+    assert (rates[0, 4:201] == 1).all()
+    torch.testing.assert_close(rates[0, 200:240], torch.arange(40, 0, -1) / 40)
+    assert (rates[0, 240:] == 0).all()
+    last = 1000 - 170  # the largest check whose decay, 166 updates in whole checks, still fits
+    assert (rates[1, 4:last] == 1).all()
+    torch.testing.assert_close(rates[1, last:], torch.arange(170, 0, -1) / 170)
+
+
+def test_without_patience_the_rate_is_the_full_one():
+    plateau = Plateau([5], 40)
+    assert [plateau.rate(k).item() for k in (0, 39)] == [1, 1]
+    assert (plateau.last, plateau.ends, plateau.converged) == (40, [40], [None])
+
+
+PATIENT = TrainConfig(steps=400, batch_size=8, learning_rate=0.02, patience=25, tolerance=0.02, warm_up=5)
+PATIENT_DIFFUSION = DiffusionConfig(L=20, steps=300, batch_size=8, hidden=8, patience=25, tolerance=0.1)
+
+
+@pytest.mark.parametrize("name", ["kl_free", "bn_vae", "kl_annealing", "lagging_inference", "joint"])
+def test_runs_of_a_stack_end_on_their_own(name):
+    options = {"kl_free": {"N": 2}, "joint": {"N": 2, "M": 18, "joint": True}, "kl_annealing": {"warm_up": 0.1}}
+    if name == "lagging_inference":
+        options[name] = {"encoder_updates": 20}
+    methods, seeds = [METHODS["proposed" if name == "joint" else name](**options.get(name, {}))] * 3, [0, 1, 2]
+    together = train(methods, seeds, train_config=PATIENT, diffusion=PATIENT_DIFFUSION)
+    for stage in ("autoencoder", "denoiser"):
+        if name != "joint" or stage == "autoencoder":
+            assert len(set(together.stages[stage].updates)) > 1, f"{stage}: all end at once, so nothing is shown"
+    for run, seed in enumerate(seeds):
+        alone = train(methods[:1], [seed], train_config=PATIENT, diffusion=PATIENT_DIFFUSION)
+        assert same(together.model.state_of(run), alone.model.state_of(0))
+        mine = [row[1:] for row in together.curves.rows if row[0] == run]
+        assert mine == [row[1:] for row in alone.curves.rows]
+        for stage, end in alone.stages.items():
+            assert together.stages[stage].updates[run] == end.updates[0]
+            assert together.stages[stage].converged[run] == end.converged[0]
+
+
+def test_what_is_kept_at_a_plateau_is_the_best_check_of_both_stages():
+    trained = train([METHODS["latent_diffusion"]()], [1], train_config=PATIENT, diffusion=PATIENT_DIFFUSION)
+    randomness = Randomness([("tiny", 1)])
+    validation = validation_series([make_splits(seed=1)], randomness)
+    found = {
+        "validation_objective": validation_objective(trained.model, trained.method, validation, randomness, 400),
+        "validation_denoising": validation_denoising(trained.model, trained.method, validation, randomness),
+    }
+    for term, now in found.items():
+        recorded = [row[4] for row in trained.curves.rows if row[3] == term]
+        assert now.item() == pytest.approx(min(recorded), rel=1e-5)
+    assert trained.stages["autoencoder"].updates[0] < PATIENT.steps
+    assert trained.stages["autoencoder"].converged == [True]
+
+
+def test_nothing_stops_before_the_schedules_of_the_method_have_ended():
+    """The objective hardly moves at this rate, so that only the schedule holds the run."""
+    still = replace(PATIENT, learning_rate=1e-9, schedule_steps=200)
+    ends = {}
+    for share in (0.1, 0.9):
+        trained = train([METHODS["kl_annealing"](warm_up=share)], [0], train_config=still)
+        ends[share] = trained.stages["autoencoder"].updates[0]
+    assert ends == {0.1: 55, 0.9: 250}  # schedules of 20 and 180 updates, 25 of patience and the decay, by 5s
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_says_when_its_objective_is_the_final_one(name):
+    fields = {item.name for item in dataclasses.fields(METHODS[name])}
+    method = METHODS[name](**{key: value for key, value in {"N": 2, "M": 18}.items() if key in fields})
+    model = train([method], [0]).model.eval()
+    ready, x = stacked([method.resolved(DIFFUSION)]), torch.from_numpy(make_splits().validation)[None]
+    losses = []
+    for index in (0, math.ceil(100 * float(torch.as_tensor(ready.schedule_share))), 100, 150):
+        terms = ready.objective(model, x, Step(index, 100), Randomness([("tiny", 0)]).draws("x"))
+        losses.append(float(sum(terms.values()).detach()))
+    assert losses[1] == losses[2] == losses[3]
+    assert (losses[0] != losses[1]) == (float(torch.as_tensor(ready.schedule_share)) > 0)

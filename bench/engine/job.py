@@ -190,6 +190,9 @@ def _work(part: Part, settings: JobSettings, device: torch.device) -> None:
     began = time.perf_counter()
     for model, step in unmeasured:
         measure(model, step)
+    if "autoencoder" in trained.stages:  # a run that has ended is not looked at, however long its neighbours go on
+        ends = dict(zip((run.run_id for run in runs), trained.stages["autoencoder"].updates, strict=True))
+        part.metrics[:] = [row for row in part.metrics if row["train_step"] <= ends[row["run_id"]]]
     trained.watching_seconds += time.perf_counter() - began
     for index, (run, windows) in enumerate(zip(runs, splits, strict=True)):
         drawn = (samples[index], sampled / len(runs)) if samples is not None else None
@@ -251,6 +254,7 @@ def _finish(
         "denoiser_seconds": trained.denoiser_seconds / size,
         "programs": "; ".join(f"{stage} {how}" for stage, how in trained.programs.items()),
         "decoder_passes_per_update": trained.decoder_passes,
+        **_ends(trained, index),
         "n_parameters": sum(weights.numel() for weights in model.parameters() if weights.requires_grad),
         **_shape(splits),
     }
@@ -275,6 +279,16 @@ def _finish(
     columns["evaluate_seconds"] = time.perf_counter() - began + trained.watching_seconds / size
     _keep(settings, run, splits, model, samples)
     part.finish(run, "ok", peak_memory_bytes=peak_bytes(device), **columns)
+
+
+def _ends(trained: Trained, index: int) -> Row:
+    """How many updates a run made in each stage that it has, whether it converged, and with what."""
+    found: Row = {}
+    for stage, end in trained.stages.items():
+        prefix, objective = ("", "objective") if stage == "autoencoder" else ("denoiser_", "denoising")
+        found |= {f"{prefix}updates": end.updates[index], f"{prefix}converged": end.converged[index]}
+        found[f"validation_{objective}"] = end.objective[index]
+    return found
 
 
 def single_run(model: StackedModel, index: int, run: Run, splits: Splits, device: torch.device) -> StackedModel:

@@ -22,8 +22,8 @@ from bench.method import stacked
 from bench.models.build import StackedModel
 from bench.scoring.scores import Scope, choose, draw_samples, score_during_training, score_reference, score_run
 from bench.sweeps.run import Run
-from bench.training.loop import CHECKS
 from bench.training.stack import Trained, train_stack
+from bench.training.stopping import CHECKS
 
 UPDATES = 5  # of each stage, after a first one that is not timed
 UPDATES_SECONDS = 6.0  # after this time no further method is timed
@@ -121,8 +121,8 @@ def time_updates(run: Run, splits: Splits, device: torch.device) -> UpdateSecond
             raise _Enough
 
     def train(steps: int, denoiser_steps: int, checks: int) -> Trained:
-        budget = dataclasses.replace(run.train, steps=steps)
-        schedule = dataclasses.replace(run.diffusion, steps=denoiser_steps)
+        budget = dataclasses.replace(run.train, steps=steps, patience=0)
+        schedule = dataclasses.replace(run.diffusion, steps=denoiser_steps, patience=0)
         keys = [(run.dataset.stream, run.seed)]
         each = [run.build_method()], [splits], keys, run.backbone, run.model, [budget], [schedule]
         return train_stack(*each, device, watch if checks else None, checks)

@@ -37,7 +37,6 @@ class DecodingGap(LatentMetric):
     unit = "train standard deviations"
     direction = "lower"
     source = "ours"
-    fast = False
 
     @torch.no_grad()
     def measure(self, evaluation: LatentEvaluation) -> list[Measurement]:

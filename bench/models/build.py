@@ -8,13 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.contracts import Cells, Decoder, DiffusionConfig, ModelConfig, Sizes, Unavailable
+from bench.contracts import Cells, Decoder, DiffusionConfig, InputError, ModelConfig, Sizes, Unavailable
 from bench.method import Method
-from bench.models.denoiser import Denoiser
+from bench.models.denoiser import Denoiser, make_denoiser
+from bench.models.dropout import set_rates
 from bench.models.head import make_head
 from bench.models.marginal import FittedMarginal
 from bench.models.wrapped import BlindDecoder
-from bench.parts.diffusion import linear_schedule
+from bench.parts.diffusion import linear_schedule, loss_weights
 from bench.parts.likelihoods import Family, tensors_of
 from bench.registry import BACKBONES
 
@@ -55,12 +56,16 @@ class StackedModel(nn.Module):
         standard = {
             "encoder": networks.encoder(**sizes, outputs=method.encoder_width(config.latent)),
             "decoder": BlindDecoder(decoder, "latent") if method.latent_route == "none" else decoder,
-            "denoiser": Denoiser(runs, config.latent, diffusion.hidden, diffusion.L),
+            "denoiser": make_denoiser(runs, config.latent, diffusion),
         }
         facts = Sizes(runs, window, channels, config.latent, config.hidden, diffusion.hidden, diffusion.L)
         for name, network in method.networks(standard, facts).items():
             self.add_module(name, network)
         self.latent = self.denoiser.latent
+        dropping = [set_rates(network, config.dropout) for network in self.autoencoder()]
+        if config.dropout and dropping and not any(dropping):
+            raise InputError(f"model.dropout = {config.dropout:g}: {method.name} on {backbone} has none, expected 0")
+        set_rates(self.denoiser, diffusion.dropout)
         self.latent_mean: Tensor
         self.register_buffer("latent_mean", torch.zeros(runs, self.latent))
         self.latent_scale: Tensor
@@ -69,6 +74,9 @@ class StackedModel(nn.Module):
         self.sampling_steps = diffusion.sampling_steps
         self.alpha_bar: Tensor
         self.register_buffer("alpha_bar", linear_schedule(diffusion.L), persistent=False)
+        self.loss_weights: Tensor
+        weights = loss_weights(self.denoiser.predicts, diffusion.weighting, self.alpha_bar)
+        self.register_buffer("loss_weights", weights, persistent=False)
         self._heads = (head,)  # in a tuple: it is the decoder's, and its buffers are saved once
         self._fields: tuple[str, ...] = ()
         if head.fits_marginal:

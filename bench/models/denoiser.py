@@ -8,39 +8,54 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bench.contracts import DiffusionConfig
+from bench.models.dropout import Dropout
+from bench.models.layer_norm import LayerNorm
 from bench.models.stacked import Linear
-from bench.parts.diffusion import linear_schedule
+from bench.parts.diffusion import Predicts, linear_schedule, noise_from
 
 
 class Denoiser(nn.Module):
     """eps_theta(z^i, i): residual layers, each with the embedded step added (Ho et al. 2020, arXiv:2006.11239).
 
     z (R, B, D), i (R, B) in 1..L -> (R, B, D). The step enters as sines and cosines of 1000 i / L,
-    so that the same network serves every L.
+    so that the same network serves every L. What `network` gives is the noise, z^0 or v, as `predicts` says; everything
+    that calls a denoiser gets the noise.
     """
 
     frequencies = 32
-    blocks = 3
+    per_block = 1  # numbers that a block takes from the embedded step, per hidden unit
 
-    def __init__(self, runs: int, latent: int, hidden: int, diffusion_steps: int) -> None:
+    def __init__(
+        self, runs: int, latent: int, hidden: int, diffusion_steps: int, blocks: int = 3, predicts: Predicts = "noise"
+    ) -> None:
         super().__init__()
-        self.latent, self.diffusion_steps = latent, diffusion_steps
+        self.latent, self.diffusion_steps, self.blocks, self.predicts = latent, diffusion_steps, blocks, predicts
+        self.dropout = Dropout()
         self.input = Linear(runs, latent, hidden)
-        self.step = Linear(runs, 2 * self.frequencies, self.blocks * hidden)
-        self.hidden = nn.ModuleList(Linear(runs, hidden, hidden) for _ in range(self.blocks))
+        self.step = Linear(runs, 2 * self.frequencies, self.per_block * blocks * hidden)
+        self.add_blocks(runs, hidden)
         self.output = Linear(runs, hidden, latent)
         powers = torch.arange(self.frequencies) / self.frequencies
         steps = torch.arange(diffusion_steps + 1).unsqueeze(-1)
         angles = (1000 / diffusion_steps) * steps * torch.exp(-math.log(1e4) * powers)
         self.waves: Tensor
         self.register_buffer("waves", torch.cat([angles.sin(), angles.cos()], dim=-1), persistent=False)
+        self.to_noise: Tensor
+        to_noise = noise_from(predicts, linear_schedule(diffusion_steps))
+        self.register_buffer("to_noise", to_noise, persistent=False)
+
+    def add_blocks(self, runs: int, hidden: int) -> None:
+        """What stands between `input` and `output`."""
+        self.hidden = nn.ModuleList(Linear(runs, hidden, hidden) for _ in range(self.blocks))
 
     def embed(self, i: Tensor) -> Tensor:
-        """What each block adds at step i: (R, B) -> (R, B, blocks * hidden)."""
-        return self.step(self.waves[i])
+        """What each block takes from step i, and what makes noise of the output: (R, B) -> (R, B, ...)."""
+        embedded = self.step(self.waves[i])
+        return embedded if self.predicts == "noise" else torch.cat([embedded, self.to_noise[i]], dim=-1)
 
     def table(self) -> Tensor:
-        """`embed` of every step 0..L, (R, L + 1, blocks * hidden), for sampling loops."""
+        """`embed` of every step 0..L, (R, L + 1, ...), for sampling loops."""
         steps = torch.arange(self.diffusion_steps + 1, device=self.step.weight.device)
         return self.embed(steps.expand(len(self.step.weight), -1))
 
@@ -50,10 +65,60 @@ class Denoiser(nn.Module):
 
     def with_step(self, z: Tensor, embedded: Tensor) -> Tensor:
         """The noise in z^i, given `embed(i)` as (R, B, ...) or (R, 1, ...)."""
+        if self.predicts == "noise":
+            return self.network(z, embedded)
+        embedded, of_output, of_latent = embedded.split([embedded.shape[-1] - 2, 1, 1], dim=-1)
+        return of_output * self.network(z, embedded) + of_latent * z
+
+    def network(self, z: Tensor, embedded: Tensor) -> Tensor:
+        """What `predicts` says, given what the blocks take from the step."""
         h = self.input(z)
         for layer, step in zip(self.hidden, embedded.chunk(self.blocks, dim=-1), strict=True):
-            h = h + layer(functional.silu(h + step))
+            h = h + layer(self.dropout(functional.silu(h + step)))
         return self.output(functional.silu(h))
+
+
+class FilmBlock(nn.Module):
+    """h + W_2 silu(W_1 ((1 + s) LayerNorm(h) + t)): a pre-norm residual block, s and t from the embedded step.
+
+    Source: Perez et al. 2018, arXiv:1709.07871, eq. 2 (scale and shift by a condition); the norm's place: Xiong et al.
+    2020, arXiv:2002.04745.
+    """
+
+    def __init__(self, runs: int, width: int) -> None:
+        super().__init__()
+        self.norm = LayerNorm(runs, width)
+        self.dropout = Dropout()
+        self.up, self.down = Linear(runs, width, width), Linear(runs, width, width)
+
+    def forward(self, h: Tensor, step: Tensor) -> Tensor:
+        """h (R, B, H), step (R, B or 1, 2 H) -> (R, B, H)."""
+        scale, shift = step.chunk(2, dim=-1)
+        return h + self.down(self.dropout(functional.silu(self.up((1 + scale) * self.norm(h) + shift))))
+
+
+class FilmDenoiser(Denoiser):
+    """A `Denoiser` of pre-norm residual blocks, each scaled and shifted by the embedded step; for latents that live."""
+
+    per_block = 2
+
+    def add_blocks(self, runs: int, hidden: int) -> None:
+        """`FilmBlock`s and a last norm."""
+        self.film = nn.ModuleList(FilmBlock(runs, hidden) for _ in range(self.blocks))
+        self.norm = LayerNorm(runs, hidden)
+
+    def network(self, z: Tensor, embedded: Tensor) -> Tensor:
+        """What `predicts` says, given what the blocks take from the step."""
+        h = self.input(z)
+        for block, step in zip(self.film, embedded.chunk(self.blocks, dim=-1), strict=True):
+            h = block(h, step)
+        return self.output(functional.silu(self.norm(h)))
+
+
+def make_denoiser(runs: int, latent: int, config: DiffusionConfig) -> Denoiser:
+    """The denoiser of a latent that `config` asks for."""
+    made = FilmDenoiser if config.block == "film" else Denoiser
+    return made(runs, latent, config.hidden, config.L, config.blocks, config.predicts)
 
 
 class SeriesDenoiser(Denoiser):
@@ -79,13 +144,16 @@ class SeriesDenoiser(Denoiser):
         width = max(hidden // 2, channels, 1)
         self.patch = max(1, min(self.longest_patch, width // channels))
         values = self.patch * channels
-        super().__init__(runs, values, width, diffusion_steps)
-        self.hidden = nn.ModuleList(Linear(runs, 3 * width, width) for _ in self.dilations)
+        super().__init__(runs, values, width, diffusion_steps, len(self.dilations))
         self.latent, self.window, self.channels = window * channels, window, channels
         self.directions, self.back = Linear(runs, values, values), Linear(runs, values, values)
         self.gain = Linear(runs, 2 * self.frequencies, values)
         self.guess: Tensor
         self.register_buffer("guess", (1 - linear_schedule(diffusion_steps)).sqrt(), persistent=False)
+
+    def add_blocks(self, runs: int, hidden: int) -> None:
+        """Convolutions of three patches each."""
+        self.hidden = nn.ModuleList(Linear(runs, 3 * hidden, hidden) for _ in self.dilations)
 
     def embed(self, i: Tensor) -> Tensor:
         """What each block adds at step i, the gains, and the weight of the guess: (R, B) -> (R, B, ..)."""

@@ -18,7 +18,8 @@ def _native_norm(a: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 def _stacked_norm(a: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     normal = functional.layer_norm(a, a.shape[-1:], eps=EPSILON)
-    return torch.addcmul(bias[:, None, None], normal, weight[:, None, None])
+    shape = (len(a), *(1,) * (a.ndim - 2), -1)
+    return torch.addcmul(bias.view(shape), normal, weight.view(shape))
 
 
 class LayerNorm(nn.Module):
@@ -33,6 +34,6 @@ class LayerNorm(nn.Module):
         self.bias = parameter(runs, width, bound=0.0)
 
     def forward(self, a: Tensor) -> Tensor:
-        """(R, B, T, H) -> (R, B, T, H)."""
+        """(R, ..., H) -> (R, ..., H)."""
         norm = _native_norm if a.device.type == "cpu" else _stacked_norm
         return norm(a, self.weight, self.bias)

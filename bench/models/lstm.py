@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from bench.models import lstm_triton
 from bench.models.autoregression import AutoregressiveDecoder, decoder_inputs
 from bench.models.backbone import Backbone
+from bench.models.dropout import Dropout
 from bench.models.head import Head
 from bench.models.lstm_tangent import lstm_tangent_sweep
 from bench.models.stacked import Linear, linear, parameter, per_run
@@ -80,6 +81,7 @@ class LSTM(nn.Module):
     def __init__(self, runs: int, inputs: int, hidden: int, layers: int) -> None:
         super().__init__()
         bound = 1 / math.sqrt(hidden)
+        self.dropout = Dropout()
         self.weights = nn.ParameterList()
         for layer in range(layers):
             width = inputs if layer == 0 else hidden
@@ -93,8 +95,12 @@ class LSTM(nn.Module):
         return [(flat[k], flat[k + 1], flat[k + 2]) for k in range(0, len(flat), 3)]
 
     def forward(self, u: Tensor) -> Tensor:
-        """(R, B, T, inputs) -> (R, B, T, H)."""
-        return lstm(u, self.layers)
+        """(R, B, T, inputs) -> (R, B, T, H); dropout acts on what each layer gives."""
+        if not self.dropout.rate or not self.training:
+            return lstm(u, self.layers)
+        for layer in self.layers:
+            u = self.dropout(lstm(u, [layer]))
+        return u
 
     def stepper(self, batch: int, steps: int) -> Callable[[Tensor], Tensor]:
         """One step at a time, from zero states; see `bench.models.autoregression.CausalNetwork`."""

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bench.contracts import PerRun
 from bench.randomness import Randomness
 
 
@@ -78,6 +80,8 @@ class Flat:
         self.parameters = [weights for module in modules for weights in module.parameters()]
         runs = len(self.parameters[0])
         self.values = torch.cat([weights.data.reshape(runs, -1) for weights in self.parameters], dim=-1)
+        matrices = [torch.full((weights[0].numel(),), float(weights.ndim > 2)) for weights in self.parameters]
+        self.in_matrix = torch.cat(matrices).to(self.values.device)  # 1 for an entry of a matrix, else 0; (P,)
         start = 0
         for weights in self.parameters:
             end = start + weights[0].numel()
@@ -86,9 +90,14 @@ class Flat:
 
     def beginning(self, module: nn.Module) -> Flat:
         """The parameters of the first module alone, in the same memory."""
-        part = copy.copy(self)
+        part = self.between(0, sum(weights[0].numel() for weights in module.parameters()))
         part.parameters = list(module.parameters())
-        part.values = self.values[:, : sum(weights[0].numel() for weights in part.parameters)]
+        return part
+
+    def between(self, first: int, end: int) -> Flat:
+        """Columns first .. end - 1, in the same memory; `gradient` is that of the whole."""
+        part = copy.copy(self)
+        part.values, part.in_matrix = self.values[:, first:end], self.in_matrix[first:end]
         return part
 
     def gradient(self, loss: Tensor) -> Tensor:
@@ -105,21 +114,32 @@ class RowAdam:
 
     learning_rate (R,), clip_norm a number. A row whose gradient is not finite, or that is not
     `active`, stays as it is.
+
+    weight_decay w: the entries of matrices, not of biases and norms, lose the share (learning rate w) of an update
+    (decoupled, Loshchilov and Hutter 2019, arXiv:1711.05101, algorithm 2).
+
+    average d: besides, an exponential average of the weights after each update. Its decay is min(d, (k - 1) / (k + 8))
+    at update k of a row: the initial weights have no share in it, and early in training it spans about the last tenth
+    of the updates. `averaged` and `settle` bring it into the weights.
     """
 
     betas = (0.9, 0.999)
     epsilon = 1e-8
 
-    def __init__(self, flat: Flat, learning_rate: Tensor, clip_norm: float) -> None:
+    def __init__(
+        self, flat: Flat, learning_rate: Tensor, clip_norm: float, weight_decay: float = 0.0, average: float = 0.0
+    ) -> None:
         self.flat, self.learning_rate, self.clip_norm = flat, learning_rate, clip_norm
+        self._weight_decay, self._decay = weight_decay, average
+        self._average = flat.values.clone() if average else None
         self._first = torch.zeros_like(flat.values)
         self._second = torch.zeros_like(flat.values)
         self._moves = torch.zeros(len(flat.values), 1, dtype=torch.int64, device=flat.values.device)
         self._bias = torch.tensor([[1 - beta**k for beta in self.betas] for k in range(SETTLED)]).to(flat.values)
 
     @torch.no_grad()
-    def step(self, gradient: Tensor, active: Tensor) -> Tensor:
-        """One update of the rows where active (R,) is true; returns which rows moved, (R,)."""
+    def step(self, gradient: Tensor, active: Tensor, rate: PerRun = 1.0) -> Tensor:
+        """One update of the rows where active (R,) is true, at `rate` times the learning rate; who moved, (R,)."""
         norm = gradient.norm(dim=-1, keepdim=True)
         moves = active[:, None] & norm.isfinite()
         gradient = torch.where(moves, gradient * (self.clip_norm / (norm + 1e-6)).clamp(max=1), 0)
@@ -129,6 +149,29 @@ class RowAdam:
         self._first.lerp_(gradient, (1 - first) * moves)
         self._second.mul_(torch.where(moves, second, 1.0)).addcmul_(gradient, gradient, value=1 - second)
         denominator = (self._second / second_bias).sqrt_().add_(self.epsilon)
-        rate = self.learning_rate[:, None] * moves / first_bias
-        self.flat.values.sub_(self._first.div(denominator).mul_(rate))
+        step = (self.learning_rate * rate)[:, None] * moves
+        if self._weight_decay:
+            self.flat.values.mul_(1 - self._weight_decay * step * self.flat.in_matrix)
+        self.flat.values.sub_(self._first.div(denominator).mul_(step / first_bias))
+        if self._average is not None:
+            decay = ((self._moves - 1) / (self._moves + 8)).clamp(max=self._decay)
+            self._average.lerp_(self.flat.values, torch.where(moves, 1 - decay, 0.0))
         return moves.squeeze(-1)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Inside, the weights are their averages, where averages are taken."""
+        if self._average is None:
+            yield
+            return
+        current = self.flat.values.clone()
+        self.settle()
+        try:
+            yield
+        finally:
+            self.flat.values.copy_(current)
+
+    def settle(self) -> None:
+        """The weights become their averages, where averages are taken."""
+        if self._average is not None:
+            self.flat.values.copy_(self._average)

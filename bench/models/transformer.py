@@ -76,7 +76,7 @@ class TransformerBackbone(Backbone):
 
         a <- a + Attention(LayerNorm(a)),   a <- a + W_2 gelu(W_1 LayerNorm(a)),   h = LayerNorm(a)
 
-    Pre-norm, 4 heads, feed-forward width 2 H, gelu, sinusoidal positions, no dropout.
+    Pre-norm, 4 heads, feed-forward width 2 H, gelu, sinusoidal positions; `model.dropout` acts on what a block adds.
     Shapes: x (R, B, T, C), z (R, B, D), h (R, B, T, H).
     Source: Vaswani et al. 2017, arXiv:1706.03762; the norm's place: Xiong et al. 2020, arXiv:2002.04745.
     """

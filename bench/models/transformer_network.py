@@ -5,8 +5,9 @@ Pre-norm blocks (Vaswani et al. 2017, arXiv:1706.03762; the norm's place: Xiong 
     a <- a + Attention(LayerNorm(a)),   a <- a + W_2 gelu(W_1 LayerNorm(a)),   h = LayerNorm(a)
 
 with 4 heads (2 or 1 where 4 does not divide the width H), feed-forward width 2 H, so that a layer has 8 H^2 weights as
-an LSTM's layer has, no dropout, and sinusoidal positions added to the linear embedding of each token: they need no
-window and keep the first layer norm away from 0 / 0 at the all-zero baseline of the dependency measures.
+an LSTM's layer has, and sinusoidal positions added to the linear embedding of each token: they need no window and keep
+the first layer norm away from 0 / 0 at the all-zero baseline of the dependency measures. `model.dropout` acts on what
+attention and feed-forward layer add.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bench.contracts import InputError
+from bench.models.dropout import Dropout
 from bench.models.layer_norm import LayerNorm
 from bench.models.stacked import Linear
 
@@ -33,6 +35,7 @@ class Block(nn.Module):
         self.query_key_value = Linear(runs, width, 3 * width)
         self.mix = Linear(runs, width, width)
         self.feed_forward_norm = LayerNorm(runs, width)
+        self.dropout = Dropout()
         self.up = Linear(runs, width, 2 * width)
         self.down = Linear(runs, 2 * width, width)
 
@@ -44,8 +47,8 @@ class Block(nn.Module):
 
     def add(self, a: Tensor, attended: Tensor) -> Tensor:
         """The stream after this block, given the attention's result (R B, heads, T, H / heads)."""
-        a = a + self.mix(attended.transpose(1, 2).reshape(a.shape))
-        return a + self.down(functional.gelu(self.up(self.feed_forward_norm(a))))
+        a = a + self.dropout(self.mix(attended.transpose(1, 2).reshape(a.shape)))
+        return a + self.dropout(self.down(functional.gelu(self.up(self.feed_forward_norm(a)))))
 
     def forward(self, a: Tensor, causal: bool) -> Tensor:
         """(R, B, T, H) -> (R, B, T, H); with `causal`, token j sees tokens <= j."""

@@ -5,6 +5,8 @@ Shapes: R runs, B series, D latent dimensions; i in 0..L is the diffusion step.
 
 from __future__ import annotations
 
+from typing import Literal, TypeAlias
+
 import torch
 from torch import Tensor
 
@@ -43,15 +45,59 @@ def from_denoiser(model: Model, z: Tensor) -> Tensor:
     return z * model.latent_scale.unsqueeze(1) + model.latent_mean.unsqueeze(1)
 
 
-def denoising_loss(model: Model, z: Tensor, draws: Draws) -> Tensor:
-    """L_DM = E_{i ~ U{1..L}} || eps - eps_theta(z^i, i) ||^2 (Ho et al. 2020, eq. 14): z (R, B, D) -> (R, B).
+Predicts: TypeAlias = Literal["noise", "x0", "v"]
+"""What a denoiser's network gives: eps, z^0, or v = sqrt(alpha_bar_i) eps - sqrt(1 - alpha_bar_i) z^0."""
 
-    z^i is noised in the space of the denoiser (Rombach et al. 2022, arXiv:2112.10752, sec. 4.3.2 scales latents alike).
+SNR_BOUND = 5.0
+"""Of the weighting `min_snr`; the value of its source."""
+
+
+def noise_from(predicts: Predicts, alpha_bar: Tensor) -> Tensor:
+    """(a, b) with eps = a f + b z^i for what the network gives, f, at each step: (L + 1, 2).
+
+        noise  eps = f,   x0  eps = (z^i - sqrt(alpha_bar_i) f) / sqrt(1 - alpha_bar_i),
+        v      eps = sqrt(alpha_bar_i) f + sqrt(1 - alpha_bar_i) z^i
+
+    At step 0 there is no noise, and x0 says nothing about it: (0, 0).
+    Source: Salimans and Ho 2022, arXiv:2202.00512, sec. 4 and app. D.
+    """
+    signal, noise = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
+    if predicts == "noise":
+        return torch.stack([torch.ones_like(signal), torch.zeros_like(signal)], dim=-1)
+    if predicts == "v":
+        return torch.stack([signal, noise], dim=-1)
+    some = torch.where(noise > 0, noise, torch.inf)
+    return torch.stack([-signal / some, 1 / some], dim=-1)
+
+
+def loss_weights(predicts: Predicts, weighting: Literal["uniform", "min_snr"], alpha_bar: Tensor) -> Tensor:
+    """w_i with w_i ||eps - eps_theta||^2 the loss of step i, (L + 1,); SNR_i = alpha_bar_i / (1 - alpha_bar_i).
+
+        uniform  the squared error of what the network gives: w_i = 1 (noise), 1 / SNR_i (x0), 1 / alpha_bar_i (v)
+        min_snr  min(SNR_i, 5) times the squared error of z^0, whatever the network gives: w_i = min(1, 5 / SNR_i)
+
+    Source: Hang et al. 2023, arXiv:2303.09556, eq. 8 and sec. 3.4. At step 0, which no loss draws, w is 0.
+    """
+    ratio = alpha_bar / (1 - alpha_bar)
+    if weighting == "min_snr":
+        weights = (SNR_BOUND / ratio).clamp(max=1)
+    else:
+        weights = {"noise": torch.ones_like(ratio), "x0": 1 / ratio, "v": 1 / alpha_bar}[predicts]
+    return torch.where(alpha_bar < 1, weights, 0.0)
+
+
+def denoising_loss(model: Model, z: Tensor, draws: Draws) -> Tensor:
+    """L_DM = E_{i ~ U{1..L}} w_i || eps - eps_theta(z^i, i) ||^2: z (R, B, D) -> (R, B).
+
+    w_i = 1 as in Ho et al. 2020, eq. 14, unless `diffusion.predicts` or `diffusion.weighting` asks for another weight
+    (`loss_weights`). z^i is noised in the space of the denoiser (Rombach et al. 2022, arXiv:2112.10752, sec. 4.3.2
+    scales latents alike).
     """
     z = to_denoiser(model, z)
     i = draws.steps(1, len(model.alpha_bar) - 1, z.shape[1])
     noise = draws.normal(*z.shape[1:])
-    return (noise - model.denoiser(diffuse(z, i, model.alpha_bar, noise), i)).square().sum(dim=-1)
+    error = (noise - model.denoiser(diffuse(z, i, model.alpha_bar, noise), i)).square().sum(dim=-1)
+    return error * model.loss_weights[i]
 
 
 def sampling_grid(diffusion_steps: int, sampling_steps: int) -> list[int]:

@@ -105,12 +105,13 @@ def linear_warm_up(step: Step, share: PerRun) -> Tensor:
 
 
 def cyclical_warm_up(step: Step, cycles: PerRun, share: PerRun) -> Tensor:
-    """`linear_warm_up` begun anew `cycles` times, each over `share` of its cycle.
+    """`linear_warm_up` begun anew `cycles` times, each over `share` of its cycle; 1 after the last cycle.
 
     Source: Fu et al. 2019, arXiv:1903.10145, eq. 6 and 7 (4 cycles, ratio .5).
 
-    >>> [float(cyclical_warm_up(Step(k, 100), 4, 0.5)) for k in (0, 5, 20, 25, 30)]
-    [0.0, 0.4000000059604645, 1.0, 0.0, 0.4000000059604645]
+    >>> [float(cyclical_warm_up(Step(k, 100), 4, 0.5)) for k in (0, 5, 20, 25, 30, 100)]
+    [0.0, 0.4000000059604645, 1.0, 0.0, 0.4000000059604645, 1.0]
     """
-    position = torch.as_tensor(step.fraction * torch.as_tensor(cycles, dtype=torch.float64)) % 1
+    cycle = torch.as_tensor(step.fraction * torch.as_tensor(cycles, dtype=torch.float64))
+    position = torch.where(cycle < torch.as_tensor(cycles, dtype=torch.float64), cycle % 1, 1.0)
     return (position.float() / torch.as_tensor(share, dtype=torch.float32)).clamp(max=1.0)

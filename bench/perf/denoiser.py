@@ -1,18 +1,23 @@
-"""Denoiser training against torch modules with torch.optim.Adam: the same network, losses and updates."""
+"""Denoiser training against torch modules with torch.optim.Adam: the same network, losses and updates.
+
+And what larger denoisers cost: the options of `diffusion`, against the default network.
+"""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bench.models.denoiser import Denoiser
+from bench.contracts import DiffusionConfig
+from bench.models.denoiser import Denoiser, make_denoiser
 from bench.models.stacked import Flat, RowAdam, initialise
-from bench.parts.diffusion import linear_schedule
+from bench.parts.diffusion import linear_schedule, loss_weights
 from bench.perf.measure import Line, Scale, in_turn
 from bench.randomness import Randomness
 
@@ -109,8 +114,45 @@ def difference(ours: Ours, plain: Plain) -> float:
     return worst
 
 
+class Options:
+    """Updates of one run's denoiser as its stage makes them, with some options of `diffusion`."""
+
+    def __init__(self, **options: Any) -> None:
+        self.config = DiffusionConfig(**options)
+        self.network = make_denoiser(1, LATENT, self.config)
+        initialise(self.network, Randomness([("perf", 0)]))
+        self.flat = Flat([self.network])
+        rate = torch.tensor([self.config.learning_rate])
+        self.optimiser = RowAdam(self.flat, rate, 1.0, self.config.weight_decay, self.config.ema)
+        self.weights = loss_weights(self.config.predicts, self.config.weighting, linear_schedule(STEPS))
+
+    def train(self, batches: list[tuple[Tensor, Tensor, Tensor]]) -> None:
+        """One update per batch: z^i, i, noise, each (1, B, ...)."""
+        for z, i, noise in batches:
+            error = (noise - self.network(z, i)).square().sum(dim=-1) * self.weights[i]
+            loss = error.mean(dim=-1) / LATENT
+            self.optimiser.step(self.flat.gradient(loss.sum()), loss.isfinite())
+
+
+def larger(scale: Scale) -> Iterator[Line]:
+    """Updates with other options than the default ones."""
+    repeats, count, widths = (1, 2, (8, 8)) if scale == "tiny" else (5, 30, (128, 256))
+    film: dict[str, Any] = {"block": "film", "predicts": "v", "weighting": "min_snr", "ema": 0.999}
+    cases: dict[str, dict[str, Any]] = {
+        "averaged weights": {"hidden": widths[0], "ema": 0.999},
+        f"film {widths[0]} x 3, v, min_snr, averages": {"hidden": widths[0], **film},
+        f"film {widths[1]} x 4, v, min_snr, averages": {"hidden": widths[1], "blocks": 4, **film},
+    }
+    batches = batches_of(1, count, BATCH)
+    for what, options in cases.items():
+        mine, plain = Options(**options), Options(hidden=widths[0])
+        found = in_turn(partial(mine.train, batches), partial(plain.train, batches), repeats)
+        note = f"per update, against the default network of width {widths[0]}"
+        yield Line(f"options: {what}", found.ratio, found.ours / count, found.other / count, "", note)
+
+
 def measure(scale: Scale) -> Iterator[Line]:
-    """Updates of one run and of eight, at three widths."""
+    """Updates of one run and of eight, at three widths; then larger networks."""
     repeats, count = {"tiny": (1, 3), "quick": (3, 15), "full": (7, 50)}[scale]
     cases = [(1, 128, BATCH), (8, 128, BATCH), (8, 64, 128), (1, 32, 64), (8, 32, 64)]
     if scale == "tiny":
@@ -127,3 +169,4 @@ def measure(scale: Scale) -> Iterator[Line]:
         note = f"per update of one run; weights after {count} updates differ by {apart:.1g}"
         what = f"R = {runs}, hidden {hidden}, batch {batch}"
         yield Line(what, found.ratio, found.ours / each, found.other / each, target, note)
+    yield from larger(scale)

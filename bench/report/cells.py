@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from bench.contracts import TEST_BLOCKS
-from bench.report.columns import BOUNDED, COSTS
+from bench.report.columns import BOUNDED, COSTS, ENDED
 from bench.report.formatting import number, plain, with_interval
 from bench.report.selection import Selection, places_in
 from bench.report.statistics import EACH_ITS_OWN, NOTHING, Interval, by_unit, interval
@@ -265,7 +265,7 @@ def cells_of(selection: Selection) -> list[Cell]:
 
     units, divisions = _units(runs), _divisions(runs)
     fixed = ["run_id", "dataset", "shuffle", "backbone", "label", "method", "kind", "seed", "status"]
-    wanted = {*fixed, *COSTS, *(name for names in varying.values() for name in names)}
+    wanted = {*fixed, *COSTS, *ENDED, *(name for names in varying.values() for name in names)}
     members: dict[tuple[Any, ...], list[dict[Any, Any]]] = {}
     columns = [str(name) for name in runs.columns if name in wanted]
     for values in zip(*(runs[name].tolist() for name in columns), strict=True):  # a third of the time of `to_dict`
@@ -304,9 +304,9 @@ def cells_of(selection: Selection) -> list[Cell]:
             for name, value in elsewhere.get(str(row["run_id"]), {}).items():
                 cell.beside_test.setdefault(name, {})[seed] = value
         for seed, row in zip(seeds, finished, strict=True) if cell.kind == "method" else ():
-            for cost in COSTS:
-                if not _missing(row.get(cost)):
-                    cell.values.setdefault(cost, {})[seed] = float(row[cost])
+            for name in (*COSTS, *ENDED):
+                if not _missing(row.get(name)):
+                    cell.values.setdefault(name, {})[seed] = float(row[name])
             cell.verdicts[verdicts.get(str(row["run_id"]), "-")] += 1
             cell.illusions[illusions.get(str(row["run_id"]), "-")] += 1
         if cell.kind == "method" and len(finished) < len(rows):  # what has not ended well speaks for nobody

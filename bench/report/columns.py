@@ -110,6 +110,15 @@ COSTS = {
     "energy_joules": ("energy", "J"),
 }
 
+ENDED = {
+    "updates": ("updates", ""),
+    "validation_objective": ("validation objective", "nats per value"),
+    "validation_denoising": ("validation denoising loss", ""),
+}
+"""Columns of the runs table that say how training ended."""
+
+ENDED_OF = "How training ended, mean over seeds."
+
 COST_OF = "Cost of one run, mean over seeds."
 
 DERIVED = {
@@ -217,4 +226,5 @@ def columns_of(present: Set[str], facts: Mapping[str, MetricFacts]) -> list[Colu
         for name in COSTS
         if name in present
     ]
-    return [column(metric, question) for question, metrics in names.items() for metric in metrics] + costs
+    ended = [Column(name, *ENDED[name], "none", ENDED_OF, question="trained") for name in ENDED if name in present]
+    return ended + [column(metric, question) for question, metrics in names.items() for metric in metrics] + costs

@@ -95,13 +95,13 @@ def _newest(tables: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:
 
 
 def _with_later_options(runs: pd.DataFrame) -> pd.DataFrame:
-    """What a run could not say because the option came after it: the default, which is what it did."""
+    """What a run could not say because the option came after it: the neutral value, which is what it did."""
     later = {
-        f"{block}.{name}": default
+        f"{block}.{name}": neutral
         for block, config in TRAINING_BLOCKS.items()
-        for name, default in later_options(config).items()
+        for name, neutral in later_options(config).items()
     }
-    return runs.fillna({name: default for name, default in later.items() if name in runs})
+    return runs.fillna({name: neutral for name, neutral in later.items() if name in runs})
 
 
 def _where(table: pd.DataFrame, mask: pd.Series) -> pd.DataFrame:

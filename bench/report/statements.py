@@ -19,6 +19,7 @@ from bench.report.statistics import ALPHA, Interval, Standing, detectable, diffe
 from bench.verdict import THRESHOLDS, independent_windows
 
 MOST_NAMES = 3  # in one sentence
+FLOOR = "floor_shift"  # the reference row of training against test windows
 FEW_WINDOWS = 30
 """With fewer independent test windows a distance between distributions is mostly noise."""
 
@@ -326,6 +327,36 @@ def recommendations(group: Group) -> list[str]:
             f"It is significantly better than {worse} of the other {len(pool) - 1}"
             f"{_detectable([effect for effect in ties if math.isfinite(effect)])}."
         )
+    return lines
+
+
+def bottlenecks(groups: Iterable[Group]) -> list[str]:
+    """Which part keeps samples away from the data, one line per group: the decoder, the diffusion, or neither.
+
+    The diffusion's share is the distance of samples from the diffusion minus that of series decoded from posteriors,
+    paired over seeds. The decoder's share is the latter minus the floor (training against test windows), where there
+    is one. A share counts when its interval lies above 0; with one seed no share can be tested, so none is named.
+    """
+    lines = []
+    for group in groups:
+        floor = next((cell.values.get("sliced_wasserstein") for cell in group.references if cell.label == FLOOR), None)
+        words: dict[str, list[str]] = {}
+        for cell in group.cells:
+            decoded, drawn = (cell.values.get(f"sliced_from_{end}", {}) for end in ("posteriors", "diffusion"))
+            gap = difference(drawn, decoded, 1 - ALPHA, cell.units)
+            over = difference(decoded, floor or {}, 1 - ALPHA, cell.units)
+            if not gap.n:
+                continue
+            shares = {"the diffusion": gap, "the decoder": over}
+            found = {part: share.mean for part, share in shares.items() if share.low > 0}
+            word = max(found, key=lambda part: found[part]) if found else "neither part"
+            if gap.n == 1:
+                word = "not tested (one seed)"
+            of_decoder = f", {number(over.mean)} decoder" if over.n else ""
+            words.setdefault(word, []).append(f"{cell.name} ({number(gap.mean)} diffusion{of_decoder})")
+        if words:
+            named = "; ".join(f"{word}: {', '.join(cells)}" for word, cells in words.items())
+            lines.append(f"{group.name}: what keeps samples from the data, in sliced Wasserstein distance. {named}.")
     return lines
 
 

@@ -21,6 +21,8 @@ RUNS: dict[str, pa.DataType] = {
         ("train_seconds", "denoiser_seconds", "sample_seconds", "evaluate_seconds", "energy_joules"), FLOAT
     ),
     "decoder_passes_per_update": FLOAT,
+    **{"updates": INT, "converged": BOOL, "validation_objective": FLOAT},
+    **{"denoiser_updates": INT, "denoiser_converged": BOOL, "validation_denoising": FLOAT},
     **dict.fromkeys(
         ("peak_memory_bytes", "n_parameters", "n_train", "n_held_out", "n_test", "window", "test_stride", "n_channels"),
         INT,

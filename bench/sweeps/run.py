@@ -71,7 +71,7 @@ _TEXTS: dict[tuple[Any, ...], str] = {}
 
 @functools.lru_cache(maxsize=4096)
 def _block_json(config: Any) -> str:
-    """A block's part of a run's identity: a `later` field at its default is left out (see `bench.contracts.option`)."""
+    """A block's part of a run's identity; `later` fields at their neutral values are left out (see `option`)."""
     later = plain_values(later_options(config))
     return _canonical({name: value for name, value in plain_fields(config).items() if later.get(name, ...) != value})
 
@@ -167,7 +167,11 @@ class Run:
         try:
             values = json.loads(text)
             spec = values.pop("dataset")
-            blocks = {name: block(**plain_values(values.pop(name))) for name, block in BLOCKS.items()}
+            # What an older configuration does not say was not there yet, so it has its neutral value.
+            blocks = {
+                name: block(**{**later_options(block), **plain_values(values.pop(name))})
+                for name, block in BLOCKS.items()
+            }
             options = tuple((name, plain(value)) for name, value in spec["options"])
             dataset = DatasetSpec(spec["name"], options, spec["shuffle"], spec.get("folder", ""))
             hyper = tuple((name, plain(value)) for name, value in values.pop("hyper"))

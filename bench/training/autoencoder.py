@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from torch import Tensor
@@ -13,12 +13,22 @@ from bench.contracts import DiffusionConfig, Draws, PerRun, Step, TrainConfig
 from bench.hardware.precision import forward
 from bench.method import Method
 from bench.models.build import StackedModel
+from bench.models.dropout import dropping
 from bench.models.stacked import Flat, RowAdam
 from bench.randomness import Ahead, Randomness
+from bench.training.denoiser import denoiser_adam
 from bench.training.device_windows import Windows
 from bench.training.lagging import Lagging
-from bench.training.loop import Curves, Optimiser, Watch, run_updates
-from bench.training.stopping import WARM_UP, Guard, own_nll, settle_scale
+from bench.training.loop import Curves, Optimiser, StageEnd, Watch, run_updates
+from bench.training.stopping import (
+    WARM_UP,
+    BestWeights,
+    Guard,
+    Plateau,
+    own_nll,
+    settle_scale,
+    validation_objective,
+)
 
 
 class Passes:
@@ -49,34 +59,46 @@ class Passes:
                 hook.remove()
 
 
+def adam(flat: Flat, budget: TrainConfig) -> RowAdam:
+    """The optimiser of the autoencoder."""
+    return RowAdam(flat, budget.learning_rate, budget.clip_norm, budget.weight_decay)
+
+
 class Jointly:
     """The autoencoder's networks and, last in `flat`, the denoiser: each with its own learning rate and clipping.
 
     values: of a series, by which the loss is divided; the denoiser's own stage divides it by the latent's size.
     """
 
-    def __init__(self, flat: Flat, model: StackedModel, values: int, budget: TrainConfig, rate: PerRun) -> None:
+    def __init__(
+        self, flat: Flat, model: StackedModel, values: int, budget: TrainConfig, schedule: DiffusionConfig
+    ) -> None:
         self.flat = flat
-        self._width = flat.values.shape[1] - sum(weights[0].numel() for weights in model.denoiser.parameters())
+        width = flat.values.shape[1]
+        self._width = width - sum(weights[0].numel() for weights in model.denoiser.parameters())
         self._scale = values / model.latent
-        parts = []
-        for part in (flat.values[:, : self._width], flat.values[:, self._width :]):
-            own = copy.copy(flat)
-            own.values = part
-            parts.append(own)
-        self._autoencoder = RowAdam(parts[0], budget.learning_rate, budget.clip_norm)
-        self._denoiser = RowAdam(parts[1], rate, clip_norm=1.0)
+        self._autoencoder = adam(flat.between(0, self._width), budget)
+        self._denoiser = denoiser_adam(flat.between(self._width, width), schedule)
 
-    def step(self, gradient: Tensor, active: Tensor) -> Tensor:
+    def step(self, gradient: Tensor, active: Tensor, rate: PerRun = 1.0) -> Tensor:
         """As `RowAdam.step`; a row moves whole or not at all."""
         active = active & gradient.isfinite().all(dim=-1)
-        moved = self._autoencoder.step(gradient[:, : self._width], active)
-        return moved & self._denoiser.step(self._scale * gradient[:, self._width :], active)
+        moved = self._autoencoder.step(gradient[:, : self._width], active, rate)
+        return moved & self._denoiser.step(self._scale * gradient[:, self._width :], active, rate)
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """As `RowAdam.averaged`, of the denoiser."""
+        return self._denoiser.averaged()
+
+    def settle(self) -> None:
+        """As `RowAdam.settle`, of the denoiser."""
+        self._denoiser.settle()
 
 
 def train_autoencoder(
     model: StackedModel,
     method: Method,
+    shares: Sequence[float],
     windows: Windows,
     validation: Tensor,
     budget: TrainConfig,
@@ -86,10 +108,10 @@ def train_autoencoder(
     curves: Curves,
     watched: Watch | None,
     passes: Passes,
-) -> str:
-    """Train encoder, decoder and what else the objective moves; afterwards they are as `budget.select` asks.
+) -> StageEnd:
+    """Train encoder, decoder and what else the objective moves; shares: `schedule_share` of each run's method.
 
-    Returns how the updates were done, see `Program.how`.
+    Afterwards they are those of the last update, or with `budget.patience` or `budget.select` of the best check.
     """
     order, draws = (Ahead(randomness.draws(role)) for role in ("batches", "objective"))
     parts = [*model.autoencoder(), *([model.denoiser] if method.denoises_jointly else [])]
@@ -98,15 +120,19 @@ def train_autoencoder(
     marginal = -model.marginal_log_prob(validation).mean(dim=-1) / values
     buffers = [own for part in parts for own in part.buffers() if own.shape[:1] == (model.runs,)]  # running means
     state = [flat.values, *buffers]
-    best, kept = torch.full_like(marginal, torch.inf), [now.clone() for now in state]
+    best = BestWeights(state, model.runs) if budget.patience or budget.select == "best_validation" else None
+    schedules = budget.schedule_steps or budget.steps
+    earliest = [math.ceil(round(share * schedules, 3)) for share in shares]  # rounded: .07 * 100 is a little above 7
+    patience = budget.steps, budget.patience, budget.tolerance, budget.warm_up
+    plateau = Plateau(earliest, *patience, windows.last.device)
     lagging = Lagging(flat, model, method, budget, randomness) if method.encoder_updates else None
-    optimiser: Optimiser = lagging or RowAdam(flat, budget.learning_rate, budget.clip_norm)
+    optimiser: Optimiser = lagging or adam(flat, budget)
     if method.denoises_jointly:
-        optimiser = Jointly(flat, model, values, budget, schedule.learning_rate)
+        optimiser = Jointly(flat, model, values, budget, schedule)
 
     def terms_from(step: Step, order: Draws, draws: Draws) -> dict[str, Tensor]:
         x = windows.at(order.steps(0, windows.last, budget.batch_size))
-        with forward(budget.precision, windows.last.device):
+        with forward(budget.precision, windows.last.device), dropping(model, draws):
             terms = method.objective(model, x, step, draws)
             if method.denoises_jointly:
                 x = windows.at(order.steps(0, windows.last, schedule.batch_size))
@@ -115,34 +141,45 @@ def train_autoencoder(
         return {name: value / values for name, value in terms.items()}
 
     def terms_at(step: Step) -> dict[str, Tensor]:
+        step = Step(step.index, schedules)
         if lagging is not None:
-            lagging.catch_up(step, terms_from, torch.tensor(guard.active, device=windows.last.device))
+            moving = [good and step.index < end for good, end in zip(guard.active, plateau.ends, strict=True)]
+            active = torch.tensor(moving, device=windows.last.device)
+            lagging.catch_up(step, terms_from, active, plateau.rate(step.index))
         return terms_from(step, order, draws)
 
     def counted_terms_at(step: Step) -> dict[str, Tensor]:
         with passes.counted():
             return terms_at(step)
 
-    def check(step: int) -> None:
+    def check(step: int, active: list[bool]) -> None:
+        with optimiser.averaged():
+            compare(step, active)
+
+    def compare(step: int, active: list[bool]) -> None:
         own = own_nll(model, method, validation, randomness)
-        curves.record("autoencoder", step, {"validation_nll_own": own}, 1, torch.tensor(guard.active))
+        seen = {"validation_nll_own": own}
+        if best is not None:
+            seen["validation_objective"] = validation_objective(model, method, validation, randomness, schedules)
+        curves.record("autoencoder", step, seen, 1, torch.tensor(active))
         if step > WARM_UP * budget.steps:
-            guard.watch_nll(own, marginal, step)
+            guard.watch_nll(own, marginal, step, active)
         if lagging is not None:
             lagging.check(validation)
-        better = own < best
-        best[better] = own[better]
-        for saved, now in zip(kept, state, strict=True):
-            saved[better] = now[better]
+        if best is not None:
+            comparable = plateau.comparable(step)
+            best.compare(seen["validation_objective"], [a and b for a, b in zip(active, comparable, strict=True)])
+            waiting = lagging.running.tolist() if lagging is not None else [False] * model.runs
+            plateau.watch(seen["validation_objective"].tolist(), step, [not each for each in waiting])
 
     irregular = "its encoder runs ahead for as long as the data ask" if lagging else ""
-    each = counted_terms_at, (order, draws), optimiser, budget.steps, "autoencoder", guard, curves
-    how = run_updates(*each, check, watched, irregular)
-    if budget.select == "best_validation":
-        for saved, now in zip(kept, state, strict=True):
-            now.copy_(saved)
+    each = counted_terms_at, (order, draws), optimiser, plateau, "autoencoder", guard, curves
+    end = run_updates(*each, check, watched, irregular)
+    optimiser.settle()
+    if best is not None:
+        end = end._replace(objective=best.restore())
     settle_scale(model, method, validation, randomness)
-    return how
+    return end
 
 
 def _check_terms(terms: object, runs: int) -> None:

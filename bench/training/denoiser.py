@@ -9,43 +9,84 @@ from bench.contracts import DiffusionConfig, Posterior, Step
 from bench.hardware.precision import forward
 from bench.method import Method
 from bench.models.build import StackedModel
+from bench.models.dropout import dropping
 from bench.models.stacked import Flat, RowAdam
 from bench.parts.posteriors import concatenate
 from bench.randomness import Ahead, Randomness
 from bench.training.device_windows import Windows
-from bench.training.loop import Curves, run_updates
-from bench.training.stopping import Guard
+from bench.training.loop import Curves, StageEnd, run_updates
+from bench.training.stopping import BestWeights, Guard, Plateau
 
 CONSTANT = 1e-6  # a smaller deviation of a latent dimension is none
+REPEATS = 8  # diffusion steps and noises per validation series: the loss depends on them more than on the series
 
 
 def train_denoiser(
     model: StackedModel,
     method: Method,
     windows: Windows,
+    validation: Tensor,
     schedule: DiffusionConfig,
     steps: int,
     precision: str,
     randomness: Randomness,
     guard: Guard,
     curves: Curves,
-) -> str:
-    """Train the denoiser on the codes of the training windows. Returns how the updates were done, see `Program.how`."""
+) -> StageEnd:
+    """Train the denoiser on the codes of the training windows; afterwards it is as of the last update.
+
+    With `schedule.patience` it is as of the best check on the codes of the validation series (R, n, T, C).
+    """
     if steps <= 0 or not any(guard.active):
-        return "nothing to do"
+        nothing: list[None] = [None] * model.runs
+        return StageEnd("nothing to do", [0] * model.runs, [*nothing], [*nothing])
     order, draws = (Ahead(randomness.draws(role)) for role in ("denoiser batches", "denoiser"))
-    optimiser = RowAdam(Flat([model.denoiser]), schedule.learning_rate, clip_norm=1.0)
+    flat, device = Flat([model.denoiser]), windows.last.device
+    optimiser = denoiser_adam(flat, schedule)
+    plateau = Plateau([0] * model.runs, steps, schedule.patience, schedule.tolerance, schedule.warm_up, device)
+    best = BestWeights([flat.values], model.runs) if schedule.patience else None
     latents = encode(model, method, windows)
     if method.standardises_latents:
         standardise(model, latents.rsample(randomness.draws("latent scale")))
 
     def terms_at(step: Step) -> dict[str, Tensor]:
         rows = order.steps(0, windows.last, schedule.batch_size)
-        with forward(precision, windows.last.device):
+        with forward(precision, windows.last.device), dropping(model.denoiser, draws):
             loss = method.denoising(model, latents.rows(rows), draws)
         return {"denoising": loss / model.latent}
 
-    return run_updates(terms_at, (order, draws), optimiser, steps, "denoiser", guard, curves)
+    def check(step: int, active: list[bool]) -> None:
+        if best is None:
+            return
+        with optimiser.averaged():
+            seen = validation_denoising(model, method, validation, randomness)
+            best.compare(seen, [a and b for a, b in zip(active, plateau.comparable(step), strict=True)])
+        curves.record("denoiser", step, {"validation_denoising": seen}, 1, torch.tensor(active))
+        plateau.watch(seen.tolist(), step, active)
+
+    model.denoiser.train()
+    end = run_updates(terms_at, (order, draws), optimiser, plateau, "denoiser", guard, curves, check)
+    model.denoiser.eval()
+    optimiser.settle()
+    if best is not None:
+        end = end._replace(objective=best.restore())
+    return end
+
+
+def denoiser_adam(flat: Flat, schedule: DiffusionConfig) -> RowAdam:
+    """The optimiser of the denoiser."""
+    return RowAdam(flat, schedule.learning_rate, 1.0, schedule.weight_decay, schedule.ema)
+
+
+@torch.no_grad()
+def validation_denoising(model: StackedModel, method: Method, x: Tensor, randomness: Randomness) -> Tensor:
+    """L_DM of series x (R, n, T, C) per latent dimension, with the same REPEATS draws of each at every call, (R)."""
+    training = model.denoiser.training
+    model.denoiser.eval()
+    codes = method.codes(model, x).rows(torch.arange(x.shape[1], device=x.device).repeat(model.runs, REPEATS))
+    loss = method.denoising(model, codes, randomness.draws("validation denoising")) / model.latent
+    model.denoiser.train(training)
+    return loss
 
 
 @torch.no_grad()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor
 
-from bench.contracts import Draws, Step, TrainConfig
+from bench.contracts import Draws, PerRun, Step, TrainConfig
 from bench.method import Method
 from bench.models.build import StackedModel
 from bench.models.stacked import Flat, RowAdam
@@ -31,14 +32,18 @@ class Lagging:
         self, flat: Flat, model: StackedModel, method: Method, budget: TrainConfig, randomness: Randomness
     ) -> None:
         self.flat, self._encoder = flat, flat.beginning(model.encoder)
-        self._alone = RowAdam(self._encoder, budget.learning_rate, budget.clip_norm)
-        self._together = RowAdam(flat, budget.learning_rate, budget.clip_norm)
+        self._alone = RowAdam(self._encoder, budget.learning_rate, budget.clip_norm, budget.weight_decay)
+        self._together = RowAdam(flat, budget.learning_rate, budget.clip_norm, budget.weight_decay)
         self._model, self._method, self._randomness = model, method, randomness
         self._information = torch.full((model.runs,), -torch.inf, device=flat.values.device)
         self.running = torch.ones(model.runs, dtype=torch.bool, device=flat.values.device)
 
     def catch_up(
-        self, step: Step, terms_from: Callable[[Step, Draws, Draws], dict[str, Tensor]], active: Tensor
+        self,
+        step: Step,
+        terms_from: Callable[[Step, Draws, Draws], dict[str, Tensor]],
+        active: Tensor,
+        rate: PerRun = 1.0,
     ) -> None:
         """The inner loop before update `step`, of the runs that are active (R) and have not left it for good."""
         roles = (f"{role} of the encoder before {step.index}" for role in ("batches", "draws"))
@@ -53,19 +58,26 @@ class Lagging:
             terms = terms_from(step, order, draws)
             loss = sum(terms.values(), torch.zeros(()))
             assert isinstance(loss, Tensor)
-            self._alone.step(self._encoder.gradient(loss.sum()), moving & loss.isfinite())
+            self._alone.step(self._encoder.gradient(loss.sum()), moving & loss.isfinite(), rate)
             block = block + loss.detach()
             if (update + 1) % self.BLOCK == 0:
                 moving = moving & (block < before)
                 before, block = block, torch.zeros_like(block)
         decoder.train()
 
-    def step(self, gradient: Tensor, active: Tensor) -> Tensor:
+    def step(self, gradient: Tensor, active: Tensor, rate: PerRun = 1.0) -> Tensor:
         """As `RowAdam.step`, but while a run is in the loop its encoder stays where the loop has left it."""
         caught_up = self._encoder.values.clone()
-        moved = self._together.step(gradient, active)
+        moved = self._together.step(gradient, active, rate)
         self._encoder.values.copy_(torch.where(self.running[:, None], caught_up, self._encoder.values))
         return moved
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """No averages are taken."""
+        return self._together.averaged()
+
+    def settle(self) -> None:
+        """No averages are taken."""
 
     def check(self, x: Tensor) -> None:
         """A run leaves the loop when its mutual information over x (R, n, T, C) has not risen since the last check."""

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from bench.contracts import Step
+from bench.contracts import PerRun, Step
 from bench.hardware.recorded_steps import Index, Program
 from bench.models.build import StackedModel
 from bench.models.stacked import Flat
 from bench.randomness import Ahead
-from bench.training.stopping import Guard
+from bench.training.stopping import Guard, Plateau
 
-CHECKS = 20  # of every run's loss, and in the autoencoder stage of its reconstruction NLL, evenly over the stage
 CURVE_POINTS = 50
 
 
@@ -26,9 +26,30 @@ class Optimiser(Protocol):
 
     flat: Flat
 
-    def step(self, gradient: Tensor, active: Tensor) -> Tensor:
-        """One update of the rows where active (R,) is true; returns which rows moved, (R,)."""
+    def step(self, gradient: Tensor, active: Tensor, rate: PerRun = 1.0) -> Tensor:
+        """One update of the rows where active (R,) is true, at `rate` times the learning rate; who moved, (R,)."""
         ...
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """Inside, the weights are those that training ends with: averages, where averages are taken."""
+        ...
+
+    def settle(self) -> None:
+        """The weights become those."""
+        ...
+
+
+class StageEnd(NamedTuple):
+    """How a stage went: how its updates were done (see `Program.how`), and for each run how many, and if it converged.
+
+    converged: whether the plateau was reached at the full rate; None where nothing waited for one.
+    objective: the validation objective of the weights that are kept; None where it was not computed.
+    """
+
+    how: str
+    updates: list[int]
+    converged: list[bool | None]
+    objective: list[float | None]
 
 
 @dataclass
@@ -66,23 +87,26 @@ def run_updates(
     terms_at: Callable[[Step], dict[str, Tensor]],
     streams: Sequence[Ahead],
     optimiser: Optimiser,
-    steps: int,
+    plateau: Plateau,
     stage: str,
     guard: Guard,
     curves: Curves,
-    check: Callable[[int], None] | None = None,
+    check: Callable[[int, list[bool]], None],
     watched: Watch | None = None,
     irregular: str = "",
-) -> str:
+) -> StageEnd:
     """The loop itself: terms, backward, clip and update row by row; curves and checks on the way.
 
+    `check(step, active)` is called after an update, with the runs that have made it. A run that has ended or diverged
+    stays as it is: what it has become does not depend on how long its neighbours go on.
     An update is a step of a `Program`, so it reads and changes `active`, `finite` and `sums` in place.
-    Returns how the updates were done.
     """
-    device = optimiser.flat.values.device
-    active = torch.tensor(guard.active, device=device)
+    device, steps = optimiser.flat.values.device, plateau.last
+    still = guard.active
+    active = torch.tensor(still, device=device)
     finite = torch.ones_like(active)
-    curve_every, check_every = max(1, steps // CURVE_POINTS), max(1, steps // CHECKS)
+    curve_every = max(1, steps // CURVE_POINTS)
+    updates = [0] * len(still)
     sums: dict[str, Tensor] = {}
     count = 0
 
@@ -90,7 +114,7 @@ def run_updates(
         terms = terms_at(Step(index, steps))
         loss = sum(terms.values(), torch.zeros(()))
         assert isinstance(loss, Tensor)
-        moved = optimiser.step(optimiser.flat.gradient(loss.sum()), active & loss.isfinite())
+        moved = optimiser.step(optimiser.flat.gradient(loss.sum()), active & loss.isfinite(), plateau.rate(index))
         finite.logical_and_(moved | ~active)
         for name, value in terms.items():
             if name not in sums:
@@ -98,21 +122,22 @@ def run_updates(
             sums[name].add_(value.detach())
 
     with Program(update, streams, steps, device, irregular) as program:
-        for step in range(steps):
-            if step % check_every == 0 and not any(guard.active):
+        for step in range(1, steps + 1):
+            if not any(still):
                 break
             program.run()
             count += 1
-            if (step + 1) % curve_every == 0 or step + 1 == steps:
-                curves.record(stage, step + 1, sums, count, active)
+            if step % curve_every == 0 or step == steps:
+                curves.record(stage, step, sums, count, active)
                 for total in sums.values():
                     total.zero_()
                 count = 0
-            if (step + 1) % check_every == 0 or step + 1 == steps:
-                guard.watch_loss(finite, step + 1)
-                if check is not None:
-                    check(step + 1)
-                active.copy_(torch.tensor(guard.active))
+            if step % plateau.every == 0 or step == steps:
+                updates = [step if alive else made for alive, made in zip(still, updates, strict=True)]
+                guard.watch_loss(finite, step)
+                check(step, still)
+                still = [good and step < end for good, end in zip(guard.active, plateau.ends, strict=True)]
+                active.copy_(torch.tensor(still))
             if watched is not None:
-                watched.after(step + 1)
-    return program.how
+                watched.after(step)
+    return StageEnd(program.how, updates, plateau.converged, [None] * len(updates))

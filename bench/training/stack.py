@@ -17,7 +17,7 @@ from bench.randomness import Randomness
 from bench.training.autoencoder import Passes, train_autoencoder
 from bench.training.denoiser import train_denoiser
 from bench.training.device_windows import Windows, validation_series
-from bench.training.loop import Curves, Watch
+from bench.training.loop import Curves, StageEnd, Watch
 from bench.training.stopping import Guard
 
 
@@ -34,6 +34,7 @@ class Trained:
     watching_seconds: float = 0.0
     programs: Mapping[str, str] = field(default_factory=dict)  # how the steps of each stage were done
     decoder_passes: float = 0.0  # per update of the autoencoder stage
+    stages: Mapping[str, StageEnd] = field(default_factory=dict)  # each run's updates, and whether it converged
 
 
 def train_stack(
@@ -64,17 +65,18 @@ def train_stack(
     model.fit_marginal(windows.parts, [part.cells for part in splits])
 
     curves, guard, watched = Curves(runs), Guard(runs), None
-    programs: dict[str, str] = {}
+    stages: dict[str, StageEnd] = {}
+    validation = validation_series(splits, randomness)
     began = time.perf_counter()
     denoiser_steps, decoder_passes = schedule.steps, 0.0
     if model.autoencoder():
         model.train()
-        validation = validation_series(splits, randomness)
         watched = Watch(model, watch, budget.steps, looks) if watch is not None else None
         passes = Passes(model)
+        shares = [float(each.schedule_share) for each in resolved]
         with products(precision):
-            programs["autoencoder"] = train_autoencoder(
-                model, method, windows, validation, budget, schedule, randomness, guard, curves, watched, passes
+            stages["autoencoder"] = train_autoencoder(
+                model, method, shares, windows, validation, budget, schedule, randomness, guard, curves, watched, passes
             )
         model.eval()
         decoder_passes = passes.per_update
@@ -84,10 +86,11 @@ def train_stack(
         denoiser_steps += budget.steps
     middle = time.perf_counter()
     with products(precision):
-        programs["denoiser"] = train_denoiser(
-            model, method, windows, schedule, denoiser_steps, precision, randomness, guard, curves
+        stages["denoiser"] = train_denoiser(
+            model, method, windows, validation, schedule, denoiser_steps, precision, randomness, guard, curves
         )
     ended = time.perf_counter()
     watching = watched.seconds if watched is not None else 0.0
     times = middle - began - watching, ended - middle, watching
-    return Trained(model, method, guard.reasons, curves, *times, programs, decoder_passes)
+    programs = {stage: end.how for stage, end in stages.items()}
+    return Trained(model, method, guard.reasons, curves, *times, programs, decoder_passes, stages)

@@ -1,16 +1,23 @@
-"""What stops a run: a loss that is no number, or a model of the data that gets worse than the marginal."""
+"""What ends a run: a plateau of its validation objective, a loss that is no number, a model worse than the marginal."""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from bench.contracts import Likelihood
+from bench.contracts import Likelihood, Step
 from bench.method import Method
 from bench.models.build import StackedModel
 from bench.models.head import FollowingHead
 from bench.parts.likelihoods import fitted
 from bench.randomness import Randomness
+
+CHECKS = 20  # of every run, evenly over the stage; with a patience more, so that it can be told from noise
+CHECKS_OF_PATIENCE = 5  # at least so many checks in a row that show no improvement
+DECAY = 0.2  # of the updates at the full rate: so many more follow, at a rate that falls to 0
 
 WARM_UP = 0.1  # share of the autoencoder stage before the guard watches the reconstruction NLL
 TOLERANCE = 1.0  # nats per value by which the reconstruction NLL may exceed the marginal's
@@ -28,6 +35,24 @@ def own_nll(model: StackedModel, method: Method, x: Tensor, randomness: Randomne
         log_p = fitted(_own(model, method, x, randomness), x).log_prob(x)
     model.train(training)
     return -log_p.mean(dim=-1) / x[0, 0].numel()
+
+
+def validation_objective(
+    model: StackedModel, method: Method, x: Tensor, randomness: Randomness, schedule_steps: int
+) -> Tensor:
+    """The method's own objective as it is at the end of its schedules, in nats per value, (R): all of its terms.
+
+    The draws are the same at every call, so that two checks differ by the weights alone.
+    """
+    training = model.training
+    model.eval()
+    draws = randomness.draws("validation objective")
+    with torch.no_grad():
+        terms = method.objective(model, x, Step(schedule_steps, schedule_steps), draws)
+        if method.denoises_jointly:
+            terms = {**terms, "denoising": method.joint_denoising(model, x, draws)}
+    model.train(training)
+    return torch.stack(list(terms.values())).sum(dim=0) / x[0, 0].numel()
 
 
 def settle_scale(model: StackedModel, method: Method, x: Tensor, randomness: Randomness) -> None:
@@ -52,6 +77,113 @@ def _own(model: StackedModel, method: Method, x: Tensor, randomness: Randomness)
     return model.decoder(z, x[:, :, :-1])
 
 
+class Plateau:
+    """When each run of a stage ends, and which share of its learning rate it has on the way.
+
+    Without `patience` every run makes `steps` updates at the full rate. With it, `steps` is a maximum: the full rate
+    holds until the validation objective has not been `tolerance` below its best for `patience` updates, then the rate
+    falls linearly to 0 over DECAY times the updates made so far, rounded up to whole checks. A run that has not
+    stopped when no more than its decay is left begins it there, and has not converged. In both cases the rate first
+    rises linearly over `warm_up` updates.
+
+    Nothing stops during the warm-up or before update `earliest` (R) of a run, when its method's own schedules end;
+    what was seen before is not compared with.
+    Source: a constant rate with a cool-down as in Haegele et al. 2024, arXiv:2405.18392, there over 20 % of the
+    updates; the end of the full rate by patience is ours.
+
+    >>> plateau = Plateau([0], steps=120, patience=10, tolerance=0)
+    >>> for step in range(2, 61, 2):
+    ...     plateau.watch([max(1 - step / 40, 0)], step, [True])
+    >>> plateau.ends, plateau.converged, [float(plateau.rate(k)) for k in (49, 50, 55, 59)]
+    ([60], [True], [1.0, 1.0, 0.5, 0.10000000149011612])
+    """
+
+    def __init__(
+        self,
+        earliest: Sequence[int],
+        steps: int,
+        patience: int = 0,
+        tolerance: float = 0.0,
+        warm_up: int = 0,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self._patience, self._tolerance, self._warm_up = patience, tolerance, warm_up
+        self.every = max(1, steps // CHECKS)
+        if patience:
+            self.every = min(self.every, max(1, patience // CHECKS_OF_PATIENCE))
+        checks = range(steps - steps % self.every, 0, -self.every)
+        full = next((step for step in checks if patience and self._end_of(step) <= steps), steps)
+        self._full, self.last = full, self._end_of(full) if full < steps else steps
+        self.ends = [self.last] * len(earliest)
+        self._earliest = [max(each, warm_up) for each in earliest]
+        self._best = [math.inf] * len(earliest)
+        self._improved = list(self._earliest)
+        self._stopped = [False] * len(earliest)
+        # On the device, where a recorded step reads them.
+        self._decay_from = torch.full((len(earliest),), float(full), dtype=torch.float64, device=device)
+        self._decay_to = torch.full_like(self._decay_from, float(self.last))
+        self._whole = torch.ones(len(earliest), device=device)
+
+    def _end_of(self, step: int) -> int:
+        """The last update of a run whose decay begins after update `step`, a check."""
+        return step + math.ceil(round(DECAY * step, 6) / self.every) * self.every
+
+    @property
+    def converged(self) -> list[bool | None]:
+        """Whether a run's plateau was reached at the full rate; None without patience."""
+        return [stopped if self._patience else None for stopped in self._stopped]
+
+    def comparable(self, step: int) -> list[bool]:
+        """Whether the weights after update `step` are those of a run whose schedules have ended."""
+        return [step >= each for each in self._earliest]
+
+    def rate(self, index: int | Tensor) -> Tensor:
+        """The share of the learning rate for update `index`, counted from 0: (R), on the device."""
+        rate = self._whole
+        if self._patience:
+            left = (self._decay_to - index) / (self._decay_to - self._decay_from).clamp(min=1)
+            rate = left.clamp(0, 1).float()
+        if self._warm_up:
+            risen = (index + 1) / self._warm_up
+            rate = rate * (min(risen, 1.0) if isinstance(risen, float) else risen.clamp(max=1).float())
+        return rate
+
+    def watch(self, objective: Sequence[float], step: int, may_stop: Sequence[bool]) -> None:
+        """The validation objective of every run after update `step`; runs that may not stop are still in a schedule."""
+        for run, (value, may) in enumerate(zip(objective, may_stop, strict=True)):
+            if not self._patience or self._stopped[run] or not self._earliest[run] <= step <= self._full:
+                continue
+            if value < self._best[run] - self._tolerance:  # never a NaN
+                self._best[run], self._improved[run] = value, step
+            if not may:
+                self._improved[run] = step
+            if step - self._improved[run] >= self._patience:
+                self._stopped[run], self.ends[run] = True, self._end_of(step)
+                self._decay_from[run], self._decay_to[run] = float(step), float(self.ends[run])
+
+
+class BestWeights:
+    """The weights of each run's best check, by its validation objective."""
+
+    def __init__(self, state: Sequence[Tensor], runs: int) -> None:
+        self._state, self._kept = state, [now.clone() for now in state]
+        self._best = torch.full((runs,), torch.inf, device=state[0].device)
+
+    def compare(self, objective: Tensor, comparable: Sequence[bool]) -> None:
+        """Keep the weights of runs that are `comparable` and whose objective (R) is below all before."""
+        better = (objective < self._best) & torch.tensor(comparable, device=objective.device)
+        self._best[better] = objective[better]
+        for kept, now in zip(self._kept, self._state, strict=True):
+            kept[better] = now[better]
+
+    def restore(self) -> list[float | None]:
+        """Every run has the weights of its best check; one that had none stays as it is. Returns their objectives."""
+        found = self._best < torch.inf
+        for kept, now in zip(self._kept, self._state, strict=True):
+            now[found] = kept[found]
+        return [value if value < math.inf else None for value in self._best.tolist()]
+
+
 class Guard:
     """Notices runs that cannot recover: a loss that is no number, or a reconstruction NLL far above the marginal's.
 
@@ -74,9 +206,11 @@ class Guard:
             if not good and not self.reasons[run]:
                 self.reasons[run] = f"loss or gradient was not finite by step {step}"
 
-    def watch_nll(self, own: Tensor, marginal: Tensor, step: int) -> None:
-        """own, marginal (R) in nats per value."""
+    def watch_nll(self, own: Tensor, marginal: Tensor, step: int, active: Sequence[bool]) -> None:
+        """own, marginal (R) in nats per value, of the runs that are active."""
         for run, (value, bound) in enumerate(zip(own.tolist(), marginal.tolist(), strict=True)):
+            if not active[run]:
+                continue
             above = not value <= bound + TOLERANCE  # true for a NaN as well
             self._strikes[run] = self._strikes[run] + 1 if above else 0
             if self._strikes[run] >= PATIENCE and not self.reasons[run]:

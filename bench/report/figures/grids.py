@@ -14,6 +14,7 @@ from bench.report.figures.style import Styles
 from bench.report.ranking import Group
 
 PAIRS = [("N", "M"), ("gamma", "eta")]
+BUDGETS = ("train.steps", "diffusion.steps")
 
 
 def numeric_settings(cells: Sequence[Cell]) -> list[str]:
@@ -34,6 +35,20 @@ def grid_metrics(group: Group) -> list[tuple[str, str, Literal["lower", "higher"
     return [*quality, *signs]  # type: ignore[list-item]
 
 
+def budget_metrics(group: Group) -> list[tuple[str, str, Literal["lower", "higher"]]]:
+    """What is drawn against a number of updates: is the model trained, does it use its latent, are its samples good?"""
+    columns = {column.metric: column.title for column in group.columns}
+    first = next(iter(grid_metrics(group)), None)
+    wanted: list[tuple[str, Literal["lower", "higher"]]] = [
+        ("validation_objective", "lower"),
+        ("validation_denoising", "lower"),
+        ("latent_information", "higher"),
+        ("c2st_auc", "lower"),
+    ]
+    found = [(name, columns[name], direction) for name, direction in wanted if name in columns]
+    return found if first is None or first[0] == "c2st_auc" else [*found, first]
+
+
 def grids(groups: Sequence[Group], styles: Styles) -> list[Picture]:
     """Heat maps over the paper's pairs of hyper-parameters, curves over any other."""
     pictures = []
@@ -51,5 +66,7 @@ def grids(groups: Sequence[Group], styles: Styles) -> list[Picture]:
             for pair in pairs:
                 pictures.append(heat_maps(group, label, cells, pair, metrics, len(free) > 2))
             for name in alone:
-                pictures.append(setting_curves(group, label, cells, name, metrics, styles, len(free) > 1))
+                seen = [m for m in budget_metrics(group) if any(cell.values.get(m[0]) for cell in cells)]
+                chosen = seen if name in BUDGETS and seen else metrics
+                pictures.append(setting_curves(group, label, cells, name, chosen, styles, len(free) > 1))
     return pictures
