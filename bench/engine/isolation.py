@@ -30,11 +30,6 @@ def _set_filters(filters: list[Any]) -> None:
     warnings.filters[:] = filters  # type: ignore[index]
 
 
-def _set_environment(values: dict[str, str]) -> None:
-    os.environ.clear()
-    os.environ.update(values)
-
-
 HARMFUL = (
     State("torch's grad mode", torch.is_grad_enabled, torch.set_grad_enabled),
     State("torch's default type", torch.get_default_dtype, torch.set_default_dtype),
@@ -43,29 +38,29 @@ HARMFUL = (
     State("torch's deterministic mode", torch.are_deterministic_algorithms_enabled, torch.use_deterministic_algorithms),
     State("numpy's treatment of errors", np.geterr, lambda old: np.seterr(**old)),
     State("the working directory", os.getcwd, os.chdir),
-    State("the environment", lambda: dict(os.environ), _set_environment),
-    State("the filters of warnings", lambda: list(warnings.filters), _set_filters),
 )
-"""What would change other runs, or whether their warnings are seen."""
+"""What would change other runs."""
 
-SEEDS = (
+QUIETLY = (
+    State("the filters of warnings", lambda: list(warnings.filters), _set_filters),
     State("random", random.getstate, random.setstate),
     State("numpy.random", np.random.get_state, np.random.set_state),
     State("torch", torch.get_rng_state, torch.set_rng_state),
 )
-"""Generators that no run of this project draws from; they are put back without a word."""
+"""Put back without a word: libraries set filters when they are imported, and no run of this project draws from these
+generators."""
 
 
 @contextmanager
 def isolated() -> Iterator[list[str]]:
     """Put back at the end what the block did to the process; the list then names what would have harmed other runs."""
-    before = [(state, state.read()) for state in (*HARMFUL, *SEEDS)]
+    before = [(state, state.read()) for state in (*HARMFUL, *QUIETLY)]
     changed: list[str] = []
     try:
         yield changed
     finally:
         for state, value in before:
-            if state in SEEDS:
+            if state in QUIETLY:
                 state.write(value)
             elif _now(state) != value:
                 changed.append(state.name)

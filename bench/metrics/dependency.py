@@ -347,18 +347,21 @@ class Dependency(LatentMetric):
     @torch.no_grad()
     def measure(self, evaluation: LatentEvaluation) -> list[Measurement]:
         """Four values for every t."""
-        return measured_along(self.outputs, evaluation.model.decoder.single(0), evaluation)
+        return measured_along(self.outputs, lambda: evaluation.model.decoder.single(0), evaluation)
 
 
-def measured_along(names: tuple[str, ...], decoder: Decoder, evaluation: LatentEvaluation) -> list[Measurement]:
+def measured_along(
+    names: tuple[str, ...], single: Callable[[], Decoder], evaluation: LatentEvaluation
+) -> list[Measurement]:
     """Means over series of the measures of a decoder's states, or of any other function of the same inputs.
 
-    names: of the global and the local measure, the completeness error and the count of unresolved series.
+    names: of the global and the local measure, the completeness error and the count of unresolved series. single: gives
+    the function, and is asked only of a method that has a latent.
     """
     chosen = from_everywhere(len(evaluation.series), evaluation.config.dependency_series)
     z, series = own_latents(evaluation)[0, chosen], evaluation.series[chosen]
     groups = groups_of(evaluation)[chosen]
-    found = _measures(decoder, z, series[:, :-1], evaluation.config.dependency_tolerance)
+    found = _measures(single(), z, series[:, :-1], evaluation.config.dependency_tolerance)
     rows = []
     for t in range(series.shape[1]):
         keep = found.resolved[:, t]

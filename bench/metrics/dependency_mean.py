@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -44,7 +45,11 @@ class DependencyMean(LatentMetric):
     @torch.no_grad()
     def measure(self, evaluation: LatentEvaluation) -> list[Measurement]:
         """Four values for every t."""
-        decoder = evaluation.model.decoder
-        if not hasattr(decoder, "single_mean"):
-            raise Undefined("the decoder has no predictive mean as a function (`single_mean`)")
-        return measured_along(self.outputs, decoder.single_mean(0), evaluation)
+
+        def single() -> Any:
+            decoder = evaluation.model.decoder
+            if not hasattr(decoder, "single_mean"):
+                raise Undefined("the decoder has no predictive mean as a function (`single_mean`)")
+            return decoder.single_mean(0)
+
+        return measured_along(self.outputs, single, evaluation)
