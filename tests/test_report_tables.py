@@ -13,7 +13,7 @@ from bench.report.statements import (
     _against_baseline,
     answer,
     best_text,
-    bottlenecks,
+    bottleneck,
     collapse_began,
     few_test_windows,
     headline,
@@ -501,17 +501,17 @@ def test_the_bottleneck_is_the_part_with_the_larger_share():
     _, (group,) = grouped(quick_runs(("energy",), seeds=2, shuffles=(False,)))
     base = group.cells[0]
     floor = {"sliced_wasserstein": {0: 0.1, 1: 0.099, 2: 0.101, 3: 0.1}}
-    floors = [dataclasses.replace(base, label="floor_shift", values=floor)]
+    floors = [dataclasses.replace(base, label="floor_held_out", values=floor)]
     cells = [cell("A", 0.12, 0.2), cell("B", 0.2, 0.23), cell("C", 0.1, 0.1), cell("D", 0.12, 0.2, seeds=1)]
     silent = dataclasses.replace(base, label="E", values={})
-    start = f"{group.name}: what keeps samples from the data, in sliced Wasserstein distance."
-    (line,) = bottlenecks([dataclasses.replace(group, cells=[*cells, silent], references=floors)])
+    start = "What keeps samples from the data, in sliced Wasserstein distance:"
+    (line,) = bottleneck(dataclasses.replace(group, cells=[*cells, silent], references=floors))
     assert line == (
         f"{start} the diffusion: A (0.0800 diffusion, 0.0200 decoder); "
         "the decoder: B (0.0300 diffusion, 0.100 decoder); "
         "neither part: C (0 diffusion, 0 decoder); not tested (one seed): D (0.0810 diffusion, 0.0200 decoder)."
     )
-    assert bottlenecks([dataclasses.replace(group, cells=cells[:1], references=[])]) == [
+    assert bottleneck(dataclasses.replace(group, cells=cells[:1], references=[])) == [
         f"{start} the diffusion: A (0.0800 diffusion)."
     ]
-    assert bottlenecks([dataclasses.replace(group, cells=[silent])]) == []
+    assert bottleneck(dataclasses.replace(group, cells=[silent])) == []

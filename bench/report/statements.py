@@ -13,13 +13,12 @@ from bench.report.cautions import about_bounds, about_training, copies, said_nam
 from bench.report.cells import VERDICTS, Cell, scalars_by, verdict_of
 from bench.report.columns import BOUNDED, LONG, Column
 from bench.report.formatting import number, plural, signed
-from bench.report.ranking import BASELINE, Group
+from bench.report.ranking import BASELINE, Group, floor_of
 from bench.report.selection import Selection
 from bench.report.statistics import ALPHA, Interval, Standing, detectable, difference, standings
 from bench.verdict import THRESHOLDS, independent_windows
 
 MOST_NAMES = 3  # in one sentence
-FLOOR = "floor_shift"  # the reference row of training against test windows
 FEW_WINDOWS = 30
 """With fewer independent test windows a distance between distributions is mostly noise."""
 
@@ -212,6 +211,7 @@ def answer(groups: Iterable[Group]) -> list[Answer]:
                 sentences.append(f"The floor ({group.about_floor(column.metric)}) is {number(floor.mean)}.")
                 if (first := group.best(column.metric)) and (above := group.above_floor(first, column)).n:
                     sentences.append(f"The best mean minus the floor of the same seeds is {signed(above)}.")
+        sentences += bottleneck(group)
         if illusions := [cell for cell in group.cells if cell.illusions["yes"]]:
             sentences.append(f"Dependency illusion: {_by_label(group, illusions)}.")
         found.append(Answer(group.name, sentences))
@@ -330,34 +330,32 @@ def recommendations(group: Group) -> list[str]:
     return lines
 
 
-def bottlenecks(groups: Iterable[Group]) -> list[str]:
-    """Which part keeps samples away from the data, one line per group: the decoder, the diffusion, or neither.
+def bottleneck(group: Group) -> list[str]:
+    """Which part keeps samples away from the data: the decoder, the diffusion, or neither; no sentence without it.
 
     The diffusion's share is the distance of samples from the diffusion minus that of series decoded from posteriors,
-    paired over seeds. The decoder's share is the latter minus the floor (training against test windows), where there
-    is one. A share counts when its interval lies above 0; with one seed no share can be tested, so none is named.
+    paired over seeds. The decoder's share is the latter minus the floor, where there is one. A share counts when its
+    interval lies above 0; with one seed no share can be tested, so none is named.
     """
-    lines = []
-    for group in groups:
-        floor = next((cell.values.get("sliced_wasserstein") for cell in group.references if cell.label == FLOOR), None)
-        words: dict[str, list[str]] = {}
-        for cell in group.cells:
-            decoded, drawn = (cell.values.get(f"sliced_from_{end}", {}) for end in ("posteriors", "diffusion"))
-            gap = difference(drawn, decoded, 1 - ALPHA, cell.units)
-            over = difference(decoded, floor or {}, 1 - ALPHA, cell.units)
-            if not gap.n:
-                continue
-            shares = {"the diffusion": gap, "the decoder": over}
-            found = {part: share.mean for part, share in shares.items() if share.low > 0}
-            word = max(found, key=lambda part: found[part]) if found else "neither part"
-            if gap.n == 1:
-                word = "not tested (one seed)"
-            of_decoder = f", {number(over.mean)} decoder" if over.n else ""
-            words.setdefault(word, []).append(f"{cell.name} ({number(gap.mean)} diffusion{of_decoder})")
-        if words:
-            named = "; ".join(f"{word}: {', '.join(cells)}" for word, cells in words.items())
-            lines.append(f"{group.name}: what keeps samples from the data, in sliced Wasserstein distance. {named}.")
-    return lines
+    floor = floor_of(group.references, "sliced_wasserstein")
+    words: dict[str, list[str]] = {}
+    for cell in group.cells:
+        decoded, drawn = (cell.values.get(f"sliced_from_{end}", {}) for end in ("posteriors", "diffusion"))
+        gap = difference(drawn, decoded, 1 - ALPHA, cell.units)
+        over = difference(decoded, floor.values["sliced_wasserstein"] if floor else {}, 1 - ALPHA, cell.units)
+        if not gap.n:
+            continue
+        shares = {"the diffusion": gap, "the decoder": over}
+        found = {part: share.mean for part, share in shares.items() if share.low > 0}
+        word = max(found, key=lambda part: found[part]) if found else "neither part"
+        if gap.n == 1:
+            word = "not tested (one seed)"
+        of_decoder = f", {number(over.mean)} decoder" if over.n else ""
+        words.setdefault(word, []).append(f"{cell.name} ({number(gap.mean)} diffusion{of_decoder})")
+    if not words:
+        return []
+    named = "; ".join(f"{word}: {', '.join(cells)}" for word, cells in words.items())
+    return [f"What keeps samples from the data, in sliced Wasserstein distance: {named}."]
 
 
 def collapse_began(selection: Selection, groups: Iterable[Group]) -> list[str]:
