@@ -16,7 +16,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 from scipy.stats import wasserstein_distance
 
-from bench.contracts import Measurement, SampleEvaluation
+from bench.contracts import DatasetSpec, Measurement, SampleEvaluation
 from bench.metrics import context_fid, discriminative, predictive
 from bench.metrics.c2st import auc
 from bench.metrics.context_fid import frechet, trained_encoder
@@ -379,8 +379,8 @@ def test_the_encoder_is_trained_once_per_set_of_windows(tmp_path: Path, monkeypa
     trained_encoder(windows, tmp_path)
     assert len(fits) == 1
     assert file.stat().st_size > 1000  # mended
-    assert Scope("ar1,series=60", 0).cache is not None
-    assert Scope("wards", 0).cache is None  # weights fitted on restricted data are not kept
+    assert Scope.on(DatasetSpec("ar1", (("series", 60),)), 0).cache is not None
+    assert Scope.on(DatasetSpec("wards"), 0).cache is None  # weights fitted on restricted data are not kept
 
 
 def test_tsgbench_marginal_is_numpys_density_histogram() -> None:

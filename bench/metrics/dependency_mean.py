@@ -23,7 +23,8 @@ class DependencyMean(LatentMetric):
     A likelihood may know x_{t-1} beside h_t (a component anchored there, "the same as before"). That way into x_t goes
     past h_t, so that measures of h_t alone show too much dependence on the latent. With autoregressive channels the
     mean of a channel is the one given that the channels before it are at their own mean.
-    Shapes, errors and the four values are those of `dependency`. Unit: share of the mean's change, signed.
+    Shapes: test series as for `dependency`, coordinate t = 1..T; the same four values. Unit: share of the mean's
+    change, signed.
     Errors: undefined for a decoder without `single_mean`.
     Source: Li et al., arXiv:2405.14021, the dependency measures. Ours: of the predictive mean.
     Blind to: what the latent says about the spread and the shape of the distribution.
