@@ -95,7 +95,9 @@ class NPZ(Dataset):
 def _turned(values: np.ndarray, path: Path) -> list[str]:
     """Whether the axes may stand for something else: the last one is then the smoother one."""
     if values.ndim == 3 and look_swapped(values):
-        return [f"{path}: the array {values.shape} looks like (series, channels, rows), expected (series, rows, channels)"]
+        return [
+            f"{path}: the array {values.shape} looks like (series, channels, rows), expected (series, rows, channels)"
+        ]
     if values.ndim == 2 and values.shape[1] >= MANY_CHANNELS and look_swapped(values[None, : values.shape[1] // 2]):
         rows, columns = values.shape
         return [

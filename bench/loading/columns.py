@@ -37,7 +37,7 @@ def refuse_unread_columns(
     for name in rest:
         if name in channels:
             continue
-        column = frame[name]
+        column = _plain(frame[name], raw.decimal)
         if name in raw.unnamed and not channels and not looks_like_times(column):
             raise InputError(
                 f"{path}: column {list(raw.frame.columns).index(name) + 1} has no name (here '{name}') and begins with "
@@ -63,7 +63,7 @@ def refuse_unread_columns(
             doubts.append(
                 f"{path}: column '{name}' is not used: if it tells entities apart, windows mix them: choose `id: {name}`"
             )
-        elif pd.api.types.is_numeric_dtype(column) or _as_numbers(column, raw.decimal).notna().all():
+        elif pd.to_numeric(column, errors="coerce").notna().all():
             raise InputError(
                 f"{path}: column '{name}' begins with {_first(column)} and looks like the name of an entity: choose "
                 f"`id: {name}` (or list it among the `channels` if it is one)"
@@ -159,5 +159,8 @@ def _as_entity(column: pd.Series, name: str) -> bool:
     return bool(2 * numbers.isna().sum() > len(cells))
 
 
-def _as_numbers(column: pd.Series, decimal: str) -> pd.Series:
-    return pd.to_numeric(column.astype(str).str.replace(decimal, ".", regex=False), errors="coerce")
+def _plain(column: pd.Series, decimal: str) -> pd.Series:
+    """Text with a point as the decimal mark; other columns as they are."""
+    if decimal == "." or not pd.api.types.is_string_dtype(column):
+        return column
+    return column.str.replace(decimal, ".", regex=False)

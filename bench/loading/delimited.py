@@ -84,9 +84,10 @@ def _table(file: IO[Any], path: Path, sign: str, decimal: str, header: Header) -
     place, names = next(((line, cells) for line, cells in numbered if cells not in ([], [""])), (0, []))
     if not names:
         raise ValueError("the file is empty")
-    rows = _rows(numbered, names, path)
+    some = list(itertools.islice(numbered, _COMPARED))
+    _refuse_other_separators(names, [cells for _, cells in some if any(cells)], sign, path)
+    rows = _rows(itertools.chain(some, numbered), names, path)
     start = list(itertools.islice(rows, _COMPARED))
-    _refuse_other_separators(names, start, sign, path)
     if header == "auto":
         _refuse_numbers_as_names(names, start, decimal, path, place)
     if header == "none":
@@ -141,12 +142,14 @@ def _rows(numbered: Iterator[tuple[int, list[str]]], names: Sequence[str], path:
 def _refuse_other_separators(names: list[str], rows: list[list[str]], sign: str, path: Path) -> None:
     if sign or len(names) > 1:
         return
+    lines = [",".join(row) for row in rows]
     for word, other in (("semicolon", ";"), ("tab", "\t"), ("pipe", "|")):
         count = names[0].count(other)
-        if count and all(row[0].count(other) == count for row in rows):
-            comma = any("," in row[0] for row in rows)
-            also = " (and `decimal: comma`)" if comma else ""
-            raise InputError(f"{path}: the lines hold no comma, but {word}s: choose `separator: {word}`{also}")
+        if count and all(line.count(other) == count for line in lines):
+            also = " and `decimal: comma`" if any("," in line for line in lines) else ""
+            raise InputError(
+                f"{path}: the first line holds no comma, but {count} {word}s: choose `separator: {word}`{also}"
+            )
 
 
 def _refuse_numbers_as_names(names: list[str], rows: list[list[str]], decimal: str, path: Path, line: int) -> None:
@@ -207,7 +210,9 @@ def _encoding(path: Path, given: str, owner: str) -> str:
             known = codecs.lookup(given)
             "".encode(given)  # refuses what turns text into text, such as rot13
         except LookupError:
-            raise InputError(f"{owner}.encoding = {given!r}: unknown, expected one such as utf-8, cp1252 or latin-1") from None
+            raise InputError(
+                f"{owner}.encoding = {given!r}: unknown, expected one such as utf-8, cp1252 or latin-1"
+            ) from None
         given = known.name
     try:
         with get_handle(path, "rb", compression="infer", is_text=False) as handles:

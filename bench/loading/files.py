@@ -128,17 +128,19 @@ _STAND_INS = (
     (rb"\x89HDF|CDF[\x01\x02]", "an HDF5 or NetCDF file, expected the format that was named"),
     (rb"\x93NUMPY", "a .npy file, expected the format that was named: `numpy.savez` writes .npz"),
     (rb"PK\x03\x04", "a zip archive, an .npz or an .xlsx file, expected the format that its name says"),
-    (rb"\x1f\x8b|BZh\d1AY|\xfd7zXZ|\x28\xb5\x2f\xfd", "a compressed file, expected a name that says so (.gz, .bz2, .xz)"),
+    (
+        rb"\x1f\x8b|BZh\d1AY|\xfd7zXZ|\x28\xb5\x2f\xfd",
+        "a compressed file, expected a name that says so (.gz, .bz2, .xz)",
+    ),
     (rb"\s*[\[{]\s*[\[{\"]", "a JSON document, expected a table"),
 )
-_SUFFIXES = {".gz": b"\x1f\x8b", ".bz2": b"BZh", ".xz": b"\xfd7zXZ", ".zst": b"\x28\xb5", ".zip": b"PK", ".npz": b"PK"}
-_SUFFIXES |= {".parquet": b"PAR1", ".pq": b"PAR1", ".npy": b"\x93NUMPY"}
+_SUFFIXES = {".gz": b"\x1f\x8b", ".bz2": b"BZh", ".xz": b"\xfd7zXZ", ".zst": b"\x28\xb5", ".zip": b"PK"}
 
 
 def refuse_stand_in(path: Path, allowed: bytes | tuple[bytes, ...] = b"") -> None:
     """Raises InputError where a file is no data but a pointer or a page, or of another format than its name says.
 
-    allowed: what the content may begin with, whatever the name is.
+    allowed: what the content of this format begins with.
     """
     try:
         with path.open("rb") as file:
@@ -296,7 +298,9 @@ def _blame(column: pd.Series, wrong: pd.Series, path: Path, expected: str) -> No
         row = int(np.flatnonzero(wrong.to_numpy())[0])
         cell = column.iloc[row]
         shown = "empty" if pd.isna(cell) else repr(cell)
-        raise InputError(f"{path}: row {row + 1}, column '{column.name}' is {shown}, expected {expected}{_advice(cell)}")
+        raise InputError(
+            f"{path}: row {row + 1}, column '{column.name}' is {shown}, expected {expected}{_advice(cell)}"
+        )
 
 
 def _advice(cell: object) -> str:

@@ -117,9 +117,7 @@ class Table(Dataset):
     def _split(self) -> Literal["blocks", "time", "entity"]:
         return self.split if self.split != "auto" else ("entity" if self._has_entities else "blocks")
 
-    def _wide(
-        self, raw: RawTable, path: Path, facts: _Facts
-    ) -> tuple[np.ndarray, np.ndarray | None, pd.DataFrame]:
+    def _wide(self, raw: RawTable, path: Path, facts: _Facts) -> tuple[np.ndarray, np.ndarray | None, pd.DataFrame]:
         frame = raw.frame
         named = [name for name in (self.id, self.time) if name]
         check_columns(path, list(frame.columns), named)
@@ -247,7 +245,9 @@ def read_columns(path: Path) -> RawTable:
 def _shown(frame: pd.DataFrame) -> list[str]:
     some = frame.iloc[:FIRST_ROWS, :FIRST_COLUMNS]
     more = ", .." if frame.shape[1] > FIRST_COLUMNS else ""
-    cells = [[f"{name} = {'empty' if pd.isna(row[name]) else row[name]}" for name in some] for _, row in some.iterrows()]
+    cells = [
+        [f"{name} = {'empty' if pd.isna(row[name]) else row[name]}" for name in some] for _, row in some.iterrows()
+    ]
     return [f"row {number}: {', '.join(row)}{more}" for number, row in enumerate(cells, start=1)]
 
 

@@ -238,7 +238,11 @@ def _given(entry: DatasetEntry) -> dict[str, Any]:
 def _specs(parsed: SweepFile, replacing: Sequence[str | DatasetSpec], place: str) -> list[DatasetSpec]:
     if not replacing:
         return list(dict.fromkeys(dataset_spec(_given(entry), place, parsed.folder) for entry in parsed.datasets))
-    return list(dict.fromkeys(word if isinstance(word, DatasetSpec) else named_dataset(word, f"--dataset {word}") for word in replacing))
+    return list(
+        dict.fromkeys(
+            word if isinstance(word, DatasetSpec) else named_dataset(word, f"--dataset {word}") for word in replacing
+        )
+    )
 
 
 def named_dataset(word: str, place: str) -> DatasetSpec:
