@@ -221,8 +221,8 @@ def _unlike_training(
         channel = int(outside.argmax())
         mean, sd = splits.mean[channel], splits.scale[channel]
         return (
-            f"{outside[channel]:.0%} of the values of channel '{splits.channels[channel]}' are far outside the training "
-            f"values ({mean + sd * low[channel]:.4g} to {mean + sd * high[channel]:.4g}), beginning with "
+            f"{outside[channel]:.0%} of the values of channel '{splits.channels[channel]}' are far outside the "
+            f"training values ({mean + sd * low[channel]:.4g} to {mean + sd * high[channel]:.4g}), beginning with "
             f"{samples[0, 0, channel]:.4g}: they are probably scaled in another way: {choices}"
         )
     if scale is not None:
@@ -304,8 +304,8 @@ def main(words: Sequence[str] | None = None) -> int:
     dataset = "the data set to score --samples against: NAME, csv:PATH, NAME,window=48, or a YAML mapping"
     arguments.add_argument("--dataset", help=dataset)
     arguments.add_argument("--scaled", action="store_true", help="the same as --scale train")
-    scale = "of the samples: units of the data set (default), train (mean 0, sd 1) or minmax (0 to 1)"
-    arguments.add_argument("--scale", choices=get_args(Scale), help=scale)
+    units = "of the samples: units of the data set (default), train (mean 0, sd 1) or minmax (0 to 1)"
+    arguments.add_argument("--scale", choices=get_args(Scale), help=units)
     arguments.add_argument("--seed", type=int, default=0, help="seed of the split and of the metrics (default: 0)")
     arguments.add_argument("--n", type=int, default=1000, help="the largest number of series (default: 1000)")
     arguments.add_argument("--decoder", metavar="MODULE:FUNCTION", help="add dependency measures of decoder(z, x_prev)")
@@ -332,7 +332,7 @@ def main(words: Sequence[str] | None = None) -> int:
         spec = named_dataset(given.dataset, f"--dataset {given.dataset}")
         splits = load_splits(spec, given.seed, data)
         scope = Scope.on(spec, given.seed)
-        scale = "train" if given.scaled else given.scale
+        scale: Scale | None = "train" if given.scaled else given.scale
         rows += score_file(given.samples, splits, choose(names, "samples"), scope, scale, given.n)
     elif given.decoder is None:
         listed_by = "`python -m bench.list datasets` lists them"

@@ -45,7 +45,7 @@ class NPZ(Dataset):
     stride: int = option(1, at_least=1)
     test_stride: int | None = option(None, at_least=1)
     split: Literal["auto", "blocks", "time", "entity"] = "auto"
-    missing_values: tuple[float, ...] | list[float] | float = option((), later=True)
+    missing_values: float | tuple[float, ...] | list[float] = option((), later=True)
 
     def load(self, data_dir: Path | None, rng: np.random.Generator) -> Recordings:
         """The array's series."""

@@ -41,8 +41,8 @@ def refuse_unread_columns(
         if name in raw.unnamed and not channels and not looks_like_times(column):
             raise InputError(
                 f"{path}: column {list(raw.frame.columns).index(name) + 1} has no name (here '{name}') and begins with "
-                f"{_first(column)}: choose `time: {name}` if it numbers the rows, `id: {name}` if it tells entities apart, "
-                "or name the `channels`"
+                f"{_first(column)}: choose `time: {name}` if it numbers the rows, `id: {name}` if it tells entities "
+                "apart, or name the `channels`"
             )
         options = _as_time(column, frame[id_] if id_ else None, len(rest) > 1 or bool(id_))
         if options and time and not channels:
@@ -54,14 +54,15 @@ def refuse_unread_columns(
             _refuse_other_order(column, frame[id_] if id_ else None, options, path)
         elif options and not time:
             raise InputError(
-                f"{path}: column '{name}' begins with {_first(column)} and looks like a time: choose {options} (or list "
-                "it among the `channels` if it is one)"
+                f"{path}: column '{name}' begins with {_first(column)} and looks like a time: choose {options} (or "
+                "list it among the `channels` if it is one)"
             )
         if id_ or not _as_entity(column, name):
             continue
         if channels:
             doubts.append(
-                f"{path}: column '{name}' is not used: if it tells entities apart, windows mix them: choose `id: {name}`"
+                f"{path}: column '{name}' is not used: if it tells entities apart, windows mix them: choose "
+                f"`id: {name}`"
             )
         elif pd.to_numeric(column, errors="coerce").notna().all():
             raise InputError(
@@ -94,8 +95,8 @@ def _as_time(column: pd.Series, entity: pd.Series | None, others: bool) -> str:
         if (values > low).all() and (values < high).all() and _all_different(column, entity):
             return f"`time: {name}` and `time_unit: {unit}`"
     if (values > 1.8e7).all() and (values < 2.2e7).all():
-        dates = pd.to_datetime(numbers.astype("int64").astype(str), format="%Y%m%d", errors="coerce")
-        if dates.notna().all():
+        days = pd.to_datetime(numbers.astype("int64").astype(str), format="%Y%m%d", errors="coerce")
+        if days.notna().all():
             return f"`time: {name}` and `time_format: '%Y%m%d'`"
     if re.fullmatch(_TIMES, str(name)):
         return f"`time: {name}`"
@@ -143,7 +144,8 @@ def _refuse_other_order(column: pd.Series, entity: pd.Series | None, options: st
     groups = [times] if entity is None else [part for _, part in times.groupby(entity.to_numpy())]
     if not times.notna().all() or not all(part.is_monotonic_increasing for part in groups):
         raise InputError(
-            f"{path}: the rows are not in the order of column '{column.name}', which `channels` leaves out: choose {options}"
+            f"{path}: the rows are not in the order of column '{column.name}', which `channels` leaves out: choose "
+            f"{options}"
         )
 
 

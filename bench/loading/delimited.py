@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 import pandas as pd
-from pandas.io.common import get_handle
+from pandas.io.common import get_handle  # type: ignore[import-not-found]
 
 from bench.contracts import InputError
 from bench.loading.files import CUT_SHORT, check_file, first_line, refuse_stand_in

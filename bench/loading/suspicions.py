@@ -23,15 +23,15 @@ def suspicious_values(values: np.ndarray, channels: Sequence[str], path: Path) -
         seen = column[~np.isnan(column)]
         for code, count in _codes(seen):
             found.append(
-                f"{path}: column '{channel}' holds {code:g} in {count} rows, far from all other values: if it stands for "
-                f"a missing value, choose `missing_values: {code:g}`"
+                f"{path}: column '{channel}' holds {code:g} in {count} rows, far from all other values: if it stands "
+                f"for a missing value, choose `missing_values: {code:g}`"
             )
             seen = seen[seen != code]
         if (value := _absurd(seen)) is not None:
             row = int(np.flatnonzero(column == value)[0])
             found.append(
-                f"{path}: row {row + 1}, column '{channel}' is {value:g}, which makes the scale of the channel more than "
-                f"{MOVES_THE_SCALE:g} times what it is without such values: is it an error of measurement?"
+                f"{path}: row {row + 1}, column '{channel}' is {value:g}, which makes the scale of the channel more "
+                f"than {MOVES_THE_SCALE:g} times what it is without such values: is it an error of measurement?"
             )
     return found
 

@@ -18,8 +18,8 @@ from bench.loading.suspicions import suspicious_values
 from bench.loading.windows import too_short
 
 Missing = Literal["refuse", "drop", "ffill", "mask"]
-MissingValues = tuple[str | float, ...] | list[str | float] | str | float
-TimeUnit = Literal["", "s", "ms", "us", "ns", "min", "h", "d"]
+MissingValues = str | float | tuple[str | float, ...] | list[str | float]
+TimeUnit = Literal["none", "s", "ms", "us", "ns", "min", "h", "d"]
 FIRST_ROWS = 3  # that the description of a file shows
 FIRST_COLUMNS = 8
 
@@ -47,7 +47,7 @@ class Table(Dataset):
     split: Literal["auto", "blocks", "time", "entity"] = "auto"  # auto: entity where there is an `id`, else blocks
     longest_pause: str | float = option("", later=True)  # "2h" or a number of the time column's units; "": any
     time_format: str = option("", later=True)  # "%d.%m.%Y %H:%M"; "": ISO 8601 or numbers
-    time_unit: TimeUnit = option("", later=True)  # of numbers that count from 1970-01-01; "": numbers stay numbers
+    time_unit: TimeUnit = option("none", later=True)  # of numbers that count from 1970-01-01; none: they stay numbers
     missing_values: MissingValues = option((), later=True)  # cells that are empty, beside "", NA, NaN, nan, null
 
     def locate(self, data_dir: Path | None) -> Path:
@@ -191,7 +191,7 @@ class Table(Dataset):
             return as_times(column, path, self.time_format)
         numbers = pd.to_numeric(column, errors="coerce") if decimal == "." else as_if_numbers(column, decimal)
         if 2 * np.isfinite(numbers).sum() <= column.notna().sum():
-            if self.time_unit:
+            if self.time_unit != "none":
                 raise InputError(f"{self.name}.time_unit: {path}: column '{column.name}' holds no numbers")
             return as_times(column, path)
         as_numbers(column, path, "a time as a number, as in the other rows", decimal)
@@ -199,10 +199,11 @@ class Table(Dataset):
             row = int(wrong.argmax())
             what = "empty" if pd.isna(column.iloc[row]) else "infinite"
             raise InputError(f"{path}: row {row + 1}, column '{column.name}' is {what}, expected a time")
-        if not self.time_unit:
+        if self.time_unit == "none":
             return numbers
         try:
-            return pd.to_datetime(numbers, unit=self.time_unit.replace("d", "D")).dt.as_unit("ns")
+            since = pd.to_timedelta(numbers, unit="D" if self.time_unit == "d" else self.time_unit)
+            return (pd.Timestamp("1970-01-01") + since).astype("datetime64[ns]")
         except (ValueError, OverflowError):
             raise InputError(
                 f"{self.name}.time_unit = {self.time_unit!r}: {path}: column '{column.name}' holds numbers up to "
@@ -245,9 +246,8 @@ def read_columns(path: Path) -> RawTable:
 def _shown(frame: pd.DataFrame) -> list[str]:
     some = frame.iloc[:FIRST_ROWS, :FIRST_COLUMNS]
     more = ", .." if frame.shape[1] > FIRST_COLUMNS else ""
-    cells = [
-        [f"{name} = {'empty' if pd.isna(row[name]) else row[name]}" for name in some] for _, row in some.iterrows()
-    ]
+    rows = some.astype(object).where(some.notna(), "empty").to_numpy()
+    cells = [[f"{name} = {cell}" for name, cell in zip(some.columns, row, strict=True)] for row in rows]
     return [f"row {number}: {', '.join(row)}{more}" for number, row in enumerate(cells, start=1)]
 
 

@@ -180,8 +180,8 @@ def make_splits(recordings: Recordings, spec: DatasetSpec, seed: int) -> Splits:
         joined /= scale
         if not max(joined.max(), -joined.min()) <= LARGEST:
             raise InputError(
-                f"{owner}: values of the part {name} are not finite after scaling: expected values that the mean and the "
-                "standard deviation of the training rows bring to a common size"
+                f"{owner}: values of the part {name} are not finite after scaling: expected values that the mean and "
+                "the standard deviation of the training rows bring to a common size"
             )
         cut[name] = _cut(joined.astype(np.float32), lengths[name], window, strides.get(name, recordings.test_stride))
         if order is not None:
