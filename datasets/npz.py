@@ -16,7 +16,6 @@ from bench.loading.suspicions import suspicious_values
 from bench.loading.tables import Missing, treat_missing, without
 from bench.registry import register_dataset
 
-
 MANY_CHANNELS = 8  # from here on, neighbours among them may be steps in time
 
 
@@ -28,7 +27,7 @@ class NPZ(Dataset):
     The array `array` (default: the only one of the file) has shape (rows, C), one long series, or (n, rows, C), n
     series of one length that are split as entities. `channels` gives the names (default: x1..xC). NaN is refused unless
     `missing` says otherwise (see `csv`), and so are the numbers in `missing_values`. Arrays of Python objects are
-    refused. An array that looks like (n, C, rows), or like n series of one channel without a last axis, is warned about.
+    refused. An array that looks like (n, C, rows), or like n series of one channel without a last axis, is doubted.
 
     Windows: T = `window` (default: the length of the series where there are n, else 24), `stride`, `test_stride`
     (T // 4).
@@ -101,9 +100,9 @@ def _turned(values: np.ndarray, path: Path) -> list[str]:
     if values.ndim == 2 and values.shape[1] >= MANY_CHANNELS and look_swapped(values[None, : values.shape[1] // 2]):
         rows, columns = values.shape
         return [
-            f"{path}: the array {values.shape} is read as {rows} rows of {columns} channels, and neighbouring channels "
-            f"are more alike than neighbouring rows: {rows} series of one channel have the shape ({rows}, {columns}, 1), "
-            "and a recording has (rows, channels)"
+            f"{path}: the array {values.shape} is read as {rows} rows of {columns} channels, and neighbouring "
+            f"channels are more alike than neighbouring rows: {rows} series of one channel have the shape "
+            f"({rows}, {columns}, 1), and a recording has (rows, channels)"
         ]
     return []
 

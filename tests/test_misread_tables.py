@@ -221,7 +221,7 @@ def test_files_of_another_kind(tmp_path):
 
 def doubts_of(path, name="csv", **options):
     spec = spec_of(path, name, **options)
-    with pytest.warns(UserWarning) as raised:
+    with pytest.warns(UserWarning, match=re.escape(str(path))) as raised:
         load_splits(spec, 0)
     return " | ".join(str(item.message) for item in raised)
 
@@ -461,7 +461,7 @@ def test_samples_on_another_scale_are_refused(far):
     with pytest.raises(InputError, match=r"100% of the values of channel 'x' are far outside .*`--scale train`"):
         far(scaled)
     with pytest.raises(InputError, match="channel 'x' are far outside"):
-        far(scaled + [1e6, 20], "--scaled")
+        far(scaled + np.array([1e6, 20]), "--scaled")
     with pytest.raises(InputError, match="expected one of them"):
         far(scaled, "--scaled", "--scale", "minmax")
     pd.DataFrame({"x": 5 * rng.normal(size=400), "y": 9 * rng.normal(size=400)}).to_csv("far.csv", index=False)

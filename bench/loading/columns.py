@@ -20,7 +20,7 @@ from bench.loading.files import looks_like_times
 FEWEST_ROWS = 10  # with fewer, numbers in equal steps may be chance
 _TIMES = r"(?i)(?:date|time|datetime|timestamp|ts|t|epoch|unix(?:[ _]?time)?|date[ _]?time|time[ _]?stamp)"
 _YEARS = r"(?i)years?"
-_ENTITIES = r"(?i)(?:.*[ _])?(?:id|uid|uuid)|.*[a-z]ID|patient|subject|entity|stay|icustay"
+_ENTITIES = r"(?i)(?:.*[ _])?(?:id|uid|uuid)|patient|subject|person|entity|stay|icustay|machine|device|station|store|customer|user"
 _DATES = r"\s*\d{1,4}[-./]\d{1,2}[-./]\d{1,4}"
 _EPOCHS = (("s", 3e8, 5e9), ("ms", 3e11, 5e12), ("us", 3e14, 5e15), ("ns", 3e17, 5e18))  # 1979 to 2128
 
@@ -57,6 +57,11 @@ def refuse_unread_columns(
                 f"{path}: column '{name}' begins with {_first(column)} and looks like a time: choose {options} (or "
                 "list it among the `channels` if it is one)"
             )
+        if not id_ and not channels and _stays_the_same(column):
+            doubts.append(
+                f"{path}: column '{name}' stays the same over long runs of rows and is a channel: if "
+                f"it tells entities apart, choose `id: {name}`"
+            )
         if id_ or not _as_entity(column, name):
             continue
         if channels:
@@ -87,14 +92,13 @@ def _as_time(column: pd.Series, entity: pd.Series | None, others: bool) -> str:
         if len(dates) and 2 * len(dates) > len(cells):
             return f"`time: {name}` and `time_format: {_format(dates)}`"
     numbers = pd.to_numeric(column, errors="coerce")
-    whole = numbers.notna().all() and bool((numbers % 1 == 0).all())
-    if not whole or not others:
-        return f"`time: {name}`" if others and numbers.notna().all() and re.fullmatch(_TIMES, str(name)) else ""
+    if not others or not np.isfinite(numbers).all():
+        return ""
     values = numbers.to_numpy(dtype=np.float64)
     for unit, low, high in _EPOCHS:
         if (values > low).all() and (values < high).all() and _all_different(column, entity):
             return f"`time: {name}` and `time_unit: {unit}`"
-    if (values > 1.8e7).all() and (values < 2.2e7).all():
+    if (values > 1.8e7).all() and (values < 2.2e7).all() and (values % 1 == 0).all():
         days = pd.to_datetime(numbers.astype("int64").astype(str), format="%Y%m%d", errors="coerce")
         if days.notna().all():
             return f"`time: {name}` and `time_format: '%Y%m%d'`"
@@ -118,15 +122,22 @@ def _counts(values: np.ndarray, entity: pd.Series | None) -> bool:
         codes = pd.factorize(entity)[0]
         order = np.argsort(codes, kind="stable")
         steps = np.diff(values[order])[np.diff(codes[order]) == 0]
-    return len(steps) >= FEWEST_ROWS // 2 and steps[0] > 0 and bool((steps == steps[0]).all())
+    return len(steps) >= FEWEST_ROWS // 2 and steps[0] > 0 and bool(np.allclose(steps, steps[0], rtol=1e-6, atol=0))
 
 
 def _format(dates: pd.Series) -> str:
     """The format of dates that are not ISO 8601, and of a time of day behind them, as far as they say."""
-    parts = dates.str.extract(r"\s*(\d+)([-./])(\d+)[-./](\d+)(?:[ T]+(\d+)([:.]\d+)?([:.]\d+)?)?")
+    parts = dates.str.extract(r"\s*(\d+)([-./])(\d+)[-./](\d+)(?:[ T]+(\d+)([:.]\d+)?([:.]\d+)?)?(.*)")
     sign = parts[1].iloc[0]
     first, second = (pd.to_numeric(parts[k]) for k in (0, 2))
     clock = "".join(mark for k, mark in ((4, " %H"), (5, ":%M"), (6, ":%S")) if parts[k].notna().any())
+    ends = parts[7].iloc[0]
+    if re.fullmatch(r"(?i)\s*[ap]m", ends):
+        clock = clock.replace("%H", "%I") + " %p"
+    elif re.fullmatch(r"\s*[+-]\d\d:?\d\d", ends):
+        clock += " %z" if ends[0] == " " else "%z"
+    elif (parts[7] == ends).all():
+        clock += ends.replace("%", "%%")
     year = "%Y" if (parts[3].str.len() == 4).all() else "%y"
     if (parts[0].str.len() == 4).all():
         return f"'%Y{sign}%m{sign}%d{clock}'"
@@ -159,6 +170,14 @@ def _as_entity(column: pd.Series, name: str) -> bool:
     if numbers.notna().all():
         return bool((numbers % 1 == 0).all()) and bool(re.fullmatch(_ENTITIES, name))
     return bool(2 * numbers.isna().sum() > len(cells))
+
+
+def _stays_the_same(column: pd.Series) -> bool:
+    """Whether whole numbers are those of parts of a file that stand one after another."""
+    numbers = pd.to_numeric(column, errors="coerce")
+    runs = int((numbers != numbers.shift()).sum())
+    whole = numbers.notna().all() and bool((numbers % 1 == 0).all())
+    return bool(whole and 1 < runs == numbers.nunique() and len(numbers) >= FEWEST_ROWS * runs)
 
 
 def _plain(column: pd.Series, decimal: str) -> pd.Series:

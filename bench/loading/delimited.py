@@ -132,9 +132,10 @@ def _rows(numbered: Iterator[tuple[int, list[str]]], names: Sequence[str], path:
         blank.clear()
         if len(cells) != len(names):
             amount = "more" if len(cells) > len(names) else "fewer"
+            title = "is the first line a title?" if len(names) == 1 else "`separator`, `decimal` say how it is written"
             raise InputError(
                 f"{path}: expected a table as CSV: line {line} has {len(cells)} cells, {amount} cells than the header "
-                f"({len(names)}); options say how it is written: `separator`, `decimal`"
+                f"({len(names)}); {title}"
             )
         yield cells
 

@@ -241,7 +241,7 @@ def as_numbers(column: pd.Series, path: Path, expected: str = "a number", decima
         text = column.where(~column.str.contains(".", regex=False, na=False), "no number")
         text = text.str.replace(decimal, ".", regex=False)
     values = pd.to_numeric(text, errors="coerce").astype(np.float64)
-    _blame(column, values.isna() & column.notna(), path, expected)
+    _blame(column, (values.isna() & column.notna()) | np.isinf(values), path, expected)
     return values
 
 
@@ -261,7 +261,7 @@ def looks_like_times(column: pd.Series) -> bool:
     return bool(2 * pd.to_datetime(dates, format="ISO8601", errors="coerce", utc=True).notna().sum() > len(cells))
 
 
-_DATE = r"\s*\d{4}-\d\d-\d\d"  # ISO 8601; without it a column of whole numbers would pass for years
+_DATE = r"\s*\d{4}-\d\d(?:-\d\d|\s*$)"  # ISO 8601; without it a column of whole numbers would pass for years
 _ZONE = r"[T ]\d\d?(?:[:\d.,]*)\s*(?:[Zz]|[+-]\d\d(?::?\d\d)?)\s*$"  # of a time of day, not of a date alone
 
 
@@ -306,6 +306,8 @@ def _blame(column: pd.Series, wrong: pd.Series, path: Path, expected: str) -> No
 def _advice(cell: object) -> str:
     """How a cell that is no number may be read after all."""
     text = str(cell)
+    if re.fullmatch(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?", text):
+        return "; a comma between thousands is not read, and `decimal: comma` reads it as the decimal mark"
     if re.fullmatch(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?", text):
         return "; `decimal: comma` reads a comma as the decimal mark"
     if re.fullmatch(r"(?i)[-?.*x]+|n/?a|none|missing|nil|#.*|<na>|nat|inf|-inf", text):

@@ -20,7 +20,7 @@ def suspicious_values(values: np.ndarray, channels: Sequence[str], path: Path) -
     found = []
     for number, channel in enumerate(channels):
         column = values[:, number]
-        seen = column[~np.isnan(column)]
+        seen = column[np.isfinite(column)]
         for code, count in _codes(seen):
             found.append(
                 f"{path}: column '{channel}' holds {code:g} in {count} rows, far from all other values: if it stands "

@@ -123,6 +123,10 @@ class Table(Dataset):
         check_columns(path, list(frame.columns), named)
         self._check_channels(frame, path)
         rest = [name for name in frame.columns if name not in named]
+        if {"variable", "value"} <= set(rest) and not {"variable", "value"} & set(self.channels):
+            raise InputError(
+                f"{path}: has the columns variable and value: choose `format: long` (or name the `channels`)"
+            )
         time = self.time
         if not time and rest and rest[0] not in self.channels and looks_like_times(frame[rest[0]]):
             time, rest = rest[0], rest[1:]

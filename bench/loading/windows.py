@@ -424,7 +424,7 @@ def _check(recordings: Recordings, owner: str) -> list[np.ndarray]:
     for factor, values in recordings.truth.items():
         if np.ndim(values) != 2 or len(values) != len(series):
             raise InputError(
-                f"{owner}: truth['{factor}'] has shape {np.shape(values)}, expected ({len(series)}, k): a row per series"
+                f"{owner}: truth['{factor}'] has shape {np.shape(values)}, expected ({len(series)}, k), a row each"
             )
     for number, rows in enumerate(series):
         if len(rows) < recordings.window:
