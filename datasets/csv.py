@@ -22,8 +22,8 @@ class CSV(Table):
     file that is not there is looked for in the data folders. `~` and variables such as $HOME are replaced.
     separator: one character or its name (comma, semicolon, tab, pipe, space); default: a comma, or what a first line
     `sep=;` says. decimal: point (default) or comma. encoding: default UTF-8, or what a mark at its beginning says.
-    header: a first line that looks like a row of data is refused, unless `names` says that it names the columns or `none`
-    that it is a row; the columns are then x1, x2, .. Two columns of one name are refused.
+    header: a first line that looks like a row of data is refused, unless `names` says that it names the columns or
+    `none` that it is a row; the columns are then x1, x2, .. Two columns of one name are refused.
     format: `wide` (default) has one row per time step and one column per channel. `id` names the column that tells
     entities apart, and `time` the column of the time (default: the first one, if it parses as timestamps). `long` has
     the columns id, time, variable and value; the options `id` and `time` may give other names for the first two.

@@ -20,7 +20,10 @@ from bench.loading.files import looks_like_times
 FEWEST_ROWS = 10  # with fewer, numbers in equal steps may be chance
 _TIMES = r"(?i)(?:date|time|datetime|timestamp|ts|t|epoch|unix(?:[ _]?time)?|date[ _]?time|time[ _]?stamp)"
 _YEARS = r"(?i)years?"
-_ENTITIES = r"(?i)(?:.*[ _])?(?:id|uid|uuid)|patient|subject|person|entity|stay|icustay|machine|device|station|store|customer|user"
+_ENTITIES = (
+    r"(?i)(?:.*[ _])?(?:id|uid|uuid)|patient|subject|person|entity|stay|icustay"
+    r"|machine|device|station|store|customer|user"
+)
 _DATES = r"\s*\d{1,4}[-./]\d{1,2}[-./]\d{1,4}"
 _EPOCHS = (("s", 3e8, 5e9), ("ms", 3e11, 5e12), ("us", 3e14, 5e15), ("ns", 3e17, 5e18))  # 1979 to 2128
 
