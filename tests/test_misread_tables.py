@@ -20,8 +20,10 @@ from hypothesis import strategies as st
 from bench import evaluate
 from bench.contracts import Dataset, DatasetSpec, InputError, Recordings
 from bench.data import main as data_main
+from bench.diagnose import dataset_of
 from bench.loading import files
 from bench.loading.windows import load_recordings, load_splits, make_splits
+from bench.sweeps.expand import named_dataset
 from bench.sweeps.options import parse_setting
 
 WINDOW = 4
@@ -324,6 +326,14 @@ def test_describe_says_what_was_understood(tmp_path, monkeypatch, capsys):
 )
 def test_marks_on_the_command_line(text, parsed):
     assert parse_setting(text) == parsed
+
+
+def test_a_file_that_is_diagnosed_takes_options(tmp_path):
+    path = write(tmp_path, table(who=["a"] * 30 + ["b"] * 30).to_csv(index=False, sep=";"))
+    word = dataset_of(path, 5, ["separator=;", "id=who", "missing_values=[-200, '?']"])
+    spec = named_dataset(word, "--dataset")
+    wanted = {"id": "who", "missing_values": (-200, "?"), "path": str(path), "separator": ";", "window": 5}
+    assert dict(spec.options) == wanted
 
 
 # ---------------------------------------------------------------- the machine
