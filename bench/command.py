@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
+import io
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -29,6 +30,9 @@ def parser(verb: str, description: str) -> Parser:
 
 def run_command(main: Callable[[Sequence[str] | None], int]) -> NoReturn:
     """Run a verb and exit: 2 and one line per mistake for bad input, 130 after Ctrl-C."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal without umlauts shows them as \\xe4, and nothing fails
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = main(None)
         sys.stdout.flush()

@@ -286,11 +286,17 @@ class DatasetSpec:
         """The data set's part of a random stream's name, and of a run's identity beside the hash of the windows.
 
         It is the key, but for a user's file (which has a `path`), whose place and format say nothing about what it
-        holds: equal values in another folder or format are divided and trained in the same way. `shuffle` is left out,
-        so that ordered and shuffled data are paired.
+        holds: equal values in another folder, format or spelling (`SPELLING`) are divided and trained in the same way.
+        `shuffle` is left out, so that ordered and shuffled data are paired.
         """
-        options = [f"{name}={value}" for name, value in self.options if name != "path"]
-        return self.key if len(options) == len(self.options) else ",".join(["own file", *options])
+        if "path" not in dict(self.options):
+            return self.key
+        options = [f"{name}={value}" for name, value in self.options if name not in ("path", *SPELLING)]
+        return ",".join(["own file", *options])
+
+
+SPELLING = ("separator", "decimal", "encoding", "header", "missing_values", "time_format", "time_unit")
+"""Options of a user's file that say how it is written, and nothing about what it holds."""
 
 
 # ---------------------------------------------------------------- data
@@ -336,6 +342,8 @@ class Recordings:
     parts: Sequence[str] = ()  # with the split `given`: the part that each series belongs to
     drawn: bool = False  # whether the values depend on the seed; `bench.loading.windows.load_recordings` finds out
     gap: int = 0  # rows left out between pieces of different parts (blocks, time); `load_recordings` sets it
+    notes: Sequence[str] = ()  # for the card only: what was understood of a user's file, a line each
+    doubts: Sequence[str] = ()  # what may be misread in it, a line each; a warning when windows are made
 
     @classmethod
     def simulated(cls, x: np.ndarray, **truth: np.ndarray) -> Recordings:

@@ -6,6 +6,7 @@ import dataclasses
 import gzip
 import hashlib
 import inspect
+import warnings
 import zlib
 from argparse import Namespace
 from collections.abc import Sequence
@@ -107,12 +108,18 @@ def _describe(given: Namespace, data: Path | None) -> int:
         command.write(f"\nno file was given: {name}:PATH describes yours")
         return 0
     try:
-        splits = load_splits(spec, given.seed, data)
         recordings = load_recordings(spec, given.seed, data)
+        command.write()
+        for line in as_read(recordings):  # before anything is divided, which may fail for what is said here
+            command.write(line)
+        with warnings.catch_warnings(record=True) as raised:
+            warnings.simplefilter("always")
+            splits = load_splits(spec, given.seed, data)
     except Unavailable as reason:
         command.write(f"\nnot here: {reason}")
         return 0
-    command.write()
+    for text in dict.fromkeys(str(warning.message) for warning in raised):
+        command.write(f"WARNING: {text}")
     for line in contents(recordings, splits, spec, given.seed):
         command.write(line)
     if dataset.restricted and not given.draw:
@@ -155,6 +162,27 @@ SPLITS_OF = {
     **dict.fromkeys(OVERLAPPING, OVERLAP),
     "drawn": "one for every seed, each a fresh draw of the simulator",
 }
+
+
+def as_read(recordings: Recordings) -> list[str]:
+    """What was understood of a user's file: its first rows, time, entities, and what was left out."""
+    if not recordings.notes:
+        return []
+    rows = np.concatenate([np.asarray(series, dtype=np.float64) for series in recordings.series])
+    same = int(pd.DataFrame(rows).duplicated().sum())
+    equal = f"{same:,} of {len(rows):,} have the values of an earlier row" if same else "none"
+    lines = ["as read from the file:", *(f"  {note}" for note in recordings.notes), f"  equal rows: {equal}"]
+    for channel, name in enumerate(recordings.channels):
+        seen = rows[~np.isnan(rows[:, channel]), channel]
+        if not len(seen):
+            lines.append(f"  channel {name}: no value")
+            continue
+        values, counts = np.unique(seen, return_counts=True)
+        lines.append(
+            f"  channel {name}: {seen.min():.6g} to {seen.max():.6g}, {len(values):,} different values, "
+            f"{values[counts.argmax()]:.6g} in {counts.max() / len(seen):.1%} of the rows"
+        )
+    return lines
 
 
 def contents(recordings: Recordings, splits: Splits, spec: DatasetSpec, seed: int) -> list[str]:
@@ -256,7 +284,10 @@ def draw(splits: Splits, spec: DatasetSpec, folder: Path) -> Path:
     for axis, index in zip(axes.flat, chosen, strict=True):
         lines = axis.plot(np.arange(1, splits.window + 1), splits.test[index][:, :8], linewidth=1)
         axis.set_title(f"test window {index + 1}", fontsize=8)
-    figure.legend(lines, splits.channels[:8], loc="outside upper center", ncols=8, fontsize=7, frameon=False)
+    names = [f" {name}" for name in splits.channels[:8]]  # a name that begins with _ would be left out
+    legend = figure.legend(lines, names, loc="outside upper center", ncols=8, fontsize=7, frameon=False)
+    for text in legend.get_texts():
+        text.set_parse_math(False)  # a $ is a $
     figure.supxlabel("t", fontsize=8)
     count = len(splits.channels)
     figure.supylabel("train-scaled" + (f" (8 of {count} channels)" if count > 8 else ""), fontsize=8)
@@ -290,7 +321,9 @@ def _fetch(given: Namespace, data: Path | None) -> int:
     elif not names:
         known = [name for name in DATASETS if remotes(DATASETS[name])]
         raise InputError(f"bench.data fetch: expected a NAME ({', '.join(known)}) or --sweep")
-    folder = data or places(None)[0]
+    folder = data or next(iter(places(None)), None)
+    if folder is None:
+        raise InputError("bench.data fetch: there is no home folder to put data in: expected --data DIR or BENCH_DATA")
     for name in names:
         for remote in remotes(DATASETS[name]):
             here = stored(remote, data)

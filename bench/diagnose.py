@@ -6,6 +6,7 @@ file (the shipped sweep "diagnose"), prints what was found, and renders the repo
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,19 +20,21 @@ from bench.report.formatting import counted, number
 from bench.report.ranking import Group
 from bench.report.report import Report
 from bench.report.statements import answer
+from bench.sweeps.options import parse_setting
 
 KINDS = {".csv": "csv", ".gz": "csv", ".parquet": "parquet", ".npz": "npz"}
 SWEEP, VANILLA = "diagnose", "latent_diffusion"
 
 
-def dataset_of(path: Path, window: int | None) -> str:
-    """The value of --dataset for a file, by its ending. Raises InputError."""
+def dataset_of(path: Path, window: int | None, options: Sequence[str] = ()) -> str:
+    """The value of --dataset for a file, by its ending; options as KEY=VALUE. Raises InputError."""
     if path.suffix not in KINDS:
         raise InputError(f"--data {path}: expected a file that ends with {', '.join(KINDS)}")
     if not path.is_file():
         raise InputError(f"--data {path}: no such file")
-    options = f", window: {window}" if window else ""
-    return f"{{name: {KINDS[path.suffix]}, path: {str(path)!r}{options}}}"
+    given = {**({"window": window} if window else {}), **dict(parse_setting(text) for text in options)}
+    more = "".join(f", {key}: {json.dumps(value)}" for key, value in given.items())
+    return f"{{name: {KINDS[path.suffix]}, path: {str(path)!r}{more}}}"
 
 
 def mean(cell: Cell, metric: str) -> str:
@@ -70,6 +73,8 @@ def main(words: Sequence[str] | None = None) -> int:
     arguments.add_argument("file", nargs="?", type=Path, metavar="FILE", help="a .csv, .parquet or .npz file")
     arguments.add_argument("--data", type=Path, metavar="FILE", help="the same file, as an option")
     arguments.add_argument("--window", type=int, metavar="T", help="time steps per series (default: the data set's)")
+    option = "an option of the file, such as id=patient (see: bench.data describe csv)"
+    arguments.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help=option)
     arguments.add_argument("--backbone", default="lstm", help="lstm (default) or transformer")
     arguments.add_argument("--seeds", default="0:2", help="0:2 (default), or 1,2,7")
     arguments.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as in bench.run")
@@ -82,7 +87,7 @@ def main(words: Sequence[str] | None = None) -> int:
     if path is None or (given.file and given.data):
         said = "both are given" if path else "none is given"
         raise InputError(f"expected one file, as FILE or as --data FILE: {said} (see --help)")
-    sweep = ["--grid", SWEEP, "--dataset", dataset_of(path, given.window), "--backbone", given.backbone]
+    sweep = ["--grid", SWEEP, "--dataset", dataset_of(path, given.window, given.option), "--backbone", given.backbone]
     sweep += ["--seeds", given.seeds, "--jobs", given.jobs, "--results", given.results]
     for flag, values in (("--set", given.set), ("--plugin", given.plugin)):
         sweep += [word for value in values for word in (flag, value)]

@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -22,7 +22,7 @@ import torch
 from bench.command import by_reason, data_dir, parser, run_command, write, write_table
 from bench.contracts import InputError, Metric, Scored, Splits, Unavailable
 from bench.engine.progress import Lines, Progress, Silent
-from bench.loading.files import DAMAGED_NPZ
+from bench.loading.files import DAMAGED_NPZ, first_line, refuse_stand_in
 from bench.loading.references import evaluation_size
 from bench.loading.windows import load_splits
 from bench.metrics.dependency import dependency_measures
@@ -37,10 +37,12 @@ from bench.scoring.scores import (
     score_run,
 )
 from bench.store import Store
-from bench.sweeps.options import dataset_spec
+from bench.sweeps.expand import named_dataset
 from bench.sweeps.run import Run
 
 Row = dict[str, Any]
+Scale = Literal["units", "train", "minmax"]
+FAR = 2  # ranges of the training values, beyond which a value is far outside
 
 
 # ---------------------------------------------------------------- finished runs
@@ -141,37 +143,100 @@ def _evaluate_one(results: Path, run: Run, data: Path | None, needed: Sequence[M
 
 
 def read_arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Arrays of an .npz file by name, float32. Raises InputError naming the file and the key; never unpickles."""
+    """Arrays of an .npz file by name, float64; a .npy file is its one array.
+
+    Raises InputError naming the file, the key and the place of a value that is not finite; never unpickles.
+    """
     if not path.is_file():
         raise InputError(f"--samples {path}: no such file")
+    refuse_stand_in(path, (b"PK", b"\x93NUMPY"))
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            present = sorted(archive.files)
-            arrays = {name: np.asarray(archive[name]) for name in names if name in present}
+        content = np.load(path, allow_pickle=False)
+        if isinstance(content, np.ndarray):
+            present, arrays = ["one array without a name"], {names[0]: content}
+        else:
+            with content as archive:
+                present = sorted(archive.files)
+                arrays = {name: np.asarray(archive[name]) for name in names if name in present}
     except DAMAGED_NPZ as error:
         raise InputError(
-            f"--samples {path}: cannot be read ({error}): expected an .npz file of plain arrays"
+            f"--samples {path}: cannot be read ({first_line(error)}): expected an .npz file of plain arrays"
         ) from error
     for name in names:
         if name not in arrays:
             raise InputError(f"--samples {path}: no array '{name}': it holds {', '.join(present)}")
-        if not np.issubdtype(arrays[name].dtype, np.number):
+        if arrays[name].dtype.kind not in "fiu":
             raise InputError(f"--samples {path}: {name}: expected numbers, not {arrays[name].dtype}")
-    return {name: values.astype(np.float32) for name, values in arrays.items()}
+    return {name: values.astype(np.float64) for name, values in arrays.items()}
 
 
-def score_file(path: Path, splits: Splits, metrics: Sequence[Metric], scope: Scope, scaled: bool, n: int) -> list[Row]:
-    """Rows for the file's `samples` (n, T, C), in the data set's units unless `scaled`, and for every reference."""
+def score_file(
+    path: Path, splits: Splits, metrics: Sequence[Metric], scope: Scope, scale: Scale | None, n: int
+) -> list[Row]:
+    """Rows for the file's `samples` (n, T, C), in the data set's units unless `scale` says otherwise, and for every
+    reference.
+
+    Units: train, (x - mean) / standard deviation of the training rows; minmax, 0 and 1 at the least and the largest
+    training value of each channel. Values that are far from the training windows are refused unless the scale is
+    stated as `units`.
+    """
     samples = read_arrays(path, ["samples"])["samples"]
     shape = (splits.window, len(splits.channels))
     if samples.ndim != 3 or samples.shape[1:] != shape:
         wanted = f"(n, {shape[0]}, {shape[1]}): series, time steps, channels ({', '.join(splits.channels)})"
-        raise InputError(f"--samples {path}: samples has shape {samples.shape}: expected {wanted}")
+        turned = samples.ndim == 3 and samples.shape[1:] == shape[::-1]
+        hint = "; it may be (n, C, T): `samples.transpose(0, 2, 1)` turns it" if turned else ""
+        raise InputError(f"--samples {path}: samples has shape {samples.shape}: expected {wanted}{hint}")
     if len(samples) < 2:
         raise InputError(f"--samples {path}: samples holds {len(samples)} series: expected at least 2")
-    if not scaled:
-        samples = ((samples - splits.mean) / splits.scale).astype(np.float32)
-    return score_beside_references(path.name, samples, splits, metrics, scope, n)
+    if not (finite := np.isfinite(samples)).all():
+        series, step, channel = np.argwhere(~finite)[0]
+        raise InputError(
+            f"--samples {path}: series {series}, step {step + 1}, channel '{splits.channels[channel]}' is "
+            f"{samples[series, step, channel]}, one of {(~finite).sum():,} values that are no finite numbers"
+        )
+    train = splits.train.astype(np.float64)
+    low, high = train.min(axis=(0, 1)), train.max(axis=(0, 1))
+    if scale == "minmax":
+        scaled = low + samples * (high - low)
+    else:
+        scaled = samples if scale == "train" else (samples - splits.mean) / splits.scale
+    if scale != "units" and (fault := _unlike_training(samples, scaled, splits, low, high, scale)):
+        raise InputError(f"--samples {path}: {fault}")
+    with np.errstate(over="ignore"):
+        scaled = scaled.astype(np.float32)
+    if not np.isfinite(scaled).all():
+        raise InputError(f"--samples {path}: holds values that are not finite after scaling")
+    return score_beside_references(path.name, scaled, splits, metrics, scope, n)
+
+
+def _unlike_training(
+    samples: np.ndarray, scaled: np.ndarray, splits: Splits, low: np.ndarray, high: np.ndarray, scale: Scale | None
+) -> str:
+    """Why samples are probably on another scale than the one that was said; empty where they may be on it."""
+    choices = "choose `--scale train` or `--scale minmax`, or `--scale units` if they are meant so"
+    span = np.maximum(high - low, 1e-6)
+    outside = ((scaled < low - FAR * span) | (scaled > high + FAR * span)).mean(axis=(0, 1))
+    if outside.max() > 0.5:
+        channel = int(outside.argmax())
+        mean, sd = splits.mean[channel], splits.scale[channel]
+        return (
+            f"{outside[channel]:.0%} of the values of channel '{splits.channels[channel]}' are far outside the "
+            f"training values ({mean + sd * low[channel]:.4g} to {mean + sd * high[channel]:.4g}), beginning with "
+            f"{samples[0, 0, channel]:.4g}: they are probably scaled in another way: {choices}"
+        )
+    if scale is not None:
+        return ""
+    mean, sd = samples.mean(axis=(0, 1)), samples.std(axis=(0, 1))
+    like_train = (np.abs(mean) < 0.5).all() and ((sd > 0.5) & (sd < 2)).all()
+    least, most = samples.min(axis=(0, 1)), samples.max(axis=(0, 1))
+    like_minmax = ((least > -0.05) & (most < 1.05) & (most - least > 0.5)).all()
+    spread = scaled.std(axis=(0, 1))
+    narrow = ((spread < 0.25) | (spread > 4) | (np.abs(scaled.mean(axis=(0, 1))) > 2)).any()
+    if narrow and (like_train or like_minmax):
+        how = "mean 0 and standard deviation 1" if like_train else "the range 0 to 1"
+        return f"the samples have {how} in every channel, unlike the data: they are probably scaled: {choices}"
+    return ""
 
 
 def measure_decoder(word: str, path: Path, tolerance: float) -> list[Row]:
@@ -185,7 +250,7 @@ def measure_decoder(word: str, path: Path, tolerance: float) -> list[Row]:
     except Exception as error:  # whatever a user's module raises while it is imported
         raise InputError(f"--decoder {word}: does not import: {type(error).__name__}: {error}") from error
     arrays = read_arrays(path, ["z", "x"])
-    z, x = torch.from_numpy(arrays["z"]), torch.from_numpy(arrays["x"])
+    z, x = (torch.from_numpy(arrays[name].astype(np.float32)) for name in ("z", "x"))
     if z.ndim != 2 or x.ndim != 3 or len(z) != len(x):
         raise InputError(f"--samples {path}: z {tuple(z.shape)}, x {tuple(x.shape)}: expected (n, D) and (n, T, C)")
     found = dependency_measures(decoder, z, x[:, :-1], tolerance)
@@ -236,8 +301,11 @@ def main(words: Sequence[str] | None = None) -> int:
     arguments.add_argument(
         "--samples", type=Path, metavar="FILE.npz", help="score this file's array `samples` (n, T, C)"
     )
-    arguments.add_argument("--dataset", help="the data set to score --samples against")
-    arguments.add_argument("--scaled", action="store_true", help="the samples are in train-scaled units")
+    dataset = "the data set to score --samples against: NAME, csv:PATH, NAME,window=48, or a YAML mapping"
+    arguments.add_argument("--dataset", help=dataset)
+    arguments.add_argument("--scaled", action="store_true", help="the same as --scale train")
+    units = "of the samples: units of the data set (default), train (mean 0, sd 1) or minmax (0 to 1)"
+    arguments.add_argument("--scale", choices=get_args(Scale), help=units)
     arguments.add_argument("--seed", type=int, default=0, help="seed of the split and of the metrics (default: 0)")
     arguments.add_argument("--n", type=int, default=1000, help="the largest number of series (default: 1000)")
     arguments.add_argument("--decoder", metavar="MODULE:FUNCTION", help="add dependency measures of decoder(z, x_prev)")
@@ -259,11 +327,13 @@ def main(words: Sequence[str] | None = None) -> int:
         raise InputError(f"--n {given.n} --seed {given.seed}: expected n >= 2 and a seed >= 0")
     rows: list[Row] = []
     if given.dataset is not None:
-        name, colon, path = given.dataset.partition(":")
-        spec = dataset_spec({"name": name, **({"path": path} if colon else {})}, f"--dataset {given.dataset}")
+        if given.scaled and given.scale not in (None, "train"):
+            raise InputError(f"--scaled --scale {given.scale}: expected one of them")
+        spec = named_dataset(given.dataset, f"--dataset {given.dataset}")
         splits = load_splits(spec, given.seed, data)
         scope = Scope.on(spec, given.seed)
-        rows += score_file(given.samples, splits, choose(names, "samples"), scope, given.scaled, given.n)
+        scale: Scale | None = "train" if given.scaled else given.scale
+        rows += score_file(given.samples, splits, choose(names, "samples"), scope, scale, given.n)
     elif given.decoder is None:
         listed_by = "`python -m bench.list datasets` lists them"
         raise InputError(f"--samples {given.samples}: expected --dataset NAME with it ({listed_by})")

@@ -8,15 +8,17 @@ from pathlib import Path
 import numpy as np
 
 from bench.contracts import Recordings
-from bench.loading.files import read_parquet
-from bench.loading.tables import Table
+from bench.loading.tables import Table, read_columns
 from bench.registry import register_dataset
 
 
 @register_dataset("parquet")
 @dataclass(frozen=True)
 class Parquet(Table):
-    """A user's own table as parquet: `parquet:PATH`; all options and rules are those of `csv`."""
+    """A user's own table as parquet: `parquet:PATH`; all options and rules are those of `csv`.
+
+    The options that say how text is written (separator, decimal, encoding, header) are of `csv` alone.
+    """
 
     source = "a file of your own"
     licence = "yours"
@@ -24,4 +26,4 @@ class Parquet(Table):
     def load(self, data_dir: Path | None, rng: np.random.Generator) -> Recordings:
         """The table's rows."""
         path = self.locate(data_dir)
-        return self.recordings(read_parquet(path), path)
+        return self.recordings(read_columns(path), path)

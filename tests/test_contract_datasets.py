@@ -30,7 +30,7 @@ from bench.registry import DATASETS
 OPTIONS = {  # in place of the defaults: fewer series, files of a user's own, other views
     **{name: [{"series": 40}] for name in ("regimes", "sines", "ar1", "linear_gaussian", "dialled_latent")},
     "wards": [{"simulated": True, "patients": 30}],
-    "csv": [{"path": "own.csv", "id": "who", "window": 5, "missing": "ffill"}],
+    "csv": [{"path": "own.csv", "id": "who", "time": "t", "window": 5, "missing": "ffill"}],
     "parquet": [{"path": "own.parquet", "format": "long", "window": 5, "missing": "mask"}],
     "npz": [{"path": "own.npz", "window": 6}],
     "energy": [{}, {"split": "time"}, {"noise_channels": True}],

@@ -101,7 +101,7 @@ def test_the_official_sheet_is_the_csv(folder):
 
 def test_the_extract_is_made_once_per_content(folder, monkeypatch):
     first = load(folder)
-    kept = list((folder / "retail/.bench").glob("retail-*.parquet"))
+    kept = list((folder / "cache/latent-diffusion-bench/extracts").glob("retail-*.parquet"))
     assert len(kept) == 1
     files._EXTRACTS.clear()  # as in another process
     with monkeypatch.context() as patch:

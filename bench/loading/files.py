@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import lzma
 import os
+import re
 import tarfile
 import zipfile
 import zlib
@@ -36,9 +37,17 @@ class Remote:
 
 def places(data_dir: Path | None) -> list[Path]:
     """Where data are looked for: `--data`, then the variable BENCH_DATA, then the user's cache folder."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    found = [data_dir, os.environ.get("BENCH_DATA") or None, Path(cache) / "latent-diffusion-bench"]
+    found = [data_dir, os.environ.get("BENCH_DATA") or None, cache_folder()]
     return [Path(place) for place in found if place is not None]
+
+
+def cache_folder() -> Path | None:
+    """The user's cache folder; None for a user without a home, as in some containers."""
+    try:
+        cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError:
+        return None
+    return Path(cache) / "latent-diffusion-bench"
 
 
 def remotes(dataset: type[Dataset]) -> tuple[Remote, ...]:
@@ -101,12 +110,49 @@ def locate(given: str, owner: str, data_dir: Path | None) -> Path:
 
 
 def anchored(given: str, folder: str, data_dir: Path | None) -> Path:
-    """A user's own path as an absolute one.
+    """A user's own path as an absolute one; `~` and variables such as $HOME are replaced, unless a file is so named.
 
     A relative path starts in `folder` ("" is the current directory), or in a data folder where only that has it.
     """
-    candidates = [Path.cwd() / folder / given, *(place / given for place in places(data_dir))]
-    return next((path for path in candidates if path.exists()), candidates[0])
+    replaced = os.path.expandvars(os.path.expanduser(given))
+    words = list(dict.fromkeys([given, replaced]))
+    candidates = [place / word for place in (Path.cwd() / folder, *places(data_dir)) for word in words]
+    return next((path for path in candidates if path.exists()), Path.cwd() / folder / replaced)
+
+
+_STAND_INS = (
+    (rb"\s*version https://git-lfs\.github\.com/spec/", "a pointer of Git LFS, expected the data (`git lfs pull`)"),
+    (rb"[^\n]{0,300}/annex/objects/", "a pointer of git-annex, expected the data (`git annex get`)"),
+    (rb"\s*<(?:!doctype|html|head|\?xml)", "an HTML or XML page, expected data: perhaps the answer of a web server"),
+    (rb"PAR1", "a parquet file, expected the format that was named: choose parquet:PATH"),
+    (rb"\x89HDF|CDF[\x01\x02]", "an HDF5 or NetCDF file, expected the format that was named"),
+    (rb"\x93NUMPY", "a .npy file, expected the format that was named: `numpy.savez` writes .npz"),
+    (rb"PK\x03\x04", "a zip archive, an .npz or an .xlsx file, expected the format that its name says"),
+    (
+        rb"\x1f\x8b|BZh\d1AY|\xfd7zXZ|\x28\xb5\x2f\xfd",
+        "a compressed file, expected a name that says so (.gz, .bz2, .xz)",
+    ),
+    (rb"\s*[\[{]\s*[\[{\"]", "a JSON document, expected a table"),
+)
+_SUFFIXES = {".gz": b"\x1f\x8b", ".bz2": b"BZh", ".xz": b"\xfd7zXZ", ".zst": b"\x28\xb5", ".zip": b"PK"}
+
+
+def refuse_stand_in(path: Path, allowed: bytes | tuple[bytes, ...] = b"") -> None:
+    """Raises InputError where a file is no data but a pointer or a page, or of another format than its name says.
+
+    allowed: what the content of this format begins with.
+    """
+    try:
+        with path.open("rb") as file:
+            begins = file.read(512)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+    expected = allowed or _SUFFIXES.get(path.suffix.lower(), b"")
+    if expected and begins.startswith(expected):
+        return
+    for pattern, what in _STAND_INS:
+        if re.match(pattern, begins, re.IGNORECASE):
+            raise InputError(f"{path}: is {what}")
 
 
 @lru_cache(maxsize=8)
@@ -132,6 +178,7 @@ def read_text(path: Path, wanted: Sequence[str] | None = None) -> pd.DataFrame:
 
     Raises InputError for a missing column or a damaged file.
     """
+    refuse_stand_in(path)
     try:
         header = pd.read_csv(path, nrows=0, encoding="utf-8-sig", skipinitialspace=True)
         if wanted is not None:
@@ -147,11 +194,14 @@ def read_text(path: Path, wanted: Sequence[str] | None = None) -> pd.DataFrame:
         if not isinstance(frame.index, pd.RangeIndex):  # pandas takes surplus cells for an index
             raise ValueError(f"the first row has more cells than the header ({len(header.columns)})")
         return frame
-    except (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, tarfile.TarError, OSError, ImportError) as error:
+    except CUT_SHORT as error:
         raise InputError(f"{path}: cannot be read, perhaps cut short or damaged: {first_line(error)}") from None
     except (ValueError, UnicodeError) as error:  # what pandas raises for a file that is no table
         raise InputError(f"{path}: expected a table as UTF-8 CSV: {first_line(error)}") from None
 
+
+CUT_SHORT = (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, tarfile.TarError, OSError, ImportError)
+"""What is raised for a file that is shorter than it says, damaged, or packed in a way that cannot be read here."""
 
 DAMAGED_NPZ: tuple[type[Exception], ...] = (
     *(OSError, ValueError, EOFError, TypeError, AttributeError, RuntimeError, MemoryError),
@@ -162,11 +212,13 @@ DAMAGED_NPZ: tuple[type[Exception], ...] = (
 
 def read_parquet(path: Path) -> pd.DataFrame:
     """A parquet file as a table; an index becomes columns. Raises InputError for a damaged file."""
+    refuse_stand_in(check_file(path), b"PAR1")
     try:
-        frame = pd.read_parquet(check_file(path))
+        frame = pd.read_parquet(path)
     except (OSError, ValueError, KeyError, TypeError) as error:  # pyarrow's errors are among these
         raise InputError(f"{path}: cannot be read as parquet: {first_line(error)}") from None
-    return frame if isinstance(frame.index, pd.RangeIndex) else frame.reset_index()
+    numbered = isinstance(frame.index, pd.RangeIndex) and frame.index.name is None
+    return frame if numbered else frame.reset_index()
 
 
 def check_columns(path: Path, present: Sequence[str], wanted: Sequence[str], hint: str = "") -> None:
@@ -177,34 +229,58 @@ def check_columns(path: Path, present: Sequence[str], wanted: Sequence[str], hin
         raise InputError(f"{path}: the columns {', '.join(missing)} are missing, found {found}{hint}")
 
 
-def as_numbers(column: pd.Series, path: Path, expected: str = "a number") -> pd.Series:
-    """A column as float64, empty to NaN. Raises InputError with row (counted from 1 below the header) and column."""
+def as_numbers(column: pd.Series, path: Path, expected: str = "a number", decimal: str = ".") -> pd.Series:
+    """A column as float64, empty to NaN. Raises InputError with row (counted from 1 below the header) and column.
+
+    decimal: the mark of a decimal fraction in text; where it is a comma, a cell with a point is no number.
+    """
     if pd.api.types.is_bool_dtype(column) or not pd.api.types.is_numeric_dtype(column):
         column = column.astype(str).where(column.notna())  # so that true, times and lists are refused, not converted
-    values = pd.to_numeric(column, errors="coerce").astype(np.float64)
-    _blame(column, values.isna() & column.notna(), path, expected)
+    text = column
+    if decimal != "." and not pd.api.types.is_numeric_dtype(column):
+        text = column.where(~column.str.contains(".", regex=False, na=False), "no number")
+        text = text.str.replace(decimal, ".", regex=False)
+    values = pd.to_numeric(text, errors="coerce").astype(np.float64)
+    _blame(column, (values.isna() & column.notna()) | np.isinf(values), path, expected)
     return values
 
 
 def looks_like_times(column: pd.Series) -> bool:
-    """Whether a column holds times: a column of times already, or text that is a date or time in every row."""
+    """Whether a column holds times: a column of times already, or text that is a date or time in most of its cells.
+
+    Most and not all, so that one cell that is none is named as that and the column is not taken for text.
+    """
     if pd.api.types.is_datetime64_any_dtype(column):
         return True
-    if len(column) == 0 or pd.api.types.is_numeric_dtype(column) or not column.astype(str).str.match(_DATE).all():
+    if pd.api.types.is_numeric_dtype(column):
         return False
-    return bool(pd.to_datetime(column, format="ISO8601", errors="coerce", utc=True).notna().all())
+    cells = column.dropna().astype(str)
+    dates = cells[cells.str.match(_DATE)]
+    if not len(dates) or 2 * len(dates) <= len(cells):
+        return False
+    return bool(2 * pd.to_datetime(dates, format="ISO8601", errors="coerce", utc=True).notna().sum() > len(cells))
 
 
-_DATE = r"\s*\d{4}-\d\d-\d\d"  # ISO 8601; without it a column of whole numbers would pass for years
+_DATE = r"\s*\d{4}-\d\d(?:-\d\d|\s*$)"  # ISO 8601; without it a column of whole numbers would pass for years
+_ZONE = r"[T ]\d\d?(?:[:\d.,]*)\s*(?:[Zz]|[+-]\d\d(?::?\d\d)?)\s*$"  # of a time of day, not of a date alone
 
 
-def as_times(column: pd.Series, path: Path) -> pd.Series:
-    """Text (ISO 8601) to times, those with a zone as UTC. Raises InputError with row and column."""
+def as_times(column: pd.Series, path: Path, pattern: str = "") -> pd.Series:
+    """Text (ISO 8601, or as `pattern` says: %d.%m.%Y) to times, those with a zone as UTC.
+
+    Raises InputError with row and column.
+    """
     if pd.api.types.is_datetime64_any_dtype(column):
         _blame(column, column.isna(), path, "a time")
         return column.dt.tz_convert("UTC").dt.tz_localize(None) if column.dt.tz is not None else column
     column = column.astype(str).where(column.notna())
-    zoned = column.str.contains(r"(?:Z|[+-]\d\d:?\d\d)$", na=False)
+    if pattern:
+        zones = "%z" in pattern
+        times = pd.to_datetime(column, format=pattern, errors="coerce", utc=zones)
+        _blame(column, times.isna(), path, f"a time as `time_format: {pattern!r}` says")
+        return times.dt.tz_localize(None)
+    zoned = has_zone(column)
+    _blame(column, ~column.str.contains(r"\d", na=False), path, "a time such as 2016-01-31 17:00:00")
     if zoned.any() and not zoned.all():
         _blame(column, ~zoned & column.notna(), path, "a time with a zone, as in the other rows (zones are mixed)")
     times = pd.to_datetime(column, format="ISO8601", errors="coerce", utc=bool(zoned.any()))
@@ -212,12 +288,31 @@ def as_times(column: pd.Series, path: Path) -> pd.Series:
     return times.dt.tz_localize(None)
 
 
+def has_zone(column: pd.Series) -> pd.Series:
+    """Whether each cell of text is a time of day with a zone, such as 17:00+02 or 17:00Z."""
+    return column.str.contains(_ZONE, na=False)
+
+
 def _blame(column: pd.Series, wrong: pd.Series, path: Path, expected: str) -> None:
     if wrong.any():
         row = int(np.flatnonzero(wrong.to_numpy())[0])
         cell = column.iloc[row]
         shown = "empty" if pd.isna(cell) else repr(cell)
-        raise InputError(f"{path}: row {row + 1}, column '{column.name}' is {shown}, expected {expected}")
+        raise InputError(
+            f"{path}: row {row + 1}, column '{column.name}' is {shown}, expected {expected}{_advice(cell)}"
+        )
+
+
+def _advice(cell: object) -> str:
+    """How a cell that is no number may be read after all."""
+    text = str(cell)
+    if re.fullmatch(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?", text):
+        return "; a comma between thousands is not read, and `decimal: comma` reads it as the decimal mark"
+    if re.fullmatch(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?", text):
+        return "; `decimal: comma` reads a comma as the decimal mark"
+    if re.fullmatch(r"(?i)[-?.*x]+|n/?a|none|missing|nil|#.*|<na>|nat|inf|-inf", text):
+        return f"; `missing_values: [{text!r}]` reads it as an empty cell"
+    return ""
 
 
 def first_line(error: BaseException) -> str:
@@ -250,16 +345,18 @@ def extract(
 ) -> pd.DataFrame:
     """A table made from source files, kept in memory and as parquet, so that it is made once per content of the files.
 
-    `label` names the data set, its version and the options that change the table. The parquet file lies beside the
-    data (`.bench/`), or in the user's cache folder where that is read-only; a `private` one only beside the data.
+    `label` names the data set, its version and the options that change the table. The parquet file lies in the user's
+    cache folder. A `private` one never leaves the folder of its data: it lies beside them (`.bench/`), or nowhere.
     """
     words = [label, *(fingerprint(source) for source in sources)]
     key = f"{label.split()[0]}-{hashlib.sha256(' '.join(words).encode()).hexdigest()[:16]}.parquet"
     if key not in _EXTRACTS:
         beside = sources[0].parent
         writable = beside.stat().st_mode & 0o222  # a folder marked read-only is left alone, also by a superuser
-        folders = [beside / ".bench"] if writable else []
-        _EXTRACTS[key] = _kept([*folders, *([] if private else [places(None)[-1] / "extracts"])], key, build)
+        cache = cache_folder()
+        folders = [beside / ".bench"] if private and writable else []
+        folders += [cache / "extracts"] if cache and not private else []
+        _EXTRACTS[key] = _kept(folders, key, build)
     return _EXTRACTS[key]
 
 

@@ -24,6 +24,8 @@ import numpy as np
 import pandas as pd
 
 from bench.contracts import (
+    ONE_SPLIT,
+    OVERLAPPING,
     TEST_SHARE,
     VALIDATION_SHARE,
     Dataset,
@@ -49,6 +51,7 @@ LONG = 8  # windows: in a shorter piece the rows held out and the gap beside the
 LARGEST = 1e30  # of a value: float32 holds it, and its square has room in float64
 BLOCKS = 40  # one long series is cut into at most this many blocks,
 WINDOWS_PER_BLOCK = 4  # and a block is at least this many windows long while there are rows for three such blocks
+SPLITS = (*OVERLAPPING, *ONE_SPLIT)
 GROUPS = 8  # at least, of test windows that resemble each other, where the recordings allow
 
 
@@ -107,6 +110,7 @@ def load_recordings(spec: DatasetSpec, seed: int, data_dir: Path | None) -> Reco
     recordings = _loaded(dataset, spec, seed, data_dir)
     if not type(dataset).__module__.startswith("datasets."):  # a plug-in's
         again = _loaded(dataset, spec, seed, data_dir)
+        _check(recordings, spec.key)
         pairs = zip(recordings.series, again.series, strict=False)
         if len(recordings.series) != len(again.series) or not all(np.array_equal(*p, equal_nan=True) for p in pairs):
             raise InputError(
@@ -125,6 +129,8 @@ def _loaded(dataset: Dataset, spec: DatasetSpec, seed: int, data_dir: Path | Non
         raise
     except (Exception, SystemExit) as error:  # a user's own data set, or sizes that do not fit into memory
         raise InputError(f"{spec.key}: cannot be loaded: {in_one_line(error)}") from error
+    if not isinstance(recordings, Recordings):
+        raise InputError(f"{spec.key}: `load` returns {type(recordings).__name__}, expected Recordings")
     drawn, gap = repr(rng.bit_generator.state) != untouched, recordings.window if dataset.gap == "T" else 0
     recordings = dataclasses.replace(recordings, drawn=drawn, gap=gap)
     return day_windows(recordings, spec.key) if dataset.align == "day" else recordings
@@ -140,8 +146,9 @@ def make_splits(recordings: Recordings, spec: DatasetSpec, seed: int) -> Splits:
     Raises InputError when a part would hold no window, or a value is infinite.
     """
     window, owner = recordings.window, spec.key
-    series = [np.asarray(rows, dtype=np.float64) for rows in recordings.series]
-    _check(series, recordings, owner)
+    series = _check(recordings, owner)
+    for doubt in recordings.doubts:
+        warnings.warn(doubt, stacklevel=2)
     parts = divided(series, recordings, spec, seed)
     owners = len(set(recordings.entities)) if recordings.entities else len(series)
     if recordings.split == "entity" and owners < len(PARTS):
@@ -177,6 +184,11 @@ def make_splits(recordings: Recordings, spec: DatasetSpec, seed: int) -> Splits:
         joined = filled.pop(name)
         joined -= mean
         joined /= scale
+        if not max(joined.max(), -joined.min()) <= LARGEST:
+            raise InputError(
+                f"{owner}: values of the part {name} are not finite after scaling: expected values that the mean and "
+                "the standard deviation of the training rows bring to a common size"
+            )
         cut[name] = _cut(joined.astype(np.float32), lengths[name], window, strides.get(name, recordings.test_stride))
         if order is not None:
             steps = order.random(cut[name].shape[:2]).argsort(axis=1)  # one permutation per window
@@ -446,19 +458,34 @@ def _fill(rows: np.ndarray, median: np.ndarray) -> np.ndarray:
     return np.where(last < 0, median, before)
 
 
-def _check(series: Sequence[np.ndarray], recordings: Recordings, owner: str) -> None:
+def _check(recordings: Recordings, owner: str) -> list[np.ndarray]:
+    """The series as float64. Raises InputError for whatever a data set returns that recordings cannot be.
+
+    This is the one place where the recordings of a data set are checked, a plug-in's and a user's file alike.
+    """
+    if not isinstance(recordings, Recordings):
+        raise InputError(f"{owner}: `load` returns {type(recordings).__name__}, expected Recordings")
+    _check_words(recordings, owner)
     channels = len(recordings.channels)
-    if recordings.truth and any(len(rows) != recordings.window for rows in series):
-        raise InputError(f"{owner}: truth is known of series of one window ({recordings.window} rows) each only")
-    if recordings.split == "given" and (len(recordings.parts) != len(series) or set(recordings.parts) != set(PARTS)):
-        raise InputError(f"{owner}: expected a part for each of {len(series)} series, every one of {', '.join(PARTS)}")
+    series = [_rows(rows, number, channels, owner) for number, rows in enumerate(_listed(recordings.series, owner))]
     if not series:
         raise InputError(
             f"{owner}: holds no series, expected at least {len(PARTS)} windows of {recordings.window} rows"
         )
+    if recordings.truth and any(len(rows) != recordings.window for rows in series):
+        raise InputError(f"{owner}: truth is known of series of one window ({recordings.window} rows) each only")
+    if recordings.split == "given" and (len(recordings.parts) != len(series) or set(recordings.parts) != set(PARTS)):
+        raise InputError(f"{owner}: expected a part for each of {len(series)} series, every one of {', '.join(PARTS)}")
+    if len(recordings.entities) not in (0, len(series)):
+        raise InputError(f"{owner}: {len(recordings.entities)} entities, expected one for each of {len(series)} series")
+    if recordings.times and [len(times) for times in recordings.times] != [len(rows) for rows in series]:
+        raise InputError(f"{owner}: `times` has other lengths than the series, expected a time for each row")
+    for factor, values in recordings.truth.items():
+        if np.ndim(values) != 2 or len(values) != len(series):
+            raise InputError(
+                f"{owner}: truth['{factor}'] has shape {np.shape(values)}, expected ({len(series)}, k), a row each"
+            )
     for number, rows in enumerate(series):
-        if rows.ndim != 2 or rows.shape[1] != channels:
-            raise InputError(f"{owner}: series {number} has shape {rows.shape}, expected (rows, {channels} channels)")
         if len(rows) < recordings.window:
             if len(series) == 1 and recordings.split != "entity":
                 raise InputError(too_short(owner, [len(rows)], recordings.window, recordings.split))
@@ -474,6 +501,47 @@ def _check(series: Sequence[np.ndarray], recordings: Recordings, owner: str) -> 
             f"{'infinite' if np.isinf(value) else f'{value:g}'}, expected a finite number, at most {LARGEST:g} in size "
             "(or an empty cell where it is missing)"
         )
+    return series
+
+
+def _check_words(recordings: Recordings, owner: str) -> None:
+    """Names, units, sizes and the split."""
+    for name, values in (("channels", recordings.channels), ("units", recordings.units)):
+        if isinstance(values, str) or not all(isinstance(word, str) for word in _listed(values, owner, name)):
+            raise InputError(f"{owner}: {name} = {values!r}, expected a text for each channel")
+    if not recordings.channels or len(set(recordings.channels)) < len(recordings.channels):
+        raise InputError(f"{owner}: channels = {recordings.channels!r}, expected one name or more, each different")
+    if len(recordings.units) != len(recordings.channels):
+        raise InputError(
+            f"{owner}: {len(recordings.units)} units, expected one for each of {len(recordings.channels)} channels "
+            '("" where there is none)'
+        )
+    for name, least in (("window", 2), ("train_stride", 1), ("test_stride", 1)):
+        value = getattr(recordings, name)
+        if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
+            raise InputError(f"{owner}: {name} = {value!r}, expected a whole number >= {least}")
+    if recordings.split not in SPLITS:
+        raise InputError(f"{owner}: split = {recordings.split!r}, {nearest(str(recordings.split), SPLITS)}")
+
+
+def _listed(values: Any, owner: str, name: str = "series") -> list[Any]:
+    try:
+        return list(values)
+    except TypeError:
+        raise InputError(f"{owner}: {name} = {values!r}, expected a list") from None
+
+
+def _rows(rows: Any, number: int, channels: int, owner: str) -> np.ndarray:
+    """One series (rows, C) as float64."""
+    try:
+        values = np.asarray(rows)
+    except (ValueError, TypeError, RuntimeError) as error:  # rows of several lengths; a tensor with a gradient
+        raise InputError(f"{owner}: series {number} is no array: {in_one_line(error)}") from None
+    if values.dtype.kind not in "fiub":
+        raise InputError(f"{owner}: series {number} has the type {values.dtype}, expected numbers")
+    if values.ndim != 2 or values.shape[1] != channels:
+        raise InputError(f"{owner}: series {number} has shape {values.shape}, expected (rows, {channels} channels)")
+    return np.asarray(values, dtype=np.float64)
 
 
 def _fingerprint(arrays: Sequence[np.ndarray], words: Any) -> str:

@@ -27,7 +27,7 @@ from bench.contracts import (
     nearest,
 )
 from bench.loading.cells import as_recorded
-from bench.loading.files import places
+from bench.loading.files import cache_folder
 from bench.loading.references import REFERENCES, evaluation_size, first_rows, reference_windows, some_rows
 from bench.method import Method
 from bench.metrics.base import from_everywhere
@@ -97,7 +97,8 @@ class Scope:
     @property
     def cache(self) -> Path | None:
         """Where metrics may keep what they fit on the training windows."""
-        return places(None)[-1] / "metrics" if self.remembers else None
+        folder = cache_folder()
+        return folder / "metrics" if folder and self.remembers else None
 
     def repeats(self, config: EvaluateConfig) -> list[Scope]:
         """This scope under every metric seed, to separate the noise of the measures from that of the model seeds."""

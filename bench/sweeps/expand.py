@@ -238,9 +238,13 @@ def _given(entry: DatasetEntry) -> dict[str, Any]:
 def _specs(parsed: SweepFile, replacing: Sequence[str | DatasetSpec], place: str) -> list[DatasetSpec]:
     if not replacing:
         return list(dict.fromkeys(dataset_spec(_given(entry), place, parsed.folder) for entry in parsed.datasets))
-    return list(dict.fromkeys(word if isinstance(word, DatasetSpec) else _named(word) for word in replacing))
+    return list(
+        dict.fromkeys(
+            word if isinstance(word, DatasetSpec) else named_dataset(word, f"--dataset {word}") for word in replacing
+        )
+    )
 
 
-def _named(word: str) -> DatasetSpec:
-    here = f"--dataset {word}"
-    return dataset_spec(_given(parse_dataset_entry(word, here)), here)
+def named_dataset(word: str, place: str) -> DatasetSpec:
+    """A data set of the command line; a relative path starts in the current directory. Raises InputError."""
+    return dataset_spec(_given(parse_dataset_entry(word, place)), place)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -201,8 +202,18 @@ def _structure(value: Any, place: str, default_name: str, reduced: bool = False)
 
 
 def parse_dataset_entry(text: str, place: str) -> DatasetEntry:
-    """A data set as the command line names it: a name, NAME:PATH or {name: NAME, OPTION: VALUE}. Raises InputError."""
-    value = parse_yaml(text, place) if text.startswith("{") else text
+    """A data set as the command line names it: a name, NAME:PATH or {name: NAME, OPTION: VALUE}. Raises InputError.
+
+    NAME,OPTION=VALUE,.. is another way to write the options.
+    """
+    value: Any = text
+    if text.startswith("{"):
+        value = parse_yaml(text, place)
+    elif len(parts := re.split(r",(?=[A-Za-z_]\w*=)", text)) > 1:
+        settings = (part.partition("=") for part in parts[1:])
+        value = {"name": parts[0], **{key: parse_yaml(each, f"{place}: {key}") for key, _, each in settings}}
+        name, colon, path = parts[0].partition(":")
+        value |= {"name": name, "path": path} if colon else {}
     try:
         return DatasetEntry.model_validate(_dataset_entry(value))
     except ValidationError as error:

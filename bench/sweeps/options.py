@@ -90,6 +90,8 @@ def parse_setting(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     if not equals or not re.fullmatch(r"[A-Za-z_][\w.]*", key):
         raise InputError(f"--set {text}: expected KEY=VALUE, such as train.steps=500")
+    if re.match(r"%\w|[,|]$", value):  # a time's format, a separator: YAML means something else by these
+        return key, value
     parsed = parse_yaml(value, f"--set {text}")
     if isinstance(parsed, dict) or value.strip() == "":
         raise InputError(f"--set {text}: expected a number, a word, true or false after the equals sign")
