@@ -440,7 +440,7 @@ class Splits:
     def reference(self) -> np.ndarray:
         """What samples are compared with: `held_out`, or the test windows where these are drawn as the training ones.
 
-        The shift between the parts of a recording is then charged to nobody (see `bench.loading.windows.hold_out`).
+        The shift between the parts of a recording is then charged to nobody (see `bench.loading.division.hold_out`).
         """
         return self.test if self.held_out is None else self.held_out
 

@@ -18,10 +18,11 @@ import pandas as pd
 from bench import command
 from bench.contracts import ONE_SPLIT, OVERLAPPING, Dataset, DatasetSpec, InputError, Recordings, Splits, Unavailable
 from bench.loading.cells import MeasuredCells
+from bench.loading.division import PARTS, divided
 from bench.loading.fetch import fetch, recorded
 from bench.loading.files import Remote, places, remotes, stored
 from bench.loading.latent_card import latent_card
-from bench.loading.windows import PARTS, divided, load_recordings, load_splits, open_dataset
+from bench.loading.windows import load_recordings, load_splits, open_dataset
 from bench.randomness import numpy_generator
 from bench.registry import DATASETS, load_entry_points, load_plugin
 from bench.sweeps.expand import read_sweep

@@ -43,7 +43,7 @@ class CSV(Table):
     Windows: T = `window`; `stride` for training, `test_stride` (default: the larger of `stride` and T // 4) for
     testing.
     Split: by entity where there is an `id`, else by contiguous blocks; or `time`, 70 / 10 / 20
-    (see `bench.loading.windows`).
+    (see `bench.loading.division`).
     """
 
     source = "a file of your own"

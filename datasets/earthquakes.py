@@ -56,7 +56,7 @@ class Earthquakes(Dataset):
     are mixed; 19 pairs of neighbours of `global` within 16 s and 100 km may be one event listed twice and are kept.
 
     Windows: T = 24 events, stride 1 for training; test windows overlap, stride T // 4 = 6.
-    Split: contiguous blocks (see `bench.loading.windows`), or `time` for one cut in time.
+    Split: contiguous blocks (see `bench.loading.division`), or `time` for one cut in time.
     """
 
     source = "https://earthquake.usgs.gov/fdsnws/event/1/"

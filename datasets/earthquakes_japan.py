@@ -27,7 +27,7 @@ class EarthquakesJapan(Dataset):
     here the split comes before any window.
 
     Windows: T = 24 events, stride 1 for training; test windows overlap, stride T // 4 = 6.
-    Split: contiguous blocks (see `bench.loading.windows`), or `time` for one cut in time.
+    Split: contiguous blocks (see `bench.loading.division`), or `time` for one cut in time.
     """
 
     source = "https://github.com/ss15859/EarthquakeNPP"

@@ -47,7 +47,7 @@ class Energy(Dataset):
     Rows are sorted by time; a time that occurs twice is refused.
 
     Windows: T = 24 rows (4 hours), stride 1 for training; test windows overlap, stride T // 4 = 6.
-    Split: contiguous blocks (see `bench.loading.windows`), or `time` for one cut in time.
+    Split: contiguous blocks (see `bench.loading.division`), or `time` for one cut in time.
     """
 
     source = "https://archive.ics.uci.edu/dataset/374/appliances+energy+prediction"

@@ -36,7 +36,7 @@ class ETTh(Dataset):
     speed: OT moves slowly.
 
     Windows: T = 24 hours, stride 1 for training; test windows overlap, stride T // 4 = 6.
-    Split: contiguous blocks (see `bench.loading.windows`), or `time` for one cut in time.
+    Split: contiguous blocks (see `bench.loading.division`), or `time` for one cut in time.
     """
 
     source = "https://github.com/zhouhaoyi/ETDataset"

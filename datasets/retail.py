@@ -72,7 +72,7 @@ class Retail(Dataset):
     the shop is closed, and do not count as missing.
 
     Windows: T = 24 steps, stride 1 for training; test windows overlap, stride T // 4 = 6.
-    Split: contiguous blocks (see `bench.loading.windows`), or `time` for one cut in time.
+    Split: contiguous blocks (see `bench.loading.division`), or `time` for one cut in time.
     """
 
     source = "https://archive.ics.uci.edu/dataset/352/online+retail"

@@ -33,7 +33,7 @@ class Stocks(Dataset):
     code of TimeGAN reverses them before it cuts windows, which is not done here.
 
     Windows: T = 24 days, stride 1 for training; test windows overlap, stride T // 4 = 6.
-    Split: contiguous blocks (see `bench.loading.windows`), or `time` for one cut in time.
+    Split: contiguous blocks (see `bench.loading.division`), or `time` for one cut in time.
     """
 
     source = "https://github.com/jsyoon0823/TimeGAN"

@@ -22,8 +22,9 @@ from numpy._core import _multiarray_umath as numpy_build
 
 from bench.contracts import DatasetSpec, Unavailable
 from bench.data import kind
+from bench.loading.division import PARTS, divided
 from bench.loading.files import remotes
-from bench.loading.windows import PARTS, cut_windows, divided, make_splits, open_dataset
+from bench.loading.windows import cut_windows, make_splits, open_dataset
 from bench.randomness import numpy_generator
 from bench.registry import DATASETS
 

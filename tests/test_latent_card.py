@@ -91,7 +91,7 @@ def test_a_regression_that_fails_is_no_gain():
 def test_it_is_computed_once_for_the_same_windows(monkeypatch):
     splits = splits_of(drawn("sine"))
     first = latent_card(splits)
-    (kept,) = (module.places(None)[-1] / "cards").iterdir()
+    (kept,) = (module.cache_folder() / "cards").iterdir()
     with monkeypatch.context() as patch:
         patch.setattr(module, "measure_card", lambda splits: pytest.fail("computed again"))
         assert latent_card(splits) == first

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from bench.contracts import DatasetSpec, InputError, Recordings
 from bench.loading.days import day_windows
-from bench.loading.windows import LONG, cut_windows, divide, divided, hold_out, load_splits, make_splits, open_dataset
+from bench.loading.division import LONG, divide, divided, hold_out
+from bench.loading.windows import cut_windows, load_splits, make_splits, open_dataset
 from bench.randomness import numpy_generator
 from bench.scoring.scores import Scope
 

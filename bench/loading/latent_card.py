@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.contracts import Splits
-from bench.loading.files import places
+from bench.loading.files import cache_folder
 from bench.randomness import numpy_generator
 
 VERSION = 1  # raised when the same windows give another card
@@ -106,9 +106,9 @@ def latent_card(splits: Splits) -> LatentCard:
     found = kept_card([splits.sha256])
     if found is None:
         found = measure_card(splits)
-        path = _place(splits.sha256)
-        part = path.with_suffix(f".{os.getpid()}.part")
-        with suppress(OSError):  # a folder that cannot be written costs time only
+        with suppress(OSError):  # no folder, or one that cannot be written, costs time only
+            path = _place(splits.sha256)
+            part = path.with_suffix(f".{os.getpid()}.part")
             path.parent.mkdir(parents=True, exist_ok=True)
             part.write_text(json.dumps(dataclasses.asdict(found), indent=1) + "\n", encoding="utf-8")
             os.replace(part, path)
@@ -124,7 +124,11 @@ def kept_card(hashes: Iterable[str]) -> LatentCard | None:
 
 
 def _place(sha256: str) -> Path:
-    return places(None)[-1] / "cards" / f"{sha256[:32]}-{VERSION}.json"
+    """Raises OSError for a user without a home, who has no cache folder."""
+    folder = cache_folder()
+    if folder is None:
+        raise FileNotFoundError("no cache folder")
+    return folder / "cards" / f"{sha256[:32]}-{VERSION}.json"
 
 
 def measure_card(splits: Splits) -> LatentCard:

@@ -13,9 +13,9 @@ import pandas as pd
 from bench.contracts import Dataset, InputError, Recordings, nearest, option
 from bench.loading.columns import refuse_unread_columns
 from bench.loading.delimited import RawTable
+from bench.loading.division import too_short
 from bench.loading.files import as_numbers, as_times, check_columns, has_zone, locate, looks_like_times, read_parquet
 from bench.loading.suspicions import suspicious_values
-from bench.loading.windows import too_short
 
 Missing = Literal["refuse", "drop", "ffill", "mask"]
 MissingValues = str | float | tuple[str | float, ...] | list[str | float]
