@@ -38,12 +38,8 @@ class Autocorrelation(SampleMetric):
     source = "Liao et al. 2020, arXiv:2006.05421"
     sees: ClassVar = {
         "autocorrelation": (
-            "noise",
-            "noise_in_cells",
             "blur",
             "shrinking",
-            "mode_dropping",
-            "time_shuffling",
             "channel_permutation",
             "flat_lines",
         )

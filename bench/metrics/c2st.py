@@ -188,7 +188,6 @@ class C2ST(SampleMetric):
             "noise_in_cells",
             "blur",
             "shrinking",
-            "mode_dropping",
             "time_shuffling",
             "time_warping",
             "channel_permutation",
@@ -199,7 +198,6 @@ class C2ST(SampleMetric):
             "noise_in_cells",
             "blur",
             "shrinking",
-            "time_warping",
             "channel_permutation",
             "flat_lines",
         ),
@@ -215,12 +213,9 @@ class C2ST(SampleMetric):
         ),
         "c2st_auc_cross_channel": (
             "noise",
-            "noise_in_cells",
             "blur",
             "shrinking",
-            "time_shuffling",
             "time_warping",
-            "channel_permutation",
             "flat_lines",
         ),
     }

@@ -46,12 +46,7 @@ class Correlational(SampleMetric):
     source = "Liao et al. 2020, arXiv:2006.05421"
     sees: ClassVar = {
         "correlational": (
-            "noise",
-            "blur",
             "shrinking",
-            "mode_dropping",
-            "channel_permutation",
-            "flat_lines",
         )
     }
 

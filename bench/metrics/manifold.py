@@ -41,7 +41,6 @@ class Manifold(SampleMetric):
     sees: ClassVar = {
         "precision": (
             "noise",
-            "noise_in_cells",
             "channel_permutation",
         ),
         "recall": (
@@ -58,9 +57,7 @@ class Manifold(SampleMetric):
         "coverage": (
             "noise",
             "noise_in_cells",
-            "shrinking",
             "mode_dropping",
-            "time_shuffling",
             "channel_permutation",
         ),
     }

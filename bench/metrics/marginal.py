@@ -50,7 +50,6 @@ class Marginal(SampleMetric):
             "blur",
             "shrinking",
             "mode_dropping",
-            "time_warping",
             "channel_permutation",
             "flat_lines",
         )

@@ -86,12 +86,9 @@ class MMD2Increments(SampleMetric):
     sees: ClassVar = {
         "mmd2_increments": (
             "noise",
-            "noise_in_cells",
             "blur",
             "shrinking",
             "mode_dropping",
-            "time_shuffling",
-            "channel_permutation",
             "flat_lines",
         )
     }

@@ -58,7 +58,6 @@ class SlicedWasserstein(SampleMetric):
             "shrinking",
             "mode_dropping",
             "time_warping",
-            "channel_permutation",
             "flat_lines",
         )
     }
@@ -95,7 +94,6 @@ class SlicedWassersteinIncrements(SampleMetric):
     sees: ClassVar = {
         "sliced_wasserstein_increments": (
             "noise",
-            "noise_in_cells",
             "blur",
             "shrinking",
             "mode_dropping",
