@@ -177,7 +177,6 @@ class C2ST(SampleMetric):
             "noise_in_cells",
             "blur",
             "shrinking",
-            "mode_dropping",
             "time_shuffling",
             "time_warping",
             "channel_permutation",

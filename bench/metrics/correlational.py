@@ -44,11 +44,7 @@ class Correlational(SampleMetric):
     unit = "correlation"
     direction = "lower"
     source = "Liao et al. 2020, arXiv:2006.05421"
-    sees: ClassVar = {
-        "correlational": (
-            "shrinking",
-        )
-    }
+    sees: ClassVar = {"correlational": ()}
 
     def compare(self, evaluation: SampleEvaluation) -> list[Measurement]:
         """One value, and one per lag."""

@@ -47,7 +47,6 @@ class Marginal(SampleMetric):
         "marginal": (
             "noise",
             "noise_in_cells",
-            "blur",
             "shrinking",
             "mode_dropping",
             "channel_permutation",

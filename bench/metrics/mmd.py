@@ -50,7 +50,6 @@ class MMD2(SampleMetric):
     source = "Gretton et al. 2012, JMLR 13:723-773, eq. 3"
     sees: ClassVar = {
         "mmd2": (
-            "blur",
             "shrinking",
             "mode_dropping",
             "channel_permutation",

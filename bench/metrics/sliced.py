@@ -54,10 +54,8 @@ class SlicedWasserstein(SampleMetric):
     sees: ClassVar = {
         "sliced_wasserstein": (
             "noise",
-            "blur",
             "shrinking",
             "mode_dropping",
-            "time_warping",
             "flat_lines",
         )
     }
@@ -94,8 +92,6 @@ class SlicedWassersteinIncrements(SampleMetric):
     sees: ClassVar = {
         "sliced_wasserstein_increments": (
             "noise",
-            "blur",
-            "shrinking",
             "mode_dropping",
             "time_shuffling",
             "channel_permutation",
