@@ -84,13 +84,17 @@ def test_masked_training_leaves_the_scale_of_the_full_past():
 @OF_CELLS
 @pytest.mark.parametrize("updates", [400, 800])
 def test_likelihoods_of_cells_are_calibrated_on_energy(likelihood, updates, data_dir: Path):
-    """They have no deviation to follow the residuals: where values fall in their distributions, at small budgets."""
+    """They have no deviation to follow the residuals: where values fall in their distributions, at small budgets.
+
+    On windows that share blocks with training: other blocks have other levels, which `categorical` cannot follow (its
+    distance is .15 to .21 there, that of the other two .04 to .07).
+    """
     spec = DatasetSpec("energy")
     splits, method = load_splits(spec, 0, data_dir), METHODS["no_latent"]()
     config = ModelConfig(hidden=16, latent=4, likelihood=likelihood, channels="autoregressive")
     budget, diffusion = TrainConfig(steps=updates, batch_size=32), DiffusionConfig(steps=2, hidden=8)
     trained = train_stack([method], [splits], [(spec.key, 0)], "lstm", config, [budget], [diffusion])
-    x = torch.from_numpy(splits.validation)[None, :512]
+    x = torch.from_numpy(splits.held_out)[None]
     with torch.no_grad():
         below, upto = trained.model.decoder(torch.zeros(1, x.shape[1], 4), x[:, :, :-1]).cdf(x)
     u = below + Randomness([("scale", 0)]).draws("u").uniform(*x.shape[1:]) * (upto - below)
