@@ -414,6 +414,14 @@ def test_what_a_data_set_returns_is_checked(change, message):
     assert "\n" not in str(caught.value)
 
 
+def test_values_must_be_finite_after_scaling():
+    tiny = np.random.default_rng(0).normal(size=(8, 1)) * 1e-20
+    parts = ["train", "validation", "test"]
+    recordings = Recordings([tiny, tiny, tiny * 1e40], ("a",), ("",), 4, 1, 1, "given", parts=parts)
+    with pytest.raises(InputError, match="mine: values of the part test are not finite after scaling"):
+        make_splits(recordings, DatasetSpec("mine"), 0)
+
+
 def test_no_recordings_are_one_line(monkeypatch):
     class Nothing(Dataset):
         name, source, licence = "nothing", "mine", "mine"
