@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from bench.contracts import TEST_SHARE, VALIDATION_SHARE, DatasetSpec, Recordings, Truth
+from bench.contracts import ONE_SPLIT, OVERLAPPING, TEST_SHARE, VALIDATION_SHARE, DatasetSpec, Recordings, Truth
 from bench.randomness import numpy_generator
 
 PARTS = ("train", "validation", "test")
@@ -35,9 +35,9 @@ def divided(
     rng = numpy_generator(spec.stream, seed, "split")
     gap = recordings.gap
     parts = divide(series, recordings.split, window, rng, recordings.entities, recordings.parts, gap)
-    at_random = recordings.split in ("blocks", "entity")
+    at_random = recordings.split in OVERLAPPING
     rng = numpy_generator(spec.stream, seed if at_random else 0, "held out")  # one split stays one split
-    owners = recordings.entities if recordings.split in ("given", "time") else ()
+    owners = recordings.entities if recordings.split in ONE_SPLIT else ()
     if owners and recordings.split == "given":
         owners = [owner for owner, part in zip(owners, recordings.parts, strict=True) if part == "train"]
     kept, held_out = hold_out(parts["train"], window, rng, at_random, owners)
@@ -65,9 +65,9 @@ def hold_out(
     if at_random and all(len(piece) < LONG * window for piece in pieces):
         return list(pieces), []
     runs = _runs([owners[index] for index in short]) if owners else list(range(len(short)))
-    drawn = rng.permutation(max(runs, default=-1) + 1)
-    drawn = drawn[: round(HELD_OUT * len(drawn))]
-    chosen = {index for index, run in zip(short, runs, strict=True) if run in set(drawn.tolist())}
+    order = rng.permutation(max(runs, default=-1) + 1).tolist()
+    drawn = set(order[: round(HELD_OUT * len(order))])
+    chosen = {index for index, run in zip(short, runs, strict=True) if run in drawn}
     at_start = rng.random(len(pieces)) < 0.5
     train: list[np.ndarray] = []
     held_out: list[np.ndarray] = []
