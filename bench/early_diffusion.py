@@ -112,6 +112,12 @@ class EarlyDiffusion(Method):
             return (log_p - model.marginal_log_prob(x)).relu().mean(dim=-1)
         return likelihood_contrast(early.p.log_prob(x), log_p, x.shape[2])
 
+    def as_generated(self, model: Model, z: Tensor, draws: Draws) -> Tensor:
+        """z^i with i ~ U{0..N}, as L_VI trains the decoder."""
+        n = z.shape[1]
+        i = draws.steps(0, steps_of(self.N, len(model.alpha_bar) - 1), n)
+        return diffuse(z, i, model.alpha_bar, draws.normal(n, model.latent))
+
     def latents(self, model: Model, n: int, draws: Draws) -> Tensor:
         """z^i with i ~ U{0..N}: the reverse diffusion stops early."""
         stop = draws.steps(0, steps_of(self.N, len(model.alpha_bar) - 1), n)

@@ -126,6 +126,10 @@ class Method(ABC):
         """z of n new series: the reverse diffusion from step L to 0, (R, n, D)."""
         return reverse_diffusion(model, n, draws)
 
+    def as_generated(self, model: Model, z: Tensor, draws: Draws) -> Tensor:
+        """What the decoder gets in place of a posterior's z (R, B, D) in generation; z itself as a rule."""
+        return z
+
     def sample(self, model: Model, n: int, draws: Draws) -> Tensor:
         """n new series, (R, n, T, C)."""
         return model.decoder.generate(self.latents(model, n, draws), draws)

@@ -25,12 +25,14 @@ OWN = ("runs", "metrics", "curves", "sweeps", "report")
 def publish(source: Path, out: Path, sweeps: Sequence[Membership]) -> int:
     """Write the tables and lists of these sweeps to `out`, in place of what was published there; its size in bytes.
 
-    Files beside them (.md, .yaml) stay; old tables are removed when the new ones are complete. Raises InputError where
-    `out` holds anything else, or tables and reports that this command has not written.
+    Files beside them (.md, .yaml) and folders `archive-VERSION` of older results stay; old tables are removed when the
+    new ones are complete. Raises InputError where `out` holds anything else, or tables and reports that this command
+    has not written.
     """
     staging = out / ".publishing"
     allowed = (*OWN, "leases", staging.name) if (out / "runs" / "published.parquet").is_file() else (staging.name,)
-    strangers = [p.name for p in out.glob("*") if p.name not in allowed and p.suffix not in (".md", ".yaml")]
+    beside = [p.name for p in out.glob("*") if p.suffix not in (".md", ".yaml") and not p.name.startswith("archive-")]
+    strangers = [name for name in beside if name not in allowed]
     if strangers:
         raise InputError(
             f"--out {out}: holds {min(strangers)}: expected a new folder, or one that was published before"

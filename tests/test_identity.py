@@ -24,6 +24,8 @@ ON_AR1 = {
     "budget": (31, "1f20ae9041035bfe", "f1129027f7acbf23"),
     "budget-reduced": (17, "013b8ba54808aa9f", "e11f712af5f8a2a1"),
     "core": (10, "43836400c1ed5568", "ed9d6e7066b16c8d"),
+    "decoders": (11, "1f5bfabd2834514b", "aef6a046b678f322"),
+    "decoders-reduced": (11, "192a5817dd64e8a7", "f53f0f475692de33"),
     "diagnose": (10, "27d561bd3e997fa4", "ed9d6e7066b16c8d"),
     "diffusion_steps": (24, "01eb8eeaba929797", "dc1bcea33708b382"),
     "diffusion_steps-reduced": (14, "0743838adb3d434d", "ffc5f31fdb13b2ed"),
@@ -44,8 +46,8 @@ ON_AR1 = {
     "sensitivity-reduced": (19, "06fc20b286320818", "f346221af1ea5366"),
     "smoke": (18, "06d8a5e921c83d4c", "f7fb0ccb21e2839a"),
     "sweep": (33, "051f8d6991f53d2d", "f7d639cca1723703"),
-    "synthetic": (9, "43836400c1ed5568", "ed9d6e7066b16c8d"),
-    "synthetic-reduced": (9, "157679936667585b", "debfcd9a1a036ea5"),
+    "synthetic": (11, "01df6bbc783ce0ae", "d2743d27cb0d4742"),
+    "synthetic-reduced": (11, "29f7cbfb8b5721a8", "ed6c1b085e36480a"),
     "transformer": (16, "2c6f6656d9cbd3cd", "ec49680a6ea581ba"),
     "transformer-reduced": (16, "43836400c1ed5568", "edd6bb06889048a4"),
 }
@@ -53,8 +55,8 @@ ON_AR1 = {
 ON_OWN_SIMULATED_DATA = {
     "diagnose": (10, "0323c07a527455a2", "fec51e2654b4b98b"),
     "smoke": (36, "17e049a768b77f9e", "ff24ef176ddb104f"),
-    "synthetic": (54, "01d8e9261a5a36a3", "fa41428abfc95b4c"),
-    "synthetic-reduced": (54, "01aad8b4ba0d858f", "fe354621f538d2e7"),
+    "synthetic": (66, "001e44c5046ec4fb", "fdf2cc20a8127487"),
+    "synthetic-reduced": (66, "02d8ce8c65969d27", "fe01929a9435a6c1"),
 }
 
 ON_OWN_REAL_DATA = {

@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,14 @@ from scipy.stats import multivariate_normal, norm
 from torch import Tensor
 
 from bench.contracts import LatentEvaluation, Measurement, Posterior
+from bench.method import stacked
 from bench.metrics.nll import shifted
 from bench.metrics.probe import explained
+from bench.parts.diffusion import linear_schedule
 from bench.parts.likelihoods import Gaussian
 from bench.parts.posteriors import DeterministicPosterior, GaussianPosterior, pairwise_log_density
 from bench.randomness import Randomness
-from bench.registry import DATASETS, METRICS
+from bench.registry import DATASETS, METHODS, METRICS
 
 N, T, C = 300, 4, 2
 SIGMA = 0.5
@@ -425,6 +428,10 @@ class Shifted(Answer):
 
     from_: Tensor | None = None
     by: float = 0.0
+    noise: float = 0.0
+
+    def as_generated(self, model: Any, z: Tensor, draws: Any) -> Tensor:
+        return z + self.noise * draws.normal(*z.shape[1:])
 
     def latents(self, model: Any, n: int, draws: Any) -> Tensor:
         assert self.from_ is not None
@@ -436,8 +443,8 @@ def test_the_decoding_gap_tells_the_decoder_from_the_diffusion() -> None:
     series = levels[:, None].expand(-1, T, -1)
     test, train = series[:N], series[N:]
 
-    def measured(by: float, train: Tensor | None = train) -> dict[str, Measurement]:
-        method = Shifted(level, from_=test, by=by)
+    def measured(by: float, train: Tensor | None = train, noise: float = 0.0) -> dict[str, Measurement]:
+        method = Shifted(level, from_=test, by=by, noise=noise)
         draws = Randomness([("level", 0)]).draws
         evaluation = LatentEvaluation(RepeatingModel(), method, test, draws, train=train)
         return {item.name: item for item in METRICS["decoding_gap"]().measure(evaluation)}
@@ -452,3 +459,18 @@ def test_the_decoding_gap_tells_the_decoder_from_the_diffusion() -> None:
     assert 0 < floor.value < 0.2
     assert floor.n == N
     assert {item.status for item in measured(0.0, train[: N - 1]).values()} == {"undefined"}
+    noised = measured(0.0, noise=3.0)  # a diffusion that stops early leaves noise to the decoder
+    assert noised["sliced_from_posteriors"].value > 10 * floor.value
+
+
+def test_a_diffusion_that_stops_early_is_compared_with_posteriors_noised_alike() -> None:
+    method = stacked([METHODS["kl_free"](N=300)])
+    model = SimpleNamespace(alpha_bar=linear_schedule(1000), latent=2)
+    z = torch.full((1, 20000, 2), 5.0)
+    as_generated = method.as_generated(model, z, Randomness([("noise", 0)]).draws("noise"))
+    kept = model.alpha_bar[:301]
+    assert as_generated.mean().item() == pytest.approx(5 * kept.sqrt().mean().item(), abs=0.02)
+    power = (25 * kept + 1 - kept).mean().item()
+    assert as_generated.square().mean().item() == pytest.approx(power, rel=0.01)
+    vanilla = stacked([METHODS["latent_diffusion"]()])
+    assert vanilla.as_generated(model, z, Randomness([("noise", 0)]).draws("noise")) is z

@@ -57,6 +57,15 @@ def test_one_sweep_only(results, tmp_path):
         main(["--results", str(results), "--out", str(out), "--sweep", "third"])
 
 
+def test_the_archive_of_an_older_version_stays(results, tmp_path):
+    old = tmp_path / "published" / "archive-0.1" / "runs" / "published.parquet"
+    old.parent.mkdir(parents=True)
+    old.write_text("rows of another version")
+    for _ in range(2):
+        assert main(["--results", str(results), "--out", str(tmp_path / "published"), "--sweep", "second"]) == 0
+    assert old.read_text() == "rows of another version"
+
+
 def test_a_folder_of_something_else_is_left_alone(results, tmp_path):
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious" / "models").mkdir()
