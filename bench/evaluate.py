@@ -1,8 +1,8 @@
 """`python -m bench.evaluate`: measure runs that are trained already, or the samples of any other model.
 
 It has two uses. With `--results DIR` it adds metrics to finished runs without training; a metric that a run has
-already in the same version is not measured again. With `--samples FILE.npz --dataset NAME` it scores
-series that any other model drew, beside the floors and controls of that data set.
+already in the same version (a plug-in's: with the same code) is not measured again. With `--samples FILE.npz
+--dataset NAME` it scores series that any other model drew, beside the floors and controls of that data set.
 """
 
 from __future__ import annotations
@@ -37,11 +37,13 @@ from bench.scoring.scores import (
     score_run,
 )
 from bench.store import Store
+from bench.sweeps.code_hash import code_of
 from bench.sweeps.expand import named_dataset
 from bench.sweeps.run import Run
 
 Row = dict[str, Any]
 Scale = Literal["units", "train", "minmax"]
+MEASURED_BY = ["metric", "version", "metric_code", "metric_seed"]
 FAR = 2  # ranges of the training values, beyond which a value is far outside
 
 
@@ -49,14 +51,15 @@ FAR = 2  # ranges of the training values, beyond which a value is far outside
 
 
 def missing_metrics(run: Run, wanted: Sequence[Metric], metrics: pd.DataFrame) -> list[Metric]:
-    """Those of `wanted` of which the run lacks some output at this version, on its windows and metric seeds."""
+    """Those of `wanted` of which the run lacks some output of this version and code, on its windows and seeds."""
     mine = metrics[(metrics.run_id == run.run_id) & (metrics.train_step < 0) & (metrics.split == run.evaluate.split)]
-    have, seeds = set(zip(mine.metric, mine.version, mine.metric_seed, strict=True)), range(run.evaluate.metric_seeds)
-    return [
-        metric
-        for metric in wanted
-        if any((name, metric.version, seed) not in have for name in metric.outputs for seed in seeds)
-    ]
+    have, seeds = set(zip(*(mine[name] for name in MEASURED_BY), strict=True)), range(run.evaluate.metric_seeds)
+
+    def missing(metric: Metric) -> bool:
+        code = code_of(type(metric))
+        return any((name, metric.version, code, seed) not in have for name in metric.outputs for seed in seeds)
+
+    return [metric for metric in wanted if missing(metric)]
 
 
 def evaluate_kept(

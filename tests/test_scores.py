@@ -150,6 +150,32 @@ def test_measuring_kept_runs_says_how_far_it_is(results, tmp_path, capsys, monke
     assert capsys.readouterr().err == ""
 
 
+PLUGGED = """
+from dataclasses import dataclass
+from bench.contracts import Measurement
+from bench.metrics.base import SampleMetric
+from bench.registry import register_metric
+@register_metric("plugged")
+@dataclass(frozen=True)
+class Plugged(SampleMetric):
+    '''The level. Blind to: the rest.'''
+    outputs = ("plugged",)
+    def measure(self, evaluation):
+        return [Measurement("plugged", VALUE)]
+"""
+
+
+def test_an_edited_metric_of_a_plug_in_is_measured_again(results, tmp_path):
+    folder, plugin = shutil.copytree(results, tmp_path / "copy"), tmp_path / "plugged.py"
+    for value, measured in (("1.0", 8), ("1.0  # the same", 0), ("2.0", 8)):
+        plugin.write_text(PLUGGED.replace("VALUE", value))
+        words = ["--results", str(folder), "--plugin", str(plugin), "--metrics", "plugged"]
+        command = [sys.executable, "-m", "bench.evaluate", *words]  # a process reads a plug-in once
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert f"{measured} runs got new metrics" in done.stdout
+        assert set(load_results(folder)[1].query("metric == 'plugged'").value) == {float(value[:3])}
+
+
 def test_kept_runs_are_scored_on_the_other_windows(results, tmp_path, capsys):
     folder = shutil.copytree(results, tmp_path / "copy")
     words = ["--results", str(folder), "--metrics", "mmd2", "nll", "--split", "validation"]

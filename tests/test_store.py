@@ -21,6 +21,7 @@ import pytest
 
 from bench.contracts import InputError
 from bench.store import METRICS, RUNS, Store, lease_owner, load_curves, load_memberships, load_results, spelled
+from bench.store.schema import LATER
 
 
 def row(run_id: str, attempt: int = 0, status: str = "ok", **values: Any) -> dict[str, Any]:
@@ -104,6 +105,16 @@ def test_added_numbers_win_and_belong_to_an_attempt(store: Store) -> None:
     assert metrics[metrics.run_id == "a"].value.tolist() == [8]
     with pytest.raises(InputError, match="no run z"):
         store.write_evaluated([number("z")])
+
+
+def test_numbers_of_the_code_that_was_added_last_win(store: Store) -> None:
+    curve = [number("a", value=k, index=k, metric_code="old") for k in range(3)]
+    others = [number("b", value=3, metric_code="old"), number("b", "mmd2", 4)]
+    store.write_part("p", [row("a"), row("b")], [*curve, *others])
+    store.write_evaluated([number("a", value=7, index=1, metric_code="new")])
+    _, metrics = load_results(store.path)
+    found = metrics[["run_id", "metric", "value", "metric_code"]].values.tolist()
+    assert sorted(found) == [["a", "kl", 7, "new"], ["b", "kl", 3, "old"], ["b", "mmd2", 4, ""]]
 
 
 @pytest.mark.parametrize("folder", ["runs", "metrics", "curves"])
@@ -393,10 +404,11 @@ def test_a_part_of_before_a_column_was_added_is_whole(tmp_path):
         "old", [{"run_id": "a", "attempt": 1, "status": "ok"}], [{"run_id": "a", "metric": "kl", "value": 2.0}]
     )
     path = tmp_path / "metrics" / "old.parquet"
-    pq.write_table(pq.read_table(path).drop_columns(["error"]), path)
+    pq.write_table(pq.read_table(path).drop_columns(list(LATER["metrics"])), path)
     _, metrics = load_results(tmp_path)
     assert metrics["value"].tolist() == [2.0]
     assert metrics["error"].isna().all()
+    assert metrics["metric_code"].tolist() == [""]
     assert store.done()["a"].status == "ok"
 
 

@@ -34,6 +34,7 @@ from bench.metrics.base import from_everywhere
 from bench.models.build import StackedModel
 from bench.randomness import Randomness, Stream, numpy_generator
 from bench.registry import DATASETS, METRICS
+from bench.sweeps.code_hash import code_of
 from bench.sweeps.run import Run
 
 DURING_TRAINING = ("nll", "kl", "active_units", "probe")
@@ -138,8 +139,8 @@ def _measure(metric: Metric, evaluation: SampleEvaluation | LatentEvaluation) ->
 
 
 def _rows(metric: Metric, found: Sequence[Measurement], scope: Scope, train_step: int = -1) -> list[dict[str, Any]]:
-    shared = {"version": metric.version, "split": scope.split, "train_step": train_step}
-    shared["metric_seed"] = scope.metric_seed
+    shared: dict[str, Any] = {"version": metric.version, "metric_code": code_of(type(metric))}
+    shared |= {"split": scope.split, "train_step": train_step, "metric_seed": scope.metric_seed}
     rows = []
     for item in found:
         values = dataclasses.asdict(item)

@@ -100,13 +100,19 @@ def _append(found: dict[str, np.ndarray], name: str, values: np.ndarray) -> None
 
 
 def newest(metrics: pd.DataFrame) -> pd.DataFrame:
-    """One row per key and the highest version of each (run, metric): added rows win over the stack's own."""
+    """One row per key, of the highest version of each (run, metric) and the code that was added last.
+
+    Added rows win over the stack's own.
+    """
     added = metrics.pop("added")
     if not added.any():
         return metrics
     by = metrics.groupby(["run_id", "metric"], observed=True)
     newest = metrics["version"] == by["version"].transform("max")
     ordered = pd.concat([metrics[newest & ~added], metrics[newest & added]])  # a later one wins
+    if ordered["metric_code"].nunique() > 1:  # a plug-in's metric was edited
+        last = ordered.groupby(["run_id", "metric"], observed=True)["metric_code"].transform("last")
+        ordered = ordered[ordered["metric_code"].astype(str) == last.astype(str)]
     return ordered.drop_duplicates(_KEY, keep="last", ignore_index=True)
 
 

@@ -40,7 +40,7 @@ def reading(path: Path) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise
-    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:  # also JSON in a footer, no column
+    except (pa.ArrowException, OSError, ValueError) as error:  # also JSON in a footer
         if isinstance(error, OSError) and error.errno:  # too many open files, a server that does not answer, ...
             raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
         raise Corrupt(f"{path.parent.name}/{path.name}: {' '.join(str(error).split())}") from error
@@ -49,7 +49,11 @@ def reading(path: Path) -> Iterator[None]:
 def _open(path: Path, coded: Sequence[str] = ()) -> tuple[pq.ParquetFile, pa.Schema]:
     """A table and its schema, which the file makes anew at every access; `coded` columns of text come as codes."""
     with reading(path):
-        file = pq.ParquetFile(path, page_checksum_verification=True, read_dictionary=list(coded))
+        file = pq.ParquetFile(path, page_checksum_verification=True)
+        if known := [name for name in coded if name in file.schema_arrow.names]:  # an older part lacks later columns
+            footer = file.metadata
+            file.close()
+            file = pq.ParquetFile(path, metadata=footer, page_checksum_verification=True, read_dictionary=known)
         schema = file.schema_arrow
         version = int(fact(schema.metadata, "schema_version", 0))
     if version > SCHEMA_VERSION:

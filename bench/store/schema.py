@@ -38,6 +38,7 @@ METRICS: dict[str, pa.DataType] = {
     **{"run_id": TEXT, "metric": TEXT, "version": INT, "split": TEXT, "train_step": INT},
     **{"coordinate": TEXT, "index": FLOAT, "metric_seed": INT},
     **{"value": FLOAT, "sd": FLOAT, "error": FLOAT, "n": INT, "status": TEXT, "reason": TEXT},
+    "metric_code": TEXT,
 }
 
 CURVES: dict[str, pa.DataType] = {"run_id": TEXT, "step": INT, "stage": TEXT, "term": TEXT, "value": FLOAT}
@@ -46,7 +47,7 @@ CURVES: dict[str, pa.DataType] = {"run_id": TEXT, "step": INT, "stage": TEXT, "t
 STORED_METRICS = {**METRICS, "attempt": INT, "added": BOOL}
 STORED_CURVES = {**CURVES, "attempt": INT}
 
-LATER: dict[str, dict[str, pa.DataType]] = {"metrics": {"error": FLOAT}}
+LATER: dict[str, dict[str, pa.DataType]] = {"metrics": {"error": FLOAT, "metric_code": TEXT}}
 """Columns that parts written before them lack; read as null."""
 
 NEEDED: dict[str, Iterable[str]] = {
