@@ -48,7 +48,8 @@ class EarlyDiffusion(Method):
     A series is decoded from z^i, the reverse diffusion stopped at i ~ U{0..N}.
     N that is not given is .05 L, rounded: 50 at L = 1,000. N below 1 (and above 0) is a share of L; `auto` is the last
     step with a signal-to-noise ratio alpha_bar / (1 - alpha_bar) of 15 dB or more.
-    Source: Li et al. 2024, arXiv:2405.14021. Ours: layer norm (no affine part) on v, `latent_norm`.
+    Source: Li et al. 2024, arXiv:2405.14021, sec. 4.2. The section is not checked against the text. Ours: layer norm
+    (no affine part) on v, `latent_norm`.
     """
 
     N: PerRun | Literal["auto"] = option(50, at_least=0)  # the last step of variational inference, or its share of L

@@ -21,7 +21,7 @@ class BetaVAE(Method):
 
     Shapes: x (R, B, T, C); terms (R).
     Source: Higgins et al. 2017, ICLR, eq. 4 (beta > 1); Alemi et al. 2018, arXiv:1711.00464, sec. 3 (beta < 1 against
-    collapse).
+    collapse). The section of Alemi et al. is not checked against the text.
     Ours: 0 <= beta <= 1, the range that works against collapse; .1 is our choice. The latents are then far from
     N(0, I), and the diffusion learns their distribution.
     """

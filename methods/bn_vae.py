@@ -23,7 +23,8 @@ class BNVAE(Method):
         E_x KL >= sum_j (gamma^2 + b_j^2) / 2 >= D gamma^2 / 2
 
     Shapes: x (R, B, T, C), m the encoder's output (R, B, D); terms (R).
-    Source: Zhu et al. 2020, arXiv:2004.12585, sec. 3: gamma is fixed, the shift b learned.
+    Source: Zhu et al. 2020, arXiv:2004.12585, sec. 3: gamma is fixed, the shift b learned, as in their code. The
+    section is not checked against the text.
     Ours: gamma .5; outside training, running statistics are used, to which every batch contributes a tenth.
     """
 

@@ -27,7 +27,8 @@ class DeltaVAE(Method):
     For each dimension KL = mu^2 / 2 + (sigma^2 - 1 - ln sigma^2) / 2; the first term is at least 0, the second falls
     in sigma on (0, 1), so it is at least its value at s: the sum over D dimensions is at least `rate`.
     Shapes: x (R, B, T, C); terms (R).
-    Source: Razavi et al. 2019, arXiv:1901.03416, sec. 2 (a family with min KL >= delta).
+    Source: Razavi et al. 2019, arXiv:1901.03416, sec. 2 (a family with min KL >= delta). What is said below of the
+    source is not checked against the text.
     Ours: the source has a sequence of latents under an autoregressive prior. For independent latents it bounds mu by
     sigma, mu^2 >= 2 delta + 1 + ln sigma^2 - sigma^2 per dimension, which keeps mu away from 0. Here there is one z
     under N(0, I). Only sigma is bounded, by ln sigma = ln s - softplus(output), and mu is free. The default of 2 nats

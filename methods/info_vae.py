@@ -20,8 +20,8 @@ class InfoVAE(Method):
         L = E_q(z|x)[-ln p(x|z)] + (1 - alpha) KL(q(z|x) || N(0, I)) + (alpha + lambda - 1) MMD^2(q(z), N(0, I))
 
     Shapes: x (R, B, T, C); terms (R).
-    Source: Zhao et al. 2019, arXiv:1706.02262, sec. 3 (the objective as it is optimised; both weights are penalties, so
-    both have a plus in a loss).
+    Source: Zhao et al. 2019, arXiv:1706.02262, sec. 4, eq. 6 with another divergence in place of the last KL (the
+    objective as it is optimised; both weights are penalties, so both have a plus in a loss).
     Ours: the unbiased MMD^2 over a batch with the kernel exp(-|a - b|^2 / D). alpha .99: at 0 the whole KL stays, and
     with it the collapse. lambda 50: the MMD^2 of the prior against itself then has a deviation of .2 nats in a batch
     of 64, where 1000 makes it 3.4.

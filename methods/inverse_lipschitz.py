@@ -24,7 +24,7 @@ class InverseLipschitz(Method):
 
     Shapes: x (R, B, T, C), z and f(z) (R, B, D); terms (R).
     Source: Kinoshita et al. 2023, arXiv:2304.12770, sec. 4 (Brenier maps by input-convex networks, after Wang et al.
-    2021, arXiv:2301.00537).
+    2021, arXiv:2301.00537). The section is not checked against the text.
     Ours: there is one map between z and the autoregressive decoder, so the bound holds for the map and not for the
     whole decoder; psi has two layers as wide as the backbone; l = 1 (the source tunes it).
     """

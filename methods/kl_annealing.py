@@ -22,8 +22,9 @@ class KLAnnealing(Method):
 
     Shapes: x (R, B, T, C); terms (R).
     Source: Bowman et al. 2016, arXiv:1511.06349, sec. 3.1 (one rise); Fu et al. 2019, arXiv:1903.10145,
-    eq. 6 and 7 (`cyclical`, 4 cycles, ratio .5).
-    Ours: the single rise is linear over the first half of training.
+    eq. 6 and 7 (`cyclical`, 4 cycles, ratio .5, linear, as in their code). The equations of Fu et al. are not checked
+    against the text.
+    Ours: the single rise is linear over the first half of training (Bowman et al. draw a sigmoid and tune its rate).
     """
 
     schedule: Literal["linear", "cyclical"] = "linear"

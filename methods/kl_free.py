@@ -22,8 +22,8 @@ class KLFree(EarlyDiffusion):
         permuted  + E[ relu(ln p(x | z^i_other) - F(x)) ]
 
     Shapes: x (R, B, T, C), T steps, m the mask of `variable_masking`; terms (R).
-    Source: L_VI of Li et al. 2024, arXiv:2405.14021, with the skip of Dieng et al. 2019, arXiv:1807.04863, and the
-    masking of Bowman et al. 2016, arXiv:1511.06349.
+    Source: L_VI of Li et al. 2024, arXiv:2405.14021 (see `proposed`), with the skip of Dieng et al. 2019,
+    arXiv:1807.04863, and the masking of Bowman et al. 2016, arXiv:1511.06349.
     Ours: the combination, which is a preset of `proposed`. N (.05 L where it is not given), gamma and `latent_norm`
     are as in `proposed`; the masking rate is .3.
     """

@@ -21,12 +21,14 @@ class LaggingInference(Method):
         L = E_q(z|x)[-ln p(x|z)] + KL(q(z|x) || N(0, I));  afterwards, both move on L together
 
     Shapes: x (R, B, T, C); terms (R).
-    Source: He et al. 2019, arXiv:1901.05534, algorithm 1. The extra updates end for good when the mutual information of
-    x and z over validation series stops rising (sec. 4.2). Their code makes at most 100 inner steps, and leaves the
-    inner loop when the loss of 10 of them is not below that of the 10 before.
-    Ours: the mutual information is computed 20 times in training, and the extra updates end the first time that it has
-    not risen. The inner steps have an Adam state of their own. At the same number of decoder updates this method takes
-    many times as long as the others.
+    Source: He et al. 2019, arXiv:1901.05534, eq. 4 and algorithm 1 (whose line 12 updates theta; phi is a misprint).
+    The extra updates end for good when the mutual information of x and z over validation series stops rising
+    (sec. 4.2). Their code makes at most 99 inner steps and leaves the inner loop when the mean loss of 10 of them
+    (images; 15 for text) is above that of as many before. It looks at the mutual information once per epoch; for text
+    the first fall ends the extra updates, for images the fifth value below the best one.
+    Ours: at most 100 inner steps, in blocks of 10. The mutual information is computed 20 times in training, and the
+    extra updates end the first time that it has not risen. The inner steps have an Adam state of their own. At the same
+    number of decoder updates this method takes many times as long as the others.
     """
 
     version = 2  # after an inner loop, version 1 updated the encoder along with the decoder

@@ -25,7 +25,7 @@ class MutualInformation(Method):
     the bound can reach.
     Shapes: x (R, B, T, C), t (R, B, B); terms (R).
     Source: InfoMax-VAE, Rezaabad and Vishwanath 2020, arXiv:1912.13361, sec. 3 (ELBO + alpha I, I by a critic that is
-    trained with it).
+    trained with it). The section is not checked against the text.
     Ours: the paper of `proposed` names a mutual-information constraint without a formula; this is our reading. The
     bound is InfoNCE (van den Oord et al. 2018, arXiv:1807.03748, eq. 4). It is at most ln B (4.2 nats at B = 64), so it
     cannot grow without limit, and a latent that already carries more gains nothing from it. alpha is 1.

@@ -22,7 +22,8 @@ class NoLatent(Method):
 
     m_{t,0} = 0 for t >= 2 (h_1 is a constant: undefined there), and the NLL is the same under any z.
     Shapes: x (R, B, T, C); terms (R).
-    Source: what latent diffusion is after collapse, Li et al. 2024, arXiv:2405.14021, sec. 3.
+    Source: what latent diffusion is after collapse, Li et al. 2024, arXiv:2405.14021, sec. 3.1, proposition 3.1. The
+    section is not checked against the text.
     Ours: the control itself. The option `latent_route: none` makes any other method the same control.
     """
 

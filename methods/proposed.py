@@ -30,7 +30,8 @@ class Proposed(EarlyDiffusion):
     marginal of the training data at each time, in the decoder's likelihood family.
 
     Shapes: x (R, B, T, C); terms (R).
-    Source: Li et al. 2024, arXiv:2405.14021 (registry name of its framework), with N = 50, gamma = 2 and eta = 1.
+    Source: Li et al. 2024, arXiv:2405.14021, sec. 4.2 (registry name of its framework), with N = 50, gamma = 2 and
+    eta = 1. The section is not checked against the text.
     Ours: L_CS as printed, without F and the relu, has no lower bound and diverges; that form is
     `collapse_penalty: literal`, and `none` leaves L_CS out. `permuted` and `contrast` use latents of
     other series in place of noised latents:

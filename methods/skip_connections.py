@@ -21,7 +21,7 @@ class SkipConnections(Method):
         L = E_q(z|x)[-ln prod_t p(x_t | f_dec(z, [z, x_1], .., [z, x_{t-1}]))] + KL(q(z|x) || N(0, I))
 
     Shapes: x (R, B, T, C), z (R, B, D); terms (R).
-    Source: Dieng et al. 2019, arXiv:1807.04863, sec. 3.
+    Source: Dieng et al. 2019, arXiv:1807.04863, sec. 3. The section is not checked against the text.
     Ours: a preset of `latent_diffusion`; the skip goes to the decoder's input, not to its hidden layers.
     """
 

@@ -21,7 +21,8 @@ class VariableMasking(Method):
 
     Shapes: x (R, B, T, C), m (R, B, T-1, 1); terms (R).
     Source: Bowman et al. 2016, arXiv:1511.06349, sec. 3.1 (word dropout).
-    Ours: a preset of `latent_diffusion`; the decoder is told which steps are hidden; the rate .3 is our choice.
+    Ours: a preset of `latent_diffusion`; the decoder is told which steps are hidden, as the source's token for an
+    unknown word does; the rate .3 is our choice.
     """
 
     masking_rate: PerRun = option(0.3, above=0, at_most=1)  # share of past steps hidden in training

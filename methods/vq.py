@@ -36,9 +36,10 @@ class VQ(Method):
     sg stops the gradient; the decoder's gradient passes straight through to v. The diffusion learns the distribution of
     the codes, and its samples are replaced by the nearest codes.
     Shapes: x (R, B, T, C), v and e (R, B, D) in groups g; terms (R).
-    Source: van den Oord et al. 2017, arXiv:1711.00937, eq. 3, beta .25.
-    Ours: v is the encoder's output after layer norm; z has 4 groups with 64 codes each (product quantisation); a
-    diffusion on the codes takes the place of an autoregressive prior. There is no density, so there is no KL.
+    Source: van den Oord et al. 2017, arXiv:1711.00937, eq. 3, beta .25 (printed with + ln p, where a loss has - ln p).
+    Ours: v is the encoder's output after layer norm; z has 4 groups with 64 codes each (product quantisation), and both
+    distances are summed over the groups, where the source averages over its latents; a diffusion on the codes takes the
+    place of an autoregressive prior. There is no density, so there is no KL.
     """
 
     beta: PerRun = option(0.25, at_least=0)  # weight of the commitment term

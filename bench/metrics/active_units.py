@@ -25,7 +25,7 @@ class ActiveUnits(LatentMetric):
 
     Shapes: series (n, T, C), D latent dimensions. Unit: dimensions, 0..D.
     Errors: undefined for one series.
-    Source: Burda et al. 2016, arXiv:1509.00519, sec. 5.2.
+    Source: Burda et al. 2016, arXiv:1509.00519, sec. 5.2 (above .01, where ours counts .01 itself too).
     Blind to: whether the decoder listens to z. A latent that is normalised (layer norm) is active by construction.
     """
 

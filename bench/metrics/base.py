@@ -35,7 +35,8 @@ def group_error(values: np.ndarray, groups: np.ndarray) -> float:
     the standard error of a mean under clustered sampling, widened by the .975 quantile of Student's t so that 1.96
     errors are a 95 % interval however few groups there are. With a group for each value and many of them it is
     sd / sqrt(n). NaN below two groups.
-    Source: Liang and Zeger 1986, Biometrika 73, 13; Cameron and Miller 2015, J. Human Resources 50, 317, sec. VI.
+    Source: Liang and Zeger 1986, Biometrika 73, 13; Cameron and Miller 2015, J. Human Resources 50, 317, sec. VI. The
+    section is not checked against the text.
     """
     _, place = np.unique(groups, return_inverse=True)
     count = int(place.max()) + 1

@@ -49,7 +49,8 @@ class Copies(SampleMetric):
     Values below .5 are not better: samples far from everything are bad for another reason.
     Shapes: windows (n, T, C), flattened; Euclidean distance between windows that are rounded to their cells.
     Unit: probability. Errors: undefined below 2 training windows.
-    Source: Meehan, Chaudhuri and Dasgupta 2020, arXiv:2004.05675. Ours: one cell; whole windows.
+    Source: Meehan, Chaudhuri and Dasgupta 2020, arXiv:2004.05675. Ours: one cell; whole windows; the other sign (they
+    count samples that are farther away, so copying is below .5 and a negative z there).
     A shift between training and reference windows looks like copying: read it beside a reference that is held out of
     the training blocks. `floor_shift` consists of training windows and scores near 1, as it should.
     Blind to: everything else, and copies that were moved by more than held-out windows are away.
@@ -91,7 +92,8 @@ class Authenticity(SampleMetric):
     `authenticity_held_out` is the same number of the reference windows: what honest draws score here.
     Shapes: windows (n, T, C), flattened; Euclidean distance between windows that are rounded to their cells.
     Unit: share. Errors: undefined below 2 training windows.
-    Source: Alaa et al. 2022, arXiv:2102.08921, sec. 4.3. Ours: on the windows, not on an embedding; the second number.
+    Source: Alaa et al. 2022, arXiv:2102.08921, sec. 4.3. The section is not checked against the text. Ours: on the
+    windows, not on an embedding; the second number.
     Blind to: copies with noise where training windows overlap: neighbours one step apart are near copies of each other,
     so hardly a sample is nearer. Read it beside the second number, and `copies` first.
     """

@@ -4,7 +4,8 @@
     m_{t,j} = <h_t - h~_t, int_0^1 <d f_dec(s u) / d u_j, u_j> ds> / ||h_t - h~_t||^2,   sum_j m_{t,j} = 1
 
 m_{t,0} is the global dependency, m_{t,t-1} the first-order local one (integrated gradients along a straight line,
-projected on the change of the state). Source: Li et al., arXiv:2405.14021; Sundararajan et al. 2017, arXiv:1703.01365.
+projected on the change of the state). Source: Li et al., arXiv:2405.14021, definition 3.2; Sundararajan et al. 2017,
+arXiv:1703.01365. The number of the definition is not checked against the text.
 
 The integral over s is adaptive, per series: a trained decoder has sharp transitions that fixed nodes miss. An interval
 [a, b] gets Boole's rule, 5 equidistant nodes, exact up to degree 5, and is halved until two errors are small enough

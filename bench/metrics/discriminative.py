@@ -57,8 +57,9 @@ class Discriminative(SampleMetric):
     Mean over 5 repeats with fresh halves and weights; sd is over repeats.
     Shapes: windows (n, T, C). Unit: 0 = never told apart, .5 = always. Errors: undefined below 4 windows,
     and where there are not as many samples as reference windows.
-    Source: Yoon et al. 2019 (TimeGAN). Ours: train-scaled windows, disjoint halves, the width, seeds. The absolute
-    value keeps the mean of a perfect sampler above 0: read it beside the floors.
+    Source: Yoon et al. 2019 (TimeGAN), sec. 5, where the classifier is a 2-layer LSTM; their code has a GRU. Ours: a
+    GRU of another width, train-scaled windows, disjoint halves, seeds. The absolute value keeps the mean of a perfect
+    sampler above 0: read it beside the floors.
     Blind to: copies of training windows, and what so small a GRU does not learn in 500 steps.
     """
 
@@ -92,7 +93,9 @@ class TimeGANDiscriminative(SampleMetric):
     windows at random for training, the rest for judging; |accuracy - 1/2|. Mean over 5 repeats; sd is over repeats.
     Shapes: windows (n, T, C). Unit: 0 .. .5. Errors: undefined for one channel, where its width int(C / 2) is 0, below
     5 windows, and where there are not as many samples as reference windows.
-    Source: Yoon et al. 2019, their metrics/discriminative_metrics.py. Theirs: overlapping windows on both sides.
+    Source: Yoon et al. 2019, their metrics/discriminative_metrics.py (their paper, sec. 5, names a 2-layer LSTM).
+    Theirs: the windows that the generator was trained on are the reference, scaled by the range of the whole series,
+    and overlap on both sides; 10 repeats.
     Blind to: copies of training windows, and real windows that it remembers from overlapping neighbours.
     """
 

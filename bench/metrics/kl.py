@@ -20,7 +20,7 @@ class KL(LatentMetric):
 
     Shapes: series (n, T, C), D latent dimensions. Unit: nats per series. sd is over series.
     Errors: undefined where q is no density (a deterministic encoder), never a made-up number.
-    Source: Kingma and Welling 2014, arXiv:1312.6114. Blind to: whether the decoder listens to z.
+    Source: Kingma and Welling 2014, arXiv:1312.6114, eq. 10. Blind to: whether the decoder listens to z.
     """
 
     version = 2  # in 1 the error was too small where windows overlap

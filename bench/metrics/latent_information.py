@@ -94,7 +94,8 @@ class LatentInformation(LatentMetric):
     Errors: undefined for one series, and for a method without a latent; the second half also for T = 1 and for a
     likelihood that does not give its steps.
     Source: van den Oord et al. 2018, arXiv:1807.03748, eq. 4 and app. A.1 (InfoNCE); Poole et al. 2019,
-    arXiv:1905.06922, sec. 2.3. Ours: the decoder's likelihood to the power tau as the critic, the second half.
+    arXiv:1905.06922, sec. 2.3. The section of Poole et al. is not checked against the text. Ours: the decoder's
+    likelihood to the power tau as the critic, the second half.
     Blind to: whether the data hold a latent. A code without a price stores a series' own noise and is near ln M.
     """
 

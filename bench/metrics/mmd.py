@@ -38,8 +38,8 @@ class MMD2(SampleMetric):
 
     Shapes: windows (n, T, C), flattened. Unit: none. Unbiased, so values slightly below zero are chance, not an error.
     Errors: undefined below 2 windows, and where more than half of the reference windows are identical (s = 0).
-    Source: Gretton et al. 2012, JMLR 13, eq. 3. Ours: s from the reference alone, so that every
-    method has the same kernel.
+    Source: Gretton et al. 2012, JMLR 13, eq. 3. The equation's number is not checked against the text. Ours: s from the
+    reference alone, so that every method has the same kernel.
     Blind to: differences much finer than s, copies, and time's order where windows hardly move within T (`energy`).
     """
 
@@ -73,7 +73,7 @@ class MMD2Increments(SampleMetric):
     between the increments of two reference windows.
     Shapes: windows (n, T, C). Unit: none. Errors: undefined for T = 1, below 2 windows, and where more than half of the
     reference windows have the same increments (flat lines).
-    Source: Gretton et al. 2012, JMLR 13, eq. 3. Ours: on increments.
+    Source: Gretton et al. 2012, JMLR 13, eq. 3 (see `mmd2`). Ours: on increments.
     Blind to: the level of a window, copies, and differences much finer than the kernel.
     """
 

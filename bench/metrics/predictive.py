@@ -76,7 +76,8 @@ class Predictive(SampleMetric):
     GRU of width max(8, C // 2), all channels predicted, 500 steps of 128 windows. Mean over 5 repeats with fresh
     weights; sd is over repeats.
     Shapes: windows (n, T, C). Unit: train standard deviations. Errors: undefined for T = 1.
-    Source: Yoon et al. 2019 (TimeGAN). Ours: all channels, train-scaled, the two comparisons.
+    Source: Yoon et al. 2019 (TimeGAN), sec. 5, where a 2-layer LSTM forecasts all channels; their code has a GRU that
+    forecasts the last one. Ours: the GRU, all channels, train-scaled, the two comparisons.
     Blind to: noise and diversity that a forecast of the mean does not need.
     """
 
@@ -118,7 +119,8 @@ class TimeGANPredictive(SampleMetric):
     Windows scaled to [0, 1] by the training range; a GRU of width int(C / 2) with a sigmoid predicts the last channel
     one step ahead from the other channels; 5,000 steps at rate .001; mean absolute error. Mean over 5 repeats.
     Shapes: windows (n, T, C). Unit: share of the last channel's range. Errors: undefined for one channel.
-    Source: Yoon et al. 2019, their metrics/predictive_metrics.py.
+    Source: Yoon et al. 2019, their metrics/predictive_metrics.py. Theirs: the windows that the generator was trained on
+    are the test, scaled by the range of the whole series; 10 repeats.
     Blind to: noise and diversity that a forecast of one channel does not need.
     """
 

@@ -223,7 +223,7 @@ class GaussianHead(FollowingHead):
         p(x_t | h_t) = N(x_t; W h_t + b, diag sigma^2),   sigma^2 = max(mean (x - W h - b)^2, floor^2)
 
     Source: Kingma and Welling 2014, arXiv:1312.6114, app. C.2; sigma is the best one for the residuals, as in
-    sigma-VAE, Rybkin et al. 2021, arXiv:2006.13202, sec. 3.
+    sigma-VAE, Rybkin et al. 2021, arXiv:2006.13202, eq. 5.
     Ours: sigma depends on the channel; outside the reconstruction term it is a running mean.
     """
 
@@ -294,7 +294,7 @@ class CorrelatedHead(FollowingHead):
         p(x_t | h_t) = N(x_t; W h_t + b, S + diag floor^2),   S the mean of (x - W h - b) (x - W h - b)^T
 
     Source: the multivariate normal distribution; S as sigma^2 in sigma-VAE, Rybkin et al. 2021,
-    arXiv:2006.13202, sec. 3.
+    arXiv:2006.13202, eq. 5.
     """
 
     def __init__(self, runs: int, hidden: int, channels: int, config: ModelConfig) -> None:

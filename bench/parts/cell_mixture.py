@@ -3,7 +3,8 @@
     P(x_tc) = sum_k w_k (F_k(u) - F_k(l)) + w_same [x_tc = x_{t-1,c}] + w_bin(x) (u - l) / width of the bin
 
 Each channel has weights of its own. Any of the three parts may be absent.
-Source of the logistics: Salimans et al. 2017, PixelCNN++, arXiv:1701.05517, sec. 2.1.
+Source of the logistics: Salimans et al. 2017, PixelCNN++, arXiv:1701.05517, sec. 2.1, eq. 2. Ours: cells of any width;
+each channel has logistics of its own, where the source shares the component between the channels of a pixel (sec. 2.2).
 Shapes: R runs, B series, T time steps, C channels, K logistics, N bins, S = 1 with the part "the same" and else 0.
 """
 

@@ -76,7 +76,8 @@ def loss_weights(predicts: Predicts, weighting: Literal["uniform", "min_snr"], a
         uniform  the squared error of what the network gives: w_i = 1 (noise), 1 / SNR_i (x0), 1 / alpha_bar_i (v)
         min_snr  min(SNR_i, 5) times the squared error of z^0, whatever the network gives: w_i = min(1, 5 / SNR_i)
 
-    Source: Hang et al. 2023, arXiv:2303.09556, eq. 8 and sec. 3.4. At step 0, which no loss draws, w is 0.
+    Source: Hang et al. 2023, arXiv:2303.09556, sec. 3.4 (for a network of z^0) and sec. 4.2 (for one of the noise, and
+    the factor SNR + 1 for one of v). At step 0, which no loss draws, w is 0.
     """
     ratio = alpha_bar / (1 - alpha_bar)
     if weighting == "min_snr":
@@ -90,8 +91,8 @@ def denoising_loss(model: Model, z: Tensor, draws: Draws) -> Tensor:
     """L_DM = E_{i ~ U{1..L}} w_i || eps - eps_theta(z^i, i) ||^2: z (R, B, D) -> (R, B).
 
     w_i = 1 as in Ho et al. 2020, eq. 14, unless `diffusion.predicts` or `diffusion.weighting` asks for another weight
-    (`loss_weights`). z^i is noised in the space of the denoiser (Rombach et al. 2022, arXiv:2112.10752, sec. 4.3.2
-    scales latents alike).
+    (`loss_weights`). z^i is noised in the space of the denoiser (`to_denoiser`). Rombach et al. 2022, arXiv:2112.10752,
+    app. D.1 and G, rescale latents as well, but by one deviation for all dimensions, and keep the mean.
     """
     z = to_denoiser(model, z)
     i = draws.steps(1, len(model.alpha_bar) - 1, z.shape[1])

@@ -103,7 +103,8 @@ def fitted(p: Likelihood, x: Tensor, weight: Tensor | None = None) -> Likelihood
 
     At that scale the derivative of the likelihood with respect to it is zero, so the gradient with respect to
     everything else is the one that the scale as a function of the residuals would give.
-    Source: sigma-VAE, Rybkin et al. 2021, arXiv:2006.13202, sec. 3.
+    Source: sigma-VAE, Rybkin et al. 2021, arXiv:2006.13202, eq. 5 (sec. 4 of the version submitted to ICLR 2021), which
+    has one sigma for all values. Ours: the scale is the likelihood's own, such as one per channel.
     """
     return p.fitted(x, weight) if isinstance(p, Family) else p
 
@@ -222,6 +223,7 @@ class Mixture(Family):
 
     log_weights (R, B, T, K), normalised; means and sigmas (R, B, T, K, C).
     Source: mixture density networks, Bishop 1994, Aston University NCRG/94/004; Graves 2013, arXiv:1308.0850, sec. 4.1.
+    The section is not checked against the text.
     """
 
     log_weights: Tensor

@@ -47,7 +47,8 @@ def free_bits(q: Posterior, floor: PerRun) -> Tensor:
 def kernel_mmd(one: Tensor, other: Tensor) -> Tensor:
     """MMD^2 between two samples (R, B, D) with the kernel exp(-|a - b|^2 / D), unbiased, (R).
 
-    Source: Gretton et al. 2012, JMLR 13, eq. 3. Between two standard normals E|a - b|^2 = 2 D.
+    Source: Gretton et al. 2012, JMLR 13, eq. 3. The equation's number is not checked against the text. Between two
+    standard normals E|a - b|^2 = 2 D.
     """
 
     def kernel(a: Tensor, b: Tensor) -> Tensor:
@@ -107,7 +108,8 @@ def linear_warm_up(step: Step, share: PerRun) -> Tensor:
 def cyclical_warm_up(step: Step, cycles: PerRun, share: PerRun) -> Tensor:
     """`linear_warm_up` begun anew `cycles` times, each over `share` of its cycle; 1 after the last cycle.
 
-    Source: Fu et al. 2019, arXiv:1903.10145, eq. 6 and 7 (4 cycles, ratio .5).
+    Source: Fu et al. 2019, arXiv:1903.10145, eq. 6 and 7 (4 cycles, ratio .5). The equations' numbers are not checked
+    against the text.
 
     >>> [float(cyclical_warm_up(Step(k, 100), 4, 0.5)) for k in (0, 5, 20, 25, 30, 100)]
     [0.0, 0.4000000059604645, 1.0, 0.0, 0.4000000059604645, 1.0]

@@ -117,7 +117,8 @@ def pairwise_log_density(q: Posterior, z: Tensor) -> Tensor:
 def mutual_information(q: GaussianPosterior, draws: Draws) -> Tensor:
     """I(x; z) under q in nats, (R): E_x E_{z ~ q(z|x)} [ln q(z | x) - ln mean_m q(z | x_m)] over a batch, at most ln B.
 
-    Source: Hoffman and Johnson 2016 (ELBO surgery); He et al. 2019, arXiv:1901.05534, sec. 3.
+    Source: Hoffman and Johnson 2016 (ELBO surgery); He et al. 2019, arXiv:1901.05534, eq. 5, as a difference of two KL.
+    Ours: one expectation, so that no difference of two estimates is taken.
     """
     pairs = pairwise_log_density(q, q.rsample(draws))
     aggregate = pairs.logsumexp(dim=-1) - math.log(pairs.shape[-1])
