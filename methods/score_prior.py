@@ -30,15 +30,15 @@ class ScorePrior(Method):
     The rate is in nats per series, with its gradient into encoder and denoiser. It asks whether the KL to N(0, I) is
     what makes latents collapse: all else is as in `latent_diffusion`.
     Shapes: x (R, B, T, C), z (R, B, D); terms (R).
-    Source: Vahdat, Kreis and Kautz 2021, arXiv:2106.05931, theorem 1 and the weighting w_ll = g(t)^2 / sigma_t^2. The
-    text could not be read, so these two names are unchecked; the weight g(t)^2 / (2 sigma_t^2), the constant
+    Source: Vahdat, Kreis and Kautz 2021, arXiv:2106.05931, theorem 1 and eq. 8 with w_ll = g(t)^2 / sigma_t^2. The text
+    itself could not be read, so these numbers are unchecked; the weight g(t)^2 / (2 sigma_t^2), the constant
     D ln(2 pi e sigma_eps^2) / 2 and the density of t, proportional to d ln sigma_t^2 / dt, were read in its code.
     Ours: the L steps of the harness, which are their linear VPSDE, in place of continuous time. Theirs ends at
     eps = .01, where the error is taken to be D; here it is that of step a. Steps are drawn with probability
-    w_i / sum w, which bounds each contribution. The denoiser is not mixed with the score of N(0, I). Theirs begins with
-    a trained VAE and has one joint stage; here a second stage on the frozen encoder, with the denoising loss (their
-    unweighted one), gives the denoiser as many updates as every method's. `kl` is still that to N(0, I); the rate is
-    the term `rate` of the training curves, and `rate_of`.
+    w_i / sum w, which bounds each contribution. The score is not mixed with that of N(0, I), which large models need to
+    train stably; `diffusion.predicts: v` begins there. Theirs begins with a trained VAE and has one joint stage; here a
+    second one on the frozen encoder, with the denoising loss (their unweighted one), gives the denoiser as many updates
+    as every method's. `kl` is that to N(0, I); the rate is the term `rate` of the training curves, and `rate_of`.
     """
 
     standardises_latents: ClassVar[bool] = False  # the denoiser learns the space of z along with the encoder
