@@ -60,6 +60,7 @@ class Method(ABC):
     version: ClassVar[int] = 1  # raised when the same options give other numbers
     standardises_latents: ClassVar[bool] = True  # for the denoiser; False where it shares a space with the decoder
     denoises_jointly: ClassVar[bool] = False  # the denoiser is trained along with the rest; see `joint_denoising`
+    objective_denoises: ClassVar[bool] = False  # the objective itself trains the denoiser along with the rest
     encoder_updates: ClassVar[int] = 0  # at most, of the encoder alone before an update
 
     @classmethod
@@ -74,6 +75,11 @@ class Method(ABC):
     def resolved(self, diffusion: DiffusionConfig) -> Method:
         """The same method with every option a number that training can use (such as `N: auto`)."""
         return self
+
+    @property
+    def moves_denoiser(self) -> bool:
+        """Whether the denoiser is trained in the first stage already, by either of the two ways."""
+        return self.denoises_jointly or self.objective_denoises
 
     @property
     def schedule_share(self) -> PerRun:
@@ -113,6 +119,11 @@ class Method(ABC):
     def codes(self, model: Model, x: Tensor) -> Posterior:
         """What the denoiser learns to draw: the posterior, for whoever has a latent."""
         return self.posterior(model, x)
+
+    def rate_of(self, model: Model, x: Tensor, draws: Draws) -> Tensor | None:
+        """KL(q(z | x) || p(z)) with the prior of the objective, in nats per series, (R, B); None for a point."""
+        kl = self.posterior(model, x).kl()
+        return None if kl is None else kl.sum(dim=-1)
 
     def denoising(self, model: Model, posterior: Posterior, draws: Draws) -> Tensor:
         """L_DM on latents of the frozen encoder, (R)."""

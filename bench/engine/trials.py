@@ -144,7 +144,7 @@ def _stages(run: Run, timed: UpdateSeconds) -> Row:
     own = run.diffusion.steps
     if not timed.autoencoder:
         own += run.train.steps
-    elif run.build_method().denoises_jointly:
+    elif run.build_method().moves_denoiser:
         own = max(own - run.train.steps, 0)
     return {"train_seconds": timed.autoencoder * run.train.steps, "denoiser_seconds": timed.denoiser * own}
 

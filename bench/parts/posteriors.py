@@ -71,6 +71,16 @@ class GaussianPosterior:
         each = -0.5 * (((z - self.mean) / self.log_sigma.exp()).square() + LOG_TWO_PI) - self.log_sigma
         return each.sum(dim=-1)
 
+    def entropy(self) -> Tensor:
+        """-E[ln q(z | x)] in nats per series, (R, B).
+
+        >>> import torch
+        >>> q = GaussianPosterior(torch.zeros(1, 1, 1), torch.zeros(1, 1, 1))
+        >>> round(float(q.entropy()), 4)  # ln(2 pi e) / 2
+        1.4189
+        """
+        return (self.log_sigma + 0.5 * (LOG_TWO_PI + 1)).sum(dim=-1)
+
     def rows(self, index: Tensor) -> GaussianPosterior:
         """The posterior of some of the series; index (R, b)."""
         return GaussianPosterior(take_rows(self.mean, index), take_rows(self.log_sigma, index))

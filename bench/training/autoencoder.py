@@ -114,7 +114,7 @@ def train_autoencoder(
     Afterwards they are those of the last update, or with `budget.patience` or `budget.select` of the best check.
     """
     order, draws = (Ahead(randomness.draws(role)) for role in ("batches", "objective"))
-    parts = [*model.autoencoder(), *([model.denoiser] if method.denoises_jointly else [])]
+    parts = [*model.autoencoder(), *([model.denoiser] if method.moves_denoiser else [])]
     flat = Flat(parts)
     values = validation[0, 0].numel()
     marginal = -model.marginal_log_prob(validation).mean(dim=-1) / values
@@ -127,7 +127,7 @@ def train_autoencoder(
     plateau = Plateau(earliest, *patience, windows.last.device)
     lagging = Lagging(flat, model, method, budget, randomness) if method.encoder_updates else None
     optimiser: Optimiser = lagging or adam(flat, budget)
-    if method.denoises_jointly:
+    if method.moves_denoiser:
         optimiser = Jointly(flat, model, values, budget, schedule)
 
     def terms_from(step: Step, order: Draws, draws: Draws) -> dict[str, Tensor]:

@@ -81,7 +81,7 @@ def train_stack(
         model.eval()
         decoder_passes = passes.per_update
         # A joint objective has moved the denoiser train.steps times already: equal updates for every method.
-        denoiser_steps -= budget.steps if method.denoises_jointly else 0
+        denoiser_steps -= budget.steps if method.moves_denoiser else 0
     else:  # diffusion in data space: its one network gets the updates of both stages
         denoiser_steps += budget.steps
     middle = time.perf_counter()
