@@ -398,6 +398,16 @@ def test_a_column_of_the_wrong_type_is_named(store: Store) -> None:
     assert pa.types.is_string(RUNS["label"])
 
 
+def test_what_nobody_knows_of_a_run_is_empty(store: Store) -> None:
+    store.write_part("old", [row("a")])
+    store.write_part("new", [row("b") | {"updates": 80, "converged": True, "denoiser_updates": 40}])
+    runs = load_results(store.path)[0].set_index("run_id").sort_index()
+    assert runs.updates.isna().tolist() == [True, False]
+    assert runs.updates["b"] == 80
+    assert runs.converged["b"] is True
+    assert [runs.converged["a"], *runs.denoiser_converged] == [None] * 3
+
+
 def test_a_part_of_before_a_column_was_added_is_whole(tmp_path):
     store = Store(tmp_path)
     store.write_part(

@@ -34,6 +34,9 @@ RUNS: dict[str, pa.DataType] = {
 }
 """The columns that every runs table has; the hyper-parameters stand after them."""
 
+UNKNOWN = ("updates", "converged", "denoiser_updates", "denoiser_converged")
+"""Columns of runs that are null where nobody knows: of older rows, and `converged` where no plateau was looked for."""
+
 METRICS: dict[str, pa.DataType] = {
     **{"run_id": TEXT, "metric": TEXT, "version": INT, "split": TEXT, "train_step": INT},
     **{"coordinate": TEXT, "index": FLOAT, "metric_seed": INT},

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bench.contracts import InputError
-from bench.store.schema import BOOL, FLOAT, INT, RUNS, TEXT
+from bench.store.schema import BOOL, FLOAT, INT, RUNS, TEXT, UNKNOWN
 
 _ABSENT = {TEXT: "", INT: 0, FLOAT: float("nan"), BOOL: False}
 _DEFAULTS: dict[str, Any] = {"split": "test", "train_step": -1, "status": "ok"}  # where a writer leaves a column out
@@ -22,7 +22,7 @@ def table_of(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, pa.DataTyp
     """Rows as a table: the stated columns, then any others in order of appearance."""
     arrays = {}
     for name, kind in columns.items():
-        default = _DEFAULTS.get(name, _ABSENT[kind])
+        default = None if name in UNKNOWN else _DEFAULTS.get(name, _ABSENT[kind])
         values = [default if row.get(name) is None else row[name] for row in rows]
         try:
             arrays[name] = pa.array(values, kind)
