@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+from scipy.special import stdtrit
 
 from bench import replay
 from bench.contracts import InputError
@@ -16,12 +19,42 @@ REFERENCE = ROOT / "results" / "reference"
 ARCHIVE = REFERENCE / "archive-0.1"
 
 
-def test_the_readme_claims_no_result_while_none_is_published() -> None:
+def test_the_readme_claims_no_result_before_the_findings_are_rerun() -> None:
     first = (ROOT / "README.md").read_text(encoding="utf-8").split("\n## ")[0]
-    assert not (REFERENCE / "runs").exists()
     assert "**No result is claimed until the findings are rerun.**" in first
     assert "|" not in first, "expected no table of results"
     assert "±" not in first
+
+
+def test_the_example_of_the_readme_is_what_the_published_rows_say() -> None:
+    """Every number of the table, computed from the parquet files without the report's code."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "## An example of a table, which is no finding" in text
+    table = text.split("## An example of a table")[1].split("\n## ")[0]
+    shown = [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in table.splitlines() if "| `" in line]
+    runs, metrics = load_results(REFERENCE)
+    ended = metrics[(metrics.train_step < 0) & (metrics.coordinate == "")]
+    named = ended.merge(runs[["run_id", "dataset", "label", "seed"]], on="run_id")
+    by = ["dataset", "label", "metric", "seed"]
+    values = named.astype(dict.fromkeys(by[:3], str)).set_index(by)["value"].sort_index()
+
+    def cell(found: np.ndarray, digits: int) -> str:
+        half = stdtrit(len(found) - 1, 0.975) * found.std(ddof=1) / math.sqrt(len(found))
+        return f"{found.mean():.{digits}f} ± {half:.{digits}f}".replace("-0.0 ", "0.0 ")
+
+    assert len(shown) == 18
+    for data, label, calibration, *information, auc, sliced in shown:
+        of, floor = values[data, label.replace("`", "")], values[data, "floor_held_out"]
+        for metric, said, digits in (("c2st_auc", auc, 2), ("sliced_wasserstein", sliced, 3)):
+            assert cell((of[metric] - floor[metric]).to_numpy(), digits) == said, (data, label, metric)
+        if information == ["–", "–"]:
+            assert "latent_information" not in of.index or of["latent_information"].isna().all()
+            continue
+        assert f"{of['calibration_distance'].mean():.2f}" == calibration
+        for metric, said in zip(("latent_information", "latent_information_second_half"), information, strict=True):
+            near = math.log(512) - 0.5
+            expected = f"≥ {near:.1f}" if of[metric].min() > near else cell(of[metric].to_numpy(), 1)
+            assert expected == said, (data, label, metric)
 
 
 def test_withdrawn_findings_say_so_at_their_head_and_link_to_what_is_there() -> None:

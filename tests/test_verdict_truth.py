@@ -17,6 +17,7 @@ from bench.verdict import THRESHOLDS, Estimate, verdict, verdict_by_gap
 
 SMALL = ModelConfig(hidden=32, latent=8)
 NONE = DiffusionConfig(steps=1)  # the verdict is the autoencoder's
+BOUND = math.log(300)  # of the latent information of 300 series
 
 
 def numbers(
@@ -43,12 +44,34 @@ def numbers(
     return values
 
 
-def test_the_gap_orders_the_dialled_information():
+def test_gap_and_information_order_the_dialled_information():
     found = [numbers("dialled_latent", {"information": a}, "latent_diffusion") for a in (0.0, 0.5, 0.9)]
     gaps = [run["nll_permuted"] - run["nll_own"] for run in found]
     assert abs(gaps[0]) < 0.01 < 0.03 < gaps[1] < gaps[2]
     assert found[0]["verdict"] == found[0]["by_gap"] == "collapsed"
     assert found[0]["m_T"] < THRESHOLDS.dependency_collapsed
+    told = [run["latent_information"] for run in found]
+    assert abs(told[0]) < 0.1 < told[1] - 0.5 < told[2] - 1
+
+
+PRICED = ["kl_annealing", "free_bits", "mutual_information", "info_vae", "variable_masking", "skip_connections"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", PRICED)
+def test_the_information_of_a_priced_latent_follows_what_there_is_to_tell(method):
+    found = [numbers("dialled_latent", {"information": a}, method) for a in (0.0, 0.5, 0.9)]
+    below = [run["latent_information"] for run in found if run["latent_information"] < BOUND - 0.5]
+    assert below == sorted(below)
+    assert below[-1] > below[0] + 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("information", [0.0, 0.5])
+def test_a_free_code_is_near_the_bound_even_where_there_is_nothing_to_tell(information):
+    """z holds a series' own noise, as the card of `latent_information` says: the measure is no measure of the data."""
+    run = numbers("dialled_latent", {"information": information}, "kl_free", steps=1200)
+    assert BOUND - 0.5 < run["latent_information"] <= BOUND
 
 
 def test_a_latent_that_is_used_at_every_step_is_alive():
