@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from bench.contracts import Draws, Model, Sizes, Step
 from bench.method import Method
 from bench.models.denoiser import StandardNormalDenoiser
+from bench.models.head import Head
 from bench.models.time_vae import ConvolutionalEncoder, DecomposedDecoder
 from bench.models.wrapped import BlindDecoder
 from bench.parts.objectives import negative_elbo
@@ -42,7 +43,7 @@ class TimeVae(Method):
 
     def networks(self, standard: dict[str, nn.Module], sizes: Sizes) -> dict[str, nn.Module]:
         """Convolutions for the backbone's networks, its head, and nothing to denoise."""
-        head = standard["decoder"].get_submodule("head")
+        head = cast(Head, standard["decoder"].get_submodule("head"))
         shape = sizes.runs, sizes.window, sizes.channels
         decoder = DecomposedDecoder(sizes.runs, sizes.latent, sizes.hidden, sizes.window, head)
         return {
