@@ -13,7 +13,6 @@ from bench.method import Method
 from bench.models.denoiser import StandardNormalDenoiser
 from bench.models.head import Head
 from bench.models.time_vae import ConvolutionalEncoder, DecomposedDecoder
-from bench.models.wrapped import BlindDecoder
 from bench.parts.objectives import negative_elbo
 from bench.registry import register_method
 
@@ -48,7 +47,7 @@ class TimeVae(Method):
         decoder = DecomposedDecoder(sizes.runs, sizes.latent, sizes.hidden, sizes.window, head)
         return {
             "encoder": ConvolutionalEncoder(*shape, sizes.hidden, self.encoder_width(sizes.latent)),
-            "decoder": BlindDecoder(decoder, "past"),
+            "decoder": decoder,
             "denoiser": StandardNormalDenoiser(sizes.latent, sizes.diffusion_steps),
         }
 

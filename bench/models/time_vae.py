@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bench.contracts import Likelihood
+from bench.contracts import Draws, Likelihood
 from bench.models.autoregression import SingleMean
 from bench.models.head import Head
 from bench.models.stacked import Linear
@@ -49,7 +49,8 @@ class DecomposedDecoder(nn.Module):
         seasonality  sum_k a_k(z) cos(2 pi k t / T) + b_k(z) sin(2 pi k t / T), k = 1 .. 8
         residual     three convolutions, each of which doubles the steps, from a linear map of z
 
-    theta, a and b are networks of one hidden layer. The past plays no part: `BlindDecoder` adds what it says of that.
+    theta, a and b are networks of one hidden layer. The past plays no part, but for its length: of a series that ends
+    early the first steps are told.
     """
 
     degree = 3
@@ -81,13 +82,18 @@ class DecomposedDecoder(nn.Module):
         return trend, season, self.output(x[..., : self.window, :])
 
     def states(self, z: Tensor, past: Tensor) -> Tensor:
-        """z (R, B, D) -> h (R, B, T, H)."""
+        """z (R, B, D), past (R, B, T-1, C) -> h (R, B, T, H)."""
         trend, season, residual = self.parts(z)
-        return trend + season + residual
+        return (trend + season + residual)[..., : past.shape[-2] + 1, :]
 
     def forward(self, z: Tensor, past: Tensor) -> Likelihood:
-        """p(x | z), with the likelihood of the run."""
+        """p(x | z), with the likelihood of the run: z (R, B, D), past (R, B, T-1, C)."""
         return self.head(self.states(z, past))
+
+    @torch.no_grad()
+    def generate(self, z: Tensor, draws: Draws) -> Tensor:
+        """z (R, B, D) -> (R, B, T, C), all steps at once."""
+        return self.head(sum(self.parts(z), torch.zeros(()))).sample(draws)
 
     def single(self, run: int) -> Callable[[Tensor, Tensor], Tensor]:
         """h of one run as a function of z (B, D) and x_prev (B, T-1, C)."""
