@@ -146,7 +146,7 @@ def _stages(run: Run, timed: UpdateSeconds) -> Row:
     if not timed.autoencoder:
         second += first
     elif not has_weights(timed.trained.model.denoiser):
-        first += second
+        first, second = first + second, 0
     elif run.build_method().denoises_jointly:
         second = max(second - first, 0)
     return {"train_seconds": timed.autoencoder * first, "denoiser_seconds": timed.denoiser * second}
