@@ -45,7 +45,11 @@ def _first_line(card: str) -> str:
 
 
 def _methods() -> list[Row]:
-    return [(name, _first_line(_card(METHODS[name])), _card(METHODS[name])) for name in METHODS]
+    rows = []
+    for name in METHODS:
+        card, mark = _card(METHODS[name]), " [reference]" if METHODS[name].reference else ""
+        rows.append((name, f"{_first_line(card)}{mark}", card))
+    return rows
 
 
 def _datasets() -> list[Row]:

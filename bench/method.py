@@ -20,7 +20,7 @@ import typing
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, NoReturn, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -35,11 +35,12 @@ from bench.contracts import (
     Posterior,
     Sizes,
     Step,
+    Undefined,
     option,
 )
 from bench.parts.decoder_inputs import masked_past
 from bench.parts.diffusion import denoising_loss, reverse_diffusion
-from bench.parts.posteriors import GaussianPosterior
+from bench.parts.posteriors import DeterministicPosterior, GaussianPosterior
 
 T = TypeVar("T")
 
@@ -62,6 +63,7 @@ class Method(ABC):
     denoises_jointly: ClassVar[bool] = False  # the denoiser is trained along with the rest; see `joint_denoising`
     objective_denoises: ClassVar[bool] = False  # the objective itself trains the denoiser along with the rest
     encoder_updates: ClassVar[int] = 0  # at most, of the encoder alone before an update
+    reference: ClassVar[bool] = False  # another kind of generator to compare with, and no answer to posterior collapse
 
     @classmethod
     def defaults(cls, diffusion: DiffusionConfig) -> dict[str, Any]:
@@ -144,6 +146,37 @@ class Method(ABC):
     def sample(self, model: Model, n: int, draws: Draws) -> Tensor:
         """n new series, (R, n, T, C)."""
         return model.decoder.generate(self.latents(model, n, draws), draws)
+
+
+@dataclass(frozen=True)
+class DataSpaceMethod(Method):
+    """A generator of whole series, without a latent: its only network, `denoiser`, is trained for all updates.
+
+    A subclass says which network that is (its `latent` is T * C, and it knows `window` and `channels`), and what
+    differs from the diffusion of the harness. A "latent" here is a flattened series.
+    """
+
+    standardises_latents = False  # windows are standardised per channel already
+    reference = True
+    latent_route: Literal["none"] = "none"
+    masking_rate: Literal[0] = 0  # there is no decoder whose past could be masked
+
+    def posterior(self, model: Model, x: Tensor) -> NoReturn:
+        """Raises Undefined."""
+        raise Undefined(f"{self.name} has no latent")
+
+    def codes(self, model: Model, x: Tensor) -> Posterior:
+        """The series themselves, flattened."""
+        return DeterministicPosterior(x.flatten(-2))
+
+    def objective(self, model: Model, x: Tensor, step: Step, draws: Draws) -> dict[str, Tensor]:
+        """The denoising loss, summed over T * C."""
+        return {"denoising": self.denoising(model, self.codes(model, x), draws)}
+
+    def sample(self, model: Model, n: int, draws: Draws) -> Tensor:
+        """n new series, (R, n, T, C)."""
+        denoiser = model.get_submodule("denoiser")
+        return self.latents(model, n, draws).unflatten(-1, (denoiser.window, denoiser.channels))
 
 
 @functools.cache

@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_leaves
 
 from bench.contracts import DiffusionConfig, ModelConfig, TrainConfig
 from bench.hardware.recorded_steps import Index, Program, Recorder, Work, recording
-from bench.method import Method, stacked
+from bench.method import DataSpaceMethod, Method, stacked
 from bench.models.build import StackedModel
 from bench.models.stacked import initialise
 from bench.parts.diffusion import reverse_diffusion
@@ -35,7 +35,8 @@ KEYS = [("tiny", 0), ("tiny", 1), ("tiny", 0)]
 MODEL = ModelConfig(hidden=8, latent=4)
 DIFFUSION = DiffusionConfig(L=20, steps=400, batch_size=8, hidden=8)
 STEPS = 400  # so many that a step is recorded before the loop looks at a curve
-RECORDED = [name for name in METHODS if name != "data_diffusion" and not METHODS[name].encoder_updates]
+IN_DATA_SPACE = [name for name in METHODS if issubclass(METHODS[name], DataSpaceMethod)]
+RECORDED = [name for name in METHODS if name not in IN_DATA_SPACE and not METHODS[name].encoder_updates]
 
 
 class FromTheHost(TorchDispatchMode):
@@ -158,7 +159,7 @@ def test_schedules(schedule):
 
 
 @pytest.mark.parametrize("diffusion", [DIFFUSION, EVERYTHING["diffusion"]], ids=["default", "everything"])
-@pytest.mark.parametrize("name", ["latent_diffusion", "proposed", "vq", "bn_vae", "data_diffusion"])
+@pytest.mark.parametrize("name", ["latent_diffusion", "proposed", "vq", "bn_vae", *IN_DATA_SPACE])
 def test_an_update_of_the_denoiser(name, diffusion, monkeypatch):
     method, randomness = stacked([of(name)] * 3, META), Randomness(KEYS, META)
     model = StackedModel(3, (7, 2), method, "lstm", MODEL, diffusion).to(META)
@@ -173,7 +174,7 @@ def test_an_update_of_the_denoiser(name, diffusion, monkeypatch):
     assert noticed.found == []
 
 
-@pytest.mark.parametrize("name", ["latent_diffusion", "data_diffusion"])
+@pytest.mark.parametrize("name", ["latent_diffusion", "data_diffusion", "diffusion_transformer"])
 def test_a_step_of_sampling(name):
     method = stacked([of(name)] * 3, META)
     model = StackedModel(3, (7, 2), method, "lstm", MODEL, DIFFUSION)

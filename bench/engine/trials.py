@@ -20,6 +20,7 @@ from bench.hardware.memory import peak_bytes, reset_peak
 from bench.loading.windows import load_splits
 from bench.method import stacked
 from bench.models.build import StackedModel
+from bench.models.stacked import has_weights
 from bench.scoring.scores import Scope, choose, draw_samples, score_during_training, score_reference, score_run
 from bench.sweeps.run import Run
 from bench.training.stack import Trained, train_stack
@@ -141,12 +142,14 @@ def time_updates(run: Run, splits: Splits, device: torch.device) -> UpdateSecond
 
 def _stages(run: Run, timed: UpdateSeconds) -> Row:
     """Seconds of both stages of a whole run."""
-    own = run.diffusion.steps
+    first, second = run.train.steps, run.diffusion.steps
     if not timed.autoencoder:
-        own += run.train.steps
+        second += first
+    elif not has_weights(timed.trained.model.denoiser):
+        first, second = first + second, 0
     elif run.build_method().moves_denoiser:
-        own = max(own - run.train.steps, 0)
-    return {"train_seconds": timed.autoencoder * run.train.steps, "denoiser_seconds": timed.denoiser * own}
+        second = max(second - first, 0)
+    return {"train_seconds": timed.autoencoder * first, "denoiser_seconds": timed.denoiser * second}
 
 
 def _evaluation(run: Run, splits: Splits, trained: Trained) -> tuple[Row, list[str]]:

@@ -78,6 +78,33 @@ class Denoiser(nn.Module):
         return self.output(functional.silu(h))
 
 
+class StandardNormalDenoiser(nn.Module):
+    """E[eps | z^i] = sqrt(1 - alpha_bar_i) z^i, what the best denoiser of latents z ~ N(0, I) says: it has no weights.
+
+    For a method that draws its latents from the prior, so that nothing is left to learn.
+    """
+
+    predicts: Predicts = "noise"
+
+    def __init__(self, latent: int, diffusion_steps: int) -> None:
+        super().__init__()
+        self.latent = latent
+        self.noise: Tensor
+        self.register_buffer("noise", (1 - linear_schedule(diffusion_steps)).sqrt(), persistent=False)
+
+    def table(self) -> Tensor:
+        """sqrt(1 - alpha_bar_i) of every step 0..L, (1, L + 1, 1)."""
+        return self.noise[None, :, None]
+
+    def forward(self, z: Tensor, i: Tensor) -> Tensor:
+        """The noise in z^i: z (R, B, D), i (R, B)."""
+        return self.with_step(z, self.noise[i].unsqueeze(-1))
+
+    def with_step(self, z: Tensor, embedded: Tensor) -> Tensor:
+        """The same, given an entry of `table`."""
+        return embedded * z
+
+
 class FilmBlock(nn.Module):
     """h + W_2 silu(W_1 ((1 + s) LayerNorm(h) + t)): a pre-norm residual block, s and t from the embedded step.
 

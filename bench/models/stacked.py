@@ -40,6 +40,11 @@ def initialise(module: nn.Module, randomness: Randomness) -> None:
             weights.data.add_((2 * noise - 1).to(weights.device) * bound)
 
 
+def has_weights(module: nn.Module) -> bool:
+    """Whether there is anything to train."""
+    return any(True for _ in module.parameters())
+
+
 def per_run(parts: list[Tensor]) -> Tensor:
     """Stack the results of single runs; one run is a view."""
     return parts[0].unsqueeze(0) if len(parts) == 1 else torch.stack(parts)

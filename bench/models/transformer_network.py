@@ -41,14 +41,26 @@ class Block(nn.Module):
 
     def queries_keys_values(self, a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The stream (R, B, T, H) -> three times (R B, heads, T, H / heads)."""
-        packed = self.query_key_value(self.attention_norm(a)).flatten(0, 1)
+        return self.split(self.attention_norm(a))
+
+    def split(self, normal: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The normalised stream (R, B, T, H) -> three times (R B, heads, T, H / heads)."""
+        packed = self.query_key_value(normal).flatten(0, 1)
         q, k, v = packed.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind()
         return q, k, v
 
+    def mixed(self, a: Tensor, attended: Tensor) -> Tensor:
+        """The stream after the attention, given its result (R B, heads, T, H / heads)."""
+        return a + self.dropout(self.mix(attended.transpose(1, 2).reshape(a.shape)))
+
+    def fed(self, a: Tensor, normal: Tensor) -> Tensor:
+        """The stream after the feed-forward layer, given the stream and what is normalised of it."""
+        return a + self.dropout(self.down(functional.gelu(self.up(normal))))
+
     def add(self, a: Tensor, attended: Tensor) -> Tensor:
         """The stream after this block, given the attention's result (R B, heads, T, H / heads)."""
-        a = a + self.dropout(self.mix(attended.transpose(1, 2).reshape(a.shape)))
-        return a + self.dropout(self.down(functional.gelu(self.up(self.feed_forward_norm(a)))))
+        a = self.mixed(a, attended)
+        return self.fed(a, self.feed_forward_norm(a))
 
     def forward(self, a: Tensor, causal: bool) -> Tensor:
         """(R, B, T, H) -> (R, B, T, H); with `causal`, token j sees tokens <= j."""

@@ -87,6 +87,15 @@ def loss_weights(predicts: Predicts, weighting: Literal["uniform", "min_snr"], a
     return torch.where(alpha_bar < 1, weights, 0.0)
 
 
+def x0_weights(model: Model) -> Tensor:
+    """w_i with w_i ||z^0 - z^0_theta||^2 the loss of step i, (L + 1,): `model.loss_weights` times SNR_i.
+
+    The squared errors of z^0 and of eps differ by that factor. For `predicts: x0` and uniform steps it is 1.
+    """
+    ratio = model.alpha_bar / (1 - model.alpha_bar)
+    return torch.where(model.alpha_bar < 1, ratio * model.loss_weights, 0.0)
+
+
 def denoising_loss(model: Model, z: Tensor, draws: Draws) -> Tensor:
     """L_DM = E_{i ~ U{1..L}} w_i || eps - eps_theta(z^i, i) ||^2: z (R, B, D) -> (R, B).
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
+from bench.registry import METHODS
 from bench.report.cells import Cell
 from bench.report.columns import AS_HELD_OUT, COPIES_Z, MOST_DISTANCE, RATIOS
 from bench.report.formatting import number
@@ -60,9 +61,15 @@ def signed_name(cell: Cell) -> str:
     return " ".join(filter(None, [cell.name, signs(cell)]))
 
 
+def is_reference(cell: Cell) -> bool:
+    """Whether a method is registered as another kind of generator, and not as an answer to posterior collapse."""
+    return cell.kind == "method" and cell.method in METHODS and METHODS[cell.method].reference
+
+
 def said_name(cell: Cell) -> str:
-    """The name of a cell in a sentence that ranks it; a method that copies says so."""
-    return f"{cell.name} [samples are copies]" if copies(cell) else cell.name
+    """The name of a cell in a sentence that ranks it; a reference says so, and so does a method that copies."""
+    reference = " [reference generator]" if is_reference(cell) else ""
+    return f"{cell.name}{reference}{' [samples are copies]' if copies(cell) else ''}"
 
 
 def cautions(cell: Cell) -> str:

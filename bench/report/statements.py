@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from bench.report.cautions import about_bounds, about_training, copies, said_name
+from bench.report.cautions import about_bounds, about_training, copies, is_reference, said_name
 from bench.report.cells import VERDICTS, Cell, scalars_by, verdict_of
 from bench.report.columns import BOUNDED, LONG, Column
 from bench.report.formatting import number, plural, signed
@@ -106,12 +106,14 @@ def _who_samples_better(groups: Sequence[Group]) -> list[str]:
     shown = [cell for group in ranked for cell in group.best_settings.values()]
     scored = {cell.label for cell in shown if cell.values.get(column.metric)}
     copying = Counter(cell.label for cell in shown if copies(cell))
+    references = {cell.label for cell in shown if is_reference(cell)}
     outcomes: dict[str, list[str]] = {"better": [], "worse": [], "neither": []}
     for label, found in gaps.items():
         if label not in scored:
             continue
         better, worse = sum(gap.high < 0 for gap in found), sum(gap.low > 0 for gap in found)
-        caution = f" [samples are copies on {_of(copying[label], ranked)}]" if copying[label] else ""
+        caution = " [reference generator]" if label in references else ""
+        caution += f" [samples are copies on {_of(copying[label], ranked)}]" if copying[label] else ""
         for word, count in (("better", better), ("worse", worse)):
             if count:
                 where = f" (on {count} of {len(found)})" if len(ranked) > 1 else ""

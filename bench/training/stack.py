@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -12,7 +12,7 @@ from bench.contracts import DiffusionConfig, ModelConfig, Splits, TrainConfig
 from bench.hardware.precision import check_precision, products
 from bench.method import Method, stacked
 from bench.models.build import StackedModel
-from bench.models.stacked import initialise
+from bench.models.stacked import has_weights, initialise
 from bench.randomness import Randomness
 from bench.training.autoencoder import Passes, train_autoencoder
 from bench.training.denoiser import train_denoiser
@@ -70,6 +70,8 @@ def train_stack(
     began = time.perf_counter()
     denoiser_steps, decoder_passes = schedule.steps, 0.0
     if model.autoencoder():
+        if not has_weights(model.denoiser):  # latents from the prior: the autoencoder gets the updates of both stages
+            budget, denoiser_steps = replace(budget, steps=budget.steps + schedule.steps), 0
         model.train()
         watched = Watch(model, watch, budget.steps, looks) if watch is not None else None
         passes = Passes(model)
