@@ -82,7 +82,7 @@ def test_masked_training_leaves_the_scale_of_the_full_past():
 @pytest.mark.data
 @pytest.mark.slow
 @OF_CELLS
-@pytest.mark.parametrize("updates", [400, 800])
+@pytest.mark.parametrize("updates", [400, 800, 3000])
 def test_likelihoods_of_cells_are_calibrated_on_energy(likelihood, updates, data_dir: Path):
     """They have no deviation to follow the residuals: where values fall in their distributions, at small budgets.
 
