@@ -15,8 +15,6 @@ Shapes: R runs, B series, T time steps, C channels, D latent dimensions.
 from __future__ import annotations
 
 import dataclasses
-import functools
-import typing
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,6 +34,7 @@ from bench.contracts import (
     Sizes,
     Step,
     option,
+    per_run_fields,
 )
 from bench.parts.decoder_inputs import masked_past
 from bench.parts.diffusion import denoising_loss, reverse_diffusion
@@ -129,14 +128,6 @@ class Method(ABC):
     def sample(self, model: Model, n: int, draws: Draws) -> Tensor:
         """n new series, (R, n, T, C)."""
         return model.decoder.generate(self.latents(model, n, draws), draws)
-
-
-@functools.cache
-def per_run_fields(cls: type) -> tuple[str, ...]:
-    """Names of a dataclass's fields that may differ inside a stack (annotated PerRun)."""
-    hints = typing.get_type_hints(cls, include_extras=True)
-    own = {name for name, hint in hints.items() if PerRun in (hint, *typing.get_args(hint))}
-    return tuple(field.name for field in dataclasses.fields(cls) if field.name in own)
 
 
 def stacked(items: Sequence[T], device: torch.device | str = "cpu") -> T:

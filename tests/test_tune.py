@@ -82,6 +82,7 @@ def test_a_trial_must_beat_the_own_setting_by_the_margin():
     assert best_trial(table.assign(rank=2.0), 0.0, higher=False) == 0
 
 
+@pytest.mark.usefixtures("inline")
 def test_a_tuned_sweep_holds_the_best_trials_and_nothing_of_the_test_windows(sweep, tmp_path, capsys):
     assert main(["--grid", str(sweep), "--results", str(tmp_path / "r"), "--jobs", "1"]) == 0
     runs, metrics = load_results(tmp_path / "r")
