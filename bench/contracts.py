@@ -254,6 +254,8 @@ def later_options(block: Any) -> dict[str, Any]:
 
 Scored: TypeAlias = Literal["test", "validation"]
 """The windows that a run is measured on; `validation` is for choosing between settings."""
+Scale: TypeAlias = Literal["units", "train", "minmax"]
+"""What the numbers of somebody's samples are: in the data set's units, or scaled by the training rows."""
 
 
 @dataclass(frozen=True)

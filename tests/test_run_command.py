@@ -296,7 +296,7 @@ def python(*words: str, cwd: Path, **environment: str) -> subprocess.CompletedPr
 def test_a_foreign_package_called_datasets(tmp_path: Path) -> None:
     (tmp_path / "datasets").mkdir()
     (tmp_path / "datasets" / "__init__.py").write_text("")
-    found = python("-m", "bench.list", "datasets", cwd=tmp_path, PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
+    found = python("-m", "bench.list", "datasets", "--long", cwd=tmp_path, PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
     assert found.returncode == 2
     assert found.stderr.startswith("error: the name 'datasets' is taken by another installed package")
     assert found.stderr.count("\n") == 1

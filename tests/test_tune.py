@@ -10,7 +10,8 @@ from bench.scoring.scores import Scope
 from bench.store import load_results
 from bench.sweeps.expand import Selection, read_sweep
 from bench.sweeps.file import read_file
-from bench.tune import best_trial, main, ranks, trials
+from bench.sweeps.tuning import best_trial, ranks, trials
+from bench.tune import main
 
 SWEEP = """
 name: tiny
