@@ -155,6 +155,13 @@ def _hints(cls: type) -> dict[str, Any]:
     return typing.get_type_hints(cls, include_extras=True)
 
 
+@functools.cache
+def per_run_fields(cls: type) -> tuple[str, ...]:
+    """Names of a dataclass's fields that may differ inside a stack (annotated PerRun)."""
+    own = {name for name, hint in _hints(cls).items() if PerRun in (hint, *typing.get_args(hint))}
+    return tuple(field.name for field in dataclasses.fields(cls) if field.name in own)
+
+
 def check_options(value: Any, owner: str) -> None:
     """Check every field of a dataclass instance against its annotation and its `option` range.
 
@@ -247,6 +254,8 @@ def later_options(block: Any) -> dict[str, Any]:
 
 Scored: TypeAlias = Literal["test", "validation"]
 """The windows that a run is measured on; `validation` is for choosing between settings."""
+Scale: TypeAlias = Literal["units", "train", "minmax"]
+"""What the numbers of somebody's samples are: in the data set's units, or scaled by the training rows."""
 
 
 @dataclass(frozen=True)

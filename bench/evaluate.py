@@ -7,286 +7,13 @@ already in the same version (a plug-in's: with the same code) is not measured ag
 
 from __future__ import annotations
 
-import dataclasses
-import importlib
-import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import get_args
 
-import numpy as np
-import pandas as pd
-import torch
-
-from bench.command import by_reason, data_dir, parser, run_command, write, write_table
-from bench.contracts import InputError, Metric, Scored, Splits, Unavailable
-from bench.engine.progress import Lines, Progress, Silent
-from bench.loading.files import DAMAGED_NPZ, first_line, refuse_stand_in
-from bench.loading.references import evaluation_size
-from bench.loading.windows import load_splits
-from bench.metrics.dependency import dependency_measures
+from bench.command import data_dir, parser, run_command, write
+from bench.contracts import InputError, Metric, Scale, Scored
 from bench.registry import load_entry_points, load_plugin
-from bench.scoring.artifacts import load_model, load_run, load_samples
-from bench.scoring.scores import (
-    Scope,
-    choose,
-    score_beside_both,
-    score_beside_references,
-    score_reference,
-    score_run,
-)
-from bench.store import Store
-from bench.sweeps.code_hash import code_of
-from bench.sweeps.expand import named_dataset
-from bench.sweeps.run import Run
-
-Row = dict[str, Any]
-Scale = Literal["units", "train", "minmax"]
-MEASURED_BY = ["metric", "version", "metric_code", "metric_seed"]
-FAR = 2  # ranges of the training values, beyond which a value is far outside
-
-
-# ---------------------------------------------------------------- finished runs
-
-
-def missing_metrics(run: Run, wanted: Sequence[Metric], metrics: pd.DataFrame) -> list[Metric]:
-    """Those of `wanted` of which the run lacks some output of this version and code, on its windows and seeds."""
-    mine = metrics[(metrics.run_id == run.run_id) & (metrics.train_step < 0) & (metrics.split == run.evaluate.split)]
-    have, seeds = set(zip(*(mine[name] for name in MEASURED_BY), strict=True)), range(run.evaluate.metric_seeds)
-
-    def missing(metric: Metric) -> bool:
-        code = code_of(type(metric))
-        return any((name, metric.version, code, seed) not in have for name in metric.outputs for seed in seeds)
-
-    return [metric for metric in wanted if missing(metric)]
-
-
-def evaluate_kept(
-    results: Path,
-    data: Path | None,
-    wanted: Sequence[Metric],
-    metric_seeds: int = 1,
-    split: Scored | None = None,
-    sweep: str | None = None,
-    progress: Progress | None = None,
-) -> tuple[int, list[str]]:
-    """Add what is missing to every finished run, or to those of one sweep.
-
-    Returns how many runs got new metrics, and one line per reason why others did not. metric_seeds: evaluations of
-    each run, where its sweep asked for fewer. split: the windows to measure on, in place of those of its sweep. In this
-    way a setting that was chosen on validation windows is confirmed on test windows without training again.
-    """
-    progress = progress or Silent()
-    store = Store(results)
-    chosen = store.membership(sweep).runs if sweep is not None else None
-    runs, metrics = store.results()
-    finished = runs[runs.status == "ok"]
-    if chosen is not None:
-        finished = finished[finished.run_id.isin(chosen)]
-    to_do: list[tuple[Run, list[Metric]]] = []
-    for config in finished.config:
-        run = Run.from_config(config)
-        seeds = max(metric_seeds, run.evaluate.metric_seeds)
-        asked = dataclasses.replace(run.evaluate, metric_seeds=seeds, split=split or run.evaluate.split)
-        run = dataclasses.replace(run, evaluate=asked)
-        needed = missing_metrics(run, wanted, metrics)
-        if run.kind == "reference":
-            needed = [metric for metric in needed if metric.needs == "samples"]
-        if needed:
-            to_do.append((run, needed))
-
-    refused: list[tuple[str, str]] = []
-    began = time.monotonic()
-    if to_do:
-        progress.advance(0, len(to_do), None)
-    for position, (run, needed) in enumerate(to_do, start=1):
-        try:
-            found = _evaluate_one(results, run, data, needed)
-        except Unavailable as reason:
-            refused.append((f"{run.label} on {run.dataset.key}", str(reason)))
-        else:
-            store.write_evaluated([{"run_id": run.run_id, **item} for item in found])
-            names = ", ".join(metric.name for metric in needed)
-            write(f"{run.label}  {run.dataset.key}  seed {run.seed}: {names}")
-        left = (time.monotonic() - began) / position * (len(to_do) - position)
-        progress.advance(position, len(to_do), left or None)
-    progress.close()
-    store.compact()
-    return len(to_do) - len(refused), by_reason(refused)
-
-
-def _evaluate_one(results: Path, run: Run, data: Path | None, needed: Sequence[Metric]) -> list[Row]:
-    splits = load_splits(run.dataset, run.data_seed, data)
-    if splits.sha256 != run.data_sha256:
-        raise Unavailable("its windows are not those that it was trained on (the data file or its loader changed)")
-    scope = Scope.of(run)
-    names = [metric.name for metric in needed]
-    if run.kind == "reference":
-        return score_reference(run.method, splits, run.evaluate, scope, names)
-    if not (results / "models" / run.run_id).is_dir():
-        raise Unavailable("nothing of it was kept (--keep none)")
-    load_run(results, run.run_id)  # raises an error if the folder is damaged
-    kept = load_samples(results, run.run_id)
-    loaded = load_model(results, run, splits)
-    if kept is None or (loaded is None and any(metric.needs == "latent" for metric in needed)):
-        raise Unavailable("its weights or samples were not kept")
-    measured = scope.measured(splits)
-    samples = kept["samples"][: evaluation_size(measured, len(kept["samples"]))]  # drawn for other windows, maybe more
-    if loaded is None:
-        rows: list[Row] = []
-        for again in scope.repeats(run.evaluate):
-            rows += score_beside_both(samples, measured, needed, again)
-        return rows
-    model, method = loaded
-    return score_run(model, method, splits, samples, run.evaluate, scope, names)
-
-
-# ---------------------------------------------------------------- samples of any model
-
-
-def read_arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Arrays of an .npz file by name, float64; a .npy file is its one array.
-
-    Raises InputError naming the file, the key and the place of a value that is not finite; never unpickles.
-    """
-    if not path.is_file():
-        raise InputError(f"--samples {path}: no such file")
-    refuse_stand_in(path, (b"PK", b"\x93NUMPY"))
-    try:
-        content = np.load(path, allow_pickle=False)
-        if isinstance(content, np.ndarray):
-            present, arrays = ["one array without a name"], {names[0]: content}
-        else:
-            with content as archive:
-                present = sorted(archive.files)
-                arrays = {name: np.asarray(archive[name]) for name in names if name in present}
-    except DAMAGED_NPZ as error:
-        raise InputError(
-            f"--samples {path}: cannot be read ({first_line(error)}): expected an .npz file of plain arrays"
-        ) from error
-    for name in names:
-        if name not in arrays:
-            raise InputError(f"--samples {path}: no array '{name}': it holds {', '.join(present)}")
-        if arrays[name].dtype.kind not in "fiu":
-            raise InputError(f"--samples {path}: {name}: expected numbers, not {arrays[name].dtype}")
-    return {name: values.astype(np.float64) for name, values in arrays.items()}
-
-
-def score_file(
-    path: Path, splits: Splits, metrics: Sequence[Metric], scope: Scope, scale: Scale | None, n: int
-) -> list[Row]:
-    """Rows for the file's `samples` (n, T, C), in the data set's units unless `scale` says otherwise, and for every
-    reference.
-
-    Units: train, (x - mean) / standard deviation of the training rows; minmax, 0 and 1 at the least and the largest
-    training value of each channel. Values that are far from the training windows are refused unless the scale is
-    stated as `units`.
-    """
-    samples = read_arrays(path, ["samples"])["samples"]
-    shape = (splits.window, len(splits.channels))
-    if samples.ndim != 3 or samples.shape[1:] != shape:
-        wanted = f"(n, {shape[0]}, {shape[1]}): series, time steps, channels ({', '.join(splits.channels)})"
-        turned = samples.ndim == 3 and samples.shape[1:] == shape[::-1]
-        hint = "; it may be (n, C, T): `samples.transpose(0, 2, 1)` turns it" if turned else ""
-        raise InputError(f"--samples {path}: samples has shape {samples.shape}: expected {wanted}{hint}")
-    if len(samples) < 2:
-        raise InputError(f"--samples {path}: samples holds {len(samples)} series: expected at least 2")
-    if not (finite := np.isfinite(samples)).all():
-        series, step, channel = np.argwhere(~finite)[0]
-        raise InputError(
-            f"--samples {path}: series {series}, step {step + 1}, channel '{splits.channels[channel]}' is "
-            f"{samples[series, step, channel]}, one of {(~finite).sum():,} values that are no finite numbers"
-        )
-    train = splits.train.astype(np.float64)
-    low, high = train.min(axis=(0, 1)), train.max(axis=(0, 1))
-    if scale == "minmax":
-        scaled = low + samples * (high - low)
-    else:
-        scaled = samples if scale == "train" else (samples - splits.mean) / splits.scale
-    if scale != "units" and (fault := _unlike_training(samples, scaled, splits, low, high, scale)):
-        raise InputError(f"--samples {path}: {fault}")
-    with np.errstate(over="ignore"):
-        scaled = scaled.astype(np.float32)
-    if not np.isfinite(scaled).all():
-        raise InputError(f"--samples {path}: holds values that are not finite after scaling")
-    return score_beside_references(path.name, scaled, splits, metrics, scope, n)
-
-
-def _unlike_training(
-    samples: np.ndarray, scaled: np.ndarray, splits: Splits, low: np.ndarray, high: np.ndarray, scale: Scale | None
-) -> str:
-    """Why samples are probably on another scale than the one that was said; empty where they may be on it."""
-    choices = "choose `--scale train` or `--scale minmax`, or `--scale units` if they are meant so"
-    span = np.maximum(high - low, 1e-6)
-    outside = ((scaled < low - FAR * span) | (scaled > high + FAR * span)).mean(axis=(0, 1))
-    if outside.max() > 0.5:
-        channel = int(outside.argmax())
-        mean, sd = splits.mean[channel], splits.scale[channel]
-        return (
-            f"{outside[channel]:.0%} of the values of channel '{splits.channels[channel]}' are far outside the "
-            f"training values ({mean + sd * low[channel]:.4g} to {mean + sd * high[channel]:.4g}), beginning with "
-            f"{samples[0, 0, channel]:.4g}: they are probably scaled in another way: {choices}"
-        )
-    if scale is not None:
-        return ""
-    mean, sd = samples.mean(axis=(0, 1)), samples.std(axis=(0, 1))
-    like_train = (np.abs(mean) < 0.5).all() and ((sd > 0.5) & (sd < 2)).all()
-    least, most = samples.min(axis=(0, 1)), samples.max(axis=(0, 1))
-    like_minmax = ((least > -0.05) & (most < 1.05) & (most - least > 0.5)).all()
-    spread = scaled.std(axis=(0, 1))
-    narrow = ((spread < 0.25) | (spread > 4) | (np.abs(scaled.mean(axis=(0, 1))) > 2)).any()
-    if narrow and (like_train or like_minmax):
-        how = "mean 0 and standard deviation 1" if like_train else "the range 0 to 1"
-        return f"the samples have {how} in every channel, unlike the data: they are probably scaled: {choices}"
-    return ""
-
-
-def measure_decoder(word: str, path: Path, tolerance: float) -> list[Row]:
-    """Dependency measures of `module:function` on the file's arrays `z` (n, D) and `x` (n, T, C)."""
-    module, colon, name = word.partition(":")
-    if not colon or not module or not name:
-        raise InputError(f"--decoder {word}: expected module:function")
-    sys.path.insert(0, str(Path.cwd()))
-    try:
-        decoder = getattr(importlib.import_module(module), name)
-    except Exception as error:  # whatever a user's module raises while it is imported
-        raise InputError(f"--decoder {word}: does not import: {type(error).__name__}: {error}") from error
-    arrays = read_arrays(path, ["z", "x"])
-    z, x = (torch.from_numpy(arrays[name].astype(np.float32)) for name in ("z", "x"))
-    if z.ndim != 2 or x.ndim != 3 or len(z) != len(x):
-        raise InputError(f"--samples {path}: z {tuple(z.shape)}, x {tuple(x.shape)}: expected (n, D) and (n, T, C)")
-    found = dependency_measures(decoder, z, x[:, :-1], tolerance)
-    rows = []
-    for t in range(x.shape[1]):
-        for key, values in (("dependency_global", found.global_), ("dependency_local", found.local)):
-            mine = values[:, t][values[:, t].isfinite()]
-            shared = {"label": word, "metric": key, "coordinate": "t", "index": t + 1, "n": len(mine)}
-            rows.append({**shared, "value": float(mine.mean()), "sd": float(mine.std())})
-    write(f"dependency measures of {word}: {found.unresolved} of {found.global_.numel()} cells unresolved")
-    return rows
-
-
-# ---------------------------------------------------------------- the command
-
-
-def _print(rows: Sequence[Row]) -> None:
-    frame = pd.DataFrame(rows)
-    scalars = frame[frame["coordinate"] == ""]
-    if len(scalars):
-        names = list(dict.fromkeys(scalars.metric))
-        lines = []
-        for label, group in scalars.groupby("label", sort=False):
-            values = group.set_index("metric")["value"]
-            lines.append([str(label), str(int(group.n.max())), *(f"{values.get(name, np.nan):.4g}" for name in names)])
-        write_table(lines, ["samples", "n", *names])
-    over_time = frame[frame["coordinate"] == "t"]
-    if len(over_time):
-        table = over_time.pivot(index="index", columns="metric", values="value")
-        lines = [
-            [f"{t:g}", *(f"{value:.4f}" for value in row)] for t, row in zip(table.index, table.values, strict=True)
-        ]
-        write_table(lines, ["t", *table.columns])
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -317,6 +44,13 @@ def main(words: Sequence[str] | None = None) -> int:
     )
     arguments.add_argument("--out", type=Path, metavar="FILE.csv", help="write the rows to this file as well")
     given = arguments.parse_args(words)
+
+    # here, after the parser, so that --help does not wait for what these import
+    from bench.engine.evaluation import Row, measure_decoder, print_rows, score_file, write_rows
+    from bench.loading.windows import load_splits
+    from bench.scoring.scores import Scope, choose
+    from bench.sweeps.expand import named_dataset
+
     load_entry_points()
     for plugin in given.plugin:
         load_plugin(plugin)
@@ -342,10 +76,10 @@ def main(words: Sequence[str] | None = None) -> int:
         raise InputError(f"--samples {given.samples}: expected --dataset NAME with it ({listed_by})")
     if given.decoder is not None:
         rows += measure_decoder(given.decoder, given.samples, given.tolerance)
-    _print(rows)
+    print_rows(rows)
     if given.out is not None:
         try:
-            pd.DataFrame(rows).to_csv(given.out, index=False)
+            write_rows(rows, given.out)
         except OSError as error:
             raise InputError(f"--out {given.out}: cannot be written: {error.strerror or error}") from error
     return 0
@@ -359,6 +93,9 @@ def _main_kept(
     split: Scored | None,
     sweep: str | None,
 ) -> int:
+    from bench.engine.evaluation import evaluate_kept  # here, as in `main`
+    from bench.engine.progress import Lines
+
     if not results.is_dir():
         raise InputError(f"--results {results}: no such folder")
     count, notes = evaluate_kept(results, data, wanted, metric_seeds, split, sweep, Lines())

@@ -15,8 +15,6 @@ Shapes: R runs, B series, T time steps, C channels, D latent dimensions.
 from __future__ import annotations
 
 import dataclasses
-import functools
-import typing
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,6 +35,7 @@ from bench.contracts import (
     Step,
     Undefined,
     option,
+    per_run_fields,
 )
 from bench.parts.decoder_inputs import masked_past
 from bench.parts.diffusion import denoising_loss, reverse_diffusion
@@ -152,12 +151,11 @@ class Method(ABC):
 class DataSpaceMethod(Method):
     """A generator of whole series, without a latent: its only network, `denoiser`, is trained for all updates.
 
-    A subclass says which network that is (its `latent` is T * C, and it knows `window` and `channels`), and what
-    differs from the diffusion of the harness. A "latent" here is a flattened series.
+    A subclass says which network that is (its `latent` is T * C, and it knows `window` and `channels`), what differs
+    from the diffusion of the harness, and that it is a `reference`. A "latent" here is a flattened series.
     """
 
     standardises_latents = False  # windows are standardised per channel already
-    reference = True
     latent_route: Literal["none"] = "none"
     masking_rate: Literal[0] = 0  # there is no decoder whose past could be masked
 
@@ -177,14 +175,6 @@ class DataSpaceMethod(Method):
         """n new series, (R, n, T, C)."""
         denoiser = model.get_submodule("denoiser")
         return self.latents(model, n, draws).unflatten(-1, (denoiser.window, denoiser.channels))
-
-
-@functools.cache
-def per_run_fields(cls: type) -> tuple[str, ...]:
-    """Names of a dataclass's fields that may differ inside a stack (annotated PerRun)."""
-    hints = typing.get_type_hints(cls, include_extras=True)
-    own = {name for name, hint in hints.items() if PerRun in (hint, *typing.get_args(hint))}
-    return tuple(field.name for field in dataclasses.fields(cls) if field.name in own)
 
 
 def stacked(items: Sequence[T], device: torch.device | str = "cpu") -> T:

@@ -10,17 +10,15 @@ import math
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from bench import command
-from bench.engine.estimates import Estimate, Past
-from bench.engine.progress import clock
-from bench.engine.stack_size import choose
-from bench.engine.tasks import to_do
 from bench.hardware.devices import Device, make_slots, parse_count, parse_devices
 from bench.run import add_selection, read_selected
-from bench.store import Store
-from bench.sweeps.run import Run
-from bench.sweeps.stacks import make_stacks
+
+if TYPE_CHECKING:  # what takes seconds to import waits until the options are known to be good
+    from bench.engine.estimates import Estimate, Past
+    from bench.sweeps.run import Run
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,6 +30,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sweep = read_selected(given)
     for note in sweep.notes:
         sys.stderr.write(f"note: {note}\n")
+
+    from bench.engine.estimates import Past  # here, after the parser, as all that takes long to import
+    from bench.engine.progress import clock
+    from bench.engine.stack_size import choose
+    from bench.engine.tasks import to_do
+    from bench.store import Store
+    from bench.sweeps.stacks import make_stacks
+
     store = Store(given.results)
     here = (store.path / "runs").is_dir()
     done = store.done() if here else {}
@@ -66,6 +72,8 @@ def _tried(runs: Sequence[Run], given: Namespace, device: Device) -> tuple[Past 
     """Short trials in the place of past runs (none where none was possible), and the text for their source."""
     import torch  # here, as the trials: most plans need none of it
 
+    from bench.engine.estimates import Past
+    from bench.engine.progress import clock
     from bench.engine.trials import UPDATES, try_runs
 
     found = try_runs(runs, command.data_dir(given.data), torch.device(device.kind))

@@ -27,7 +27,7 @@ class Registry(Mapping[str, type[T]], Generic[T]):
 
     def __init__(self, kind: str, package: str) -> None:
         self.kind = kind
-        self._package = package
+        self.package = package
         self._classes: dict[str, type[T]] = {}
         self._discovered = False
 
@@ -49,16 +49,16 @@ class Registry(Mapping[str, type[T]], Generic[T]):
     def _discover(self) -> None:
         if self._discovered:
             return
-        package = importlib.import_module(self._package)
-        here = Path(__file__).resolve().parent.parent / self._package.replace(".", "/")
+        package = importlib.import_module(self.package)
+        here = Path(__file__).resolve().parent.parent / self.package.replace(".", "/")
         if here not in [Path(place).resolve() for place in package.__path__]:
             raise InputError(
-                f"the name '{self._package}' is taken by another installed package ({next(iter(package.__path__))}): "
+                f"the name '{self.package}' is taken by another installed package ({next(iter(package.__path__))}): "
                 "use a virtual environment of this project's own"
             )
         self._discovered = True  # before the modules, which look names up while they are imported
         try:
-            for module in pkgutil.iter_modules(package.__path__, f"{self._package}."):
+            for module in pkgutil.iter_modules(package.__path__, f"{self.package}."):
                 importlib.import_module(module.name)
         except BaseException:
             self._discovered = False  # the next look-up says again what does not import, and not "unknown"

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy.linalg import solve_triangular
 
 from bench.contracts import Dataset, Recordings, option
 from bench.randomness import numpy_generator
@@ -60,6 +59,8 @@ class LinearGaussian(Dataset):
         With `mean` and `scale` of a split, x is in train-scaled units and so is the density:
         ln p_scaled(x) = ln p(x * scale + mean) + T sum_c ln scale_c.
         """
+        from scipy.linalg import solve_triangular  # a fifth of a second to import
+
         weights, offset = self.loadings()
         steps = np.arange(self.window)
         correlation = 0.5 ** np.abs(steps[:, None] - steps) * self.noise**2 / (1 - 0.5**2)

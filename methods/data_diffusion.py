@@ -25,6 +25,7 @@ class DataDiffusion(DataSpaceMethod):
     stages together. Measures of a latent are undefined here.
     """
 
+    reference = True
     version = 3  # 1: no linear guess in its denoiser, samples could explode; 2: no direction beyond its width denoised
 
     def networks(self, standard: dict[str, nn.Module], sizes: Sizes) -> dict[str, nn.Module]:

@@ -34,6 +34,7 @@ class DiffusionTransformer(DataSpaceMethod):
     the weights: `diffusion.ema` 0.995. Trained for the updates of both stages. Measures of a latent are undefined here.
     """
 
+    reference = True
     fourier: PerRun = option(0.2, at_least=0)  # the weight of the Fourier term
 
     def networks(self, standard: dict[str, nn.Module], sizes: Sizes) -> dict[str, nn.Module]:

@@ -32,6 +32,7 @@ class FlowMatching(DataSpaceMethod):
     both stages. Measures of a latent are undefined here.
     """
 
+    reference = True
     solver_steps: int = option(50, at_least=1)  # of Heun's method, at most L
 
     def networks(self, standard: dict[str, nn.Module], sizes: Sizes) -> dict[str, nn.Module]:

@@ -32,6 +32,7 @@ class FrequencyDiffusion(DataSpaceMethod):
     Trained for the updates of both stages. Measures of a latent are undefined here.
     """
 
+    reference = True
     standardises_latents = True  # low frequencies carry most of the variance
 
     def networks(self, standard: dict[str, nn.Module], sizes: Sizes) -> dict[str, nn.Module]:

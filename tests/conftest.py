@@ -1,9 +1,11 @@
-"""Shared by the tests: one thread, and tiny splits that need no data."""
+"""Shared by the tests: one thread, tiny splits that need no data, and workers that are no processes."""
 
 from __future__ import annotations
 
 import os
+from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -12,6 +14,9 @@ import pytest
 import torch
 
 from bench.contracts import Splits
+from bench.engine.tasks import Task
+from bench.engine.workers import Worker, work
+from bench.hardware.devices import Device
 from bench.registry import load_plugin
 
 torch.set_num_threads(1)
@@ -40,6 +45,35 @@ def make_splits(n: int = 40, window: int = 7, channels: int = 2, seed: int = 0) 
     ones = np.ones(channels)
     names = tuple(f"c{k}" for k in range(channels))
     return Splits(x[:a], x[a:b], x[b:], 0 * ones, ones, names, ("1",) * channels, window, f"tiny {n} {window} {seed}")
+
+
+class InlineWorker(Worker):
+    """Does its stack at once, in this process."""
+
+    def __init__(self, device: Device | None = None) -> None:
+        self.device = device
+
+    def submit(self, task: Task, settings: Any, job: str) -> None:
+        self.task, self.future = task, Future()
+        try:
+            self.future.set_result(work(job, task.stack, settings, task.attempt))
+        except Exception as error:
+            self.future.set_exception(error)
+
+    def seconds(self) -> float:
+        return 0.0
+
+    def memory(self) -> int:
+        return 0
+
+    def stop(self) -> None:
+        return
+
+
+@pytest.fixture
+def inline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`bench.run` starts no worker, whose imports take seconds: for tests of what it does, not of who does it."""
+    monkeypatch.setattr("bench.engine.workers.LocalWorker", InlineWorker)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -14,6 +15,7 @@ LARGEST_FILE, LARGEST_CLASS = 500, 250  # lines; above them the head of the file
 REASON = "longer than usual because"
 
 
+@functools.cache
 def files_of(root: Path) -> dict[str, Path]:
     """Module name -> file, of all our packages."""
     paths = [path for room in ROOMS for path in sorted((root / room).rglob("*.py"))]

@@ -10,13 +10,13 @@ import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from conftest import InlineWorker
 from safetensors import SafetensorError
 from test_runner import finished, until, workers
 
@@ -26,8 +26,7 @@ from bench.engine.job import JobSettings, run_stack
 from bench.engine.progress import Silent
 from bench.engine.supervisor import Limits, Supervisor
 from bench.engine.tally import Report
-from bench.engine.tasks import Task, to_do
-from bench.engine.workers import Worker
+from bench.engine.tasks import to_do
 from bench.registry import METHODS, load_plugin
 from bench.run import main
 from bench.store import Store, load_curves, load_results
@@ -257,26 +256,6 @@ def test_methods_that_misbehave_end_as_their_rows(plugin: Path, tmp_path: Path) 
     assert runs.attempt[["exits", "loops", "allocates"]].tolist() == [2, 1, 2]
 
 
-class Inline(Worker):
-    """Does its stack at once, in this process."""
-
-    def submit(self, task: Task, settings: Any, job: str) -> None:
-        self.task, self.future = task, Future()
-        try:
-            self.future.set_result(run_stack(task.stack, settings, task.attempt))
-        except Exception as error:
-            self.future.set_exception(error)
-
-    def seconds(self) -> float:
-        return 0.0
-
-    def memory(self) -> int:
-        return 0
-
-    def stop(self) -> None:
-        return
-
-
 def test_out_of_memory_halves_the_stack_and_changes_nothing_else(
     plugin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -288,7 +267,9 @@ def test_out_of_memory_halves_the_stack_and_changes_nothing_else(
         run_stack(stack, JobSettings(tmp_path / "solo", None))
     monkeypatch.setenv("ROOMY_JOURNAL", str(tmp_path / "journal"))
     store, settings = Store(tmp_path / "together"), JobSettings(tmp_path / "together", None)
-    report = Supervisor(store, settings, [Inline()], Limits(max_retries=0), Silent()).run([(Stack(tuple(runs)), 1)])
+    report = Supervisor(store, settings, [InlineWorker()], Limits(max_retries=0), Silent()).run(
+        [(Stack(tuple(runs)), 1)]
+    )
     assert report.counts == {"ok": 5}
     asked = [tuple(map(int, line.split())) for line in (tmp_path / "journal").read_text().splitlines()]
     assert {batch for _, batch in asked} == {8}, "the batch size is a hyper-parameter"
@@ -314,7 +295,7 @@ def test_a_full_disk_ends_the_sweep_with_one_line_and_loses_nothing(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def supervise(left: Any) -> Report:
-        return Supervisor(store, settings, [Inline()], progress=Silent()).run(left)
+        return Supervisor(store, settings, [InlineWorker()], progress=Silent()).run(left)
 
     assert supervise(stacks[:1]).counts == {"ok": 1}
     place = {

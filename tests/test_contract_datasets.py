@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from numpy._core import _multiarray_umath as numpy_build
 
 from bench.contracts import DatasetSpec, Unavailable
-from bench.data import kind
+from bench.loading.description import kind
 from bench.loading.division import PARTS, divided
 from bench.loading.files import remotes
 from bench.loading.windows import cut_windows, make_splits, open_dataset

@@ -12,8 +12,17 @@ import pytest
 import torch
 from conftest import make_splits
 
-from bench.contracts import DiffusionConfig, InputError, ModelConfig, Step, TrainConfig, Undefined, check_options
-from bench.method import Method, per_run_fields, stacked
+from bench.contracts import (
+    DiffusionConfig,
+    InputError,
+    ModelConfig,
+    Step,
+    TrainConfig,
+    Undefined,
+    check_options,
+    per_run_fields,
+)
+from bench.method import Method, stacked
 from bench.models.build import StackedModel
 from bench.models.stacked import has_weights, initialise
 from bench.randomness import Randomness

@@ -129,30 +129,29 @@ def test_verify_compares_and_reads(folder, capsys):
 
 
 def test_verify_knows_what_was_noted_when_it_was_fetched(folder, capsys, monkeypatch):
-    from bench import data
+    from bench.loading.description import checked
     from bench.loading.fetch import record, sha256
     from bench.loading.files import Remote
 
     path = folder / "data/own.csv"
     path.write_text("a\n1\n")
     remote = Remote("https://example.org/own.csv", "own.csv")
-    assert "no checksum to compare with" in data.checked(remote, path)
+    assert "no checksum to compare with" in checked(remote, path)
     record(path).write_text(f'{{"sha256": "{sha256(path)}"}}')
-    assert data.checked(remote, path) == f"{path}: ok"
+    assert checked(remote, path) == f"{path}: ok"
     path.write_text("a\n2\n")
-    assert data.checked(remote, path).startswith("DIFFERS")
+    assert checked(remote, path).startswith("DIFFERS")
     copied = dataclasses.replace(remote, sha256="0" * 64, copies=(sha256(path),))
-    assert data.checked(copied, path).startswith(f"{path}: ok, the copy")
+    assert checked(copied, path).startswith(f"{path}: ok, the copy")
     short = folder / "data/short.csv.gz"
     short.write_bytes(gzip.compress(b"a\n1\n" * 999)[:-20])
-    assert "cut short" in data.checked(remote, short)
+    assert "cut short" in checked(remote, short)
 
 
 def test_fetch_puts_files_into_the_data_folder(folder, capsys, monkeypatch):
-    from bench import data
-
     asked = []
-    monkeypatch.setattr(data, "fetch", lambda remote, place: asked.append(place / remote.path) or asked[-1])
+    note = lambda remote, place: asked.append(place / remote.path) or asked[-1]  # noqa: E731
+    monkeypatch.setattr("bench.loading.fetch.fetch", note)
     assert said(capsys, "fetch", "energy", "--data", "data")[0] == 0
     assert asked == [folder / "data/energy/energydata_complete.csv"]
     said(capsys, "fetch", "energy")

@@ -415,23 +415,6 @@ def test_lagging_ends_for_good_when_the_mutual_information_does_not_rise():
     assert calls == []
 
 
-def test_a_lagging_run_does_not_notice_its_neighbours():
-    config = TrainConfig(steps=30, batch_size=8)
-    method = METHODS["lagging_inference"](encoder_updates=20)
-
-    def train(seeds):
-        n = len(seeds)
-        splits, keys = [make_splits(seed=seed) for seed in seeds], [("tiny", seed) for seed in seeds]
-        return train_stack([method] * n, splits, keys, "lstm", MODEL, [config] * n, [DIFFUSION] * n).model
-
-    together = train([0, 1, 2])
-    for run in range(3):
-        alone = train([run]).state_of(0)
-        for name, value in together.state_of(run).items():
-            if not name.startswith("denoiser"):
-                assert torch.equal(value, alone[name]), name
-
-
 # ---------------------------------------------------------------- early diffusion
 
 
@@ -571,11 +554,11 @@ def test_the_series_denoiser_removes_noise_in_every_direction(channels):
         latent_mean=torch.zeros(1, latent),
         latent_scale=torch.ones(1, latent),
     )
-    for _ in range(400):
+    for _ in range(250):
         x = (stream.normal(128, window, channels) @ (axes * deviations).T).flatten(-2)
         loss = denoising_loss(model, x, stream).mean(dim=-1) / latent
         optimiser.step(flat.gradient(loss.sum()), torch.ones(1, dtype=torch.bool))
-    drawn = reverse_diffusion(model, 1000, stream).unflatten(-1, (window, channels))[0] @ axes
+    drawn = reverse_diffusion(model, 500, stream).unflatten(-1, (window, channels))[0] @ axes
     ratio = drawn.square().mean(dim=(0, 1)) / deviations**2
     assert ratio.min() > 0.7, ratio
     assert ratio.max() < 1.5, ratio

@@ -21,11 +21,11 @@ from bench.loading.references import first_rows
 from bench.loading.windows import load_splits
 from bench.method import stacked
 from bench.metrics.c2st import C2ST, FOLDS, Windows, auc, both_kinds, separation
-from bench.metrics.validate import CORRUPTIONS, Real
 from bench.metrics.window_features import common_values, features_by_family
 from bench.randomness import numpy_generator
 from bench.registry import METHODS
 from bench.scoring.scores import Scope, draw_samples, score_samples
+from bench.scoring.validation import CORRUPTIONS, Real
 from bench.training.stack import train_stack
 
 T = 12

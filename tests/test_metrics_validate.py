@@ -16,9 +16,10 @@ from bench.contracts import Cells, DatasetSpec, InputError, SampleEvaluation
 from bench.loading.references import alternate_runs, halves
 from bench.loading.windows import load_splits
 from bench.metrics.base import SampleMetric
-from bench.metrics.validate import CORRUPTIONS, Real, applies, main, verdict
+from bench.metrics.validate import main
 from bench.registry import METRICS
 from bench.scoring.scores import Scope
+from bench.scoring.validation import CORRUPTIONS, Real, applies, verdict
 
 
 def windows(n: int = 30, steps: int = 9, channels: int = 3) -> np.ndarray:

@@ -21,6 +21,7 @@ from bench import evaluate
 from bench.contracts import Dataset, DatasetSpec, InputError, Recordings
 from bench.data import main as data_main
 from bench.diagnose import dataset_of
+from bench.engine import evaluation
 from bench.loading import files
 from bench.loading.windows import load_recordings, load_splits, make_splits
 from bench.sweeps.expand import named_dataset
@@ -454,8 +455,8 @@ def far(tmp_path, monkeypatch):
 
 def test_an_offset_is_removed_in_double_precision(far, monkeypatch):
     scored = []
-    monkeypatch.setattr(evaluate, "score_beside_references", lambda name, x, *_: scored.append(x) or [])
-    monkeypatch.setattr(evaluate, "_print", lambda rows: None)
+    monkeypatch.setattr(evaluation, "score_beside_references", lambda name, x, *_: scored.append(x) or [])
+    monkeypatch.setattr(evaluation, "print_rows", lambda rows: None)
     rng = np.random.default_rng(1)
     samples = np.stack([1e6 + rng.normal(size=(30, 6)), 20 + 3 * rng.normal(size=(30, 6))], axis=2)
     splits = load_splits(spec_of(Path("far.csv").resolve(), window=6), 0)

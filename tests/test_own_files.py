@@ -61,6 +61,7 @@ def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
+@pytest.mark.usefixtures("inline")
 def test_every_command_finds_the_file_from_anywhere(
     sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -88,6 +89,7 @@ def test_every_command_finds_the_file_from_anywhere(
     assert any(str(tmp_path) in config for config in runs.config)
 
 
+@pytest.mark.usefixtures("inline")
 def test_tuning_keeps_the_files_and_their_splits(sweep: Path, tmp_path: Path) -> None:
     words = ["--grid", "../mine/own.yaml", "--results", "tuned", "--jobs", "1", "--device", "cpu"]
     assert tune_main([*words, "--out", "best/own.yaml"]) == 0

@@ -25,9 +25,11 @@ def results(tmp_path):
     return store.path
 
 
-def test_published_results_are_the_same_numbers(results, tmp_path):
+def test_published_results_are_the_same_numbers(results, tmp_path, monkeypatch):
     out = tmp_path / "published"
-    assert main(["--results", str(results), "--out", str(out)]) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr("bench.report.report.all_pictures", lambda *_: [])  # the second time they are drawn
+        assert main(["--results", str(results), "--out", str(out)]) == 0
     (out / "FINDINGS.md").write_text("what was found")
     assert main(["--results", str(results), "--out", str(out)]) == 0  # again, in its place
     assert (out / "FINDINGS.md").exists()

@@ -7,6 +7,7 @@ import pytest
 
 from bench import replay
 from bench.contracts import InputError
+from bench.engine import repetition
 from bench.engine.job import JobSettings, run_stack
 from bench.store import Store, load_results
 from bench.sweeps.expand import read_sweep
@@ -56,7 +57,7 @@ def test_a_number_that_moved_is_found_and_measured_in_seeds(results, capsys):
 
 def test_without_other_seeds_any_move_is_a_difference():
     before, after = pd.Series({"a": 1.0, "b": 2.0}), pd.Series({"a": 1.0, "b": 2.00001})
-    word, moved = replay.judge(before, after, pd.Series({"a": float("nan"), "b": float("nan")}))
+    word, moved = repetition.judge(before, after, pd.Series({"a": float("nan"), "b": float("nan")}))
     assert word == "different"
     assert list(moved.index) == ["b"]
 
@@ -82,7 +83,7 @@ def test_the_draw_depends_on_the_seed_alone():
     runs.loc[3, "status"] = "failed"
 
     def order(seed, under=None, table=runs):
-        return [row.run_id for row in replay.drawn(table, seed, under)]
+        return [row.run_id for row in repetition.drawn(table, seed, under)]
 
     assert order("a") == order("a", table=runs[::-1]) != order("b")
     assert sorted(order(None)) == sorted(order("a")) == [run for run in runs.run_id if run != f"{3:016x}"]
@@ -91,7 +92,7 @@ def test_the_draw_depends_on_the_seed_alone():
 
 
 def test_rows_of_another_version_are_not_run_again(results, capsys, monkeypatch):
-    monkeypatch.setattr(replay, "TRAINING_VERSION", 99)
+    monkeypatch.setattr(repetition, "TRAINING_VERSION", 99)
     assert replay.main(["--all", "--results", str(results)]) == 0
     assert capsys.readouterr().out.splitlines() == ["older: another training version (2 rows)", "no row was run again"]
 
@@ -125,11 +126,11 @@ def test_what_is_replayed_is_said_one_way(results, words, message):
 
 
 def test_tolerances_are_of_the_metric_where_the_seeds_say_less():
-    assert replay.tolerance("mmd2", 0.5, 0.1, 3) == pytest.approx(0.3)
-    assert replay.tolerance("mmd2", 0.5, float("nan"), 3) == replay.ROUNDING
-    assert replay.tolerance("nll_own", -40.0, 0.0, 1) == pytest.approx(40 * replay.ROUNDING)
-    assert replay.tolerance("dependency_global", 0.5, 1e-4, 1) == 0.01
-    assert replay.tolerance("dependency_unresolved", 3.0, 1e-4, 1) == float("inf")
+    assert repetition.tolerance("mmd2", 0.5, 0.1, 3) == pytest.approx(0.3)
+    assert repetition.tolerance("mmd2", 0.5, float("nan"), 3) == repetition.ROUNDING
+    assert repetition.tolerance("nll_own", -40.0, 0.0, 1) == pytest.approx(40 * repetition.ROUNDING)
+    assert repetition.tolerance("dependency_global", 0.5, 1e-4, 1) == 0.01
+    assert repetition.tolerance("dependency_unresolved", 3.0, 1e-4, 1) == float("inf")
 
 
 def test_an_unknown_run_is_one_line(results):
@@ -140,15 +141,15 @@ def test_an_unknown_run_is_one_line(results):
 def test_what_counts_as_noise_can_be_widened():
     before, after = pd.Series({"a": 1.0}), pd.Series({"a": 1.2})
     noise = pd.Series({"a": 0.1})
-    assert replay.judge(before, after, noise)[0] == "different"
-    assert replay.judge(before, after, noise, within=3)[0] == "within noise"
-    assert replay.judge(before, after + 0.2, noise, within=3)[0] == "different"
+    assert repetition.judge(before, after, noise)[0] == "different"
+    assert repetition.judge(before, after, noise, within=3)[0] == "within noise"
+    assert repetition.judge(before, after + 0.2, noise, within=3)[0] == "different"
 
 
 def test_how_well_a_number_was_computed_is_not_judged_by_the_spread_over_seeds():
     noise = pd.Series({"dependency_completeness_error": 1e-9, "dependency_global": 0.01})
     before = pd.Series({"dependency_completeness_error": 1e-3, "dependency_global": 0.5})
     finer = before.replace(1e-3, 2e-3)
-    assert replay.judge(before, finer, noise)[0] == "within noise"
-    assert len(replay.judge(before, finer, noise)[1]) == 1  # it is shown all the same
-    assert replay.judge(before, finer.replace(0.5, 0.6), noise)[0] == "different"
+    assert repetition.judge(before, finer, noise)[0] == "within noise"
+    assert len(repetition.judge(before, finer, noise)[1]) == 1  # it is shown all the same
+    assert repetition.judge(before, finer.replace(0.5, 0.6), noise)[0] == "different"

@@ -3,6 +3,7 @@ from report_data import frames, membership, quick_runs, reader, run_row, select
 
 from bench import compare as verb
 from bench.contracts import InputError
+from bench.report import comparison
 from bench.store import Store
 
 
@@ -19,7 +20,7 @@ def side(runs, folder, shift=None, version=None):
 
 def test_the_same_folder_is_identical(tmp_path):
     runs = quick_runs(("energy",), seeds=2, shuffles=(False,))
-    found = verb.compare(side(runs, tmp_path), side(runs, tmp_path))
+    found = comparison.compare(side(runs, tmp_path), side(runs, tmp_path))
     assert {change.word for change in found.changes} == {"identical"}
     assert (found.notes, found.only_a, found.only_b) == ([], [], [])
 
@@ -30,7 +31,7 @@ def test_what_changed_is_found_and_what_is_noise_is_not(tmp_path):
         "mmd2": [-0.010, -0.011, -0.009, -0.010],  # clearly better
         "wasserstein": [0.4, -0.5, 0.3, -0.3],  # noise
     }
-    found = verb.compare(side(runs, tmp_path), side(runs, tmp_path, shift))
+    found = comparison.compare(side(runs, tmp_path), side(runs, tmp_path, shift))
     words = {change.metric: change.word for change in found.changes}
     assert words["mmd2"] == "lower in B"
     assert words["wasserstein"] == "not resolved"
@@ -44,7 +45,7 @@ def test_differing_ingredients_versions_and_cells_are_named(tmp_path):
     b = [{**run_row("proposed", seed=seed, **{"train.steps": 1000.0}), "data_sha256": "ff" * 32} for seed in (0, 1)]
     b += [run_row("kl_annealing")]
     b[1]["status"] = "diverged"
-    found = verb.compare(side(a, tmp_path), side(b, tmp_path, version="mmd2"))
+    found = comparison.compare(side(a, tmp_path), side(b, tmp_path, version="mmd2"))
     notes = "\n".join(found.notes)
     for text in (
         "mmd2: version 1 in A, 2 in B: not compared",
@@ -53,7 +54,7 @@ def test_differing_ingredients_versions_and_cells_are_named(tmp_path):
         "ok 2/2 in A, diverged 1/2, ok 1/2 in B",
     ):
         assert text in notes
-    assert [verb.name_of(key) for key in found.only_b] == ["energy · lstm: kl_annealing"]
+    assert [comparison.name_of(key) for key in found.only_b] == ["energy · lstm: kl_annealing"]
     assert "mmd2" not in {change.metric for change in found.changes}
     assert {change.word for change in found.changes} <= {"one shared seed", "identical"}
 
@@ -61,7 +62,7 @@ def test_differing_ingredients_versions_and_cells_are_named(tmp_path):
 @pytest.mark.parametrize("equal", [[0.1, 0.1], [-0.25, -0.25 - 1e-15]])
 def test_two_equal_differences_are_no_evidence(tmp_path, equal):
     runs = [run_row("proposed", seed=seed) for seed in (0, 1)]
-    found = verb.compare(side(runs, tmp_path), side(runs, tmp_path, {"mmd2": equal, "wasserstein": [0.10, 0.11]}))
+    found = comparison.compare(side(runs, tmp_path), side(runs, tmp_path, {"mmd2": equal, "wasserstein": [0.10, 0.11]}))
     words = {change.metric: change.word for change in found.changes}
     assert words["mmd2"] == "not resolved: no variance over 2 seeds"
     assert words["wasserstein"] == "higher in B"
@@ -73,10 +74,10 @@ def test_references_do_not_train(tmp_path):
     references = [run_row("floor_shift", seed=seed, kind="reference") for seed in (0, 1)]
     other = [{**row, "train.steps": 500.0 + row["seed"], "training_version": 2} for row in references]
     a, b = (side([*rows, run_row("proposed")], tmp_path) for rows in (references, other))
-    found = verb.compare(a, b)
+    found = comparison.compare(a, b)
     assert (found.only_a, found.only_b, found.notes) == ([], [], [])
     moved = [{**row, "data_sha256": "ff" * 32} for row in references]
-    assert "the data differ" in "\n".join(verb.compare(a, side([*moved, run_row("proposed")], tmp_path)).notes)
+    assert "the data differ" in "\n".join(comparison.compare(a, side([*moved, run_row("proposed")], tmp_path)).notes)
 
 
 def test_command(tmp_path, capsys):

@@ -120,6 +120,7 @@ def test_a_sweep_from_the_command_line(tiny: Path, tmp_path: Path, capsys: pytes
     assert set(load_results(tmp_path / "r")[0].attempt) == {1}
 
 
+@pytest.mark.usefixtures("inline")
 def test_equal_skips_are_one_line_with_a_count(
     tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,6 +153,7 @@ def test_equal_skips_are_one_line_with_a_count(
     assert skipped[1].startswith(f"skipped: {absent}")
 
 
+@pytest.mark.usefixtures("inline")
 def test_failures_are_rows_and_exit_1(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plugin = tmp_path / "own.py"
     plugin.write_text(
@@ -294,7 +296,7 @@ def python(*words: str, cwd: Path, **environment: str) -> subprocess.CompletedPr
 def test_a_foreign_package_called_datasets(tmp_path: Path) -> None:
     (tmp_path / "datasets").mkdir()
     (tmp_path / "datasets" / "__init__.py").write_text("")
-    found = python("-m", "bench.list", "datasets", cwd=tmp_path, PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
+    found = python("-m", "bench.list", "datasets", "--long", cwd=tmp_path, PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
     assert found.returncode == 2
     assert found.stderr.startswith("error: the name 'datasets' is taken by another installed package")
     assert found.stderr.count("\n") == 1
@@ -375,6 +377,7 @@ def test_run_all_fetches_only_when_asked(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("inline")
 def test_seeds_are_added_only_where_the_ranks_are_unclear(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sweep = tmp_path / "small.yaml"
     sweep.write_text(

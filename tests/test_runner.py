@@ -67,7 +67,7 @@ def troubled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Report, di
     runs["killed in company"] = [fake_run("killed in company", number) for number in range(2)]
     runs["needs room"] = [fake_run("needs room", number) for number in range(2)]
     stacks = [*pairs, runs["killed in company"], runs["needs room"]]
-    report = supervise(results, stacks, Limits(seconds=8, memory=5 * 2**27, max_retries=1))
+    report = supervise(results, stacks, Limits(seconds=8, memory=5 * 2**26, max_retries=1))
     return results, report, runs
 
 
@@ -98,7 +98,7 @@ def test_rows_say_what_happened(troubled: tuple[Path, Report, dict[str, list[Run
     assert "fake_job.py" in table.loc["raise", "traceback"]
     assert "its worker died (EXIT(3))" in table.loc["exit", "reason"]
     assert "time limit of 8 s" in table.loc["loop", "reason"]
-    assert "limit of 0.62 GiB" in table.loc["allocate", "reason"]
+    assert "limit of 0.31 GiB" in table.loc["allocate", "reason"]
 
 
 def test_what_is_tried_again(troubled: tuple[Path, Report, dict[str, list[Run]]]) -> None:

@@ -22,6 +22,7 @@ from scipy.special import stdtrit
 
 from bench import evaluate
 from bench.contracts import DatasetSpec, EvaluateConfig, InputError, Measurement, Metric
+from bench.engine import evaluation
 from bench.engine.job import JobSettings, run_stack
 from bench.engine.progress import Lines
 from bench.loading.references import REFERENCES, reference_windows
@@ -121,8 +122,8 @@ def test_metrics_are_added_to_kept_runs_once_and_agree(results, capsys):
     # measured anew from what was kept, the numbers are those of the sweep
     run_id = load_results(results)[0].query("kind == 'method'").run_id.iloc[0]
     wanted = choose(["nll", "mmd2"])
-    run = evaluate.load_run(results, run_id)
-    again = {row["metric"]: row["value"] for row in evaluate._evaluate_one(results, run, None, wanted)}
+    run = evaluation.load_run(results, run_id)
+    again = {row["metric"]: row["value"] for row in evaluation._evaluate_one(results, run, None, wanted)}
     ended = before[(before.run_id == run_id) & (before.train_step == -1)]
     known = ended[ended.metric.isin(list(again))].set_index("metric").value
     for name, value in again.items():
@@ -133,7 +134,7 @@ def test_measuring_kept_runs_says_how_far_it_is(results, tmp_path, capsys, monke
     folder = shutil.copytree(results, tmp_path / "copy")
     for kept in (folder / "models").iterdir():
         shutil.rmtree(kept)
-    monkeypatch.setattr(evaluate, "Lines", lambda: Lines(every=0))
+    monkeypatch.setattr("bench.engine.progress.Lines", lambda: Lines(every=0))
     assert evaluate.main(["--results", str(folder), "--metrics", "mmd2", "--split", "validation"]) == 0
     shown, log = capsys.readouterr()
     first, *others, last = log.splitlines()

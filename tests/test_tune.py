@@ -10,7 +10,8 @@ from bench.scoring.scores import Scope
 from bench.store import load_results
 from bench.sweeps.expand import Selection, read_sweep
 from bench.sweeps.file import read_file
-from bench.tune import best_trial, main, ranks, trials
+from bench.sweeps.tuning import best_trial, ranks, trials
+from bench.tune import main
 
 SWEEP = """
 name: tiny
@@ -82,6 +83,7 @@ def test_a_trial_must_beat_the_own_setting_by_the_margin():
     assert best_trial(table.assign(rank=2.0), 0.0, higher=False) == 0
 
 
+@pytest.mark.usefixtures("inline")
 def test_a_tuned_sweep_holds_the_best_trials_and_nothing_of_the_test_windows(sweep, tmp_path, capsys):
     assert main(["--grid", str(sweep), "--results", str(tmp_path / "r"), "--jobs", "1"]) == 0
     runs, metrics = load_results(tmp_path / "r")

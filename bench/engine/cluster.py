@@ -35,9 +35,6 @@ Files = dict[str, bytes]
 
 def _work_there(job: str, stack: Stack, settings: Any, attempt: int) -> tuple[list[Outcome], Files]:
     """On a worker that shares the results folder."""
-    import torch
-
-    torch.set_num_threads(1)
     return work(job, stack, settings, attempt), {}
 
 

@@ -10,6 +10,7 @@ import dataclasses
 import importlib
 import os
 import signal
+import sys
 import threading
 import time
 import warnings
@@ -38,9 +39,6 @@ def _initialise(supervisor: int) -> None:
     with contextlib.suppress(OSError):  # where memory runs out, the kernel should take a worker, not the supervisor
         Path("/proc/self/oom_score_adj").write_text("500")
     threading.Thread(target=_die_with, args=(supervisor,), daemon=True).start()
-    import torch
-
-    torch.set_num_threads(1)
 
 
 def _die_with(parent: int) -> None:
@@ -54,9 +52,12 @@ def _die_with(parent: int) -> None:
 
 
 def _function(job: str) -> Any:
-    """MODULE:FUNCTION, imported."""
+    """MODULE:FUNCTION, imported; torch has one thread where the job needs torch."""
     module, _, function = job.partition(":")
-    return getattr(importlib.import_module(module), function)
+    found = getattr(importlib.import_module(module), function)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+    return found
 
 
 def _ready(job: str) -> None:

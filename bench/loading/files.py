@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from bench.contracts import Dataset, InputError, Unavailable
+from bench.loading.cache import cache_folder
 
 
 @dataclass(frozen=True)
@@ -39,15 +40,6 @@ def places(data_dir: Path | None) -> list[Path]:
     """Where data are looked for: `--data`, then the variable BENCH_DATA, then the user's cache folder."""
     found = [data_dir, os.environ.get("BENCH_DATA") or None, cache_folder()]
     return [Path(place) for place in found if place is not None]
-
-
-def cache_folder() -> Path | None:
-    """The user's cache folder; None for a user without a home, as in some containers."""
-    try:
-        cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    except RuntimeError:
-        return None
-    return Path(cache) / "latent-diffusion-bench"
 
 
 def remotes(dataset: type[Dataset]) -> tuple[Remote, ...]:

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.contracts import Splits
-from bench.loading.files import cache_folder
+from bench.loading.cache import cache_folder
 from bench.randomness import numpy_generator
 
 VERSION = 1  # raised when the same windows give another card

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from scipy.stats import rankdata
 
 from bench.contracts import Measurement, SampleEvaluation
 from bench.metrics.base import SampleMetric, rounded, spread, undefined
@@ -21,6 +20,8 @@ BLOCKS_PER_FOLD = 4  # where the recording is long enough for so many of them
 
 def auc(scores: np.ndarray, kind: np.ndarray) -> float:
     """The chance that a generated window (kind 1) scores above a real one (kind 0), ties counting half."""
+    from scipy.stats import rankdata  # half a second to import
+
     ranks = rankdata(scores)
     positive = int(kind.sum())
     negative = len(kind) - positive

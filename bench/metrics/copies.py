@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from scipy.stats import rankdata
 
 from bench.contracts import Measurement, SampleEvaluation
 from bench.metrics.base import SampleMetric, flattened, rounded, undefined
@@ -66,6 +65,8 @@ class Copies(SampleMetric):
 
     def compare(self, evaluation: SampleEvaluation) -> list[Measurement]:
         """Two values at n."""
+        from scipy.stats import rankdata  # half a second to import
+
         n, m = len(evaluation.reference), len(evaluation.samples)
         if len(evaluation.train) < 2:
             return undefined(self.outputs, "needs 2 training windows", n)

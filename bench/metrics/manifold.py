@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from scipy.spatial.distance import cdist
 
 from bench.contracts import Measurement, SampleEvaluation
 from bench.metrics.base import SampleMetric, flattened, undefined
@@ -64,6 +63,8 @@ class Manifold(SampleMetric):
 
     def compare(self, evaluation: SampleEvaluation) -> list[Measurement]:
         """Four values at n."""
+        from scipy.spatial.distance import cdist  # a quarter of a second to import
+
         n = len(evaluation.reference)
         if min(n, len(evaluation.samples)) <= NEIGHBOURS:
             return undefined(self.outputs, f"needs {NEIGHBOURS + 1} windows of either kind", n)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from scipy.spatial.distance import cdist, pdist
 
 from bench.contracts import Measurement, SampleEvaluation
 from bench.metrics.base import SampleMetric, flattened, increments, undefined
@@ -15,6 +14,8 @@ from bench.registry import register_metric
 
 def discrepancy(name: str, real: np.ndarray, generated: np.ndarray) -> list[Measurement]:
     """The row `name`: MMD^2 between two sets (n, T, C) under the kernel whose width the real ones set."""
+    from scipy.spatial.distance import cdist, pdist  # a quarter of a second to import
+
     x, y = flattened(real, generated)
     n = len(x)
     if min(n, len(y)) < 2:

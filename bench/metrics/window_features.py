@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.linalg import eigh
 
 from bench.randomness import numpy_generator
 
@@ -104,6 +103,8 @@ def within_window_correlation(windows: np.ndarray, first: np.ndarray, second: np
 
 def components(windows: np.ndarray) -> np.ndarray:
     """The leading principal components of the flattened windows, (n, up to 32)."""
+    from scipy.linalg import eigh  # a fifth of a second to import
+
     flat = windows.reshape(len(windows), -1)
     flat = flat - flat.mean(axis=0)
     n, size = flat.shape

@@ -7,6 +7,7 @@ stacked run equals a solo run; on a GPU the runs share one batched product.
 from __future__ import annotations
 
 import copy
+import functools
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -114,6 +115,12 @@ class Flat:
 SETTLED = 20_000  # updates after which Adam's bias corrections are 1 in float32
 
 
+@functools.cache  # computing them takes as long as several updates of a small network
+def _bias_corrections(betas: tuple[float, float]) -> Tensor:
+    """1 - beta^k for k updates and both betas, (SETTLED, 2), in float64."""
+    return torch.tensor([[1 - beta**k for beta in betas] for k in range(SETTLED)], dtype=torch.float64)
+
+
 class RowAdam:
     """Adam (Kingma and Ba 2015, arXiv:1412.6980, algorithm 1) with a learning rate and a gradient norm per run.
 
@@ -140,7 +147,7 @@ class RowAdam:
         self._first = torch.zeros_like(flat.values)
         self._second = torch.zeros_like(flat.values)
         self._moves = torch.zeros(len(flat.values), 1, dtype=torch.int64, device=flat.values.device)
-        self._bias = torch.tensor([[1 - beta**k for beta in self.betas] for k in range(SETTLED)]).to(flat.values)
+        self._bias = _bias_corrections(self.betas).to(flat.values)
 
     @torch.no_grad()
     def step(self, gradient: Tensor, active: Tensor, rate: PerRun = 1.0) -> Tensor:

@@ -11,15 +11,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from bench import command
 from bench.contracts import InputError, nearest
 from bench.hardware.devices import parse_count
 from bench.hardware.memory import keep_freed
-from bench.perf import gpu
-from bench.perf.measure import Line, Scale
+
+if TYPE_CHECKING:  # it imports torch, which --help does not wait for
+    from bench.perf.measure import Line, Scale
 
 
 def _measure(name: str, scale: Scale) -> Iterator[Line]:
@@ -28,9 +28,13 @@ def _measure(name: str, scale: Scale) -> Iterator[Line]:
     return lines
 
 
-NAMES = ("dependency", "sampling", "denoiser", "whole_run", "lstm", "sweep_overhead", "metrics", "loading", "many_runs")
+NAMES = (
+    "start_up", "dependency", "sampling", "denoiser", "whole_run", "lstm", "sweep_overhead", "metrics", "loading",
+    "many_runs",
+)  # fmt: skip
+GPU = ("agreement", "lstm", "stages", "runs", "processes", "memory", "precision", "creep")
 PARTS: Mapping[str, Callable[[Scale], Iterator[Line]]] = {name: partial(_measure, name) for name in NAMES}
-ON_A_GPU = {"gpu": tuple(gpu.PARTS), **{f"gpu.{name}": (name,) for name in gpu.PARTS}}
+ON_A_GPU = {"gpu": GPU, **{f"gpu.{name}": (name,) for name in GPU}}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,6 +54,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if name not in PARTS and name not in ON_A_GPU:
             hint = nearest(name, [*PARTS, *ON_A_GPU], "`python -m bench.perf --help`")
             raise InputError(f"bench.perf: unknown part '{name}': {hint}")
+
+    import torch  # here, after the parser
+
+    from bench.perf import gpu
+
     torch.set_num_threads(1)
     keep_freed()  # as a worker does; so does the other side, but for that of `whole_run`
     scale: Scale = "quick" if given.quick else "full"

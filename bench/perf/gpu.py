@@ -554,6 +554,7 @@ PARTS: Mapping[str, Callable[[Plan], Iterator[Row]]] = {
     "precision": precision_part,
     "creep": creep_part,
 }
+"""By the names that `bench.perf.__main__.GPU` lists."""
 
 
 def machine(device: torch.device) -> dict[str, str]:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.data import kind
+from bench.loading.description import kind
 from bench.loading.files import remotes, stored
 from bench.perf.measure import Line, Scale
 from bench.registry import DATASETS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from typing import cast, get_args
@@ -11,11 +12,8 @@ from typing import cast, get_args
 from bench import command
 from bench.contracts import InputError, Scored
 from bench.registry import load_entry_points, load_plugin
-from bench.report.cards import cards_of, metric_facts
-from bench.report.figures.dependency import Bars
-from bench.report.page import write
-from bench.report.report import Report, build
-from bench.report.selection import load
+from bench.report import Bars
+from bench.report.unchanged import fingerprint, remember, remembered
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,35 +39,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not 0 < given.every <= 86400:
         raise InputError(f"--every {given.every:g}: expected a number of seconds > 0, a day at most")
     gc.set_threshold(100_000)  # a large report is millions of objects that stay: no use looking for cycles
-    load_entry_points()
-    for plugin in given.plugin:
-        load_plugin(plugin)
     results = Path(given.results)
     out = Path(given.out) if given.out else results / "report"
     seen: set[str] | None = None
     while True:
         if (now := _parts(results)) != seen:
-            report, page = render(results, out, given.sweep, cast(Bars, given.bars), given.compact, given.split)
-            status = ", ".join(f"{count} {word}" for word, count in report.status) or "no runs"
-            command.write(f"{report.selection.name}: {status}\nreport: {page}")
+            status, page = _rendered(results, out, given)
+            command.write(f"{status}\nreport: {page}")
             seen = now
         if not given.watch:
             return 0
         time.sleep(given.every)
 
 
-def render(
-    results: Path,
-    out: Path,
-    sweep: str | None,
-    bars: Bars = "seeds",
-    compact: bool = False,
-    split: Scored | None = None,
-) -> tuple[Report, Path]:
-    """One report, from the store to the page, and where the page is."""
-    selection = load(results, sweep, split)
-    report = build(selection, metric_facts(), cards_of(selection), bars, earlier=out)
-    return report, write(report, out, compact)
+def _rendered(results: Path, out: Path, given: Namespace) -> tuple[str, Path]:
+    """The report's sweep with the status of its runs, and the page; rendered only where anything has changed."""
+    options = given.sweep, given.bars, given.split
+    # a compact report is to be committed, and times of files mean nothing elsewhere; a plug-in may import anything
+    key = "" if given.compact or given.plugin else fingerprint(results, options)
+    if (status := remembered(out, key)) is not None:
+        return status, out / "index.html"
+
+    from bench.report.page import MANIFEST  # here: what these import takes longer than to see that nothing has changed
+    from bench.report.rendering import render
+
+    load_entry_points()
+    for plugin in given.plugin:
+        load_plugin(plugin)
+    report, page = render(results, out, given.sweep, cast(Bars, given.bars), given.compact, given.split)
+    runs = ", ".join(f"{count} {word}" for word, count in report.status) or "no runs"
+    status = f"{report.selection.name}: {runs}"
+    if key:
+        remember(out, key, status, (out / MANIFEST).read_text(encoding="utf-8").splitlines())
+    return status, page
 
 
 def _parts(results: Path) -> set[str]:

@@ -9,13 +9,13 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
+from bench.report import Bars
 from bench.report.cards import Card
 from bench.report.cautions import copies, shown_signs
 from bench.report.cells import Cell, cells_of
 from bench.report.columns import Column, MetricFacts
 from bench.report.figures.all_pictures import all_pictures
 from bench.report.figures.captions import shown
-from bench.report.figures.dependency import Bars
 from bench.report.figures.kept_samples import sample_pictures
 from bench.report.figures.picture import Picture, drawn
 from bench.report.figures.ranks import critical_difference

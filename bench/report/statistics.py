@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
-from scipy import optimize, special, stats
+from scipy import special
 
 from bench.contracts import TEST_SHARE, VALIDATION_SHARE
 
@@ -61,7 +61,7 @@ NOTHING = Interval(math.nan, math.nan, math.nan, math.nan, 0)
 
 @cache
 def _quantile(n: int, confidence: float) -> float:
-    return float(stats.t.ppf(0.5 + confidence / 2, n - 1))
+    return float(special.stdtrit(n - 1, 0.5 + confidence / 2))
 
 
 @cache
@@ -78,6 +78,8 @@ def _noncentrality(n: int, level: float) -> float:
     """
     if math.isinf(_quantile(n, 1 - level)):  # a level that rounds to none: the first of very many looks
         return math.inf
+    from scipy import optimize  # here: most reports have no need of it, and it takes a quarter of a second to import
+
     needed = _quantile(n, 1 - level) * _spreads(n - 1)
 
     def power(delta: float) -> float:
@@ -404,7 +406,8 @@ def rank_test(scores: Mapping[str, Mapping[str, float]]) -> RankTest | None:
     Only data sets on which every method has a value count (Demsar 2006, JMLR 7, sec. 3.2.2). None below three methods
     or three data sets, where the test says nothing. Differences of zero count half for either side (sec. 3.1.3).
     """
-    import scikit_posthocs as posthocs  # here: few reports have ranks
+    import scikit_posthocs as posthocs  # here, as the other: few reports have ranks
+    from scipy import stats  # half a second to import
 
     methods = sorted({method for row in scores.values() for method in row})
     rows = [

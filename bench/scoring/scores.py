@@ -26,8 +26,8 @@ from bench.contracts import (
     in_one_line,
     nearest,
 )
+from bench.loading.cache import cache_folder
 from bench.loading.cells import as_recorded
-from bench.loading.files import cache_folder
 from bench.loading.references import REFERENCES, evaluation_size, first_rows, reference_windows, some_rows
 from bench.method import Method
 from bench.metrics.base import from_everywhere

@@ -14,7 +14,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.method import per_run_fields
+from bench.contracts import per_run_fields
 from bench.registry import METHODS
 from bench.sweeps.run import Run
 

@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import pandas as pd
 
+from bench.report import Bars
 from bench.report.columns import MetricFacts
 from bench.report.figures.along import along
 from bench.report.figures.captions import shown
-from bench.report.figures.dependency import Bars, dependency
+from bench.report.figures.dependency import dependency
 from bench.report.figures.grids import grids
 from bench.report.figures.likelihoods import likelihoods
 from bench.report.figures.picture import Picture

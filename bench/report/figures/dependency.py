@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import partial
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from bench.report import Bars
 from bench.report.cells import Cell
 from bench.report.figures.captions import (
     by_place,
@@ -32,8 +32,6 @@ from bench.report.selection import Selection
 from bench.report.statistics import by_unit, interval
 
 UNRESOLVED = 0.05  # share of series above which a point is drawn hollow
-
-Bars = Literal["seeds", "series", "windows"]
 
 DEPENDENCY = {"dependency_global": r"global $m_{t,0}$", "dependency_local": r"local $m_{t,t-1}$"}
 

@@ -1,0 +1,236 @@
+"""Finished runs that are run again: what was changed since, which numbers moved, and whether that is noise."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import tempfile
+from argparse import Namespace
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pandas as pd
+
+from bench.command import data_dir, write, write_table
+from bench.contracts import InputError, Unavailable
+from bench.engine.job import JobSettings, run_stack
+from bench.engine.provenance import provenance
+from bench.loading.windows import load_splits
+from bench.registry import METHODS, METRICS
+from bench.store import load_results, spelled
+from bench.sweeps.run import TRAINING_VERSION, Run
+from bench.sweeps.stacks import Stack
+
+KEY = ["metric", "version", "split", "train_step", "coordinate", "index", "metric_seed"]
+NOT_INGREDIENTS = ("git_commit", "git_dirty")
+VERSIONS = ("training_version", "method_version")
+SECONDS = ["train_seconds", "denoiser_seconds", "sample_seconds", "evaluate_seconds"]
+
+ROUNDING = 1e-6
+"""Of a number or, below 1, of 1: what another order of the same sums may change."""
+
+TOLERANCES: Mapping[str, float] = dict.fromkeys(("dependency_global", "dependency_local"), 0.01)
+"""By metric: what its algorithm promises no better than (`evaluate.dependency_tolerance`). A metric's diagnostics say
+how it was computed; they count for identity alone."""
+
+
+def find_run(runs: pd.DataFrame, word: str) -> pd.Series:
+    """The row whose run_id begins with `word`. Raises InputError where that is none or several."""
+    found = runs[runs.run_id.str.startswith(word)]
+    if len(found) != 1:
+        many = f"{len(found)} runs begin so" if len(found) else "no such run"
+        raise InputError(f"RUN_ID {word}: {many}: expected one of the run_id column of the runs table")
+    return found.iloc[0]
+
+
+def changed_ingredients(row: pd.Series, run: Run, sha256: str) -> list[tuple[str, str, str]]:
+    """(name, then, now) of whatever may move a number and is not what it was."""
+    now = {**provenance(), "data_sha256": sha256, "training_version": TRAINING_VERSION}
+    if run.kind == "method":
+        now["method_version"] = METHODS[run.method].version
+    return [
+        (name, str(row[name]), str(value))
+        for name, value in now.items()
+        if name in row and name not in NOT_INGREDIENTS and str(row[name]) != str(value)
+    ]
+
+
+def cell_noise(runs: pd.DataFrame, metrics: pd.DataFrame, run: Run) -> pd.Series:
+    """Standard deviation over the seeds of the run's cell, by `KEY`; NaN where there is one seed."""
+
+    def without_seed(config: str) -> tuple[object, ...]:
+        other = Run.from_config(config)
+        return other.method, other.hyper, other.dataset, other.backbone, other.model, other.train, other.diffusion
+
+    mine = without_seed(run.to_config())
+    peers = [run_id for run_id, config in zip(runs.run_id, runs.config, strict=True) if without_seed(config) == mine]
+    return spelled(metrics[metrics.run_id.isin(peers)]).groupby(KEY, dropna=False)["value"].std()
+
+
+def tolerance(metric: str, then: float, seeds_sd: float, within: float) -> float:
+    """How far a number may move and still be within noise: `within` standard deviations over the seeds of its cell.
+
+    No less than rounding and the metric's own tolerance; where the cell has one seed these are all there is.
+    """
+    if metric in {name for owner in METRICS for name in METRICS[owner].diagnostics}:
+        return math.inf
+    least = max(ROUNDING * max(abs(then), 1.0), TOLERANCES.get(metric, 0.0))
+    return max(least, within * seeds_sd) if math.isfinite(seeds_sd) else least
+
+
+def judge(before: pd.Series, after: pd.Series, noise: pd.Series, within: float = 1.0) -> tuple[str, pd.DataFrame]:
+    """The word, and a row per number that moved: then, now, how far in the seeds' spread, whether that is noise."""
+    both = pd.DataFrame({"then": before, "now": after})
+    moved = both[~((both.then == both.now) | (both.then.isna() & both.now.isna()))].copy()
+    if moved.empty:
+        return "identical", moved
+    spread = noise.reindex(moved.index)
+    moved["seeds_apart"] = (moved.now - moved.then).abs() / spread
+    allowed = [
+        tolerance(str(name), then, sd, within)
+        for name, then, sd in zip(moved.index.get_level_values(0), moved.then, spread, strict=True)
+    ]
+    moved["inside"] = (moved.now - moved.then).abs() <= allowed  # False where one of them is NaN
+    return ("within noise" if moved.inside.all() else "different"), moved
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one row that was run again."""
+
+    run: Run
+    word: str  # identical, within noise, different, older, or not here
+    note: str = ""
+    compared: int = 0
+    moved: pd.DataFrame = field(default_factory=pd.DataFrame)
+    changed: Sequence[tuple[str, str, str]] = ()  # ingredients: name, then, now
+
+
+RELEASES = {1: "6f9256b"}
+"""The last commit whose training code is of an older version."""
+
+
+def refuse_older(row: pd.Series) -> None:
+    """Raises InputError for a row of an older training version, which this code would train otherwise."""
+    version = int(row.training_version)
+    if version < TRAINING_VERSION:
+        where = f"; `git checkout {RELEASES[version]}` has the code that does" if version in RELEASES else ""
+        raise InputError(
+            f"RUN_ID {row.run_id}: was trained by version {version} of the training code, this is version "
+            f"{TRAINING_VERSION} and does not reproduce it{where}"
+        )
+
+
+def run_again(row: pd.Series, runs: pd.DataFrame, metrics: pd.DataFrame, given: Namespace) -> Outcome:
+    """Run one row of a runs table again, in a folder that is thrown away, and compare its numbers."""
+    run, data = Run.from_config(row.config), data_dir(given.data)
+    try:
+        sha256 = load_splits(run.dataset, run.data_seed, data).sha256
+    except Unavailable as error:
+        return Outcome(run, "not here", str(error))
+    changed = changed_ingredients(row, run, sha256)
+    if given.all and (older := [name for name, *_ in changed if name in VERSIONS]):
+        return Outcome(run, "older", f"another {older[0].replace('_', ' ')}", changed=changed)
+    if given.all and sha256 != row.data_sha256:
+        return Outcome(run, "different", "other windows", changed=changed)
+    with tempfile.TemporaryDirectory() as folder:
+        settings = JobSettings(Path(folder), data, given.device, "none", tuple(given.plugin))
+        ((_, status, reason),) = run_stack(Stack((replace(run, data_sha256=sha256),)), settings)
+        if status != row.status:
+            return Outcome(run, "different", f"the run was {row.status} and is now {status} {reason}", changed=changed)
+        found = spelled(load_results(folder)[1]).set_index(KEY)["value"]
+    known = spelled(metrics[metrics.run_id == row.run_id]).set_index(KEY)["value"]
+    shared = known.index.intersection(found.index)  # metrics added later have nothing to be compared with
+    if not len(shared):
+        return Outcome(run, "older", "no metric has the version of then", changed=changed)
+    noise = cell_noise(runs, metrics, run)
+    word, moved = judge(known.loc[shared], found.loc[shared], noise, given.within)
+    left = len(known) - len(shared)
+    note = f"{left} not measured by the same version" if left else ""
+    return Outcome(run, word, note, len(shared), moved, changed)
+
+
+def furthest(moved: pd.DataFrame, most: int) -> list[list[str]]:
+    """The numbers that moved furthest, in standard deviations over seeds, as rows of text; first what is no noise."""
+    order = moved.sort_values(["inside", "seeds_apart"], ascending=[True, False], na_position="first")
+    return [
+        [str(key[0]), "" if pd.isna(key[5]) else f"{key[5]:g}", f"{then:.8g}", f"{now:.8g}", f"{apart:.3g}"]
+        for key, then, now, apart, _ in order.head(most).itertuples()
+    ]
+
+
+def drawn(runs: pd.DataFrame, seed: str | None, under: float | None) -> Iterator[pd.Series]:
+    """The finished rows of a folder in a random order that depends on the seed alone, or on the rows where it is None.
+
+    under: leave out rows that took so many seconds or more, as the table has it.
+    """
+    rows = runs[runs.status == "ok"]
+    if under is not None:
+        rows = rows[rows.reindex(columns=SECONDS).fillna(0).sum(axis=1) < under]
+    word = seed if seed is not None else " ".join(sorted(rows.run_id))
+    order = sorted(rows.index, key=lambda index: hashlib.sha256(f"{word} {rows.run_id[index]}".encode()).digest())
+    return (rows.loc[index] for index in order)
+
+
+def one(runs: pd.DataFrame, metrics: pd.DataFrame, given: Namespace) -> int:
+    """One row that is run again, with the numbers that moved; returns the exit status."""
+    row = find_run(runs, given.run_id)
+    refuse_older(row)
+    run = Run.from_config(row.config)
+    write(f"{row.run_id}  {run.label}  {run.dataset.key}  {run.backbone or '-'}  seed {run.seed}")
+    found = run_again(row, runs, metrics, given)
+    if found.word == "not here":
+        raise InputError(f"RUN_ID {row.run_id}: {found.note}")
+    if found.changed:
+        write_table(found.changed, ["ingredient", "then", "now"])
+    if not found.compared:
+        write(f"{found.word}: {found.note}")
+        return 1
+    note = f", {found.note}" if found.note else ""
+    write(f"{found.word}: {found.compared} numbers compared, {len(found.moved)} moved{note}")
+    if len(found.moved):
+        write_table(furthest(found.moved, 10), ["metric", "index", "then", "now", "in sd over seeds"])
+    return int(found.word == "different")
+
+
+def several(runs: pd.DataFrame, metrics: pd.DataFrame, given: Namespace) -> int:
+    """A table of rows that were run again; what is older or not here is counted and makes room for another row."""
+    found: list[Outcome] = []
+    left: Counter[str] = Counter()
+    for row in drawn(runs, given.seed, given.under):
+        if given.sample is not None and len(found) == given.sample:
+            break
+        outcome = run_again(row, runs, metrics, given)
+        if outcome.word in ("older", "not here"):
+            left[f"{outcome.word}: {outcome.note}"] += 1
+        else:
+            found.append(outcome)
+    table = []
+    for outcome in found:
+        worst = " ".join(furthest(outcome.moved, 1)[0][::4]) if len(outcome.moved) else ""
+        changed = ", ".join(name for name, *_ in outcome.changed)
+        numbers = f"{len(outcome.moved)} of {outcome.compared}"
+        run = outcome.run
+        place = run.run_id, run.label, run.dataset.key, run.backbone or "-", str(run.seed)
+        table.append((*place, outcome.word, numbers, worst, outcome.note, changed))
+    if table:
+        heads = (
+            "run",
+            "label",
+            "data set",
+            "backbone",
+            "seed",
+            "",
+            "moved",
+            "furthest, in sd",
+            "note",
+            "changed since",
+        )
+        write_table(table, heads)
+    for reason, count in left.items():
+        write(f"{reason} ({count} rows)")
+    counts = Counter(outcome.word for outcome in found)
+    write(", ".join(f"{count} {word}" for word, count in counts.most_common()) or "no row was run again")
+    return int(counts["different"] > 0)
