@@ -32,7 +32,7 @@ class Registry(Mapping[str, type[T]], Generic[T]):
         self._discovered = False
 
     def register(self, name: str) -> Callable[[type[T]], type[T]]:
-        """Decorator. Raises InputError when the name is taken by another class."""
+        """Decorator. Raises InputError when the name is taken by another class, or the class lacks what its kind needs."""
 
         def decorate(cls: type[T]) -> type[T]:
             known = self._classes.get(name)
@@ -40,6 +40,8 @@ class Registry(Mapping[str, type[T]], Generic[T]):
                 raise InputError(
                     f"{self.kind} '{name}' is registered twice: in {known.__module__} and {cls.__module__}"
                 )
+            if missing := sorted(getattr(cls, "__abstractmethods__", ())):
+                raise InputError(f"{self.kind} '{name}' in {cls.__module__}: expected a method {' and '.join(missing)}")
             self._classes[name] = cls
             cls.name = name  # type: ignore[attr-defined]
             return cls

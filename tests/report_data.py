@@ -96,6 +96,7 @@ def metric_rows(run, window=12):
             "n": n,
             "status": "ok",
             "reason": "",
+            "metric_code": "",
         }
 
     if run["kind"] == "reference":

@@ -7,9 +7,10 @@ import pytest
 from scipy.signal import lfilter
 from scipy.stats import t
 
-from bench.contracts import DatasetSpec, Recordings, Resolution
+from bench.contracts import DatasetSpec, InputError, Recordings, Resolution
 from bench.loading.windows import make_splits
-from bench.metrics.base import from_everywhere, group_error, spread
+from bench.metrics.base import SampleMetric, from_everywhere, group_error, spread
+from bench.registry import METRICS, register_metric
 
 
 def test_without_groups_it_is_the_usual_standard_error():
@@ -49,3 +50,12 @@ def test_a_part_is_taken_from_everywhere():
     assert from_everywhere(10, 4).tolist() == [0, 3, 6, 9]
     assert from_everywhere(3, 4).tolist() == [0, 1, 2]
     assert from_everywhere(5, 1).tolist() == [0]
+
+
+def test_a_plug_in_that_lacks_what_its_kind_needs_is_refused_by_name():
+    class Half(SampleMetric):
+        """It compares nothing."""
+
+    with pytest.raises(InputError, match=r"metric 'half' in test_metrics_base: expected a method compare"):
+        register_metric("half")(Half)
+    assert "half" not in METRICS

@@ -161,7 +161,7 @@ from bench.registry import register_metric
 class Plugged(SampleMetric):
     '''The level. Blind to: the rest.'''
     outputs = ("plugged",)
-    def measure(self, evaluation):
+    def compare(self, evaluation):
         return [Measurement("plugged", VALUE)]
 """
 
