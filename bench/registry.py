@@ -32,7 +32,7 @@ class Registry(Mapping[str, type[T]], Generic[T]):
         self._discovered = False
 
     def register(self, name: str) -> Callable[[type[T]], type[T]]:
-        """Decorator. Raises InputError when the name is taken by another class, or the class lacks what its kind needs."""
+        """Decorator. Raises InputError for a name that another class has, and for a class that is not whole."""
 
         def decorate(cls: type[T]) -> type[T]:
             known = self._classes.get(name)
@@ -40,8 +40,8 @@ class Registry(Mapping[str, type[T]], Generic[T]):
                 raise InputError(
                     f"{self.kind} '{name}' is registered twice: in {known.__module__} and {cls.__module__}"
                 )
-            if missing := sorted(getattr(cls, "__abstractmethods__", ())):
-                raise InputError(f"{self.kind} '{name}' in {cls.__module__}: expected a method {' and '.join(missing)}")
+            if missing := _missing(cls):
+                raise InputError(f"{self.kind} '{name}' in {cls.__module__}: expected it to have {', '.join(missing)}")
             self._classes[name] = cls
             cls.name = name  # type: ignore[attr-defined]
             return cls
@@ -88,6 +88,17 @@ class Registry(Mapping[str, type[T]], Generic[T]):
     def __len__(self) -> int:
         self._discover()
         return len(self._classes)
+
+
+def _missing(cls: type) -> list[str]:
+    """The methods and class attributes that a class's bases ask for and that it lacks; its name comes with it."""
+    stated = {
+        name
+        for base in cls.__mro__
+        for name, hint in vars(base).get("__annotations__", {}).items()
+        if "ClassVar" in str(hint) and not hasattr(cls, name)
+    }
+    return sorted({*getattr(cls, "__abstractmethods__", ()), *stated} - {"name"})
 
 
 METHODS: Registry = Registry("method", "methods")

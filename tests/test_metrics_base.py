@@ -56,6 +56,8 @@ def test_a_plug_in_that_lacks_what_its_kind_needs_is_refused_by_name():
     class Half(SampleMetric):
         """It compares nothing."""
 
-    with pytest.raises(InputError, match=r"metric 'half' in test_metrics_base: expected a method compare"):
+        outputs, direction, source = ("half",), "lower", "ours"
+
+    with pytest.raises(InputError, match=r"metric 'half' in test_metrics_base: expected it to have compare, unit, v"):
         register_metric("half")(Half)
     assert "half" not in METRICS

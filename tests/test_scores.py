@@ -160,9 +160,10 @@ from bench.registry import register_metric
 @dataclass(frozen=True)
 class Plugged(SampleMetric):
     '''The level. Blind to: the rest.'''
-    outputs = ("plugged",)
+    version, outputs, unit, direction, source = 1, ("plugged",), "1", "none", "ours"
     def compare(self, evaluation):
-        return [Measurement("plugged", VALUE)]
+        value = VALUE
+        return [Measurement("plugged", value)]
 """
 
 
