@@ -156,7 +156,8 @@ def test_every_method_trains_and_samples(name: str) -> None:
 
 @BACKBONES
 @pytest.mark.parametrize("name", ["beta_vae", "feed_forward"])
-def test_masking_and_channels_one_after_another(name: str, backbone: str) -> None:
+def test_masking_and_channels_one_after_another(name: str, backbone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.models.marginal.UPDATES", 20)
     method = method_of(name)
     if name == "beta_vae":
         method = dataclasses.replace(method, masking_rate=0.4)
@@ -172,7 +173,8 @@ def test_masking_and_channels_one_after_another(name: str, backbone: str) -> Non
     values = {(row["metric"], row["index"]): row["value"] for row in rows}
     assert values["dependency_global", 1] == 1
     if name == "feed_forward":
-        assert all(values["dependency_global", t] == pytest.approx(1) for t in range(1, T + 1))
+        shares = [values["dependency_global", t] for t in range(1, T + 1)]
+        assert shares == pytest.approx([1] * T, abs=2 * evaluate.dependency_tolerance)
 
 
 # ---------------------------------------------------------------- measures
@@ -292,7 +294,7 @@ def test_a_sweep_is_trained_skipped_explained_and_not_repeated(
     assert per_dimension.groupby("run_id", observed=True)["index"].nunique().max() == 3 * 2
     capsys.readouterr()
     exit_code(*words, "--dry-run")
-    assert "0 to do" in capsys.readouterr().out
+    assert "11 runs: 10 done, 1 to do in 1 stacks" in capsys.readouterr().out  # what was skipped is tried again
     setting = "model.latent_steps=2"
     asked = read_sweep(path, Selection(methods=("feed_forward",), settings=(setting,))).runs
     exit_code(*words, "--set", setting, "--method", "feed_forward", "--explain", asked[-1].run_id)
