@@ -193,7 +193,7 @@ class ModelConfig:
     """Sizes of the networks; the same for every method."""
 
     hidden: int = option(64, at_least=1)
-    latent: int = option(16, at_least=1)
+    latent: int = option(16, at_least=1)  # dimensions of z; with latent_steps T' > 1 those of each latent step, D'
     layers: int = option(1, at_least=1)
     likelihood: str = "gaussian"  # the name of a registered likelihood
     sigma_min: float | None = option(None, above=0)  # floor of standard deviations, train-scaled; none: cell / sqrt 12
@@ -201,6 +201,12 @@ class ModelConfig:
     bins: int = option(128, at_least=2, later=True)  # at most, of a channel under `categorical`
     channels: Literal["independent", "autoregressive"] = option("independent", later=True)  # within a step, given h_t
     dropout: float = option(0.0, at_least=0, below=1, later=True)  # of the outputs of each layer, in training
+    latent_steps: int = option(1, at_least=1, later=True)  # T': z has a block for each T / T' steps; 1: one for all
+
+    @property
+    def latent_dimensions(self) -> int:
+        """D = T' D', the numbers in z. Number d of block k is z[k D' + d]."""
+        return self.latent_steps * self.latent
 
 
 @dataclass(frozen=True)

@@ -67,12 +67,13 @@ class EarlyDiffusion(Method):
 
     def check(self, model: ModelConfig, diffusion: DiffusionConfig) -> None:
         """0 <= N, gamma N <= L, whole steps, and more than one latent dimension under layer norm."""
+        super().check(model, diffusion)
         resolved = self.resolved(diffusion)
         check_step(resolved.name, "N", resolved.N)
         reach = int(self.gamma * step_of(float(resolved.N), diffusion.L))
         if reach > diffusion.L:
             raise InputError(f"{self.name}.N = {self.N}: gamma * N is {reach}: expected at most L = {diffusion.L}")
-        if self.latent_norm == "layer" and model.latent == 1:
+        if self.latent_norm == "layer" and model.latent_dimensions == 1:
             raise InputError(f"model.latent = 1: {self.name} normalises v over its dimensions: expected at least 2")
 
     def resolved(self, diffusion: DiffusionConfig) -> EarlyDiffusion:

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from bench.contracts import (
     DiffusionConfig,
     Draws,
+    InputError,
     Likelihood,
     Model,
     ModelConfig,
@@ -70,8 +71,15 @@ class Method(ABC):
         return {}
 
     def check(self, model: ModelConfig, diffusion: DiffusionConfig) -> None:
-        """Refuse options that no training could use. Raises InputError naming the method and the option."""
-        return
+        """Refuse options that no training could use. Raises InputError naming the method and the option.
+
+        Here: a latent of several steps cannot enter at the first step only. A method that checks more calls this, too.
+        """
+        if model.latent_steps > 1 and self.latent_route == "first":
+            raise InputError(
+                f"model.latent_steps = {model.latent_steps}: {self.name} has latent_route: first, with which no step "
+                "but the first reads a latent: expected 1, or latent_route: every_step"
+            )
 
     def resolved(self, diffusion: DiffusionConfig) -> Method:
         """The same method with every option a number that training can use (such as `N: auto`)."""
@@ -88,7 +96,11 @@ class Method(ABC):
         return 0.0
 
     def encoder_width(self, latent: int) -> int:
-        """How many numbers the encoder gives per series: a mean and a log sigma per latent dimension."""
+        """How many numbers the encoder gives: a mean and a log sigma per latent dimension.
+
+        It is a multiple of `latent`, which with `model.latent_steps` above 1 are the dimensions of one latent step; the
+        model's encoder then gives the first of these numbers for all steps, then the second.
+        """
         return 2 * latent
 
     def networks(self, standard: dict[str, nn.Module], sizes: Sizes) -> dict[str, nn.Module]:

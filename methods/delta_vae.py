@@ -39,9 +39,10 @@ class DeltaVAE(Method):
 
     def check(self, model: ModelConfig, diffusion: DiffusionConfig) -> None:
         """Raises InputError for a rate that no legal sigma can commit."""
-        most = model.latent * (-1 - 2 * LOWEST) / 2
+        super().check(model, diffusion)
+        most = model.latent_dimensions * (-1 - 2 * LOWEST) / 2
         if self.rate > most:
-            raise InputError(f"{self.name}.rate = {self.rate:g}: expected at most {most:g} = 6.5 * model.latent")
+            raise InputError(f"{self.name}.rate = {self.rate:g}: expected at most {most:g}, 6.5 per latent dimension")
 
     def posterior(self, model: Model, x: Tensor) -> Posterior:
         """N(mu, sigma^2) with sigma <= s."""

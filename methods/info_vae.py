@@ -33,6 +33,7 @@ class InfoVAE(Method):
 
     def check(self, model: ModelConfig, diffusion: DiffusionConfig) -> None:
         """alpha + lambda >= 1: a divergence must not be rewarded."""
+        super().check(model, diffusion)
         if self.alpha + self.lambda_ < 1:
             raise InputError(
                 f"{self.name}.lambda_ = {self.lambda_:g}: expected at least 1 - alpha = {1 - self.alpha:g}"

@@ -8,7 +8,7 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
-from bench.contracts import Draws, Model, Sizes, Step
+from bench.contracts import DiffusionConfig, Draws, InputError, Model, ModelConfig, Sizes, Step
 from bench.method import Method
 from bench.models.denoiser import StandardNormalDenoiser
 from bench.models.head import Head
@@ -39,6 +39,11 @@ class TimeVae(Method):
     standardises_latents = False  # the prior is N(0, I) in the latent's own space
     latent_route: Literal["every_step"] = "every_step"
     masking_rate: Literal[0] = 0  # there is no past to mask
+
+    def check(self, model: ModelConfig, diffusion: DiffusionConfig) -> None:
+        """Raises InputError for a latent of several steps, which this decoder has no place for."""
+        if model.latent_steps > 1:
+            raise InputError(f"model.latent_steps = {model.latent_steps}: {self.name} decodes one z: expected 1")
 
     def networks(self, standard: dict[str, nn.Module], sizes: Sizes) -> dict[str, nn.Module]:
         """Convolutions for the backbone's networks, its head, and nothing to denoise."""

@@ -46,6 +46,7 @@ class UnifiedLatents(Method):
 
     def check(self, model: ModelConfig, diffusion: DiffusionConfig) -> None:
         """There must be noise left for the prior to take away."""
+        super().check(model, diffusion)
         if int(least_noise(self.log_snr, linear_schedule(diffusion.L))) == diffusion.L:
             raise InputError(f"{self.name}.log_snr = {self.log_snr:g}: expected more than at the last diffusion step")
 

@@ -48,10 +48,11 @@ class VQ(Method):
 
     def check(self, model: ModelConfig, diffusion: DiffusionConfig) -> None:
         """Check that the groups divide the latent, and that layer norm has more than one dimension."""
-        if model.latent == 1 or model.latent % self.groups:
-            raise InputError(
-                f"{self.name}.groups = {self.groups}: expected a divisor of model.latent = {model.latent} > 1"
-            )
+        super().check(model, diffusion)
+        size = model.latent_dimensions
+        if size == 1 or size % self.groups:
+            name = "model.latent" if model.latent_steps == 1 else "model.latent_steps * model.latent"
+            raise InputError(f"{self.name}.groups = {self.groups}: expected a divisor of {name} = {size} > 1")
 
     def encoder_width(self, latent: int) -> int:
         """The width of v."""

@@ -236,6 +236,7 @@ for name, options in json.load(sys.stdin):
 """
 
 
+@pytest.mark.slow
 def test_windows_do_not_depend_on_the_processor(own_files):
     """They are part of a run's identity: published runs must count as done on a machine with other instructions."""
     given_ = json.dumps([[*case.values] for case in cases(options=True)])

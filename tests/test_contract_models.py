@@ -1,6 +1,6 @@
 """What every backbone and every likelihood promises; a plug-in's is tested by the same file.
 
-R = 3 runs, B = 5 series, T = 7 steps, C = 2 channels, D = 4 latent dimensions: all different.
+R = 3 runs, B = 5 series, T = 7 steps, C = 2 channels, D = 4 latent dimensions (of each latent step): all different.
 """
 
 from __future__ import annotations
@@ -34,31 +34,32 @@ FORMS = [
     if channels == "independent" or issubclass(LIKELIHOODS[name], ChannelHead)
 ]
 EVERY_LIKELIHOOD = pytest.mark.parametrize("likelihood", FORMS)
-ROUTES = pytest.mark.parametrize("route", ["first", "every_step"])
+ROUTES = pytest.mark.parametrize("route", ["first", "every_step", "latent_steps"])
 
 
 Form = tuple[str, str]
 GAUSSIAN: Form = ("gaussian", "independent")
 
 
-def config_of(likelihood: Form) -> ModelConfig:
+def config_of(likelihood: Form, latent_steps: int = 1) -> ModelConfig:
     name, channels = likelihood
-    return ModelConfig(hidden=H, latent=D, likelihood=name, channels=channels)
+    return ModelConfig(hidden=H, latent=D, likelihood=name, channels=channels, latent_steps=latent_steps)
 
 
 def model_of(
     backbone: str = "lstm", likelihood: Form = GAUSSIAN, route: str = "first", keys=tuple(KEYS)
 ) -> StackedModel:
-    config = config_of(likelihood)
-    method = METHODS["latent_diffusion"](latent_route=route)
+    """route: where z enters; with `latent_steps` every step has a latent of its own."""
+    config = config_of(likelihood, T if route == "latent_steps" else 1)
+    method = METHODS["latent_diffusion"](latent_route="first" if route == "first" else "every_step")
     model = StackedModel(len(keys), (T, C), method, backbone, config, DiffusionConfig(L=20, hidden=H))
     initialise(model, Randomness(keys))
     return model.eval()
 
 
-def inputs(keys=tuple(KEYS)) -> tuple[torch.Tensor, torch.Tensor]:
+def inputs(keys=tuple(KEYS), route: str = "first") -> tuple[torch.Tensor, torch.Tensor]:
     draws = Randomness(keys).draws("inputs")
-    return draws.normal(B, D), draws.normal(B, T, C)
+    return draws.normal(B, T * D if route == "latent_steps" else D), draws.normal(B, T, C)
 
 
 def head_of(likelihood: Form, channels: int = C, runs: int = R):
@@ -83,7 +84,7 @@ def quick_marginals(monkeypatch):
 @EVERY_BACKBONE
 @ROUTES
 def test_a_state_sees_the_latent_and_the_past_and_nothing_else(backbone, route):
-    model, (z, x) = model_of(backbone, route=route), inputs()
+    model, (z, x) = model_of(backbone, route=route), inputs(route=route)
     z.requires_grad_()
     past = x[:, :, :-1].clone().requires_grad_()
     h = model.decoder.states(z, past)
@@ -100,10 +101,10 @@ def test_a_state_sees_the_latent_and_the_past_and_nothing_else(backbone, route):
 @EVERY_BACKBONE
 @ROUTES
 def test_a_stack_of_three_is_three_runs(backbone, route):
-    model, (z, x) = model_of(backbone, route=route), inputs()
+    model, (z, x) = model_of(backbone, route=route), inputs(route=route)
     h, code = model.decoder.states(z, x[:, :, :-1]), model.encoder(x)
     for run, key in enumerate(KEYS):
-        alone, (one_z, one_x) = model_of(backbone, route=route, keys=(key,)), inputs((key,))
+        alone, (one_z, one_x) = model_of(backbone, route=route, keys=(key,)), inputs((key,), route)
         torch.testing.assert_close(h[run], alone.decoder.states(one_z, one_x[:, :, :-1])[0], rtol=1e-6, atol=1e-6)
         torch.testing.assert_close(code[run], alone.encoder(one_x)[0], rtol=1e-6, atol=1e-6)
         single = model.decoder.single(run)(z[run], x[run, :, :-1])
@@ -114,7 +115,7 @@ def test_a_stack_of_three_is_three_runs(backbone, route):
 @ROUTES
 def test_a_hidden_step_is_seen_as_hidden_and_not_as_a_value(backbone, route):
     """It is told from the training mean, 0, and what was in it is not seen."""
-    model, (z, x) = model_of(backbone, route=route), inputs()
+    model, (z, x) = model_of(backbone, route=route), inputs(route=route)
     past, step = x[:, :, :-1].clone(), 2
     past[:, :, step] = 0
     at_mean = model.decoder.states(z, past)
@@ -129,7 +130,7 @@ def test_a_hidden_step_is_seen_as_hidden_and_not_as_a_value(backbone, route):
 @EVERY_LIKELIHOOD
 @ROUTES
 def test_a_generated_step_is_a_draw_from_the_distribution_that_training_sees(backbone, likelihood, route):
-    model, (z, _) = model_of(backbone, likelihood, route), inputs()
+    model, (z, _) = model_of(backbone, likelihood, route), inputs(route=route)
     model.decoder.head.fit([head_of(likelihood)[1]] * R, [None] * R)
     x = model.decoder.generate(z, Randomness(KEYS).draws("noise"))
     assert x.shape == (R, B, T, C)

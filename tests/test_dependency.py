@@ -21,6 +21,9 @@ from bench.parts.posteriors import DeterministicPosterior
 from bench.randomness import Randomness
 
 B, T, C, D, H = 3, 5, 2, 4, 6
+ROUTES = pytest.mark.parametrize(
+    ("every_step", "latent_steps"), [(False, 1), (True, 1), (True, T)], ids=["first", "every_step", "latent_steps"]
+)
 # torch warns about itself at the first use of forward mode, and that is caught here
 forward_sweep(lambda z, x_prev: z, torch.zeros(1, 1), torch.zeros(1, 0, 1))
 
@@ -29,17 +32,19 @@ def normal(seed: int, *shape: int) -> Tensor:
     return torch.from_numpy(np.random.default_rng(seed).standard_normal(shape))
 
 
-def inputs(steps: int = T) -> tuple[Tensor, Tensor]:
-    return normal(1, B, D), normal(2, B, steps - 1, C)
+def inputs(steps: int = T, latent_steps: int = 1) -> tuple[Tensor, Tensor]:
+    return normal(1, B, latent_steps * D), normal(2, B, steps - 1, C)
 
 
-def lstm_decoder(layers: int = 1, every_step: bool = False, scale: float = 1.0) -> SingleLSTMDecoder:
+def lstm_decoder(
+    layers: int = 1, every_step: bool = False, scale: float = 1.0, latent_steps: int = 1
+) -> SingleLSTMDecoder:
     weights = []
     for layer in range(layers):
         width = C + 1 + D if layer == 0 else H
         shapes = ((4 * H, width), (4 * H, H), (4 * H,))
         weights.append(tuple(scale * normal(10 * layer + k, *shape) for k, shape in enumerate(shapes)))
-    return SingleLSTMDecoder(weights, every_step)
+    return SingleLSTMDecoder(weights, every_step, latent_steps)
 
 
 def native_lstm(decoder: SingleLSTMDecoder) -> Callable[[Tensor, Tensor], Tensor]:
@@ -52,7 +57,7 @@ def native_lstm(decoder: SingleLSTMDecoder) -> Callable[[Tensor, Tensor], Tensor
             getattr(lstm, f"weight_hh_l{layer}").copy_(weight_hh)
             getattr(lstm, f"bias_ih_l{layer}").copy_(bias)
             getattr(lstm, f"bias_hh_l{layer}").zero_()
-    return lambda z, x_prev: lstm(decoder_inputs(z, x_prev, decoder.every_step))[0]
+    return lambda z, x_prev: lstm(decoder_inputs(z, x_prev, decoder.every_step, decoder.latent_steps))[0]
 
 
 def brute_force_sweep(decoder: Callable[[Tensor, Tensor], Tensor], z: Tensor, x_prev: Tensor) -> Sweep:
@@ -83,11 +88,13 @@ def at_fixed_nodes(sweep: Sweep, change: Tensor, n: int) -> Tensor:
     return result
 
 
-@pytest.mark.parametrize("every_step", [False, True])
+@ROUTES
 @pytest.mark.parametrize("layers", [1, 2])
-def test_tangent_sweep_is_forward_mode_is_brute_force_is_captum(layers: int, every_step: bool) -> None:
+def test_tangent_sweep_is_forward_mode_is_brute_force_is_captum(
+    layers: int, every_step: bool, latent_steps: int
+) -> None:
     captum = pytest.importorskip("captum.attr")
-    decoder, (z, x) = lstm_decoder(layers, every_step), inputs()
+    decoder, (z, x) = lstm_decoder(layers, every_step, 1.0, latent_steps), inputs(T, latent_steps)
     sweeps = (decoder.tangent_sweep(z, x), forward_sweep(decoder, z, x), brute_force_sweep(decoder, z, x))
     s, row = torch.tensor([0.0, 0.2, 0.5, 0.9, 1.0], dtype=z.dtype), torch.tensor([0, 2, 1, 0, 1])
     ours, forward, brute = (sweep(s, row) for sweep in sweeps)
@@ -111,9 +118,9 @@ def test_tangent_sweep_is_forward_mode_is_brute_force_is_captum(layers: int, eve
             torch.testing.assert_close(found[:, t], (direction * w[:, t]).sum(-1), rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("every_step", [False, True])
-def test_shares_of_all_inputs_sum_to_one(every_step: bool) -> None:
-    decoder, (z, x) = lstm_decoder(every_step=every_step), inputs()
+@ROUTES
+def test_shares_of_all_inputs_sum_to_one(every_step: bool, latent_steps: int) -> None:
+    decoder, (z, x) = lstm_decoder(1, every_step, 1.0, latent_steps), inputs(T, latent_steps)
     change = decoder(z, x) - decoder(0 * z, 0 * x)
     w = change / change.square().sum(-1, keepdim=True)
     shares = torch.zeros(T, B, T, dtype=z.dtype)  # m_{t,j} by j, series, t
@@ -154,10 +161,11 @@ def test_linear_decoder_in_closed_form() -> None:
     assert found.unresolved == 0
 
 
-@pytest.mark.parametrize("every_step", [False, True])
+@ROUTES
 @pytest.mark.parametrize("tolerance", [1e-2, 1e-4, 1e-6])
-def test_adaptive_is_dense_quadrature(tolerance: float, every_step: bool) -> None:
-    decoder, (z, x) = lstm_decoder(every_step=every_step, scale=2), inputs()  # sharper than a fresh decoder
+def test_adaptive_is_dense_quadrature(tolerance: float, every_step: bool, latent_steps: int) -> None:
+    # a scale of 2: sharper than a fresh decoder
+    decoder, (z, x) = lstm_decoder(1, every_step, 2.0, latent_steps), inputs(T, latent_steps)
     _, global_, local = at_fixed_nodes(decoder.tangent_sweep(z, x), decoder(z, x) - decoder(0 * z, 0 * x), 400)
     found = dependency_measures(decoder, z, x, tolerance)
     assert found.unresolved == 0

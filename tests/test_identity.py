@@ -34,6 +34,8 @@ ON_AR1 = {
     "early_steps": (16, "0386dd97cbfebbae", "e4b53f5559acbf74"),
     "early_steps-reduced": (11, "09b0eb6a8bf5531e", "debfcd9a1a036ea5"),
     "example": (12, "08dc3343a56131b6", "ba0e09b1fb5b4230"),
+    "latent_per_step": (56, "015a5620c63fbff1", "ff658a73d7068d64"),
+    "latent_per_step-reduced": (20, "05ce5ee2cd2ce199", "eaac9d90a7edb1d2"),
     "likelihoods": (26, "09122ad8ec3042d2", "fa413cc6b1ee6e65"),
     "likelihoods-reduced": (20, "042eb23ad5a67d35", "fbe983cbd3c1ea39"),
     "mixture": (16, "13eda709d72189f6", "f45790e285879b8d"),
@@ -54,6 +56,7 @@ ON_AR1 = {
 
 ON_OWN_SIMULATED_DATA = {
     "diagnose": (10, "0323c07a527455a2", "fec51e2654b4b98b"),
+    "latent_per_step-reduced": (20, "035ed6910952928a", "e11a30adb53cc8f7"),
     "smoke": (36, "17e049a768b77f9e", "ff24ef176ddb104f"),
     "synthetic": (66, "001e44c5046ec4fb", "fdf2cc20a8127487"),
     "synthetic-reduced": (66, "02d8ce8c65969d27", "fe01929a9435a6c1"),
@@ -68,6 +71,7 @@ ON_OWN_REAL_DATA = {
     "early_steps": (64, "00eb556468ddf896", "facccdc4ecc6afac"),
     "early_steps-reduced": (11, "036b592b9dc33247", "f33bc947003d950f"),
     "example": (36, "021be9d56a130d1d", "facccdc4ecc6afac"),
+    "latent_per_step": (168, "003cd2b1fcce1059", "fe8cc23ce842cdb9"),
     "mixture": (48, "01cdd8ae18d68f15", "facccdc4ecc6afac"),
     "mixture-reduced": (16, "219c55c12b9cf57b", "f952a5c6ee69ff7b"),
     "quick": (20, "0323c07a527455a2", "fec51e2654b4b98b"),

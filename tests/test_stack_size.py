@@ -79,7 +79,8 @@ def test_a_gpu_is_measured_once_per_shape_and_never_beyond_its_memory(runs, monk
 def test_bytes_grow_with_every_size(runs):
     run = runs[0]
     base = bytes_of(run)
-    for block, name in (("model", "hidden"), ("model", "layers"), ("train", "batch_size"), ("diffusion", "hidden")):
+    sizes = {"model": ("hidden", "layers", "latent_steps"), "train": ("batch_size",), "diffusion": ("hidden",)}
+    for block, name in ((block, name) for block, names in sizes.items() for name in names):
         config = getattr(run, block)
         larger = dataclasses.replace(config, **{name: 2 * getattr(config, name)})
         assert bytes_of(dataclasses.replace(run, **{block: larger})) > base

@@ -24,7 +24,9 @@ from bench.training.stack import train_stack
 
 B, T, C, D, H = 5, 7, 2, 4, 8
 KINDS = ("weight", "bias")
-ROUTES = pytest.mark.parametrize("every_step", [False, True], ids=["first", "every_step"])
+ROUTES = pytest.mark.parametrize(
+    ("every_step", "latent_steps"), [(False, 1), (True, 1), (True, T)], ids=["first", "every_step", "latent_steps"]
+)
 LAYERS = pytest.mark.parametrize("layers", [1, 2])
 # torch warns about itself at the first use of forward mode, and that is caught here
 forward_sweep(lambda z, x_prev: z, torch.zeros(1, 1), torch.zeros(1, 0, 1))
@@ -34,9 +36,12 @@ def randomness(*seeds: int) -> Randomness:
     return Randomness([("tests", seed) for seed in seeds])
 
 
-def decoder_of(*seeds: int, layers: int = 2, every_step: bool = False, scale: float = 0.5) -> TransformerDecoder:
+def decoder_of(
+    *seeds: int, layers: int = 2, every_step: bool = False, scale: float = 0.5, latent_steps: int = 1
+) -> TransformerDecoder:
     """A decoder in float64 whose norms are not the identity and whose attention is not flat."""
-    decoder = TransformerDecoder(len(seeds), C, D, H, layers, T, every_step, make_head(len(seeds), H, C, ModelConfig()))
+    head = make_head(len(seeds), H, C, ModelConfig())
+    decoder = TransformerDecoder(len(seeds), C, D, H, layers, T, every_step, head, latent_steps)
     drawn = randomness(*seeds)
     initialise(decoder, drawn)
     for name, weights in decoder.named_parameters():
@@ -44,21 +49,23 @@ def decoder_of(*seeds: int, layers: int = 2, every_step: bool = False, scale: fl
     return decoder.double()
 
 
-def inputs(*seeds: int) -> tuple[Tensor, Tensor]:
+def inputs(*seeds: int, latent_steps: int = 1) -> tuple[Tensor, Tensor]:
     drawn = randomness(*seeds)
-    return drawn.draws("z").normal(B, D).double(), drawn.draws("past").normal(B, T - 1, C).double()
+    return drawn.draws("z").normal(B, latent_steps * D).double(), drawn.draws("past").normal(B, T - 1, C).double()
 
 
 @ROUTES
-def test_a_state_sees_the_latent_and_the_past_and_nothing_else(every_step: bool) -> None:
-    decoder, (z, past) = decoder_of(0, every_step=every_step), inputs(0)
+def test_a_state_sees_the_latent_and_the_past_and_nothing_else(every_step: bool, latent_steps: int) -> None:
+    decoder = decoder_of(0, every_step=every_step, latent_steps=latent_steps)
+    z, past = inputs(0, latent_steps=latent_steps)
     z.requires_grad_()
     past.requires_grad_()
     states = decoder.states(z, past)
     assert states.shape == (1, B, T, H)
     for t in range(T):
         of_z, of_past = torch.autograd.grad(states[0, 2, t].sum(), (z, past), retain_graph=True)
-        assert (of_z[0, 2] != 0).all()
+        assert (of_z[0, 2, : D * (t + 1)] != 0).all()
+        assert (of_z[0, 2, D * (t + 1) :] == 0).all()
         assert (of_past[0, 2, :t] != 0).all()
         assert (of_past[0, 2, t:] == 0).all()
         of_z[0, 2] = of_past[0, 2] = 0
@@ -77,8 +84,9 @@ def test_the_encoder_sees_all_steps_and_their_order() -> None:
 
 
 @ROUTES
-def test_generation_with_the_cache_is_the_teacher_forced_decoder(every_step: bool) -> None:
-    decoder, (z, _) = decoder_of(0, 1, every_step=every_step), inputs(0, 1)
+def test_generation_with_the_cache_is_the_teacher_forced_decoder(every_step: bool, latent_steps: int) -> None:
+    decoder = decoder_of(0, 1, every_step=every_step, latent_steps=latent_steps)
+    z = inputs(0, 1, latent_steps=latent_steps)[0]
     x = decoder.generate(z, randomness(0, 1).draws("noise"))
     forced = decoder(z, x[:, :, :-1])
     draws = randomness(0, 1).draws("noise")
@@ -226,9 +234,9 @@ def test_heads_divide_every_width(width: int, heads: int) -> None:
 
 @ROUTES
 @LAYERS
-def test_tangent_sweep_is_forward_mode_is_brute_force(layers: int, every_step: bool) -> None:
-    single = decoder_of(0, 1, layers=layers, every_step=every_step).single(1)
-    z, past = (value[1] for value in inputs(0, 1))
+def test_tangent_sweep_is_forward_mode_is_brute_force(layers: int, every_step: bool, latent_steps: int) -> None:
+    single = decoder_of(0, 1, layers=layers, every_step=every_step, latent_steps=latent_steps).single(1)
+    z, past = (value[1] for value in inputs(0, 1, latent_steps=latent_steps))
     s, row = torch.tensor([0.0, 0.2, 0.5, 0.9, 1.0, 0.3], dtype=z.dtype), torch.tensor([4, 1, 0, 1, 3, 2])
     sweeps = single.tangent_sweep(z, past), forward_sweep(single, z, past), brute_force_sweep(single, z, past)
     ours, forward, brute = (sweep(s, row) for sweep in sweeps)
@@ -239,9 +247,9 @@ def test_tangent_sweep_is_forward_mode_is_brute_force(layers: int, every_step: b
 
 
 @ROUTES
-def test_measures_with_the_sweep_are_those_of_any_decoder(every_step: bool) -> None:
-    single = decoder_of(0, layers=2, every_step=every_step, scale=1).single(0)
-    z, past = (value[0] for value in inputs(0))
+def test_measures_with_the_sweep_are_those_of_any_decoder(every_step: bool, latent_steps: int) -> None:
+    single = decoder_of(0, layers=2, every_step=every_step, scale=1, latent_steps=latent_steps).single(0)
+    z, past = (value[0] for value in inputs(0, latent_steps=latent_steps))
     ours = dependency_measures(single, z, past, tolerance=1e-5)
     generic = dependency_measures(lambda z, x: single(z, x), z, past, tolerance=1e-5)
     for k in range(2):

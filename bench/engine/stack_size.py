@@ -53,13 +53,14 @@ def bytes_of(run: Run, window: int = 48, channels: int = 16) -> int:
     """Roughly the memory that one more run takes on a GPU in training, float32, from the shapes; rather too much.
 
     It is six times its weights (values, moments, gradients, a check's copy), and what the backward pass needs: some
-    16 H numbers per layer, series and step in the encoder, twice that in the decoder, and some 12 layers of the
-    denoiser.
+    16 H numbers per layer, series and step in the encoder (twice that where it reads in both directions), twice that in
+    the decoder, and some 12 layers of the denoiser.
     """
     hidden, layers, width = run.model.hidden, run.model.layers, run.diffusion.hidden
     inputs = max(hidden, channels + run.model.latent)
-    weights = 2 * layers * 4 * hidden * (hidden + inputs) + 4 * width * width + 3 * 64 * width
-    states = 3 * 16 * hidden * layers * run.train.batch_size * window
+    networks = 2 if run.model.latent_steps == 1 else 3  # of the encoder and the decoder
+    weights = networks * layers * 4 * hidden * (hidden + inputs) + 4 * width * width + 3 * 64 * width
+    states = (networks + 1) * 16 * hidden * layers * run.train.batch_size * window
     return 4 * (6 * weights + states + 12 * width * run.diffusion.batch_size)
 
 

@@ -16,19 +16,35 @@ from bench.models.head import Head
 from bench.parts.decoder_inputs import with_mask
 
 
-def decoder_inputs(z: Tensor, past: Tensor, every_step: bool) -> Tensor:
-    """u_t = [x_{t-1}, hidden_{t-1}, z_t] with x_0 = 0, and z_t = z at t = 1 (at every t, with `every_step`).
+def latent_inputs(z: Tensor, steps: int, every_step: bool, latent_steps: int = 1, window: int = 0) -> Tensor:
+    """z_t, the part of the latent that is an input of step t: z (..., B, D) -> (..., B, steps, D / T').
+
+    One latent step, T' = 1: z_t = z at t = 1, and at every t with `every_step`; else 0.
+    Several, T' a divisor of T: z is T' blocks, one after the other, and z_t is block ceil(t T' / T) of 1..T'.
+    window: T, which counts where `steps` are the first steps of a series only; 0: they are all.
+
+    >>> latent_inputs(torch.tensor([[1.0, 2.0]]), 4, every_step=True, latent_steps=2).flatten().tolist()
+    [1.0, 1.0, 2.0, 2.0]
+    """
+    if latent_steps > 1:
+        blocks = z.unflatten(-1, (latent_steps, 1, -1))
+        length = (window or steps) // latent_steps
+        return blocks.expand(*blocks.shape[:-2], length, -1).flatten(-3, -2)[..., :steps, :]
+    z = z.unsqueeze(-2)
+    rest = z.expand(*z.shape[:-2], steps - 1, z.shape[-1])
+    return torch.cat([z, rest if every_step else torch.zeros_like(rest)], dim=-2)
+
+
+def decoder_inputs(z: Tensor, past: Tensor, every_step: bool, latent_steps: int = 1, window: int = 0) -> Tensor:
+    """u_t = [x_{t-1}, hidden_{t-1}, z_t] with x_0 = 0, and z_t as in `latent_inputs`.
 
     hidden_t is 1 where a step of the past is hidden (see `bench.parts.decoder_inputs`), and else 0.
 
-    z (..., B, D), past x_1..x_{T-1} (..., B, T-1, C) -> (..., B, T, C + 1 + D). So the latent is the
+    z (..., B, D), past x_1..x_{T-1} (..., B, T-1, C) -> (..., B, T, C + 1 + D / T'). So the latent is the
     0-th input of the sequence [z, x_1, .., x_{T-1}], and h_1 depends on nothing else.
     """
     x = functional.pad(with_mask(past), (0, 0, 1, 0))
-    steps = x.shape[-2]
-    z = z.unsqueeze(-2)
-    rest = z.expand(*z.shape[:-2], steps - 1, z.shape[-1])
-    return torch.cat([x, torch.cat([z, rest if every_step else torch.zeros_like(rest)], dim=-2)], dim=-1)
+    return torch.cat([x, latent_inputs(z, x.shape[-2], every_step, latent_steps, window)], dim=-1)
 
 
 def previous_values(past: Tensor) -> Tensor:
@@ -57,18 +73,22 @@ class AutoregressiveDecoder(nn.Module, ABC):
 
     head: Head
 
-    def __init__(self, window: int, every_step: bool) -> None:
+    def __init__(self, window: int, every_step: bool, latent_steps: int = 1) -> None:
         super().__init__()
-        self.window, self.every_step = window, every_step
+        self.window, self.every_step, self.latent_steps = window, every_step, latent_steps
 
     @property
     @abstractmethod
     def network(self) -> CausalNetwork:
         """f_dec as a function of u_t = [x_{t-1}, hidden_{t-1}, z_t]."""
 
+    def inputs(self, z: Tensor, past: Tensor) -> Tensor:
+        """u_1 .. u_T: z (..., B, D), past (..., B, T-1, C) -> (..., B, T, inputs); fewer where the past is shorter."""
+        return decoder_inputs(z, past, self.every_step, self.latent_steps, self.window)
+
     def states(self, z: Tensor, past: Tensor) -> Tensor:
         """z (R, B, D), past (R, B, T-1, C) -> h (R, B, T, H)."""
-        return self.network(decoder_inputs(z, past, self.every_step))
+        return self.network(self.inputs(z, past))
 
     def forward(self, z: Tensor, past: Tensor) -> Likelihood:
         """z (R, B, D), past (R, B, T-1, C) -> p(x | z, past)."""
@@ -87,12 +107,12 @@ class AutoregressiveDecoder(nn.Module, ABC):
     def generate(self, z: Tensor, draws: Draws) -> Tensor:
         """Draw x_1, then each x_t from its own past: z (R, B, D) -> (R, B, T, C)."""
         x = z.new_zeros(*z.shape[:2], self.head.channels)
-        nothing, hidden = torch.zeros_like(z), z.new_zeros(*z.shape[:2], 1)
+        hidden = z.new_zeros(*z.shape[:2], 1)
         previous = functional.pad(x, (0, 1), value=1.0)  # there is no x_0
         step = self.network.stepper(z.shape[1], self.window)
         series = []
-        for t in range(self.window):
-            h = step(torch.cat([x, hidden, z if self.every_step or t == 0 else nothing], dim=-1))
+        for now in latent_inputs(z, self.window, self.every_step, self.latent_steps).unbind(dim=-2):
+            h = step(torch.cat([x, hidden, now], dim=-1))
             x = self.head(h.unsqueeze(2), previous.unsqueeze(2)).sample(draws).squeeze(2)
             previous = torch.cat([x, hidden], dim=-1)
             series.append(x)

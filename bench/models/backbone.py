@@ -11,10 +11,16 @@ from bench.models.head import Head
 
 
 class MakeEncoder(Protocol):
-    """Makes the network x (R, B, T, C) -> (R, B, outputs) for R runs."""
+    """Makes the network x (R, B, T, C) -> (R, B, T' outputs) for R runs: `outputs` numbers per latent step."""
 
-    def __call__(self, runs: int, channels: int, hidden: int, layers: int, outputs: int) -> nn.Module:
-        """The method says how many outputs it wants."""
+    def __call__(
+        self, runs: int, channels: int, hidden: int, layers: int, outputs: int, latent_steps: int = 1
+    ) -> nn.Module:
+        """The method says how many outputs it wants.
+
+        latent_steps: T', a divisor of T. The numbers of one latent step stand together, one step after the other; each
+        may see the whole series.
+        """
         ...
 
 
@@ -31,8 +37,13 @@ class MakeDecoder(Protocol):
         window: int,
         every_step: bool,
         head: Head,
+        latent_steps: int = 1,
     ) -> AutoregressiveDecoder:
-        """every_step: whether z is an input of every step, and not of the first one only."""
+        """latent: D / T', the numbers of z that are an input of one step.
+
+        every_step: whether z is an input of every step, and not of the first one only.
+        latent_steps: T', the blocks of z; see `bench.models.autoregression.latent_inputs`.
+        """
         ...
 
 

@@ -14,7 +14,7 @@ from bench.models.denoiser import Denoiser, make_denoiser
 from bench.models.dropout import set_rates
 from bench.models.head import make_head
 from bench.models.marginal import FittedMarginal
-from bench.models.wrapped import BlindDecoder
+from bench.models.wrapped import BlindDecoder, StepwiseEncoder
 from bench.parts.diffusion import linear_schedule, loss_weights
 from bench.parts.likelihoods import Family, tensors_of
 from bench.registry import BACKBONES
@@ -27,7 +27,7 @@ class StackedModel(nn.Module):
     The marginal F of the training windows, of the decoder's family, is saved with the weights: a buffer
     `marginal_NAME` (R, ...) for every field of that family (see `bench.parts.likelihoods`), or where the family has no
     closed form the network `marginal` (see `bench.models.marginal`).
-    Raises Unavailable for a backbone that the method does not serve.
+    Raises Unavailable for a backbone that the method does not serve, and for latent steps that do not divide a window.
     """
 
     encoder: nn.Module
@@ -47,18 +47,25 @@ class StackedModel(nn.Module):
         if method.backbones and backbone not in method.backbones:
             raise Unavailable(f"{method.name} serves the backbones {', '.join(method.backbones)}, not {backbone}")
         window, channels = shape
+        if window % config.latent_steps:
+            given = f"model.latent_steps = {config.latent_steps}"
+            raise Unavailable(f"{given}: a window has {window} steps: expected a divisor of {window}")
         networks = BACKBONES[backbone]
         sizes = {"runs": runs, "channels": channels, "hidden": config.hidden, "layers": config.layers}
-        self.runs = runs
+        sizes["latent_steps"] = config.latent_steps
+        self.runs, latent = runs, config.latent_dimensions
         every_step = method.latent_route == "every_step"
         head = make_head(runs, config.hidden, channels, config)
         decoder = networks.decoder(**sizes, latent=config.latent, window=window, every_step=every_step, head=head)
+        encoder = networks.encoder(**sizes, outputs=method.encoder_width(config.latent))
+        if config.latent_steps > 1:
+            encoder = StepwiseEncoder(encoder, config.latent_steps, config.latent)
         standard = {
-            "encoder": networks.encoder(**sizes, outputs=method.encoder_width(config.latent)),
+            "encoder": encoder,
             "decoder": BlindDecoder(decoder, "latent") if method.latent_route == "none" else decoder,
-            "denoiser": make_denoiser(runs, config.latent, diffusion),
+            "denoiser": make_denoiser(runs, latent, diffusion),
         }
-        facts = Sizes(runs, window, channels, config.latent, config.hidden, diffusion.hidden, diffusion.L)
+        facts = Sizes(runs, window, channels, latent, config.hidden, diffusion.hidden, diffusion.L)
         for name, network in method.networks(standard, facts).items():
             self.add_module(name, network)
         self.latent = self.denoiser.latent

@@ -118,16 +118,29 @@ class LSTM(nn.Module):
 
 
 class LSTMEncoder(nn.Module):
-    """x (R, B, T, C) -> a linear map of the last hidden state, (R, B, outputs)."""
+    """x (R, B, T, C) -> a linear map of the last hidden state, (R, B, outputs).
 
-    def __init__(self, runs: int, channels: int, hidden: int, layers: int, outputs: int) -> None:
+    With T' > 1 latent steps a second LSTM reads the series from its end. Step k gets the state of the first one after
+    block k of T / T' steps and the state of the second one before it: both have read the block, and together they have
+    read the series.
+    """
+
+    def __init__(self, runs: int, channels: int, hidden: int, layers: int, outputs: int, latent_steps: int = 1) -> None:
         super().__init__()
+        self.latent_steps = latent_steps
         self.lstm = LSTM(runs, channels, hidden, layers)
-        self.output = Linear(runs, hidden, outputs)
+        if latent_steps > 1:
+            self.backward_lstm = LSTM(runs, channels, hidden, layers)
+        self.output = Linear(runs, hidden if latent_steps == 1 else 2 * hidden, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(R, B, T, C) -> (R, B, outputs)."""
-        return self.output(self.lstm(x)[:, :, -1])
+        """(R, B, T, C) -> (R, B, T' outputs)."""
+        h = self.lstm(x)
+        if self.latent_steps == 1:
+            return self.output(h[:, :, -1])
+        length = x.shape[2] // self.latent_steps
+        after, before = h[:, :, length - 1 :: length], self.backward_lstm(x.flip(2)).flip(2)[:, :, ::length]
+        return self.output(torch.cat([after, before], dim=-1)).flatten(-2)
 
 
 class LSTMDecoder(AutoregressiveDecoder):
@@ -143,8 +156,9 @@ class LSTMDecoder(AutoregressiveDecoder):
         window: int,
         every_step: bool,
         head: Head,
+        latent_steps: int = 1,
     ) -> None:
-        super().__init__(window, every_step)
+        super().__init__(window, every_step, latent_steps)
         self.lstm = LSTM(runs, channels + 1 + latent, hidden, layers)
         self.head = head
 
@@ -156,7 +170,7 @@ class LSTMDecoder(AutoregressiveDecoder):
     def single(self, run: int) -> SingleLSTMDecoder:
         """The decoder of one run as a plain function of z (B, D) and x_prev (B, T-1, C)."""
         layers = [(ih[run].detach(), hh[run].detach(), bias[run].detach()) for ih, hh, bias in self.lstm.layers]
-        return SingleLSTMDecoder(layers, self.every_step)
+        return SingleLSTMDecoder(layers, self.every_step, self.latent_steps)
 
 
 @register_backbone("lstm")
@@ -165,7 +179,8 @@ class LSTMBackbone(Backbone):
 
         h_t, c_t = LSTM([x_{t-1}, hidden_{t-1}, z_t], h_{t-1}, c_{t-1}),   q(z | x) from h_T of the encoder
 
-    hidden_t is 1 where a step is hidden in training, and else 0.
+    hidden_t is 1 where a step is hidden in training, and else 0. With `model.latent_steps` above 1 the encoder is
+    bidirectional, with two LSTMs of width H.
     Shapes: x (R, B, T, C), z (R, B, D), h (R, B, T, H).
     Source: Hochreiter and Schmidhuber 1997; gates in torch's order and form.
     """
@@ -177,14 +192,14 @@ class LSTMBackbone(Backbone):
 class SingleLSTMDecoder:
     """One run's h = f_dec(z, x_prev), with exact tangents for the dependency measures."""
 
-    def __init__(self, layers: list[Weights], every_step: bool) -> None:
-        self.layers, self.every_step = layers, every_step
+    def __init__(self, layers: list[Weights], every_step: bool, latent_steps: int = 1) -> None:
+        self.layers, self.every_step, self.latent_steps = layers, every_step, latent_steps
 
     def __call__(self, z: Tensor, x_prev: Tensor) -> Tensor:
         """z (B, D), x_prev (B, T-1, C) -> h (B, T, H)."""
         layers = [(ih[None], hh[None], bias[None]) for ih, hh, bias in self.layers]
-        return lstm(decoder_inputs(z, x_prev, self.every_step)[None], layers)[0]
+        return lstm(decoder_inputs(z, x_prev, self.every_step, self.latent_steps)[None], layers)[0]
 
     def tangent_sweep(self, z: Tensor, x_prev: Tensor) -> Callable[[Tensor, Tensor], tuple[Tensor, ...]]:
         """h and its three tangents at points of the paths to z and x_prev; see `lstm_tangent_sweep`."""
-        return lstm_tangent_sweep(self.layers, z, x_prev, self.every_step)
+        return lstm_tangent_sweep(self.layers, z, x_prev, self.every_step, self.latent_steps)

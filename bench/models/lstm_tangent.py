@@ -67,7 +67,7 @@ class _Cell:
 
 @torch.no_grad()
 def lstm_tangent_sweep(
-    layers: Sequence[tuple[Tensor, Tensor, Tensor]], z: Tensor, x_prev: Tensor, every_step: bool
+    layers: Sequence[tuple[Tensor, Tensor, Tensor]], z: Tensor, x_prev: Tensor, every_step: bool, latent_steps: int = 1
 ) -> Callable[[Tensor, Tensor], tuple[Tensor, ...]]:
     """sweep(s, row): the states h at the points s (z, x) of straight lines from zero, and three derivatives of them.
 
@@ -81,14 +81,15 @@ def lstm_tangent_sweep(
     Shapes: z (B, D), x_prev x_1..x_{T-1} (B, T-1, C); s (n,) and row (n,), the series each point belongs to; each
     result is (n, T, H), of the top layer.
     layers: weight_ih (4H, in), weight_hh (4H, H), bias (4H,) with gates i, f, g, o. The first layer's input at
-    t is [x_{t-1}, 0, z_t] (nothing is hidden), x_0 = 0, z_1 = z, and for t >= 2 z_t = z with `every_step`, else 0.
+    t is [x_{t-1}, 0, z_t] (nothing is hidden), x_0 = 0, and z_t as in `bench.models.autoregression.latent_inputs`.
     Source: the chain rule; the measures are those of Li et al., arXiv:2405.14021.
     """
     channels, steps = x_prev.shape[-1], 1 + x_prev.shape[1]
     weights = [(_by_gate(ih), _by_gate(hh), _by_gate(bias[:, None])) for ih, hh, bias in layers]
     width = layers[0][1].shape[-1]
     # the input is linear in s, so its product with the weights is made once per series and scaled
-    from_z = z @ weights[0][0][:, channels + 1 :]  # (4, B, H)
+    blocks = z.unflatten(-1, (latent_steps, -1)).unbind(dim=-2)
+    from_z = [block @ weights[0][0][:, channels + 1 :] for block in blocks]  # T' times (4, B, H)
     from_x = (x_prev.transpose(0, 1)[:, None] @ weights[0][0][:, :channels]).unbind()  # T - 1 times (4, B, H)
 
     @torch.no_grad()
@@ -98,11 +99,12 @@ def lstm_tangent_sweep(
         value, total, global_, local = cells[0].gates.unbind(dim=1)
         tops = z.new_empty(steps, 4, n, width)
         h = [z.new_zeros(4, n, width) for _ in layers]
-        of_z, nothing = from_z.index_select(1, row), z.new_zeros(())
+        of_blocks, nothing = [block.index_select(1, row) for block in from_z], z.new_zeros(())
         for t in range(steps):
+            of_z = of_blocks[t * latent_steps // steps]
             last = of_z if t == 0 else from_x[t - 1].index_select(1, row)
             local.copy_(last)
-            if t > 0 and every_step:
+            if t > 0 and (every_step or latent_steps > 1):
                 global_.copy_(of_z)
                 torch.add(last, of_z, out=total)
             else:

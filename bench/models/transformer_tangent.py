@@ -77,7 +77,7 @@ def _attention(block: Block, a: Tensor) -> Tensor:
 
 @torch.no_grad()
 def transformer_tangent_sweep(
-    network: Transformer, z: Tensor, x_prev: Tensor, every_step: bool
+    network: Transformer, z: Tensor, x_prev: Tensor, every_step: bool, latent_steps: int = 1
 ) -> Callable[[Tensor, Tensor], tuple[Tensor, ...]]:
     """sweep(s, row): the states h at the points s (z, x) of straight lines from zero, and three derivatives of them.
 
@@ -92,8 +92,8 @@ def transformer_tangent_sweep(
     Source: the chain rule; the measures are those of Li et al., arXiv:2405.14021.
     """
     # the embedding is linear in s, so it is made once per series and scaled
-    of_z = decoder_inputs(z, torch.zeros_like(x_prev), every_step)
-    of_x = decoder_inputs(torch.zeros_like(z), x_prev, every_step)
+    of_z = decoder_inputs(z, torch.zeros_like(x_prev), every_step, latent_steps)
+    of_x = decoder_inputs(torch.zeros_like(z), x_prev, every_step, latent_steps)
     last = torch.cat([of_z[:, :1], of_x[:, 1:]], dim=1)
     weight, bias = network.input.weight[0], network.input.bias[0]
     directions = torch.stack([of_z + of_x, of_z, last], dim=1) @ weight.mT  # (B, 3, T, H)

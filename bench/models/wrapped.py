@@ -1,6 +1,7 @@
-"""Decoders that see less, or see the latent through a map: a backbone's decoder behind a change of its inputs.
+"""A backbone's networks behind a change of what goes in or comes out.
 
-The state h_t stays the backbone's; the dependency measures are those of the whole, from z and the past.
+Decoders that see less, or see the latent through a map: the state h_t stays the backbone's, and the dependency measures
+are those of the whole, from z and the past. An encoder whose numbers are put into another order.
 """
 
 from __future__ import annotations
@@ -40,6 +41,22 @@ class SeriesDecoder(Protocol):
     def single_mean(self, run: int, sees_past: bool = True) -> Any:
         """E[x_t] of one run, the same way."""
         ...
+
+
+class StepwiseEncoder(nn.Module):
+    """An encoder of several latent steps that gives its numbers in the order of one step.
+
+    A backbone gives all numbers of step 1, then those of step 2: [mu_1, ln sigma_1, mu_2, ..]. A method cuts them into
+    equal parts, [mu, ln sigma]. So here they are mu of all steps, then ln sigma of all steps.
+    """
+
+    def __init__(self, inner: nn.Module, latent_steps: int, latent: int) -> None:
+        super().__init__()
+        self.inner, self.shape = inner, (latent_steps, -1, latent)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (R, B, T, C) -> (R, B, k T' D'), k numbers per latent dimension."""
+        return self.inner(x).unflatten(-1, self.shape).transpose(-3, -2).flatten(-3)
 
 
 class BlindDecoder(nn.Module):

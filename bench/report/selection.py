@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from bench.contracts import TRAINING_BLOCKS, Scored, later_options
-from bench.store import Membership, existing
+from bench.registry import METHODS
+from bench.store import RUNS, Membership, existing
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,16 @@ def _with_later_options(runs: pd.DataFrame) -> pd.DataFrame:
         for block, config in TRAINING_BLOCKS.items()
         for name, neutral in later_options(config).items()
     }
-    return runs.fillna({name: neutral for name, neutral in later.items() if name in runs})
+    runs = runs.fillna({name: neutral for name, neutral in later.items() if name in runs})
+    of_methods = [str(name) for name in runs if name not in RUNS and "." not in str(name)]
+    for method, rows in runs.groupby("method", sort=False):
+        silent = [name for name in of_methods if rows[name].isna().any() and rows[name].notna().any()]
+        if not silent or method not in METHODS:  # methods are not imported, and torch with them, without a need
+            continue
+        neutral = later_options(METHODS[str(method)])
+        for name in set(silent) & neutral.keys():
+            runs.loc[rows.index[rows[name].isna()], name] = neutral[name]
+    return runs
 
 
 def _where(table: pd.DataFrame, mask: pd.Series) -> pd.DataFrame:

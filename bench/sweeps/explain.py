@@ -56,9 +56,12 @@ def _of_run(run: Run) -> dict[str, Any]:
 
 
 def _of_row(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The same of a row of the runs table, whose configuration says which columns are its own."""
-    names = _of_run(Run.from_config(row["config"]))
-    return {name: row[name] for name in names}
+    """The same of a row of the runs table, whose configuration says which columns are its own.
+
+    An option that came after the run is in no column, and has its neutral value in the configuration.
+    """
+    configured = _of_run(Run.from_config(row["config"]))
+    return {name: row[name] if pd.notna(row.get(name)) else value for name, value in configured.items()}
 
 
 def _nearest(

@@ -57,11 +57,12 @@ def plain_fields(config: Any) -> dict[str, Any]:
 
 @functools.lru_cache(maxsize=16384)
 def _plain_hyper(method: str, hyper: tuple[tuple[str, Any], ...]) -> dict[str, Any]:
-    """A method's fields as plain values; cached because the runs of a variant share them.
+    """A method's fields as plain values, as `_block_json` has them; cached because the runs of a variant share them.
 
     By method, because only within one a field's type is fixed: True == 1, but they are different settings.
     """
-    return plain_values(dict(hyper))
+    later = plain_values(later_options(METHODS[method]))
+    return {name: value for name, value in plain_values(dict(hyper)).items() if later.get(name, ...) != value}
 
 
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
@@ -174,7 +175,10 @@ class Run:
             }
             options = tuple((name, plain(value)) for name, value in spec["options"])
             dataset = DatasetSpec(spec["name"], options, spec["shuffle"], spec.get("folder", ""))
-            hyper = tuple((name, plain(value)) for name, value in values.pop("hyper"))
+            given = {name: plain(value) for name, value in values.pop("hyper")}
+            known = later_options(METHODS[values["method"]]) if values["method"] in METHODS else {}
+            missing = {name: value for name, value in plain_values(known).items() if name not in given}
+            hyper = tuple({**given, **missing}.items())
             return cls(**values, hyper=hyper, dataset=dataset, **blocks)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise InputError(f"this is no configuration of a run: {type(error).__name__}: {error}") from error
