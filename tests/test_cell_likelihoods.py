@@ -209,6 +209,27 @@ def test_many_levels_are_merged_and_atoms_keep_their_own_bin():
     assert 0 < float(found[2]) < 1e-3
 
 
+@pytest.mark.parametrize("likelihood", ["categorical", "mixed"])
+def test_an_atom_of_a_channel_without_a_grid_is_drawn_exactly(likelihood):
+    """A share: a number between 0 and 1, and exactly 1 in half of the cases, exactly .25 in a tenth."""
+    rng = np.random.default_rng(0)
+    which = rng.random(30_000)
+    raw = np.where(which < 0.5, 1.0, np.where(which < 0.6, 0.25, rng.random(30_000)))
+    mean, scale = np.array([raw.mean()]), np.array([raw.std()])
+    cells = measure_cells(raw[:, None], [Resolution(0)], mean, scale)
+    x = torch.from_numpy((raw - mean) / scale).float().reshape(-1, 6, 1)
+    head = make_head(1, H, 1, ModelConfig(hidden=H, likelihood=likelihood))
+    head.fit([x], [cells])
+    with torch.no_grad():
+        drawn = head(torch.zeros(1, 4000, 6, H)).sample(draws("share"))
+    for value, share in ((1.0, 0.5), (0.25, 0.1)):
+        atom = torch.tensor((value - raw.mean()) / raw.std()).float()
+        table = 1.0 if likelihood == "categorical" else 0.35  # its least weight where training begins
+        assert table * share - 0.015 < float((drawn == atom).float().mean()) < share + 0.015
+        near = ((drawn - atom).abs() < 1e-3) & (drawn != atom)
+        assert float(near.float().mean()) < 0.01
+
+
 # ---------------------------------------------------------------- the anchor
 
 

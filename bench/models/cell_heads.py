@@ -24,6 +24,7 @@ REPEATS = 0.01  # a channel that keeps its value more often may say so
 IN_TABLE = 0.5  # of the weight of a table beside logistics, where training begins
 VALUES = 200_000  # at most per channel, evenly spaced, that the bins are made from
 FINEST = 1e-6  # the narrowest bin, in training standard deviations
+NEARLY_ALL = 0.9  # of the values in a cell that are equal, from which on they are drawn exactly
 FEW = 32  # bins of `mixed`, where logistics do the rest
 
 
@@ -55,6 +56,8 @@ class CellHead(ChannelHead):
         self.edges: Tensor  # of the bins, train-scaled
         ends = torch.linspace(-4, 4, self.bins + 1) if self.bins else torch.zeros(0)
         self.register_buffer("edges", ends.repeat(runs, channels, 1))
+        self.points: Tensor  # see `CellMixture`
+        self.register_buffer("points", torch.full((runs, channels, self.bins), torch.nan))
         needs = torch.zeros(self.others, dtype=torch.bool)
         needs[: self.anchored] = True
         needs[self.logistics :] = True
@@ -102,7 +105,8 @@ class CellHead(ChannelHead):
             least = scale.log()
             log_scales = torch.minimum(torch.maximum(log_scales, least - RAW_LIMIT), least + RAW_LIMIT)
         cells = self.cells.of_channels(c)
-        return CellMixture(logits, table, locations, log_scales, before, self.edges[:, c], cells=cells)
+        edges, points = self.edges[:, c], self.points[:, c]
+        return CellMixture(logits, table, locations, log_scales, before, edges, points, cells=cells)
 
     def fit(self, windows: Sequence[Tensor], cells: Sequence[Cells | None]) -> None:
         """Bounds, bins, and where the logistics and the weights begin, of each run."""
@@ -146,17 +150,18 @@ class CellHead(ChannelHead):
             table = bins_of(x.flatten(), own, self.bins)
             mine = rest * (IN_TABLE if logistics else 1.0)
             rest -= mine
-            self.edges[run, channel] = table.edges
+            self.edges[run, channel], self.points[run, channel] = table.edges, table.point
             logit[self.others :] = table.share.log() + torch.tensor(mine).log()
         if logistics:
             logit[:logistics] = torch.tensor(rest / logistics).log()
 
 
 class Table(NamedTuple):
-    """The bins of a channel: edges (N + 1,) ascending, and the share of the values in each; 0 for one of no width."""
+    """The bins of a channel: edges (N + 1,) ascending, and of each the share of the values, 0 for one of no width."""
 
     edges: Tensor
     share: Tensor
+    point: Tensor  # the value whose cell a bin is, and that nearly all values in it have; else NaN
 
 
 def bins_of(values: Tensor, cells: Lattice, most: int) -> Table:
@@ -183,11 +188,14 @@ def bins_of(values: Tensor, cells: Lattice, most: int) -> Table:
         edges = _apart(torch.cat([lower[:1], upper[-1:], lower[exact], upper[exact], quantiles]), gap)
     inside = torch.bucketize((lower + upper) / 2, edges[1:-1])
     held = torch.zeros(len(edges) - 1, device=values.device).index_add_(0, inside, share.float())
+    atom = (share > NEARLY_ALL * held[inside]) & (edges.diff()[inside] <= width + 2 * gap)
     held = (held + 1e-6) / (held + 1e-6).sum()
+    point = torch.full_like(held, torch.nan).index_copy_(0, inside[atom], different[atom].float())
     missing = most - len(held)
     return Table(
         functional.pad(edges[None], (0, missing), mode="replicate")[0].float() if missing else edges.float(),
         functional.pad(held, (0, missing)),
+        functional.pad(point, (0, missing), value=torch.nan),
     )
 
 

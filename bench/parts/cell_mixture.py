@@ -63,6 +63,7 @@ class CellMixture(Family):
     log_scales: Tensor  # (R, B, T, C, K)
     before: Tensor  # x_{t-1}, (R, B, T, C); 0 where it is hidden
     edges: Tensor  # (R, C, N + 1), ascending; a bin without width has the weight 0. (R, C, 0) without bins
+    points: Tensor  # the value of a bin that is the cell of a common value, (R, C, N); NaN of any other bin
 
     @property
     def _lattice(self) -> Lattice:
@@ -170,7 +171,8 @@ class CellMixture(Family):
         if same:
             mean = mean + weights[..., logistics] * self._lattice.clipped(self.before)
         if bins:
-            middles = ((self.edges[..., 1:] + self.edges[..., :-1]) / 2)[:, None, None]
+            middles = (self.edges[..., 1:] + self.edges[..., :-1]) / 2
+            middles = torch.where(self.points.isnan(), middles, self.points)[:, None, None]
             mean = mean + (weights[..., logistics + same :] * middles).sum(dim=-1)
         return mean
 
@@ -191,8 +193,11 @@ class CellMixture(Family):
             location, log_scale = (v.gather(-1, index).squeeze(-1) for v in (self.locations, self.log_scales))
             x = location + log_scale.exp() * torch.logit(where)
         if bins:
-            left, width = self._of_bins((chosen - logistics - same).clamp(min=0))
-            x = torch.where(chosen >= logistics + same, left + where * width, x)
+            index = (chosen - logistics - same).clamp(min=0)
+            left, width = self._of_bins(index)
+            point = self.points.gather(-1, index.flatten(1, 2).mT).mT.unflatten(1, index.shape[1:3])
+            inside = torch.where(point.isnan(), left + where * width, point)
+            x = torch.where(chosen >= logistics + same, inside, x)
         x = self._lattice.rounded(x)
         if same:
             x = torch.where(chosen == logistics, self._lattice.clipped(self.before), x)
