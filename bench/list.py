@@ -83,7 +83,7 @@ def written(registry: Registry[Any]) -> list[Entry] | None:
 
     None where a file registers something in a way that takes an import to understand.
     """
-    found = []
+    found: list[Entry] = []
     word = f"register_{registry.kind.replace(' ', '')}"
     for path in (ROOT / registry.package.replace(".", "/")).glob("*.py"):
         text = path.read_text(encoding="utf-8")
