@@ -83,13 +83,14 @@ def written(registry: Registry[Any]) -> list[Entry] | None:
 
     None where a file registers something in a way that takes an import to understand.
     """
-    found = []
+    found: list[Entry] = []
     word = f"register_{registry.kind.replace(' ', '')}"
     for path in (ROOT / registry.package.replace(".", "/")).glob("*.py"):
         text = path.read_text(encoding="utf-8")
-        if f"@{word}(" not in text:
+        if f"{word}(" not in text:
             continue
-        for node in ast.parse(text).body:
+        tree, before = ast.parse(text), len(found)
+        for node in tree.body:
             calls = [mark for mark in getattr(node, "decorator_list", []) if isinstance(mark, ast.Call)]
             names = [call.args for call in calls if isinstance(call.func, ast.Name) and call.func.id == word]
             if not names:
@@ -98,13 +99,17 @@ def written(registry: Registry[Any]) -> list[Entry] | None:
             if card is None or not isinstance(name, ast.Constant):
                 return None
             found.append(Entry(str(name.value), card, _stated(node)))
+        called = [each.func for each in ast.walk(tree) if isinstance(each, ast.Call)]
+        if sum(word in (getattr(each, "id", ""), getattr(each, "attr", "")) for each in called) != len(found) - before:
+            return None  # not every registration is a decorator of a class of the module
     return found
 
 
 def _stated(node: ast.AST) -> dict[str, Any]:
-    """The constants that the body of a class assigns."""
-    assigned = [line for line in getattr(node, "body", []) if isinstance(line, ast.Assign)]
-    pairs = [(target, line.value) for line in assigned for target in line.targets]
+    """The constants that the body of a class assigns, with an annotation or without."""
+    lines = getattr(node, "body", [])
+    pairs = [(target, line.value) for line in lines if isinstance(line, ast.Assign) for target in line.targets]
+    pairs += [(line.target, line.value) for line in lines if isinstance(line, ast.AnnAssign) and line.value is not None]
     return {
         target.id: value.value
         for target, value in pairs

@@ -91,10 +91,13 @@ class Registry(Mapping[str, type[T]], Generic[T]):
 
 
 def _missing(cls: type) -> list[str]:
-    """The methods and class attributes that a class's bases ask for and that it lacks; its name comes with it."""
+    """The methods and class attributes that a class's bases ask for and that it lacks; its name comes with it.
+
+    What a class states for itself alone, such as a table that it fills at its first use, may have no value yet.
+    """
     stated = {
         name
-        for base in cls.__mro__
+        for base in cls.__mro__[1:]
         for name, hint in vars(base).get("__annotations__", {}).items()
         if "ClassVar" in str(hint) and not hasattr(cls, name)
     }

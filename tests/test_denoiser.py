@@ -251,6 +251,15 @@ def test_dropout_acts_in_training_only_and_a_stack_is_its_runs(backbone):
     assert torch.equal(network.encoder(x), other.encoder(x))
 
 
+def test_the_information_that_ends_lagging_inference_is_measured_without_dropout():
+    splits, train = make_splits(window=6), TrainConfig(steps=3, batch_size=8)
+    method, model = METHODS["lagging_inference"](encoder_updates=2), ModelConfig(hidden=8, latent=4, dropout=0.2)
+    diffusion = DiffusionConfig(L=20, steps=2, batch_size=8, hidden=8)
+    trained = train_stack([method], [splits], [("x", 0)], "lstm", model, [train], [diffusion])
+    assert trained.diverged == [""]
+    assert trained.stages["autoencoder"].updates == [3]
+
+
 def test_every_weight_of_a_deep_model_gets_a_gradient():
     config = ModelConfig(hidden=8, latent=4, layers=4)
     diffusion = DiffusionConfig(L=20, hidden=8, block="film", blocks=4, predicts="v")

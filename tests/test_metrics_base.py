@@ -1,6 +1,7 @@
 """Errors of means over test windows that overlap, and that are cut from recordings with a memory."""
 
 import math
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from scipy.stats import t
 from bench.contracts import DatasetSpec, InputError, Recordings, Resolution
 from bench.loading.windows import make_splits
 from bench.metrics.base import SampleMetric, from_everywhere, group_error, spread
-from bench.registry import METRICS, register_metric
+from bench.registry import METRICS, _missing, register_metric
 
 
 def test_without_groups_it_is_the_usual_standard_error():
@@ -61,3 +62,16 @@ def test_a_plug_in_that_lacks_what_its_kind_needs_is_refused_by_name():
     with pytest.raises(InputError, match=r"metric 'half' in test_metrics_base: expected it to have compare, unit, v"):
         register_metric("half")(Half)
     assert "half" not in METRICS
+
+
+def test_what_a_plug_in_states_for_itself_may_have_no_value_yet():
+    class Filled(SampleMetric):
+        """It fills a table at its first use."""
+
+        version, unit, outputs, direction, source = 1, "1", ("filled",), "lower", "ours"
+        table: ClassVar[dict]
+
+        def compare(self, evaluation):
+            return []
+
+    assert not _missing(Filled)

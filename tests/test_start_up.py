@@ -16,7 +16,7 @@ from bench.perf.__main__ import GPU
 from bench.perf.gpu import PARTS
 from bench.report import __main__ as report_command
 from bench.report import rendering
-from bench.report.unchanged import STAMP
+from bench.report.unchanged import STAMP, fingerprint
 from bench.store import Store
 
 HEAVY = ("torch", "pandas", "pyarrow", "matplotlib", "scipy", "sklearn", "pydantic", "joblib", "jinja2", "rich")
@@ -62,6 +62,30 @@ def test_a_registration_that_is_no_constant_is_left_to_an_import(tmp_path, monke
     (tmp_path / "methods" / "own.py").write_text('NAME = "own"\n@register_method(NAME)\nclass Own:\n    "Mine."\n')
     monkeypatch.setattr(listing, "ROOT", tmp_path)
     assert listing.written(listing.METHODS) is None
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        'class Own:\n    "Mine."\nregister_method("own")(Own)\n',
+        'if True:\n    @register_method("own")\n    class Own:\n        "Mine."\n',
+        '@registry.register_method("own")\nclass Own:\n    "Mine."\n',
+    ],
+)
+def test_a_registration_that_is_no_decorator_of_a_class_is_left_to_an_import(tmp_path, monkeypatch, lines):
+    (tmp_path / "methods").mkdir()
+    (tmp_path / "methods" / "own.py").write_text(lines)
+    monkeypatch.setattr(listing, "ROOT", tmp_path)
+    assert listing.written(listing.METHODS) is None
+
+
+def test_what_a_class_states_with_an_annotation_is_listed(tmp_path, monkeypatch):
+    (tmp_path / "methods").mkdir()
+    text = '@register_method("own")\nclass Own:\n    "Mine."\n    reference: ClassVar[bool] = True\n    T: int\n'
+    (tmp_path / "methods" / "own.py").write_text(text)
+    monkeypatch.setattr(listing, "ROOT", tmp_path)
+    (row,) = listing._rows("methods", short=True)
+    assert row.sentence == "Mine. [reference]"
 
 
 def test_the_parts_of_a_gpu_are_named_as_they_are():
@@ -120,6 +144,17 @@ def test_changed_code_renders_again(results, rendered, monkeypatch):
         monkeypatch.setattr("bench.report.unchanged._versions", lambda lines=lines: iter(lines))
         assert report_command.main(["--results", str(results)]) == 0
         assert len(rendered) == times
+
+
+def test_files_that_vanish_while_they_are_looked_at_are_left_out(results, tmp_path, monkeypatch):
+    """A temporary file of a running sweep, and an editor's lock among the code: both as links that lead nowhere."""
+    before = fingerprint(results, [])
+    (results / "runs" / ".part.tmp").symlink_to(tmp_path / "gone")
+    assert fingerprint(results, []) == before
+    (tmp_path / "bench").mkdir()
+    (tmp_path / "bench" / ".#own.py").symlink_to(tmp_path / "gone")
+    monkeypatch.setattr("bench.report.unchanged.ROOT", tmp_path)
+    assert fingerprint(results, [])
 
 
 def test_a_compact_report_is_always_rendered_and_holds_nothing_of_this_machine(results, rendered):

@@ -7,6 +7,7 @@ everything drawn anew deletes the report's folder.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -51,16 +52,21 @@ def _versions() -> Iterator[str]:
 
 
 def _entries(folder: Path) -> Iterator[str]:
-    """Name, size and time of what is in a folder: a file of results never changes once it is written."""
+    """Name, size and time of what is in a folder: a file of results never changes once it is written.
+
+    A running sweep renames its temporary files and replaces parts by compacted ones: what is gone by now is left out.
+    """
     if folder.is_dir():
         for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-            seen = entry.stat()
-            yield f"{entry.path} {seen.st_size} {seen.st_mtime_ns}"
+            with contextlib.suppress(FileNotFoundError):
+                seen = entry.stat()
+                yield f"{entry.path} {seen.st_size} {seen.st_mtime_ns}"
 
 
 def _sources() -> Iterator[Path]:
     for room in CODE:
-        yield from sorted(path for path in (ROOT / room).rglob("*") if path.suffix in ENDINGS)
+        paths = sorted(path for path in (ROOT / room).rglob("*") if path.suffix in ENDINGS)
+        yield from (path for path in paths if path.is_file())  # an editor's lock is a link that leads nowhere
 
 
 def _written(out: Path, names: Sequence[str]) -> dict[str, list[int]]:

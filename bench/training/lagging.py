@@ -81,9 +81,12 @@ class Lagging:
 
     def check(self, x: Tensor) -> None:
         """A run leaves the loop when its mutual information over x (R, n, T, C) has not risen since the last check."""
+        training = self._model.training
+        self._model.eval()
         with torch.no_grad():
             q = self._method.posterior(self._model, x)
             assert isinstance(q, GaussianPosterior)
             information = mutual_information(q, self._randomness.draws("validation information"))
+        self._model.train(training)
         self.running &= information > self._information
         self._information = information
