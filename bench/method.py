@@ -171,6 +171,11 @@ class DataSpaceMethod(Method):
     latent_route: Literal["none"] = "none"
     masking_rate: Literal[0] = 0  # there is no decoder whose past could be masked
 
+    def check(self, model: ModelConfig, diffusion: DiffusionConfig) -> None:
+        """Raises InputError for a latent of several steps."""
+        if model.latent_steps > 1:
+            raise InputError(f"model.latent_steps = {model.latent_steps}: {self.name} has no latent: expected 1")
+
     def posterior(self, model: Model, x: Tensor) -> NoReturn:
         """Raises Undefined."""
         raise Undefined(f"{self.name} has no latent")

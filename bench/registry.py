@@ -35,6 +35,8 @@ class Registry(Mapping[str, type[T]], Generic[T]):
         """Decorator. Raises InputError for a name that another class has, and for a class that is not whole."""
 
         def decorate(cls: type[T]) -> type[T]:
+            if not isinstance(cls, type):
+                raise InputError(f"{self.kind} '{name}': expected a class, not {cls!r}")
             known = self._classes.get(name)
             if known is not None and (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
                 raise InputError(

@@ -248,6 +248,10 @@ def test_bad_values_end_in_one_line() -> None:
         with pytest.raises(InputError, match=r"model.latent_steps = 3"):
             METHODS[name](latent_route="first").check(SHAPE, DiffusionConfig())
         METHODS[name](latent_route="every_step").check(SHAPE, DiffusionConfig())
+    for name, why in (("data_diffusion", "has no latent"), ("flow_matching", "has no latent"), ("time_vae", "one z")):
+        with pytest.raises(InputError, match=rf"model.latent_steps = 3: {name} .*{why}: expected 1"):
+            METHODS[name]().check(SHAPE, DiffusionConfig())
+    METHODS["no_latent"]().check(SHAPE, DiffusionConfig())  # the same network, whose decoder sees nothing of z
     for steps in (4, 12):
         with pytest.raises(Unavailable, match=rf"model.latent_steps = {steps}: a window has 6 steps: expected a div"):
             model_of("beta_vae", "lstm", dataclasses.replace(SHAPE, latent_steps=steps))

@@ -62,6 +62,8 @@ def test_a_plug_in_that_lacks_what_its_kind_needs_is_refused_by_name():
     with pytest.raises(InputError, match=r"metric 'half' in test_metrics_base: expected it to have compare, unit, v"):
         register_metric("half")(Half)
     assert "half" not in METRICS
+    with pytest.raises(InputError, match=r"metric 'half': expected a class, not <function"):
+        register_metric("half")(lambda: None)
 
 
 def test_what_a_plug_in_states_for_itself_may_have_no_value_yet():

@@ -112,9 +112,10 @@ def test_numbers_of_the_code_that_was_added_last_win(store: Store) -> None:
     others = [number("b", value=3, metric_code="old"), number("b", "mmd2", 4)]
     store.write_part("p", [row("a"), row("b")], [*curve, *others])
     store.write_evaluated([number("a", value=7, index=1, metric_code="new")])
+    store.write_evaluated([number("b", value=8, split="validation", metric_code="new")])
     _, metrics = load_results(store.path)
     found = metrics[["run_id", "metric", "value", "metric_code"]].values.tolist()
-    assert sorted(found) == [["a", "kl", 7, "new"], ["b", "kl", 3, "old"], ["b", "mmd2", 4, ""]]
+    assert sorted(found) == [["a", "kl", 7, "new"], ["b", "kl", 3, "old"], ["b", "kl", 8, "new"], ["b", "mmd2", 4, ""]]
 
 
 @pytest.mark.parametrize("folder", ["runs", "metrics", "curves"])

@@ -100,9 +100,9 @@ def _append(found: dict[str, np.ndarray], name: str, values: np.ndarray) -> None
 
 
 def newest(metrics: pd.DataFrame) -> pd.DataFrame:
-    """One row per key, of the highest version of each (run, metric) and the code that was added last.
+    """One row per key, of the highest version of each (run, metric); added rows win over the stack's own.
 
-    Added rows win over the stack's own.
+    Of a plug-in's metric the code that was added last wins, on the windows and at the end or on the way, as measured.
     """
     added = metrics.pop("added")
     if not added.any():
@@ -111,8 +111,9 @@ def newest(metrics: pd.DataFrame) -> pd.DataFrame:
     newest = metrics["version"] == by["version"].transform("max")
     ordered = pd.concat([metrics[newest & ~added], metrics[newest & added]])  # a later one wins
     if ordered["metric_code"].nunique() > 1:  # a plug-in's metric was edited
-        last = ordered.groupby(["run_id", "metric"], observed=True)["metric_code"].transform("last")
-        ordered = ordered[ordered["metric_code"].astype(str) == last.astype(str)]
+        code = ordered["metric_code"].astype("category").cat.codes
+        same = [ordered["run_id"], ordered["metric"], ordered["split"], ordered["train_step"] < 0]
+        ordered = ordered[code == code.groupby(same, observed=True).transform("last")]
     return ordered.drop_duplicates(_KEY, keep="last", ignore_index=True)
 
 
