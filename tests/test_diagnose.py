@@ -24,7 +24,8 @@ def test_a_users_file_gets_an_answer_and_a_report(tmp_path, capsys):
         "from bench.method import Method\n"
         "@register_method('own')\n"
         "class Own(Method):\n"
-        "    pass\n"
+        "    def objective(self, model, x, step, draws):\n"
+        "        return {}\n"
     )
     words = [str(tmp_path / "mine.csv"), "--results", str(tmp_path / "out"), "--window", "12", "--seeds", "0:1"]
     words += ["--plugin", str(tmp_path / "own.py")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from bench.contracts import InputError
 from bench.store.memberships import Membership
 from bench.store.store import Store, load_curves, load_results
 
+PLACES = ("--results", "--data")
 OWN = ("runs", "metrics", "curves", "sweeps", "report")
 
 
@@ -41,13 +43,26 @@ def publish(source: Path, out: Path, sweeps: Sequence[Membership]) -> int:
     target.prepare()
     target.write_part("published", _rows(runs), _rows(metrics), _rows(curves))
     for sweep in sorted(sweeps, key=lambda sweep: sweep.written):
-        target.write_membership(sweep.name, sweep.runs, sweep.description, sweep.command, equivalence=sweep.equivalence)
+        command = without_places(sweep.command)
+        target.write_membership(sweep.name, sweep.runs, sweep.description, command, equivalence=sweep.equivalence)
     for name in OWN:
         shutil.rmtree(out / name, ignore_errors=True)
         if (staging / name).exists():
             (staging / name).rename(out / name)
     shutil.rmtree(staging)
     return sum(path.stat().st_size for path in out.glob("*/*.parquet"))
+
+
+def without_places(command: str) -> str:
+    """A command without its folders of results and data, which are places on the machine that ran it.
+
+    >>> without_places("python -m bench.run --grid quick --results /home/me/out --jobs 2 --data=/data")
+    'python -m bench.run --grid quick --jobs 2'
+    """
+    words = shlex.split(command)
+    after = {k + 1 for k, word in enumerate(words) if word in PLACES}
+    kept = [word for k, word in enumerate(words) if k not in after and word.partition("=")[0] not in PLACES]
+    return shlex.join(kept)
 
 
 def without_folder(config: str) -> str:
