@@ -132,7 +132,8 @@ class ContextFID(SampleMetric):
     windows; failed when a covariance is not positive.
     Source: Jeha et al. 2022, ICLR (PSA-GAN); the encoder's task follows Yue et al. 2022 (TS2Vec, arXiv:2106.10466).
     Ours: a small encoder of our own, so the numbers do not compare with published ones. Above 0 for two finite draws
-    of one law: read it beside the floors. Blind to: what the encoder learned to ignore (weak noise, by its masking).
+    of one law: read it beside the floors. Blind to: what the encoder learned to ignore (noise of a few cells,
+    by its masking; on energy blur and time warping, on earthquakes the order of time).
     """
 
     version = 2  # 2: scaled by training windows from everywhere, not by the earliest 10,000
@@ -140,7 +141,7 @@ class ContextFID(SampleMetric):
     unit = "squared standard deviations"
     direction = "lower"
     source = "Jeha et al. 2022, ICLR (PSA-GAN); Yue et al. 2022, arXiv:2106.10466"
-    sees: ClassVar = {"context_fid": ()}
+    sees: ClassVar = {"context_fid": ("channel_permutation", "flat_lines", "mode_dropping", "noise", "shrinking")}
     fast = False
 
     def compare(self, evaluation: SampleEvaluation) -> list[Measurement]:
