@@ -91,8 +91,7 @@ class EarlyDiffusion(Method):
 
     def early(self, model: Model, x: Tensor, v: Tensor, past: Tensor, draws: Draws) -> Early:
         """Noise v to z^i and decode: x (R, B, T, C), v (R, B, D)."""
-        i = draws.steps(0, steps_of(self.N, len(model.alpha_bar) - 1), x.shape[1])
-        z = diffuse(v, i, model.alpha_bar, draws.normal(x.shape[1], model.latent))
+        i, z = self._noised(model, v, draws)
         return Early(z, i, model.decoder(z, past))
 
     def variational(self, model: Model, x: Tensor, early: Early) -> Tensor:
@@ -116,14 +115,20 @@ class EarlyDiffusion(Method):
 
     def as_generated(self, model: Model, z: Tensor, draws: Draws) -> Tensor:
         """z^i with i ~ U{0..N}, as L_VI trains the decoder."""
-        n = z.shape[1]
-        i = draws.steps(0, steps_of(self.N, len(model.alpha_bar) - 1), n)
-        return diffuse(z, i, model.alpha_bar, draws.normal(n, model.latent))
+        return self._noised(model, z, draws)[1]
+
+    def _noised(self, model: Model, v: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
+        """i ~ U{0..N} and z^i ~ q_forw(. | v): v (R, B, D) -> (R, B), (R, B, D)."""
+        i = self._steps(model, v.shape[1], draws)
+        return i, diffuse(v, i, model.alpha_bar, draws.normal(v.shape[1], model.latent))
+
+    def _steps(self, model: Model, n: int, draws: Draws) -> Tensor:
+        """i ~ U{0..N}, (R, n)."""
+        return draws.steps(0, steps_of(self.N, len(model.alpha_bar) - 1), n)
 
     def latents(self, model: Model, n: int, draws: Draws) -> Tensor:
         """z^i with i ~ U{0..N}: the reverse diffusion stops early."""
-        stop = draws.steps(0, steps_of(self.N, len(model.alpha_bar) - 1), n)
-        return reverse_diffusion(model, n, draws, stop)
+        return reverse_diffusion(model, n, draws, self._steps(model, n, draws))
 
 
 def steps_of(value: PerRun, last: int) -> Tensor:
