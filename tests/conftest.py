@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.contracts import Splits
+from bench.contracts import InputError, Splits
 from bench.engine.tasks import Task
 from bench.engine.workers import Worker, work
 from bench.hardware.devices import Device
@@ -68,6 +70,14 @@ class InlineWorker(Worker):
 
     def stop(self) -> None:
         return
+
+
+@contextlib.contextmanager
+def refused(complaint: str) -> Iterator[None]:
+    """What is done inside ends in an error of input: one line, in which the pattern is found."""
+    with pytest.raises(InputError, match=complaint) as caught:
+        yield
+    assert "\n" not in str(caught.value)
 
 
 @pytest.fixture

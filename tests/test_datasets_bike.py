@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import refused
 
 from bench.contracts import DatasetSpec, InputError, Unavailable
 from bench.loading.windows import load_splits, make_splits, open_dataset
@@ -112,9 +113,8 @@ def test_values_that_stand_for_nothing_are_missing(folder):
 def test_what_a_file_may_not_hold(folder, old, new, complaint):
     path = folder / "bike/hour.csv"
     path.write_bytes(path.read_bytes().replace(old.encode(), new.encode(), 1))
-    with pytest.raises(InputError, match=complaint) as caught:
+    with refused(complaint):
         load(folder)
-    assert "\n" not in str(caught.value)
 
 
 def test_a_missing_file_and_one_without_a_whole_day(folder):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import refused
 
 from bench.contracts import DatasetSpec, InputError, Unavailable
 from bench.loading.windows import load_splits, make_splits, open_dataset
@@ -138,9 +139,8 @@ def test_single_files_are_the_same_as_the_archive(folder):
 def test_what_an_archive_may_not_hold(folder, name, content, complaint):
     changed = files() | {name: content}
     write(folder, {key: value for key, value in changed.items() if value is not None})
-    with pytest.raises(InputError, match=complaint) as caught:
+    with refused(complaint):
         load(folder, view="beats")
-    assert "\n" not in str(caught.value)
 
 
 def test_an_archive_cut_short(folder):

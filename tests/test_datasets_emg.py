@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import refused
 
 from bench.contracts import DatasetSpec, InputError, Unavailable
 from bench.loading.windows import load_splits, make_splits, open_dataset
@@ -127,9 +128,8 @@ def test_what_a_series_may_not_hold(folder, row, complaint):
     column, text = [(5, "x"), (9, "9"), (0, "1"), (3, "strong"), (2, "")][row]
     cells[row][column] = text
     write(folder, content | {name: ["\t".join(line) for line in cells]})
-    with pytest.raises(InputError, match=r"tar\.xz/EMG_data.*/01/1_raw_data_.*\.txt: " + complaint) as caught:
+    with refused(r"tar\.xz/EMG_data.*/01/1_raw_data_.*\.txt: " + complaint):
         load(folder)
-    assert "\n" not in str(caught.value)
 
 
 def test_archives_without_anything(folder):

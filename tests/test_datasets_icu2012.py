@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import refused
 
 from bench.contracts import DatasetSpec, InputError, Unavailable
 from bench.loading import files
@@ -82,9 +83,8 @@ def test_options(folder):
 )
 def test_unusable_archives(folder, stays, prefix, message):
     write(folder, stays, prefix)
-    with pytest.raises(InputError, match=message) as caught:
+    with refused(message):
         load(folder)
-    assert "\n" not in str(caught.value)
 
 
 def test_an_archive_cut_short_and_none(folder):

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import refused
 
-from bench.contracts import DatasetSpec, InputError, Unavailable
+from bench.contracts import DatasetSpec, Unavailable
 from bench.loading.windows import load_splits, open_dataset
 
 NEEDS_DATA = pytest.mark.skipif(
@@ -66,9 +67,8 @@ def test_prices_and_returns(folder):
 def test_what_a_file_may_not_hold(folder, name, file, old, new, complaint):
     path = folder / "literature" / file
     path.write_text(path.read_text().replace(old, new, 1))
-    with pytest.raises(InputError, match=complaint) as caught:
+    with refused(complaint):
         load(name, folder)
-    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["etth", "stocks"])

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import refused
 
 from bench.contracts import DatasetSpec, InputError, Unavailable
 from bench.loading.windows import make_splits, open_dataset
@@ -86,9 +87,8 @@ def test_a_row_of_zeros_is_the_mean_of_its_neighbours(folder):
 def test_what_a_file_may_not_hold(folder, old, new, complaint):
     path = folder / "steel/Steel_industry_data.csv"
     path.write_bytes(path.read_bytes().replace(old.encode(), new.encode(), 1))
-    with pytest.raises(InputError, match=complaint) as caught:
+    with refused(complaint):
         load(folder)
-    assert "\n" not in str(caught.value)
 
 
 def test_a_missing_file_and_one_without_whole_days(folder):

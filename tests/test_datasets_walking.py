@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import refused
 
 from bench.contracts import DatasetSpec, InputError, Unavailable
 from bench.loading.windows import make_splits, open_dataset
@@ -106,9 +107,8 @@ def test_the_published_archive_is_a_zip(folder):
 )
 def test_what_a_file_may_not_hold(folder, rows, complaint):
     write(folder, files() | {7: rows})
-    with pytest.raises(InputError, match=complaint) as caught:
+    with refused(complaint):
         load(folder)
-    assert "\n" not in str(caught.value)
 
 
 def test_archives_without_anything(folder):
