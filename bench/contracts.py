@@ -201,6 +201,7 @@ class ModelConfig:
     bins: int = option(128, at_least=2, later=True)  # at most, of a channel under `categorical`
     channels: Literal["independent", "autoregressive"] = option("independent", later=True)  # within a step, given h_t
     dropout: float = option(0.0, at_least=0, below=1, later=True)  # of the outputs of each layer, in training
+    marks: bool = option(False, later=True)  # whether networks are told which values are bounds, common, or repeats
     latent_steps: int = option(1, at_least=1, later=True)  # T': z has a block for each T / T' steps; 1: one for all
 
     @property

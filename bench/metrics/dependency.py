@@ -362,7 +362,9 @@ def measured_along(
     chosen = from_everywhere(len(evaluation.series), evaluation.config.dependency_series)
     z, series = own_latents(evaluation)[0, chosen], evaluation.series[chosen]
     groups = groups_of(evaluation)[chosen]
-    found = _measures(single(), z, series[:, :-1], evaluation.config.dependency_tolerance)
+    function, past = single(), series[None, :, :-1]
+    described = getattr(evaluation.model.decoder, "described", None)  # a plug-in's decoder may have no marks
+    found = _measures(function, z, (described(past) if described else past)[0], evaluation.config.dependency_tolerance)
     rows = []
     for t in range(series.shape[1]):
         keep = found.resolved[:, t]

@@ -82,9 +82,16 @@ class AutoregressiveDecoder(nn.Module, ABC):
     def network(self) -> CausalNetwork:
         """f_dec as a function of u_t = [x_{t-1}, hidden_{t-1}, z_t]."""
 
+    def described(self, past: Tensor) -> Tensor:
+        """The past as the network sees it: with the marks of its values, where the model has them (`model.marks`).
+
+        (R, B, T-1, C) -> (R, B, T-1, C (1 + marks)); one that is described already stays as it is.
+        """
+        return past if past.shape[-1] > self.head.channels else self.head.described(past)
+
     def inputs(self, z: Tensor, past: Tensor) -> Tensor:
         """u_1 .. u_T: z (..., B, D), past (..., B, T-1, C) -> (..., B, T, inputs); fewer where the past is shorter."""
-        return decoder_inputs(z, past, self.every_step, self.latent_steps, self.window)
+        return decoder_inputs(z, self.described(past), self.every_step, self.latent_steps, self.window)
 
     def states(self, z: Tensor, past: Tensor) -> Tensor:
         """z (R, B, D), past (R, B, T-1, C) -> h (R, B, T, H)."""
@@ -108,15 +115,16 @@ class AutoregressiveDecoder(nn.Module, ABC):
         """Draw x_1, then each x_t from its own past: z (R, B, D) -> (R, B, T, C)."""
         x = z.new_zeros(*z.shape[:2], self.head.channels)
         hidden = z.new_zeros(*z.shape[:2], 1)
-        previous = functional.pad(x, (0, 1), value=1.0)  # there is no x_0
-        step = self.network.stepper(z.shape[1], self.window)
-        series = []
+        previous, seen = functional.pad(x, (0, 1), value=1.0), torch.zeros_like(self.described(x.unsqueeze(2)))
+        step = self.network.stepper(z.shape[1], self.window)  # there is no x_0
+        series: list[Tensor] = []
         for now in latent_inputs(z, self.window, self.every_step, self.latent_steps).unbind(dim=-2):
-            h = step(torch.cat([x, hidden, now], dim=-1))
-            x = self.head(h.unsqueeze(2), previous.unsqueeze(2)).sample(draws).squeeze(2)
-            previous = torch.cat([x, hidden], dim=-1)
+            h = step(torch.cat([seen.squeeze(2), hidden, now], dim=-1))
+            x = self.head(h.unsqueeze(2), previous.unsqueeze(2)).sample(draws)
+            seen = self.head.described(x, series[-1] if series else None)
+            previous = torch.cat([x.squeeze(2), hidden], dim=-1)
             series.append(x)
-        return torch.stack(series, dim=2)
+        return torch.cat(series, dim=2)
 
 
 class SingleMean:
@@ -138,7 +146,11 @@ class SingleMean:
 
     def __call__(self, z: Tensor, x_prev: Tensor) -> Tensor:
         """z (B, D), x_prev (B, T-1, C) -> E[x_t | z, x_1 .. x_{t-1}], (B, T, C)."""
-        return self._mean(self.states(z, x_prev), functional.pad(x_prev, (0, 0, 1, 0)))
+        return self._mean(self.states(z, x_prev), self._last(x_prev))
+
+    def _last(self, x_prev: Tensor) -> Tensor:
+        """x_{t-1} of every step, without its marks."""
+        return functional.pad(x_prev[..., : self.head.channels], (0, 0, 1, 0))
 
 
 class SweptMean(SingleMean):
@@ -149,7 +161,7 @@ class SweptMean(SingleMean):
 
         The chain rule: the tangents of the states, and x_{t-1} itself among the last inputs.
         """
-        own, last = self.states.tangent_sweep(z, x_prev), functional.pad(x_prev, (0, 0, 1, 0))
+        own, last = self.states.tangent_sweep(z, x_prev), self._last(x_prev)
         with warnings.catch_warnings():  # the first use of forward mode warns about torch's own use of torch.jit
             warnings.simplefilter("ignore", DeprecationWarning)
             torch.func.jvp(torch.neg, (torch.zeros(()),), (torch.zeros(()),))

@@ -14,7 +14,7 @@ from bench.models.denoiser import Denoiser, make_denoiser
 from bench.models.dropout import set_rates
 from bench.models.head import make_head
 from bench.models.marginal import FittedMarginal
-from bench.models.wrapped import BlindDecoder, StepwiseEncoder
+from bench.models.wrapped import BlindDecoder, DescribingEncoder, StepwiseEncoder
 from bench.parts.diffusion import linear_schedule, loss_weights
 from bench.parts.likelihoods import Family, tensors_of
 from bench.registry import BACKBONES
@@ -56,8 +56,11 @@ class StackedModel(nn.Module):
         self.runs, latent = runs, config.latent_dimensions
         every_step = method.latent_route == "every_step"
         head = make_head(runs, config.hidden, channels, config)
+        sizes["channels"] = head.width_of(channels)
         decoder = networks.decoder(**sizes, latent=config.latent, window=window, every_step=every_step, head=head)
         encoder = networks.encoder(**sizes, outputs=method.encoder_width(config.latent))
+        if config.marks:
+            encoder = DescribingEncoder(encoder, head)
         if config.latent_steps > 1:
             encoder = StepwiseEncoder(encoder, config.latent_steps, config.latent)
         standard = {

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from bench.contracts import Cells, Likelihood, ModelConfig, Unavailable
 from bench.models.channels import AutoregressiveChannels, AutoregressiveGaussians, ByChannel, MaskedChannels
+from bench.models.marks import MARKS, Marks
 from bench.models.stacked import Linear
 from bench.parts.cells import MeasuredIntervals
 from bench.parts.likelihoods import SCORES, CorrelatedGaussian, Family, Gaussian, Marginal, Mixture, WarpedGaussian
@@ -50,6 +51,7 @@ class Head(nn.Module, ABC):
             )
         self.channels = channels
         self.cells = self.intervals(runs, channels)
+        self.marks = Marks(runs, channels) if config.marks else None
         if self.predicts_means:
             self.mean = Linear(runs, hidden, config.components * channels if self.mixes else channels)
         self.sigma_min = config.sigma_min
@@ -58,6 +60,14 @@ class Head(nn.Module, ABC):
 
     mixes: ClassVar[bool] = False  # whether the head predicts `components` means
     predicts_means: ClassVar[bool] = True  # whether it has the layer `mean`
+
+    def width_of(self, channels: int) -> int:
+        """How many numbers a step of `described` values has."""
+        return channels if self.marks is None else channels * (1 + MARKS)
+
+    def described(self, x: Tensor, before: Tensor | None = None) -> Tensor:
+        """Values x (R, B, T, C) as networks see them, with marks where they have any; see `bench.models.marks`."""
+        return x if self.marks is None else self.marks(x, self.cells, before)
 
     @abstractmethod
     def forward(self, h: Tensor, previous: Tensor | None = None) -> Likelihood:
@@ -78,6 +88,8 @@ class Head(nn.Module, ABC):
         for run, (x, of_run) in enumerate(zip(windows, cells, strict=True)):
             if of_run is not None:
                 self.cells.fit(run, of_run)
+            if self.marks is not None:
+                self.marks.fit(run, x)
             if self.sigma_min is None:
                 some = x[None, :: -(-len(x) // CELL_SERIES)]
                 width = self.cells.of_run(run).cell(some)[1].expand_as(some)
@@ -107,7 +119,7 @@ class ChannelHead(Head):
         super().__init__(runs, hidden, channels, config)
         self.masked: MaskedChannels | None = None
         if config.channels == "autoregressive":
-            self.masked = MaskedChannels(runs, hidden, channels, self.numbers_per_channel(config))
+            self.masked = MaskedChannels(runs, hidden, channels, self.numbers_per_channel(config), self.marks)
             self.fits_marginal = True
 
     def numbers_per_channel(self, config: ModelConfig) -> int:

@@ -22,6 +22,10 @@ class SeriesDecoder(Protocol):
     window: int
     head: Head
 
+    def described(self, past: Tensor) -> Tensor:
+        """The past as its network sees it."""
+        ...
+
     def states(self, z: Tensor, past: Tensor) -> Tensor:
         """h, (R, B, T, H)."""
         ...
@@ -41,6 +45,19 @@ class SeriesDecoder(Protocol):
     def single_mean(self, run: int, sees_past: bool = True) -> Any:
         """E[x_t] of one run, the same way."""
         ...
+
+
+class DescribingEncoder(nn.Module):
+    """An encoder that sees the marks of values; see `bench.models.marks`."""
+
+    def __init__(self, inner: nn.Module, head: Head) -> None:
+        super().__init__()
+        self.inner = inner
+        self._head = (head,)  # in a tuple: it is the decoder's, and its buffers are saved once
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (R, B, T, C) -> what the encoder gives."""
+        return self.inner(self._head[0].described(x))
 
 
 class StepwiseEncoder(nn.Module):
@@ -70,8 +87,12 @@ class BlindDecoder(nn.Module):
         self.inner: SeriesDecoder = inner  # type: ignore[assignment]
         self.blind_to = to
 
+    def described(self, past: Tensor) -> Tensor:
+        """The past as the inner decoder's network sees it."""
+        return self.inner.described(past)
+
     def _seen(self, z: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
-        return (torch.zeros_like(z), past) if self.blind_to == "latent" else (z, torch.zeros_like(past))
+        return (torch.zeros_like(z), past) if self.blind_to == "latent" else (z, torch.zeros_like(self.described(past)))
 
     def states(self, z: Tensor, past: Tensor) -> Tensor:
         """z (R, B, D), past (R, B, T-1, C) -> h (R, B, T, H)."""
@@ -126,6 +147,10 @@ class MappedDecoder(nn.Module):
         super().__init__()
         self.inner: SeriesDecoder = inner  # type: ignore[assignment]
         self.latent_map = latent_map
+
+    def described(self, past: Tensor) -> Tensor:
+        """The past as the inner decoder's network sees it."""
+        return self.inner.described(past)
 
     def states(self, z: Tensor, past: Tensor) -> Tensor:
         """z (R, B, D), past (R, B, T-1, C) -> h (R, B, T, H)."""
