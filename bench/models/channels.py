@@ -19,14 +19,12 @@ import torch
 from torch import Tensor, nn
 
 from bench.contracts import Draws, Likelihood
-from bench.models.marks import OWN, Marks
 from bench.models.stacked import Linear, linear, parameter, per_run
 from bench.parts.cells import MeasuredIntervals
 from bench.parts.likelihoods import Family, Standardised, Stepwise
 
 WIDTH = 32  # hidden units per channel
 FEATURES = 3
-OF_MARKS = 2  # more, where values have marks
 REACH = 5.0  # of a value and of its change, in units of their usual size; larger ones are cut
 
 
@@ -34,20 +32,15 @@ class MaskedChannels(nn.Module):
     """The part of theta that depends on the channels before, (R, B, T, C, outputs); zero where training begins.
 
     f(x, before) = [x, (x - before) / usual change, (x - before) / cell], each cut off, the changes 0 where the step
-    before is hidden: the last one says exactly whether a value stayed the same. With `marks` (`bench.models.marks`) f
-    has besides the sum of a vector for each mark of x.
+    before is hidden: the last one says exactly whether a value stayed the same.
     """
 
-    def __init__(self, runs: int, hidden: int, channels: int, outputs: int, marks: Marks | None = None) -> None:
+    def __init__(self, runs: int, hidden: int, channels: int, outputs: int) -> None:
         super().__init__()
         self.channels = channels
         self.of_state = Linear(runs, hidden, WIDTH)
-        self._marks, features = (marks,), FEATURES  # in a tuple: they are the head's, and are saved once
-        if marks is not None:
-            features += OF_MARKS
-            self.of_marks = parameter(runs, channels, OWN, OF_MARKS, bound=1.0)
-        bound = 1 / math.sqrt(channels * features)
-        self.of_channels = parameter(runs, channels * WIDTH, channels * features, bound=bound)
+        bound = 1 / math.sqrt(channels * FEATURES)
+        self.of_channels = parameter(runs, channels * WIDTH, channels * FEATURES, bound=bound)
         self.bias = parameter(runs, channels, WIDTH, bound=bound)
         self.output = parameter(runs, channels, WIDTH, outputs, bound=0.0)
         self.change: Tensor  # the usual size of x_t - x_{t-1}
@@ -55,11 +48,11 @@ class MaskedChannels(nn.Module):
         before = torch.ones(channels, channels).tril(-1)
         self.before: Tensor
         self.register_buffer(
-            "before", before.repeat_interleave(WIDTH, 0).repeat_interleave(features, 1), persistent=False
+            "before", before.repeat_interleave(WIDTH, 0).repeat_interleave(FEATURES, 1), persistent=False
         )
 
     def features(self, x: Tensor, previous: Tensor | None, cells: MeasuredIntervals, c: slice) -> Tensor:
-        """f of some channels, x (R, B, T, c) -> (R, B, T, c F)."""
+        """f of some channels, x (R, B, T, c) -> (R, B, T, c FEATURES)."""
         value = x.clamp(-REACH, REACH)
         if previous is None:
             changes = [torch.zeros_like(value)] * 2
@@ -69,15 +62,10 @@ class MaskedChannels(nn.Module):
             width = cells.cell(x)[1]
             usual = change / self.change[:, None, None, c]
             changes = [usual.clamp(-REACH, REACH), (change / width).clamp(-1, 1)]
-        found = torch.stack([value, *changes], dim=-1)
-        (marks,) = self._marks
-        if marks is not None:
-            vectors = self.of_marks[:, None, None, c]
-            found = torch.cat([found, (marks.own(x, cells, c).unsqueeze(-1) * vectors).sum(dim=-2)], dim=-1)
-        return found.flatten(-2)
+        return torch.stack([value, *changes], dim=-1).flatten(-2)
 
     def forward(self, context: Tensor, features: Tensor) -> Tensor:
-        """context U h (R, B, T, WIDTH), features (R, B, T, C F) -> (R, B, T, C, outputs)."""
+        """context U h (R, B, T, WIDTH), features (R, B, T, C FEATURES) -> (R, B, T, C, outputs)."""
         hidden = linear(features, self.of_channels * self.before).unflatten(-1, (self.channels, WIDTH))
         hidden = (hidden + (context.unsqueeze(-2) + self.bias[:, None, None])).relu()
         flat = hidden.flatten(1, 2).transpose(1, 2)  # (R, C, B T, WIDTH), which the product reads without a copy
@@ -88,11 +76,11 @@ class MaskedChannels(nn.Module):
         return moved.transpose(1, 2).unflatten(1, context.shape[1:3]).to(context.dtype)
 
     def channel(self, context: Tensor, before: Tensor, c: int) -> Tensor:
-        """Of one channel, given the features of those before it, (R, B, T, c F) -> (R, B, T, 1, outputs)."""
+        """Of one channel, given the features of those before it, (R, B, T, c FEATURES) -> (R, B, T, 1, outputs)."""
         rows = slice(c * WIDTH, (c + 1) * WIDTH)
         hidden = context + self.bias[:, None, None, c]
         if c:
-            hidden = hidden + linear(before, self.of_channels[:, rows, : before.shape[-1]])
+            hidden = hidden + linear(before, self.of_channels[:, rows, : c * FEATURES])
         return linear(hidden.relu(), self.output[:, c].mT).unsqueeze(-2)
 
 

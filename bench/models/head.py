@@ -119,7 +119,7 @@ class ChannelHead(Head):
         super().__init__(runs, hidden, channels, config)
         self.masked: MaskedChannels | None = None
         if config.channels == "autoregressive":
-            self.masked = MaskedChannels(runs, hidden, channels, self.numbers_per_channel(config), self.marks)
+            self.masked = MaskedChannels(runs, hidden, channels, self.numbers_per_channel(config))
             self.fits_marginal = True
 
     def numbers_per_channel(self, config: ModelConfig) -> int:

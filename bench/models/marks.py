@@ -13,8 +13,8 @@ from bench.parts.cells import MeasuredIntervals
 from bench.parts.decoder_inputs import HIDDEN
 
 COMMON = 3  # values of a channel, beside its least and its largest one
-OWN = COMMON + 2  # marks that depend on a value alone
-MARKS = OWN + 1  # of a channel: also "the same as before"
+OWN = COMMON + 2  # values of a channel that have a mark
+MARKS = OWN + 1  # also "the same as before"
 SHARE = 0.01  # of the training values that a common value has at least
 VALUES = 200_000  # at most per channel, evenly spaced, that are counted
 
@@ -41,16 +41,12 @@ class Marks(nn.Module):
             self.values[run, channel, :2] = ends
             self.values[run, channel, 2 : 2 + len(order)] = different[order].masked_fill(counts[order] == 0, torch.nan)
 
-    def own(self, x: Tensor, cells: MeasuredIntervals, c: slice = slice(None)) -> Tensor:
-        """The marks that some channels' values have by themselves, (R, B, T, c) -> (R, B, T, c, OWN)."""
-        width = cells.cell(x)[1].unsqueeze(-1)
-        return ((x.unsqueeze(-1) - self.values[:, None, None, c]).abs() < width / 2).to(x.dtype)
-
     def forward(self, x: Tensor, cells: MeasuredIntervals, before: Tensor | None = None) -> Tensor:
         """before: x one step before the first, (R, B, 1, C); none: there is nothing, or it is hidden."""
         hidden = x[..., :1] == HIDDEN
         value = x.masked_fill(hidden, 0)
         earlier = torch.cat([torch.full_like(x[:, :, :1], HIDDEN) if before is None else before, x[:, :, :-1]], dim=2)
-        same = (value - earlier).abs() < cells.cell(value)[1] / 2
-        marks = torch.cat([self.own(value, cells), same.to(x.dtype).unsqueeze(-1)], dim=-1).flatten(-2)
-        return torch.cat([x, marks], dim=-1)
+        reference = torch.cat([self.values[:, None, None].expand(*x.shape, -1), earlier.unsqueeze(-1)], dim=-1)
+        half = (cells.cell(value)[1] / 2).unsqueeze(-1)
+        marks = ((value.unsqueeze(-1) - reference).abs() < half).to(x.dtype)
+        return torch.cat([x, marks.flatten(-2)], dim=-1)
