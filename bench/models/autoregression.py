@@ -113,7 +113,7 @@ class AutoregressiveDecoder(nn.Module, ABC):
         series = []
         for now in latent_inputs(z, self.window, self.every_step, self.latent_steps).unbind(dim=-2):
             h = step(torch.cat([x, hidden, now], dim=-1))
-            x = self.head(h.unsqueeze(2), previous.unsqueeze(2)).sample(draws).squeeze(2)
+            x = self.head.drawn(draws, h.unsqueeze(2), previous.unsqueeze(2)).squeeze(2)
             previous = torch.cat([x, hidden], dim=-1)
             series.append(x)
         return torch.stack(series, dim=2)
