@@ -206,13 +206,13 @@ def method_of(runs: int):
     return stacked([METHODS["no_latent"]()] * runs)
 
 
-def test_a_decoder_that_is_too_wide_gets_the_temperature_that_mends_it():
-    config = EvaluateConfig(n_samples=300, temperature=CANDIDATES)  # type: ignore[arg-type]
-    for deviation, wanted in ((1.5, 0.67), (1.0, 1.0)):
-        model = model_of([deviation])
-        samples = draw_samples(model, method_of(1), white(), config, Scope("white", 0))
-        assert model.temperature == (wanted,)
-        assert samples.std() == pytest.approx(deviation * wanted, rel=0.04)
+@pytest.mark.parametrize(("deviation", "wanted"), [(1.5, 0.67), pytest.param(1.0, 1.0, marks=pytest.mark.slow)])
+def test_a_decoder_that_is_too_wide_gets_the_temperature_that_mends_it(deviation, wanted):
+    config = EvaluateConfig(n_samples=200, temperature=(0.45, 0.67, 1.0))  # type: ignore[arg-type]
+    model = model_of([deviation])
+    samples = draw_samples(model, method_of(1), white(), config, Scope("white", 0))
+    assert model.temperature == (wanted,)
+    assert samples.std() == pytest.approx(deviation * wanted, rel=0.05)
 
 
 def test_runs_of_a_stack_choose_as_they_do_alone(monkeypatch):
