@@ -140,13 +140,30 @@ def _expected(hint: Any, limits: Mapping[str, Any]) -> str:
     elif hint in (None, type(None)):
         return "nothing"
     elif origin in (tuple, list):
-        return f"a list, each {_expected(typing.get_args(hint)[0], {})}"
+        return f"a list, each {_expected(typing.get_args(hint)[0], limits)}"
     else:
         names = {int: "a whole number", str: "text", bool: "true or false"}
         text = names.get(hint, getattr(hint, "__name__", str(hint)))
     signs = {"at_least": ">=", "above": ">", "at_most": "<=", "below": "<"}
     ranges = [f"{signs[name]} {limit:g}" for name, limit in limits.items() if name in signs]
     return " ".join([text, " and ".join(ranges)]) if ranges else text
+
+
+RANGE = frozenset({"at_least", "above", "at_most", "below"})
+
+
+def _in_range(given: Any, limits: Mapping[str, Any]) -> bool:
+    """Whether a value that is a number, or one of a list, obeys the limits of `option`; others have no range."""
+    if not isinstance(given, (int, float)) or isinstance(given, bool):
+        return True
+    return (
+        -1e300 < given < 1e300  # not `isfinite`, which fails for an integer of 400 digits
+        and given >= limits.get("at_least", -math.inf)
+        and given <= limits.get("at_most", math.inf)
+        and ("above" not in limits or given > limits["above"])
+        and ("below" not in limits or given < limits["below"])
+        and (not limits.get("whole") or given == int(given))
+    )
 
 
 @functools.cache
@@ -171,15 +188,11 @@ def check_options(value: Any, owner: str) -> None:
     for item in dataclasses.fields(value):
         given, limits = getattr(value, item.name), item.metadata
         good = _matches(given, hints[item.name])
-        if good and isinstance(given, (int, float)) and not isinstance(given, bool):
-            good = (
-                -1e300 < given < 1e300  # not `isfinite`, which fails for an integer of 400 digits
-                and given >= limits.get("at_least", -math.inf)
-                and given <= limits.get("at_most", math.inf)
-                and ("above" not in limits or given > limits["above"])
-                and ("below" not in limits or given < limits["below"])
-                and (not limits.get("whole") or given == int(given))
-            )
+        listed = isinstance(given, (list, tuple))
+        if good and listed and limits.keys() & RANGE:  # a list of numbers in a range has at least one
+            good = bool(given)
+        for number in given if listed else (given,):
+            good = good and _in_range(number, limits)
         if not good:
             wanted = _expected(hints[item.name], limits)
             raise InputError(f"{owner}.{item.name} = {given!r}: expected {wanted}")
@@ -277,6 +290,7 @@ class EvaluateConfig:
     dependency_series: int = option(500, at_least=1)  # the paper's n; sharp decoders cost 10 to 20 ms per series
     split: Scored = "test"
     round: bool = True  # samples, to the grid and the observed bounds of channels that have a grid
+    temperature: float | list[float] = option(1.0, above=0, later=True)  # of sampling; of a list the best one
 
 
 @dataclass(frozen=True)
@@ -517,7 +531,7 @@ class Likelihood(Protocol):
 
     More than this is asked of a likelihood by single measures only, see `Stepwise`, `Cumulative` and `Standardised` in
     `bench.parts.likelihoods`: without `log_prob_steps` the second half's information is undefined, without `cdf` the
-    calibration.
+    calibration. `evaluate.temperature` needs `Tempered` of the same file.
 
     The shipped ones give probabilities of cells (`bench.parts.cells`); one without `fitted` is used as it is.
     """
@@ -603,6 +617,7 @@ class Model(Protocol):
     loss_weights: Tensor  # (L + 1,), of the diffusion steps in the denoising loss
     sampler: str  # ddpm or ddim
     sampling_steps: int  # of the L; 0 is all of them
+    temperature: Sequence[float]  # of each run's likelihood in generation (`bench.parts.likelihoods.tempered`)
 
     @property
     def encoder(self) -> Callable[[Tensor], Tensor]:

@@ -34,14 +34,14 @@ from bench.contracts import (
 )
 from bench.hardware.precision import products
 from bench.loading.arrays import as_recordings, look_swapped, read_windows, shared_stride
-from bench.loading.cells import MeasuredCells, as_recorded, measure_cells, resolutions_of
+from bench.loading.cells import MeasuredCells, measure_cells, resolutions_of
 from bench.loading.references import halves
 from bench.loading.windows import make_splits
 from bench.method import Method
 from bench.models.build import StackedModel
 from bench.registry import METHODS, load_entry_points
 from bench.scoring.artifacts import read_arrays, read_model
-from bench.scoring.scores import Scope, choose, draw_samples, score_beside_references, score_run
+from bench.scoring.scores import Scope, choose, draw_samples, draw_series, score_beside_references, score_run
 from bench.store import METRICS as METRIC_COLUMNS
 from bench.store import unwritable
 from bench.sweeps.expand import Variant, variants_of
@@ -98,17 +98,22 @@ class Fitted:
     def _device(self) -> torch.device:
         return self.model.alpha_bar.device
 
-    def sample(self, n: int, seed: int = 0) -> np.ndarray:
+    def sample(self, n: int, seed: int = 0, temperature: float | Sequence[float] = 1.0) -> np.ndarray:
         """n new series in the units of the data, (n, T, C) float32; a channel that has a grid is on it.
 
         With seed 0 and as many series as there are test windows (at most 1,000) they are those that `score` measures.
-        Raises InputError where the run diverged.
+        temperature: of the decoder's likelihood, as `evaluate.temperature` of a sweep file; of several the best one.
+        Raises InputError where the run diverged, and where it has no likelihood that knows a temperature.
         """
         self._refuse_diverged("sample")
         n, seed = read_whole(n, "n", 1), read_whole(seed, "seed", 0)
-        draws = Scope(self.run.dataset.stream, self.run.seed, seed).draws("samples", self._device)
-        with torch.no_grad(), products("float32"):
-            drawn = as_recorded(self.method.sample(self.model, n, draws)[0].cpu().numpy(), self.splits.cells)
+        config = checked(EvaluateConfig, {"temperature": temperature}, "sample", "evaluate")
+        scope = Scope(self.run.dataset.stream, self.run.seed, seed)
+        try:
+            with torch.no_grad(), products("float32"):
+                drawn = draw_series(self.model, self.method, [self.splits], config, [scope], n)[0]
+        except Unavailable as reason:
+            raise InputError(f"sample: {reason}") from reason
         return (drawn.astype(np.float64) * self.splits.scale + self.splits.mean).astype(np.float32)
 
     def encode(self, x: ArrayLike) -> np.ndarray:
@@ -141,9 +146,12 @@ class Fitted:
         config = checked(EvaluateConfig, {"metrics": names, **evaluate}, "score", "evaluate")
         scope = Scope(self.run.dataset.stream, self.run.seed, split=config.split)
         choose(config.metrics)
-        with torch.no_grad(), products("float32"):
-            samples = draw_samples(self.model, self.method, self.splits, config, scope)
-            rows = score_run(self.model, self.method, self.splits, samples, config, scope)
+        try:
+            with torch.no_grad(), products("float32"):
+                samples = draw_samples(self.model, self.method, self.splits, config, scope)
+                rows = score_run(self.model, self.method, self.splits, samples, config, scope)
+        except Unavailable as reason:
+            raise InputError(f"score: {reason}") from reason
         return pd.DataFrame([{"run_id": self.run.run_id, **row} for row in rows])[list(METRIC_COLUMNS)]
 
     def _refuse_diverged(self, what: str) -> None:

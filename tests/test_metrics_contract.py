@@ -134,5 +134,5 @@ def test_a_broken_encoder_is_a_row_with_a_reason(name: str, trained: Any) -> Non
         "nll_noise", "nll_zero", "nll_marginal", "probe_truth_series", "dependency_unresolved",
         "dependency_mean_unresolved",
         "mutual_information_bound", "sliced_from_diffusion", "latent_information_bound", "prior_bound",
-        "prior_bound_500",
+        "prior_bound_500", "sampling_temperature",
     }  # fmt: skip

@@ -130,6 +130,7 @@ def _evaluate_one(results: Path, run: Run, data: Path | None, needed: Sequence[M
             rows += score_beside_both(samples, measured, needed, again)
         return rows
     model, method = loaded
+    model.temperature = kept.get("temperature", np.ones(1)).tolist()  # that of the samples
     return score_run(model, method, splits, samples, run.evaluate, scope, names)
 
 

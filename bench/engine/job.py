@@ -29,7 +29,15 @@ from bench.models import lstm_triton
 from bench.models.build import StackedModel
 from bench.registry import DATASETS, load_entry_points, load_plugin
 from bench.scoring.artifacts import keep_run, save_series
-from bench.scoring.scores import Scope, draw_samples, draw_stack, score_during_training, score_reference, score_run
+from bench.scoring.scores import (
+    Scope,
+    check_temperature,
+    draw_samples,
+    draw_stack,
+    score_during_training,
+    score_reference,
+    score_run,
+)
 from bench.store import Store, Unwritable
 from bench.sweeps.run import Run
 from bench.sweeps.stacks import Stack
@@ -156,6 +164,7 @@ def _work(part: Part, settings: JobSettings, device: torch.device) -> None:
         for run, windows in zip(runs, splits, strict=True):
             _reference(part, run, windows)
         return
+    check_temperature(runs[0], splits[0])  # before training
     scopes = [Scope.of(run) for run in runs]
 
     unmeasured: list[tuple[StackedModel, int]] = []
@@ -297,6 +306,7 @@ def single_run(model: StackedModel, index: int, run: Run, splits: Splits, device
     shape = (splits.train.shape[1], splits.train.shape[2])
     single = StackedModel(1, shape, method, run.backbone, run.model, run.diffusion)
     single.load_state_dict(model.state_of(index))
+    single.temperature = model.temperature[index : index + 1]
     return single.to(device).eval()
 
 
@@ -305,4 +315,5 @@ def _keep(settings: JobSettings, run: Run, splits: Splits, model: StackedModel, 
         save_series(settings.results, run, splits, samples)
     if settings.keep == "none" or (DATASETS[run.dataset.name].restricted and settings.keep != "restricted"):
         return
-    keep_run(settings.results, run, splits, None if settings.keep == "samples" else model.state_of(0), samples)
+    weights = None if settings.keep == "samples" else model.state_of(0)
+    keep_run(settings.results, run, splits, weights, samples, model.temperature)

@@ -21,7 +21,15 @@ from bench.loading.windows import load_splits
 from bench.method import stacked
 from bench.models.build import StackedModel
 from bench.models.stacked import has_weights
-from bench.scoring.scores import Scope, choose, draw_samples, score_during_training, score_reference, score_run
+from bench.scoring.scores import (
+    Scope,
+    check_temperature,
+    choose,
+    draw_samples,
+    score_during_training,
+    score_reference,
+    score_run,
+)
 from bench.sweeps.run import Run
 from bench.training.stack import Trained, train_stack
 from bench.training.stopping import CHECKS
@@ -81,6 +89,7 @@ def try_runs(runs: Sequence[Run], data: Path | None, device: torch.device) -> Tr
             break
         try:
             splits = load_splits(run.dataset, run.data_seed, data)
+            check_temperature(run, splits)
             timed = time_updates(run, splits, device)
         except Unavailable:  # it will be skipped
             continue

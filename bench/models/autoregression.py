@@ -120,7 +120,7 @@ class AutoregressiveDecoder(nn.Module, ABC):
         series: list[Tensor] = []
         for now in latent_inputs(z, self.window, self.every_step, self.latent_steps).unbind(dim=-2):
             h = step(torch.cat([seen.squeeze(2), hidden, now], dim=-1))
-            x = self.head(h.unsqueeze(2), previous.unsqueeze(2)).sample(draws)
+            x = self.head.drawn(draws, h.unsqueeze(2), previous.unsqueeze(2))
             seen = self.head.described(x, series[-1] if series else None)
             previous = torch.cat([x.squeeze(2), hidden], dim=-1)
             series.append(x)

@@ -88,6 +88,7 @@ class StackedModel(nn.Module):
         weights = loss_weights(self.denoiser.predicts, diffusion.weighting, self.alpha_bar)
         self.register_buffer("loss_weights", weights, persistent=False)
         self._heads = (head,)  # in a tuple: it is the decoder's, and its buffers are saved once
+        self._temperature = (1.0,) * runs
         self._fields: tuple[str, ...] = ()
         if head.fits_marginal:
             self.marginal = FittedMarginal(runs, window, channels, config)
@@ -117,6 +118,18 @@ class StackedModel(nn.Module):
         if issubclass(self._family, Family):  # a plug-in's likelihood may know no cells
             fields["cells"] = self._heads[0].cells
         return self._family(**fields).log_prob(x)
+
+    @property
+    def temperature(self) -> tuple[float, ...]:
+        """The sampling temperature of each run: what its decoder's likelihood is drawn at. No part of its weights."""
+        return self._temperature
+
+    @temperature.setter
+    def temperature(self, values: Sequence[float]) -> None:
+        self._temperature = tuple(map(float, values))
+        (head,) = self._heads
+        same = all(value == 1 for value in self._temperature)  # nothing is done then, so that no number moves
+        head.temperature = None if same else torch.tensor(self._temperature, device=self.alpha_bar.device)
 
     def autoencoder(self) -> list[nn.Module]:
         """What the first stage trains: every network but the denoiser and the marginal, the encoder first."""

@@ -13,7 +13,7 @@ import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from bench.contracts import Draws, Likelihood
 from bench.models.stacked import Linear, linear, parameter, per_run
 from bench.parts.cells import MeasuredIntervals
-from bench.parts.likelihoods import Family, Standardised, Stepwise
+from bench.parts.likelihoods import Family, Standardised, Stepwise, tempered
 
 WIDTH = 32  # hidden units per channel
 FEATURES = 3
@@ -118,6 +118,7 @@ class AutoregressiveChannels(Family):
     context: Tensor  # U h, (R, B, T, WIDTH)
     previous: Tensor | None  # x_{t-1} and whether it is hidden, (R, B, T, C + 1)
     square: Tensor | None = None  # a scale that was fitted
+    temperature: Tensor | None = None  # of each run, (R,); none: 1
     _known: list[Any] = field(default_factory=list, repr=False, compare=False)  # the last x and its parts
 
     def given(self, x: Tensor) -> Any:
@@ -126,7 +127,16 @@ class AutoregressiveChannels(Family):
             features = self.head.masked.features(x, self.previous, self.head.cells, slice(None))
             moved = self.head.moved(self.parts, self.head.masked(self.context, features))
             self._known[:] = [x, moved]
-        return self.head.build(self._known[1], self.previous, slice(None), self.square)
+        return self._family(self._known[1])
+
+    def _family(self, parts: Any, c: slice = slice(None)) -> Any:
+        """The distribution of some channels, at the temperature."""
+        p = cast(Likelihood, self.head.build(parts, self.previous, c, self.square))
+        return tempered(p, self.temperature)
+
+    def tempered(self, temperature: Tensor) -> AutoregressiveChannels:
+        """Every channel, given those before it, at these temperatures."""
+        return dataclasses.replace(self, temperature=temperature)
 
     def log_prob_steps(self, x: Tensor) -> Tensor:
         """ln P(cells of x_t) in nats per step, (R, B, T)."""
@@ -156,7 +166,7 @@ class AutoregressiveChannels(Family):
 
     def sample(self, draws: Draws) -> Tensor:
         """x ~ p, (R, B, T, C), channel by channel."""
-        noise = self.head.build(self.parts, self.previous, slice(None), self.square).noise(draws)
+        noise = self._family(self.parts).noise(draws)
         return self._in_turn(lambda p, c: p.place(noise[..., c, :]))
 
     def _in_turn(self, value: Callable[[Any, slice], Tensor]) -> Tensor:
@@ -165,7 +175,7 @@ class AutoregressiveChannels(Family):
         for channel in range(self.head.channels):
             c = slice(channel, channel + 1)
             parts = self.head.moved(self.head.some(self.parts, c), masked.channel(self.context, before, channel))
-            values.append(value(self.head.build(parts, self.previous, c, self.square), c))
+            values.append(value(self._family(parts, c), c))
             found = masked.features(values[-1], self.previous, self.head.cells.of_channels(c), c)
             before = torch.cat([before, found], dim=-1)
         return torch.cat(values, dim=-1)

@@ -12,12 +12,21 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor, nn
 
-from bench.contracts import Cells, Likelihood, ModelConfig, Unavailable
+from bench.contracts import Cells, Draws, Likelihood, ModelConfig, Unavailable
 from bench.models.channels import AutoregressiveChannels, AutoregressiveGaussians, ByChannel, MaskedChannels
 from bench.models.marks import MARKS, Marks
 from bench.models.stacked import Linear
 from bench.parts.cells import MeasuredIntervals
-from bench.parts.likelihoods import SCORES, CorrelatedGaussian, Family, Gaussian, Marginal, Mixture, WarpedGaussian
+from bench.parts.likelihoods import (
+    SCORES,
+    CorrelatedGaussian,
+    Family,
+    Gaussian,
+    Marginal,
+    Mixture,
+    WarpedGaussian,
+    tempered,
+)
 from bench.registry import LIKELIHOODS, register_likelihood
 
 MEMORY = 100.0  # updates that the running scale remembers, but at most a tenth of those that were made
@@ -41,6 +50,7 @@ class Head(nn.Module, ABC):
 
     intervals: ClassVar[type[MeasuredIntervals]] = MeasuredIntervals
     fits_marginal: bool = False  # whether F is a head of its own, fitted to the windows; see `bench.models.marginal`
+    temperature: Tensor | None = None  # of each run in generation, (R,); none: 1. See `StackedModel.temperature`
 
     def __init__(self, runs: int, hidden: int, channels: int, config: ModelConfig) -> None:
         super().__init__()
@@ -75,6 +85,10 @@ class Head(nn.Module, ABC):
 
         previous: x_{t-1} and in one more channel whether it is hidden, (R, B, T, C + 1); none: it is hidden everywhere.
         """
+
+    def drawn(self, draws: Draws, h: Tensor, previous: Tensor | None = None) -> Tensor:
+        """x ~ p(x | h) at the sampling temperature, (R, B, T, C): what every generation draws."""
+        return tempered(self(h, previous), self.temperature).sample(draws)
 
     def marginal(self, x: Tensor, floor: Tensor) -> Marginal:
         """F of one run, fitted to its windows x (n, T, C) with its floor (C,); the fields without R and B."""

@@ -93,7 +93,7 @@ class DecomposedDecoder(nn.Module):
     @torch.no_grad()
     def generate(self, z: Tensor, draws: Draws) -> Tensor:
         """z (R, B, D) -> (R, B, T, C), all steps at once."""
-        return self.head(sum(self.parts(z), torch.zeros(()))).sample(draws)
+        return self.head.drawn(draws, sum(self.parts(z), torch.zeros(())))
 
     def single(self, run: int) -> Callable[[Tensor, Tensor], Tensor]:
         """h of one run as a function of z (B, D) and x_prev (B, T-1, C)."""

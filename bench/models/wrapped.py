@@ -110,7 +110,7 @@ class BlindDecoder(nn.Module):
         if self.blind_to == "latent":
             return self.inner.generate(torch.zeros_like(z), draws)
         past = z.new_zeros(*z.shape[:2], self.inner.window - 1, self.inner.head.channels)
-        return self(z, past).sample(draws)
+        return self.inner.head.drawn(draws, self.states(z, past))
 
     def single(self, run: int) -> SingleBlindDecoder:
         """The decoder of one run as a plain function of z (B, D) and x_prev (B, T-1, C)."""

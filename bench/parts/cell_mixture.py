@@ -10,6 +10,7 @@ Shapes: R runs, B series, T time steps, C channels, K logistics, N bins, S = 1 w
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -20,7 +21,7 @@ from torch.nn import functional
 
 from bench.contracts import Draws
 from bench.parts.cells import Lattice, logistic_log_probability
-from bench.parts.likelihoods import Family
+from bench.parts.likelihoods import Family, of_runs
 
 NEARLY_ZERO = 1e-7  # a uniform draw is at least this far from 0 and 1, so that a logistic's noise is finite
 
@@ -203,6 +204,11 @@ class CellMixture(Family):
             x = torch.where(chosen == logistics, self._lattice.clipped(self.before), x)
         return x
 
-    def sample(self, draws: Draws) -> Tensor:
-        """x ~ p, (R, B, T, C)."""
-        return self.place(self.noise(draws))
+    def tempered(self, temperature: Tensor) -> CellMixture:
+        """Weights to the power 1 / tau, of all parts and bins together; the logistics' scales times tau.
+
+        A bin stays as wide as it is.
+        """
+        logits, table = (values / of_runs(temperature, values) for values in (self.logits, self.table))
+        log_scales = self.log_scales + of_runs(temperature, self.log_scales).log()
+        return dataclasses.replace(self, logits=logits, table=table, log_scales=log_scales)

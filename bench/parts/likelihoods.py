@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bench.contracts import Draws, Likelihood
+from bench.contracts import Draws, Likelihood, Unavailable
 from bench.parts.cells import ContinuousCells, Intervals, log_probability
 
 LOG_TWO_PI = math.log(2 * math.pi)
@@ -57,6 +57,42 @@ class Standardised(Protocol):
     def standardised(self, x: Tensor) -> Tensor:
         """Independent N(0, 1) values under p, each given the channels before, (R, B, T, C)."""
         ...
+
+
+@runtime_checkable
+class Tempered(Protocol):
+    """A likelihood whose samples can be made less, or more, random."""
+
+    def tempered(self, temperature: Tensor) -> Likelihood:
+        """The likelihood to draw from at these temperatures, one per run, (R,). At 1 it is the same, bit for bit."""
+        ...
+
+
+def tempered(p: Likelihood, temperature: Tensor | None) -> Likelihood:
+    """The distribution that a series is drawn from at a sampling temperature per run, (R,); None: p itself.
+
+        deviations and scales    sigma' = tau sigma,    s' = tau s
+        weights of a mixture     w_k' = w_k^(1/tau) / sum_j w_j^(1/tau)
+
+    It is not the power p^(1/tau), normalised. Of one Gaussian it is the power 1 / tau^2, of a table of bins of equal
+    width the power 1 / tau. The parts of a mixture are tempered one by one, which where they overlap is no power of
+    their sum. As tau falls to 0, all mass goes to the location of the part with the largest weight.
+    Source: the biased sampling of Graves 2013, arXiv:1308.0850, sec. 5.4, in which weights are sharpened and deviations
+    shrink together. Its equations are not checked against the text. Ours: one tau for both.
+    Raises Unavailable for a likelihood without `tempered`.
+    """
+    if temperature is None:
+        return p
+    if not isinstance(p, Tempered):
+        raise Unavailable(
+            f"evaluate.temperature: the likelihood {type(p).__name__} has no method `tempered`: expected 1"
+        )
+    return p.tempered(temperature)
+
+
+def of_runs(values: Tensor, like: Tensor) -> Tensor:
+    """A number per run (R,) beside a tensor (R, ...): (R, 1, ...), of its type."""
+    return values.to(like).reshape(-1, *(1,) * (like.ndim - 1))
 
 
 Refit: TypeAlias = Callable[[Tensor, Tensor | None], Likelihood]
@@ -154,6 +190,10 @@ class Gaussian(Family):
         """mean + sigma noise, (R, B, T, C)."""
         return self.mean + self.sigma * noise.squeeze(-1) if self.noisy else self.mean
 
+    def tempered(self, temperature: Tensor) -> Gaussian:
+        """sigma' = tau sigma."""
+        return dataclasses.replace(self, sigma=self.sigma * of_runs(temperature, self.sigma), refit=None)
+
 
 @dataclass(frozen=True)
 class CorrelatedGaussian(Family):
@@ -213,6 +253,10 @@ class CorrelatedGaussian(Family):
     def place(self, noise: Tensor) -> Tensor:
         """mean + noise, (R, B, T, C)."""
         return self.mean + noise.squeeze(-1)
+
+    def tempered(self, temperature: Tensor) -> CorrelatedGaussian:
+        """factor' = tau factor: every deviation by the same factor, no correlation changes."""
+        return dataclasses.replace(self, factor=self.factor * of_runs(temperature, self.factor), refit=None)
 
 
 @dataclass(frozen=True)
@@ -292,6 +336,14 @@ class Mixture(Family):
         index = chosen.long().unsqueeze(-2)
         mean, sigma = (values.gather(-2, index).squeeze(-2) for values in (self.means, self.sigmas))
         return mean + sigma * normal
+
+    def tempered(self, temperature: Tensor) -> Mixture:
+        """sigma_k' = tau sigma_k, w_k' proportional to w_k^(1/tau)."""
+        tau = of_runs(temperature, self.log_weights)
+        sharper = (self.log_weights / tau).log_softmax(dim=-1)
+        weights = torch.where(tau == 1, self.log_weights, sharper)  # normalising again would move the last bit
+        sigmas = self.sigmas * of_runs(temperature, self.sigmas)
+        return dataclasses.replace(self, log_weights=weights, sigmas=sigmas, refit=None)
 
 
 @dataclass(frozen=True)
@@ -397,6 +449,10 @@ class WarpedGaussian(Family):
     def place(self, noise: Tensor) -> Tensor:
         """g^-1(location + sigma noise), (R, B, T, C)."""
         return self.unwarp(self.location + self.sigma * noise.squeeze(-1))
+
+    def tempered(self, temperature: Tensor) -> WarpedGaussian:
+        """sigma' = tau sigma, the deviation of g(x)."""
+        return dataclasses.replace(self, sigma=self.sigma * of_runs(temperature, self.sigma), refit=None)
 
 
 Marginal: TypeAlias = Gaussian | CorrelatedGaussian | Mixture | WarpedGaussian

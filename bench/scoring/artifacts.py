@@ -1,9 +1,9 @@
 """What is stored of a finished run beside its rows: weights, scaler, samples, configuration.
 
 results/models/RUN_ID/ holds `weights.safetensors`, `samples.safetensors` (`samples` and a few
-`real` windows, train-scaled, with the scaler `mean` and `scale`; in its metadata the names of the `channels` and their
-`units`, as JSON, and which test windows the `real` ones are) and `run.json`. With `--save-samples`,
-results/samples/RUN_ID.parquet holds the samples in units.
+`real` windows, train-scaled, with the scaler `mean` and `scale`, and the `temperature` of the samples where it was not
+1; in its metadata the names of the `channels` and their `units`, as JSON, and which test windows the `real` ones are)
+and `run.json`. With `--save-samples`, results/samples/RUN_ID.parquet holds the samples in units.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import errno
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +42,21 @@ def folder(results: Path, run_id: str) -> Path:
 
 
 def keep_run(
-    results: Path, run: Run, splits: Splits, weights: dict[str, Tensor] | None, samples: np.ndarray | None
+    results: Path,
+    run: Run,
+    splits: Splits,
+    weights: dict[str, Tensor] | None,
+    samples: np.ndarray | None,
+    temperature: Sequence[float] = (1.0,),
 ) -> None:
-    """Write a run's files; the folder appears whole or not at all. Raises Unwritable where it cannot."""
+    """Write a run's files; the folder appears whole or not at all. Raises Unwritable where it cannot.
+
+    temperature: at which the samples were drawn, one number.
+    """
     final = folder(results, run.run_id)
     temporary = final.with_name(f".{run.run_id}.{os.getpid()}")
     try:
-        _write_run(temporary, run, splits, weights, samples)
+        _write_run(temporary, run, splits, weights, samples, temperature)
         shutil.rmtree(final, ignore_errors=True)
         os.replace(temporary, final)
     except SafetensorError as error:  # it has the system's error in its message only
@@ -60,7 +69,12 @@ def keep_run(
 
 
 def _write_run(
-    temporary: Path, run: Run, splits: Splits, weights: dict[str, Tensor] | None, samples: np.ndarray | None
+    temporary: Path,
+    run: Run,
+    splits: Splits,
+    weights: dict[str, Tensor] | None,
+    samples: np.ndarray | None,
+    temperature: Sequence[float],
 ) -> None:
     temporary.mkdir(parents=True, exist_ok=True)
     (temporary / "run.json").write_text(run.to_config(), encoding="utf-8")
@@ -70,6 +84,8 @@ def _write_run(
         # windows of a test set lie in time's order: the first ones of a long series are all of one day
         spread = np.unique(np.linspace(0, len(splits.test) - 1, REAL_WINDOWS).round().astype(int))
         arrays = {"samples": samples, "real": splits.test[spread], "mean": splits.mean, "scale": splits.scale}
+        if temperature[0] != 1:
+            arrays["temperature"] = np.asarray(temperature)
         words = {"channels": json.dumps(splits.channels), "units": json.dumps(splits.units)}
         words["real"] = "evenly spread over the test set"
         save_arrays({k: np.ascontiguousarray(v) for k, v in arrays.items()}, temporary / "samples.safetensors", words)
@@ -110,7 +126,7 @@ def load_run(results: Path, run_id: str) -> Run:
 
 
 def load_samples(results: Path, run_id: str) -> dict[str, np.ndarray] | None:
-    """samples, real, mean, scale; None where samples were not kept."""
+    """samples, real, mean, scale, and `temperature` where it was not 1; None where samples were not kept."""
     path = folder(results, run_id) / "samples.safetensors"
     if not path.exists():
         return None

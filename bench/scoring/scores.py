@@ -22,6 +22,7 @@ from bench.contracts import (
     SampleEvaluation,
     Scored,
     Splits,
+    Unavailable,
     Undefined,
     in_one_line,
     nearest,
@@ -29,7 +30,7 @@ from bench.contracts import (
 from bench.loading.cache import cache_folder
 from bench.loading.cells import as_recorded
 from bench.loading.references import REFERENCES, evaluation_size, first_rows, reference_windows, some_rows
-from bench.method import Method
+from bench.method import Method, stacked
 from bench.metrics.base import from_everywhere
 from bench.models.build import StackedModel
 from bench.randomness import Randomness, Stream, numpy_generator
@@ -236,11 +237,106 @@ def draw_stack(
 ) -> np.ndarray:
     """`draw_samples` of all runs of a stack in one go, (R, n, T, C). All are measured with as many."""
     n = evaluation_size(scopes[0].measured(splits[0]), config.n_samples)
-    draws = Scope.draws_of(scopes, "samples", model.alpha_bar.device)
+    return draw_series(model, method, splits, config, scopes, n)
+
+
+@torch.no_grad()
+def draw_series(
+    model: StackedModel,
+    method: Method,
+    splits: Sequence[Splits],
+    config: EvaluateConfig,
+    scopes: Sequence[Scope],
+    n: int,
+) -> np.ndarray:
+    """n series of each run of a stack, (R, n, T, C), at the temperature that the configuration asks for.
+
+    The model keeps the sampling temperatures, so that measures that draw series draw them in the same way.
+    Raises Unavailable where the configuration asks for a temperature that this model cannot have.
+    """
+    _try_temperature(model, method, config)
+    model.temperature = _chosen_temperatures(model, method, splits, config, scopes)
+    return _drawn(model, method, splits, config, Scope.draws_of(scopes, "samples", model.alpha_bar.device), n)
+
+
+def _drawn(
+    model: StackedModel, method: Method, splits: Sequence[Splits], config: EvaluateConfig, draws: Stream, n: int
+) -> np.ndarray:
+    """n series of each run at the model's temperatures, (R, n, T, C), rounded if they are to be."""
     drawn = method.sample(model, n, draws).cpu().numpy()
     if not config.round:
         return drawn
     return np.stack([as_recorded(of_run, part.cells) for of_run, part in zip(drawn, splits, strict=True)])
+
+
+def _temperatures(config: EvaluateConfig) -> Sequence[float]:
+    """The sampling temperatures to choose from, the nearest to 1 first."""
+    given = config.temperature if isinstance(config.temperature, list | tuple) else [config.temperature]
+    return sorted(dict.fromkeys(given), key=lambda temperature: abs(temperature - 1))
+
+
+def _asks_for_temperature(config: EvaluateConfig) -> bool:
+    """Whether any other temperature than 1 is asked for."""
+    return any(temperature != 1 for temperature in _temperatures(config))
+
+
+def _chosen_temperatures(
+    model: StackedModel, method: Method, splits: Sequence[Splits], config: EvaluateConfig, scopes: Sequence[Scope]
+) -> list[float]:
+    """Of each run, the temperature whose samples a classifier tells least from the run's validation windows.
+
+    The draws are the same for every temperature, and others than those of the samples that are measured. An area below
+    one half is chance, so it is no better than one half. Among equal ones the nearest to 1 is chosen, and so it is
+    where the classifier has no number.
+    """
+    candidates = _temperatures(config)
+    if len(candidates) == 1:
+        return [candidates[0]] * model.runs
+    there = [dataclasses.replace(scope, split="validation", metric_seed=0) for scope in scopes]
+    beside = [scope.measured(part) for scope, part in zip(there, splits, strict=True)]
+    sizes = [evaluation_size(part, config.n_samples) for part in beside]
+    areas = np.empty((len(candidates), model.runs))
+    for row, temperature in enumerate(candidates):
+        model.temperature = [temperature] * model.runs
+        for n in set(sizes):  # a run's draws must not depend on how many windows its neighbours have
+            draws = Scope.draws_of(there, "samples to choose a temperature by", model.alpha_bar.device)
+            drawn = _drawn(model, method, beside, config, draws, n)
+            for run in (run for run, size in enumerate(sizes) if size == n):
+                areas[row, run] = _area(drawn[run], beside[run], there[run])
+    areas = np.maximum(np.where(np.isnan(areas), np.inf, areas), 0.5)
+    return [candidates[row] for row in areas.argmin(axis=0)]
+
+
+def _area(samples: np.ndarray, splits: Splits, scope: Scope) -> float:
+    """The classifier's area beside the reference windows; NaN where it has none."""
+    reference = reference_windows(splits, len(samples), scope.reference())
+    rows = score_samples(reference, samples[: len(reference)], splits, choose(["c2st"]), scope)
+    return next(float(row["value"]) for row in rows if row["metric"] == "c2st_auc")
+
+
+def check_temperature(run: Run, splits: Splits) -> None:
+    """Raises Unavailable where `evaluate.temperature` asks for what the run cannot have; training is not needed."""
+    if _asks_for_temperature(run.evaluate):
+        method = stacked([run.build_method()])
+        shape = splits.window, len(splits.channels)
+        model = StackedModel(1, shape, method, run.backbone, run.model, run.diffusion)
+        _try_temperature(model.eval(), method, run.evaluate)
+
+
+@torch.no_grad()
+def _try_temperature(model: StackedModel, method: Method, config: EvaluateConfig) -> None:
+    """Draws a series of each run at another temperature than 1, where one is asked for. Raises Unavailable."""
+    if not _asks_for_temperature(config):
+        return
+    if not hasattr(model, "decoder"):
+        raise Unavailable(
+            f"evaluate.temperature: {method.name} draws series without a likelihood whose temperature could be "
+            "changed: expected 1"
+        )
+    device = model.alpha_bar.device
+    model.temperature = [0.5] * model.runs
+    draws = Randomness([("temperature", run) for run in range(model.runs)], device).draws("a series to try")
+    model.decoder.generate(torch.zeros(model.runs, 1, model.latent, device=device), draws)
 
 
 def score_run(
@@ -252,9 +348,14 @@ def score_run(
     scope: Scope,
     metrics: str | Sequence[str] | None = None,
 ) -> list[dict[str, Any]]:
-    """Metric rows of one trained run (R = 1) and its samples; `metrics` in place of the configuration's."""
+    """Metric rows of one trained run (R = 1) and its samples; `metrics` in place of the configuration's.
+
+    With the configuration's, a temperature other than 1 is measured whether it is named or not.
+    """
     splits = scope.measured(splits)
     of_latent, of_samples = (choose(metrics or config.metrics, needs) for needs in ("latent", "samples"))
+    if metrics is None and _asks_for_temperature(config):
+        of_latent = list(dict.fromkeys([*of_latent, *choose(["sampling_temperature"])]))
     rows = []
     for again in scope.repeats(config):
         evaluation = _latent(model, method, splits, len(samples), len(splits.train), config, again)
