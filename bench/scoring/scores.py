@@ -269,15 +269,20 @@ def _drawn(
     return np.stack([as_recorded(of_run, part.cells) for of_run, part in zip(drawn, splits, strict=True)])
 
 
-def _temperatures(config: EvaluateConfig) -> Sequence[float]:
-    """The sampling temperatures to choose from, the nearest to 1 first."""
+def _temperatures(config: EvaluateConfig, model: StackedModel) -> Sequence[float]:
+    """The sampling temperatures to choose from, the nearest to 1 first.
+
+    A model that draws series without a likelihood has no other than 1, where that is among those asked for.
+    """
     given = config.temperature if isinstance(config.temperature, list | tuple) else [config.temperature]
+    if 1 in given and not hasattr(model, "decoder"):
+        return [1.0]
     return sorted(dict.fromkeys(given), key=lambda temperature: abs(temperature - 1))
 
 
-def _asks_for_temperature(config: EvaluateConfig) -> bool:
+def _asks_for_temperature(config: EvaluateConfig, model: StackedModel) -> bool:
     """Whether any other temperature than 1 is asked for."""
-    return any(temperature != 1 for temperature in _temperatures(config))
+    return any(temperature != 1 for temperature in _temperatures(config, model))
 
 
 def _chosen_temperatures(
@@ -289,7 +294,7 @@ def _chosen_temperatures(
     one half is chance, so it is no better than one half. Among equal ones the nearest to 1 is chosen, and so it is
     where the classifier has no number.
     """
-    candidates = _temperatures(config)
+    candidates = _temperatures(config, model)
     if len(candidates) == 1:
         return [candidates[0]] * model.runs
     there = [dataclasses.replace(scope, split="validation", metric_seed=0) for scope in scopes]
@@ -316,7 +321,7 @@ def _area(samples: np.ndarray, splits: Splits, scope: Scope) -> float:
 
 def check_temperature(run: Run, splits: Splits) -> None:
     """Raises Unavailable where `evaluate.temperature` asks for what the run cannot have; training is not needed."""
-    if _asks_for_temperature(run.evaluate):
+    if run.evaluate.temperature != 1:
         method = stacked([run.build_method()])
         shape = splits.window, len(splits.channels)
         model = StackedModel(1, shape, method, run.backbone, run.model, run.diffusion)
@@ -326,7 +331,7 @@ def check_temperature(run: Run, splits: Splits) -> None:
 @torch.no_grad()
 def _try_temperature(model: StackedModel, method: Method, config: EvaluateConfig) -> None:
     """Draws a series of each run at another temperature than 1, where one is asked for. Raises Unavailable."""
-    if not _asks_for_temperature(config):
+    if not _asks_for_temperature(config, model):
         return
     if not hasattr(model, "decoder"):
         raise Unavailable(
@@ -354,7 +359,7 @@ def score_run(
     """
     splits = scope.measured(splits)
     of_latent, of_samples = (choose(metrics or config.metrics, needs) for needs in ("latent", "samples"))
-    if metrics is None and _asks_for_temperature(config):
+    if metrics is None and config.temperature != 1:
         of_latent = list(dict.fromkeys([*of_latent, *choose(["sampling_temperature"])]))
     rows = []
     for again in scope.repeats(config):
