@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import math
 from types import SimpleNamespace
@@ -12,7 +13,7 @@ import torch
 from conftest import make_splits
 from torch import Tensor
 
-from bench.contracts import DiffusionConfig, EvaluateConfig, ModelConfig, Sizes, Step, TrainConfig
+from bench.contracts import DiffusionConfig, EvaluateConfig, InputError, ModelConfig, Sizes, Step, TrainConfig
 from bench.engine import trials
 from bench.engine.trials import time_updates
 from bench.list import main as list_main
@@ -440,6 +441,40 @@ def test_the_denoiser_of_a_standard_normal_keeps_it():
 
 
 # ---------------------------------------------------------------- what they are
+
+
+@pytest.mark.parametrize(
+    ("method", "block", "left"),
+    [("data_diffusion", "train", {"steps", "precision"}), ("time_vae", "diffusion", {"steps", "L"})],
+)
+def test_options_without_effect_are_known_and_refused_for_one_method(tmp_path, method, block, left):
+    """A stage that a method does not have; the sweep's own block may hold such an option for other methods."""
+    other = {"batch_size": 9, "learning_rate": 0.5, "clip_norm": 0.01, "select": "best_validation", "patience": 5}
+    other |= {"tolerance": 9.0, "warm_up": 7, "schedule_steps": 5, "weight_decay": 0.5, "hidden": 24}
+    other |= {"sampler": "ddim", "sampling_steps": 5, "block": "film", "blocks": 2, "predicts": "v"}
+    other |= {"weighting": "min_snr", "dropout": 0.5, "ema": 0.9}
+    configs = {"train": TrainConfig(steps=12, batch_size=8), "diffusion": DiffusionConfig(L=20, steps=12, hidden=8)}
+    names = {item.name for item in dataclasses.fields(configs[block])} - left
+    assert set(METHODS[method].without_effect) == {f"{block}.{name}" for name in names}
+    changed = {**configs, block: dataclasses.replace(configs[block], **{name: other[name] for name in names})}
+    drawn = []
+    for given in (configs, changed):
+        model_config, keys = ModelConfig(hidden=8, latent=4), [("tiny", 0)]
+        budgets = [given["train"]], [given["diffusion"]]
+        trained = train_stack([METHODS[method]()], [make_splits(seed=0)], keys, "lstm", model_config, *budgets)
+        drawn.append(trained.method.sample(trained.model.eval(), 5, draws("samples")))
+    assert torch.equal(*drawn)
+
+    text = "datasets: [sines]\nseeds: 1\nmethods: [{name: %s%s}]\n%s: {patience: 30}\n"
+    path = tmp_path / "s.yaml"
+    path.write_text(text % (method, "", block))
+    assert len(read_sweep(path).runs) > 1
+    for key in ("set: {%s.patience: 3}", "grid: {%s.patience: [3, 4]}"):
+        path.write_text(text % (method, f", {key % block}", block))
+        with pytest.raises(
+            InputError, match=f"{block}.patience: changes nothing of {method}, expected no such key here"
+        ):
+            read_sweep(path)
 
 
 def test_references_are_named_as_such(capsys):
