@@ -35,7 +35,12 @@ OPTIONS = {  # in place of the defaults: fewer series, files of a user's own, ot
     "parquet": [{"path": "own.parquet", "format": "long", "window": 5, "missing": "mask"}],
     "npz": [{"path": "own.npz", "window": 6}],
     "energy": [{}, {"split": "time"}, {"noise_channels": True}],
-    "earthquakes": [{}, {"region": "oklahoma", "minimum_magnitude": 2.0}],
+    "earthquakes": [
+        {},
+        {"region": "oklahoma", "minimum_magnitude": 2.0},
+        {"region": "both"},
+        {"region": "both", "split": "catalogue"},
+    ],
     "earthquakes_japan": [{}, {"minimum_magnitude": 4.0, "split": "time"}],
     "retail": [{}, {"view": "hours"}, {"view": "days", "window": 15}],
     "icu2012": [{}, {"missing": "mask"}],
@@ -223,7 +228,7 @@ from bench.randomness import numpy_generator
 from bench.loading.windows import make_splits, open_dataset
 
 warnings.simplefilter("ignore")
-files._kept = lambda folders, key, build: build()  # an extract may have been made with other instructions
+files._kept = lambda folder, key, build, write: build()  # an extract may have been made with other instructions
 for name, options in json.load(sys.stdin):
     spec = DatasetSpec(name, tuple(sorted(options.items())))
     try:
