@@ -170,8 +170,9 @@ class DataSpaceMethod(Method):
     """
 
     standardises_latents = False  # windows are standardised per channel already
-    without_effect = tuple(  # there is no autoencoder; its updates go to the only network
-        f"train.{item.name}" for item in dataclasses.fields(TrainConfig) if item.name not in ("steps", "precision")
+    without_effect = (  # there is no autoencoder, whose updates go to the only network, which is the method's own
+        *(f"train.{item.name}" for item in dataclasses.fields(TrainConfig) if item.name not in ("steps", "precision")),
+        *("diffusion.block", "diffusion.blocks", "diffusion.predicts"),
     )
     latent_route: Literal["none"] = "none"
     masking_rate: Literal[0] = 0  # there is no decoder whose past could be masked
