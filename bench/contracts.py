@@ -367,7 +367,7 @@ class Recordings:
     split: Literal["blocks", "time", "entity", "given"]  # how rows are divided before any window is cut
     entities: Sequence[str] = ()  # of each series: those of one entity are in one part (none: each its own)
     times: Sequence[np.ndarray] = ()  # for the card only: the time of each row, (rows,) datetime64 per series
-    truth: Truth = field(default_factory=dict)  # of series of one window each; no part of the windows' hash
+    truth: Truth = field(default_factory=dict)  # of each series, and so of its windows; no part of the windows' hash
     resolutions: Sequence[Resolution] = ()  # of each channel (none: estimated); see `bench.loading.cells`
     parts: Sequence[str] = ()  # with the split `given`: the part that each series belongs to
     drawn: bool = False  # whether the values depend on the seed; `bench.loading.windows.load_recordings` finds out

@@ -34,6 +34,7 @@ from bench.contracts import (
     Posterior,
     Sizes,
     Step,
+    TrainConfig,
     Undefined,
     option,
     per_run_fields,
@@ -63,6 +64,7 @@ class Method(ABC):
     denoises_jointly: ClassVar[bool] = False  # the denoiser is trained along with the rest; see `joint_denoising`
     objective_denoises: ClassVar[bool] = False  # the objective itself trains the denoiser along with the rest
     encoder_updates: ClassVar[int] = 0  # at most, of the encoder alone before an update
+    without_effect: ClassVar[tuple[str, ...]] = ()  # options of `train` and `diffusion` that change nothing of it
     reference: ClassVar[bool] = False  # another kind of generator to compare with, and no answer to posterior collapse
 
     @classmethod
@@ -168,6 +170,10 @@ class DataSpaceMethod(Method):
     """
 
     standardises_latents = False  # windows are standardised per channel already
+    without_effect = (  # there is no autoencoder, whose updates go to the only network, which is the method's own
+        *(f"train.{item.name}" for item in dataclasses.fields(TrainConfig) if item.name not in ("steps", "precision")),
+        *("diffusion.block", "diffusion.blocks", "diffusion.predicts"),
+    )
     latent_route: Literal["none"] = "none"
     masking_rate: Literal[0] = 0  # there is no decoder whose past could be masked
 

@@ -19,9 +19,11 @@ FILES = {
     "oklahoma": "earthquakes/usgs_comcat_oklahoma_1973_2016.csv",
 }
 
+FINE = {"magnitude": Resolution(0.01), "depth": Resolution(0.001, transform="log1p")}  # of Oklahoma
+
 CONTINUOUS = Resolution(0)
-MAGNITUDES = {"global": Resolution(0.1), "oklahoma": Resolution(0.01)}
-DEPTHS = {"global": Resolution(0.01, transform="log1p"), "oklahoma": Resolution(0.001, transform="log1p")}
+MAGNITUDES = {"global": Resolution(0.1), "oklahoma": FINE["magnitude"], "both": FINE["magnitude"]}
+DEPTHS = {"global": Resolution(0.01, transform="log1p"), "oklahoma": FINE["depth"], "both": FINE["depth"]}
 
 LIVE = (
     "the parameters follow the service's documentation, the limits the mirrored copy that the numbers of this project "
@@ -49,14 +51,17 @@ class Earthquakes(Dataset):
     Channels: ln(1 + seconds since the event before), magnitude, ln(1 + depth in km, at least 0), and the position as
     a unit vector (x towards 0 N 0 E, y towards 0 N 90 E, z towards the north pole): no jump at 180 degrees.
 
-    Regions: `global` (M 5 or more, 2009-01-22 to 2019-11-06, 20,000 events, the service's limit for one query) and
-    `oklahoma` (1973 to 2016, mostly induced, strongly non-stationary).
+    Regions: `global` (M 5 or more, 2009-01-22 to 2019-11-06, 20,000 events, the service's limit for one query),
+    `oklahoma` (1973 to 2016, mostly induced, strongly non-stationary), and `both`, two recordings.
     Quirks: files are newest or oldest first and are sorted here; only `type` earthquake is kept; events without a
     magnitude are left out; `depth` is often a default (10, 33, 35 or 5 km), not a measurement; scales of magnitude
-    are mixed; 19 pairs of neighbours of `global` within 16 s and 100 km may be one event listed twice and are kept.
+    are mixed; 19 pairs of neighbours of `global` within 16 s and 100 km may be one event listed twice and are kept;
+    four events of M 5 and more are in both catalogues.
 
     Windows: T = 24 events, stride 1 for training; test windows overlap, stride T // 4 = 6.
-    Split: contiguous blocks (see `bench.loading.division`), or `time` for one cut in time.
+    Split within a recording: contiguous blocks (see `bench.loading.division`), or `time` for one cut in time. Split by
+    recording, of `region: both`: `catalogue` trains on the first seven eighths of `global`, validates on the rest of it
+    and tests on `oklahoma`. There is one such split, and it asks for another kind of earthquakes than were trained on.
     """
 
     source = "https://earthquake.usgs.gov/fdsnws/event/1/"
@@ -81,14 +86,39 @@ class Earthquakes(Dataset):
         ),
     )
 
-    region: Literal["global", "oklahoma"] = "global"
+    region: Literal["global", "oklahoma", "both"] = "global"
     minimum_magnitude: float | None = None
     window: int = option(24, at_least=4)  # T
-    split: Literal["blocks", "time"] = "blocks"
+    split: Literal["blocks", "time", "catalogue"] = "blocks"
 
     def load(self, data_dir: Path | None, rng: np.random.Generator) -> Recordings:
-        """The catalogue's events, one series."""
-        name = FILES[self.region]
+        """The events of a catalogue are one series; of `split: catalogue` the validation part is one, too."""
+        if self.split == "catalogue" and self.region != "both":
+            raise InputError(f"{self.name}.split = catalogue: expected region: both, not {self.region}")
+        owners = list(FILES) if self.region == "both" else [self.region]
+        series, times = (list(each) for each in zip(*(self._catalogue(each, data_dir) for each in owners), strict=True))
+        parts: list[str] = []
+        if self.split == "catalogue":
+            cut = len(series[0]) * 7 // 8
+            series[:1], times[:1] = np.split(series[0], [cut]), np.split(times[0], [cut])
+            owners, parts = ["global", "global", "oklahoma"], ["train", "validation", "test"]
+        return Recordings(
+            series=series,
+            channels=("log_gap", "magnitude", "log_depth", "x", "y", "z"),
+            units=("ln(1 + s)", "", "ln(1 + km)", "", "", ""),
+            window=self.window,
+            train_stride=1,
+            test_stride=self.window // 4,
+            split="given" if self.split == "catalogue" else self.split,
+            entities=owners if self.region == "both" else (),
+            parts=parts,
+            times=times,
+            resolutions=[CONTINUOUS, MAGNITUDES[self.region], DEPTHS[self.region], *[CONTINUOUS] * 3],
+        )
+
+    def _catalogue(self, region: str, data_dir: Path | None) -> tuple[np.ndarray, np.ndarray]:
+        """The channels (events, C) and the times of a catalogue's events but the first, which has none before it."""
+        name = FILES[region]
         path = find(
             [name, f"{name}.gz"],
             data_dir,
@@ -109,14 +139,4 @@ class Earthquakes(Dataset):
                 unit_vector(events["latitude"].to_numpy(), events["longitude"].to_numpy())[1:],
             ]
         )
-        return Recordings(
-            series=[rows],
-            channels=("log_gap", "magnitude", "log_depth", "x", "y", "z"),
-            units=("ln(1 + s)", "", "ln(1 + km)", "", "", ""),
-            window=self.window,
-            train_stride=1,
-            test_stride=self.window // 4,
-            split=self.split,
-            times=[events["time"].to_numpy()[1:]],
-            resolutions=[CONTINUOUS, MAGNITUDES[self.region], DEPTHS[self.region], *[CONTINUOUS] * 3],
-        )
+        return rows, events["time"].to_numpy()[1:]

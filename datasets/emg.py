@@ -47,6 +47,7 @@ class EMG(Dataset):
     Split by recording: `person` divides the persons anew for every seed. Within the recordings: `series` takes the
     first series of each person for training and the second one for testing; of the first, the second round of every
     third person is for validation. There is one such split.
+    The gesture and the person are known (the truth `gesture` and `person`); no model sees them.
     """
 
     source = "https://archive.ics.uci.edu/dataset/481/emg+data+for+gestures"
@@ -94,8 +95,15 @@ class EMG(Dataset):
             parts=[_part(*row) for row in zip(first["person"], first["series"], first["round"], strict=True)]
             if self.split == "series"
             else (),
+            truth={name: _one_hot(first[name].to_numpy()) for name in ("gesture", "person")},
             resolutions=(Resolution(0),) * len(CHANNELS),
         )
+
+
+def _one_hot(numbers: np.ndarray) -> np.ndarray:
+    """A column for every number that occurs, in their order."""
+    kinds, place = np.unique(numbers, return_inverse=True)
+    return np.eye(len(kinds))[place]
 
 
 def _part(person: int, series: int, round_: int) -> str:

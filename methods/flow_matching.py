@@ -33,6 +33,10 @@ class FlowMatching(DataSpaceMethod):
     """
 
     reference = True
+    without_effect = (
+        *DataSpaceMethod.without_effect,
+        *("diffusion.weighting", "diffusion.sampler", "diffusion.sampling_steps"),
+    )
     solver_steps: int = option(50, at_least=1)  # of Heun's method, at most L
 
     def networks(self, standard: dict[str, nn.Module], sizes: Sizes) -> dict[str, nn.Module]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -37,6 +38,9 @@ class TimeVae(Method):
 
     reference = True
     standardises_latents = False  # the prior is N(0, I) in the latent's own space
+    without_effect = tuple(  # there is nothing to denoise; the updates go to the autoencoder
+        f"diffusion.{item.name}" for item in dataclasses.fields(DiffusionConfig) if item.name not in ("steps", "L")
+    )
     latent_route: Literal["every_step"] = "every_step"
     masking_rate: Literal[0] = 0  # there is no past to mask
 

@@ -72,6 +72,34 @@ def test_events_in_time_order_with_positions_that_do_not_jump(folder):
         load(folder, region="oklahoma", window=4, minimum_magnitude=5.5)
 
 
+def test_two_catalogues_are_two_recordings(folder):
+    """Split within them by blocks and in time, and by recording; windows never run from one into the other."""
+    days = pd.date_range("2009-01-01", periods=97)
+    events = [event(f"{day:%Y-%m-%d}T00:00:00.000Z", depth=k, mag=5 + k % 7 / 10) for k, day in enumerate(days)]
+    write(folder, events)
+    write(folder, [line.replace(",5.", ",3.") for line in events[:49]], "usgs_comcat_oklahoma_1973_2016.csv.gz")
+    both = load(folder, region="both", window=4)
+    assert [len(rows) for rows in both.series] == [96, 48]
+    assert (both.split, list(both.entities), list(both.parts)) == ("blocks", ["global", "oklahoma"], [])
+    for number, region in enumerate(("global", "oklahoma")):
+        np.testing.assert_array_equal(both.series[number], load(folder, region=region, window=4).series[0])
+    apart = load(folder, region="both", split="catalogue", window=4)
+    assert (apart.split, list(apart.parts)) == ("given", ["train", "validation", "test"])
+    assert [len(rows) for rows in apart.series] == [len(times) for times in apart.times] == [84, 12, 48]
+    np.testing.assert_array_equal(np.concatenate(apart.series[:2]), both.series[0])
+    spec = DatasetSpec("earthquakes", (("region", "both"), ("split", "catalogue"), ("window", 4)))
+    with pytest.warns(UserWarning, match="is constant"):
+        first, second = load_splits(spec, 0, folder), load_splits(spec, 1, folder)
+    assert first.sha256 == second.sha256  # one split
+    assert (
+        (first.test * first.scale + first.mean)[..., 1].max()
+        < 4
+        < (first.train * first.scale + first.mean)[..., 1].min()
+    )
+    with pytest.raises(InputError, match=r"earthquakes\.split = catalogue: expected region: both, not global"):
+        load(folder, split="catalogue")
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [

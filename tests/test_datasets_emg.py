@@ -98,6 +98,23 @@ def test_the_ways_to_split(folder):
     assert make_splits(series, spec, 0).sha256 == make_splits(series, spec, 1).sha256
 
 
+@pytest.mark.filterwarnings("ignore:.*is constant in the training rows")
+@pytest.mark.parametrize("split", ["person", "series"])
+def test_every_window_knows_its_gesture_and_its_person(folder, split):
+    """A stretch has several windows, and all of them are of its gesture."""
+    given, spec = load(folder, split=split)
+    assert given.truth["gesture"].argmax(1).tolist() == [0, 1] * (2 * 2 * len(PEOPLE))
+    splits = make_splits(given, spec, 0)
+    for part in ("train", "validation", "test"):
+        windows, truth = getattr(splits, part), getattr(splits, f"{part}_truth")
+        assert len(windows) == len(truth["gesture"]) == len(truth["person"])
+        strength = (windows * splits.scale + splits.mean)[:, 0, 0]
+        fist = truth["gesture"].argmax(1) == 1
+        assert strength[fist].min() > strength[~fist].max()
+    if split == "person":
+        assert not ({*splits.train_truth["person"].argmax(1)} & {*splits.test_truth["person"].argmax(1)})
+
+
 def test_the_published_archive_is_a_zip(folder):
     packed, _ = load(folder)
     (folder / NAMES[0]).unlink()

@@ -103,6 +103,23 @@ def test_a_short_look_and_a_kept_extract(folder, monkeypatch):
     assert not list((folder / "cache").rglob("*.parquet"))  # restricted data stay beside their source
 
 
+def test_an_extract_beside_data_that_may_not_be_written_is_still_found(folder, monkeypatch):
+    """Hours of reading are not done again on a cluster that mounts the data read-only."""
+    write(folder)
+    load(folder, hours=24)
+    files._EXTRACTS.clear()
+    (folder / "mimic").chmod(0o555)
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr("datasets.mimic._events", lambda *_: pytest.fail("read again"))
+            assert load(folder, hours=24).series[0].shape == (24, 4)
+        assert load(folder, hours=25).series[0].shape == (25, 4)  # another extract, which is not written there
+        assert len(list((folder / "mimic/.bench").glob("mimic-*.parquet"))) == 1
+    finally:
+        (folder / "mimic").chmod(0o755)
+        files._EXTRACTS.clear()
+
+
 def test_unusable_tables(folder):
     write(folder)
     with pytest.raises(InputError, match="unknown channel 'hr'"):

@@ -47,6 +47,30 @@ def test_first_column_of_timestamps_is_the_index_and_sorts_the_rows(tmp_path):
     np.testing.assert_array_equal(given_.series[0][:, 0], [1, 2, 3, 4])
 
 
+@pytest.mark.parametrize("kind", ["csv", "parquet", "long"])
+def test_a_value_far_too_large_is_blamed_at_its_row_and_column(tmp_path, kind):
+    """In the order of the file, not in that of the series; a code for a missing value may be as large as it likes."""
+    rows = {"who": list("bbbaaa"), "t": [3, 2, 1, 1, 2, 3], "x": [1.0, 2, 3, 4, -1e31, 6], "y": [0.0, 1, 0, 1, 0, 1]}
+    frame, options = pd.DataFrame(rows), {"id": "who", "time": "t"}
+    place = "row 5, column 'x'"
+    if kind == "long":
+        frame = frame.melt(["who", "t"], ["y", "x"])
+        options, place = {**options, "format": "long"}, "row 11, column 'value'"
+    if kind == "parquet":
+        frame.to_parquet(path := tmp_path / "own.parquet")
+    else:
+        path = write(tmp_path, frame.to_csv(index=False))
+    name = "parquet" if kind == "parquet" else "csv"
+
+    def read(**more):
+        given_ = {"window": 3, "path": str(path), **options, **more}
+        return open_dataset(DatasetSpec(name, tuple(sorted(given_.items())))).load(None, np.random.default_rng(0))
+
+    with pytest.raises(InputError, match=rf"{path.name}: {place} is .*-1e\+31.*, expected a number of at most 1e\+30"):
+        read()
+    assert np.isnan(read(missing_values=-1e31, missing="ffill").series[0][1, 0])
+
+
 def test_years_are_numbers_not_timestamps(tmp_path):
     path = write(tmp_path, "year,a\n2001,3\n2000,1\n2002,5\n")
     assert load(path).channels == ("year", "a")

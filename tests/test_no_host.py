@@ -168,7 +168,7 @@ def test_an_update_of_the_denoiser(name, diffusion, monkeypatch):
     monkeypatch.setattr("bench.training.denoiser.encode", lambda *_: method.codes(model, windows.at(rows)))
     guard, curves, schedule = Guard(3), Curves(3), stacked([diffusion] * 3, META)
     validation = torch.zeros(3, 5, 7, 2, device=META)
-    given = model, method, windows, validation, schedule, STEPS, "float32", randomness, guard, curves
+    given = model, method, windows, validation, schedule, STEPS, [0] * 3, "float32", randomness, guard, curves
     noticed = noticed_in(lambda: train_denoiser(*given))
     assert noticed.operations > 50
     assert noticed.found == []

@@ -111,6 +111,36 @@ def test_what_is_timed_is_scaled_to_the_whole_run(tiny: Path) -> None:
     assert longer.seconds - shorter.seconds == pytest.approx(99 * rows.train_seconds["latent_diffusion"])
 
 
+def test_a_generator_without_one_of_the_stages_is_predicted_from_the_updates_of_both() -> None:
+    """Such a run made more updates of its only stage than that stage's budget."""
+
+    def run(made: int, denoiser_made: int) -> dict[str, object]:
+        seconds = {"train_seconds": 2.0 * made, "denoiser_seconds": 1.0 * denoiser_made}
+        updates = {"updates": made, "denoiser_updates": denoiser_made}
+        budgets = {"train.steps": 50, "diffusion.steps": 80}
+        others = {"sample_seconds": 0.0, "evaluate_seconds": 0.0}
+        return {**fake_run("ok").columns(), **budgets, **seconds, **updates, **others, "peak_memory_bytes": 1}
+
+    budgets = {"train.steps": 500, "diffusion.steps": 2000}
+    for row, seconds in ((run(50, 80), 500 * 2 + 2000), (run(130, 0), 2500 * 2), (run(0, 130), 2500)):
+        known = Past(pd.DataFrame([row]).assign(status="ok", device="cpu", stack_size=1), "cpu")
+        guess = known.predict({**row, **budgets})
+        assert guess is not None
+        assert guess.seconds == pytest.approx(seconds)
+
+
+def test_runs_with_a_latent_per_step_are_predicted_from_their_like() -> None:
+    rows = []
+    for steps, seconds in ((1, 10.0), (None, 10.0), (4, 90.0)):
+        row = {**fake_run("ok").columns(), "evaluate_seconds": seconds, "model.latent_steps": steps}
+        rows.append({**row, "peak_memory_bytes": int(seconds), "train_seconds": 0.0, "denoiser_seconds": 0.0})
+    known = Past(pd.DataFrame(rows).assign(status="ok", device="cpu", stack_size=1, sample_seconds=0.0), "cpu")
+    for steps, seconds in ((1, 10.0), (4, 90.0)):
+        guess = known.predict({**rows[0], "model.latent_steps": steps})
+        assert guess is not None
+        assert (guess.seconds, guess.memory) == (seconds, seconds)
+
+
 def test_there_is_a_limit_to_what_is_tried(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bench.engine.trials.UPDATES_SECONDS", 0.0)
     monkeypatch.setattr("bench.engine.trials.EVALUATION_SECONDS", 0.0)

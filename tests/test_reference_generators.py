@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import math
 from types import SimpleNamespace
@@ -12,7 +13,7 @@ import torch
 from conftest import make_splits
 from torch import Tensor
 
-from bench.contracts import DiffusionConfig, EvaluateConfig, ModelConfig, Sizes, Step, TrainConfig
+from bench.contracts import DiffusionConfig, EvaluateConfig, InputError, ModelConfig, Sizes, Step, TrainConfig
 from bench.engine import trials
 from bench.engine.trials import time_updates
 from bench.list import main as list_main
@@ -440,6 +441,54 @@ def test_the_denoiser_of_a_standard_normal_keeps_it():
 
 
 # ---------------------------------------------------------------- what they are
+
+
+OTHER = {
+    **{"train.batch_size": 9, "train.learning_rate": 0.5, "train.clip_norm": 0.01, "train.select": "best_validation"},
+    **{"train.patience": 5, "train.tolerance": 9.0, "train.warm_up": 7, "train.schedule_steps": 5},
+    **{"train.weight_decay": 0.5, "diffusion.batch_size": 9, "diffusion.hidden": 24, "diffusion.learning_rate": 0.5},
+    **{"diffusion.sampler": "ddim", "diffusion.sampling_steps": 5, "diffusion.block": "film", "diffusion.blocks": 2},
+    **{"diffusion.predicts": "v", "diffusion.weighting": "min_snr", "diffusion.dropout": 0.5, "diffusion.ema": 0.9},
+    **{"diffusion.weight_decay": 0.5, "diffusion.patience": 5, "diffusion.tolerance": 9.0, "diffusion.warm_up": 7},
+}
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if METHODS[name].without_effect])
+def test_options_without_effect_change_no_sample(method):
+    """All of them at once, for every method that names some."""
+    drawn = []
+    for given in ({}, {key: OTHER[key] for key in METHODS[method].without_effect}):
+        blocks = {"train": TrainConfig(steps=12, batch_size=8), "diffusion": DiffusionConfig(L=20, steps=12, hidden=8)}
+        for key, value in given.items():
+            block, _, name = key.partition(".")
+            blocks[block] = dataclasses.replace(blocks[block], **{name: value})
+        model_config, keys = ModelConfig(hidden=8, latent=4), [("tiny", 0)]
+        budgets = [blocks["train"]], [blocks["diffusion"]]
+        trained = train_stack([METHODS[method]()], [make_splits(seed=0)], keys, "lstm", model_config, *budgets)
+        drawn.append(trained.method.sample(trained.model.eval(), 5, draws("samples")))
+    assert torch.equal(*drawn)
+
+
+@pytest.mark.parametrize(
+    ("method", "key"),
+    [
+        ("data_diffusion", "train.patience"),
+        ("frequency_diffusion", "diffusion.block"),
+        ("flow_matching", "diffusion.sampler"),
+        ("time_vae", "diffusion.patience"),
+    ],
+)
+def test_an_option_without_effect_is_refused_for_one_method(tmp_path, method, key):
+    """The sweep's own block may hold it, for other methods."""
+    block, _, name = key.partition(".")
+    text = "datasets: [sines]\nseeds: 1\nmethods: [{name: %s%s}]\n%s: {%s: %s}\n"
+    path = tmp_path / "s.yaml"
+    path.write_text(text % (method, "", block, name, OTHER[key]))
+    assert len(read_sweep(path).runs) > 1
+    for word in (f", set: {{{key}: {OTHER[key]}}}", f", grid: {{{key}: [{OTHER[key]}]}}"):
+        path.write_text(text % (method, word, block, name, OTHER[key]))
+        with pytest.raises(InputError, match=f"{key}: changes nothing of {method}, expected no such key here"):
+            read_sweep(path)
 
 
 def test_references_are_named_as_such(capsys):

@@ -59,6 +59,16 @@ def test_differing_ingredients_versions_and_cells_are_named(tmp_path):
     assert {change.word for change in found.changes} <= {"one shared seed", "identical"}
 
 
+def test_an_edited_metric_is_not_compared(tmp_path):
+    runs = [run_row("proposed", seed=seed) for seed in range(3)]
+    frame, metrics, curves = frames(runs)
+    code = (metrics["metric"] == "mmd2").map({True: "edited", False: ""})
+    edited = select(frame, metrics.assign(metric_code=code), reader(curves), membership(runs), tmp_path)
+    found = comparison.compare(side(runs, tmp_path), edited)
+    assert found.notes == ["mmd2: the code of this metric differs between A and B: not compared"]
+    assert "mmd2" not in {change.metric for change in found.changes}
+
+
 @pytest.mark.parametrize("equal", [[0.1, 0.1], [-0.25, -0.25 - 1e-15]])
 def test_two_equal_differences_are_no_evidence(tmp_path, equal):
     runs = [run_row("proposed", seed=seed) for seed in (0, 1)]

@@ -1,6 +1,8 @@
 import dataclasses
 import math
+from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from report_data import FACTS, frames, grid_runs, membership, quick_runs, reader, run_row, select, selection
@@ -21,7 +23,7 @@ from bench.report.statements import (
     unresolved,
 )
 from bench.report.statistics import Advice, Standing, interval
-from bench.report.tables import differences, long_table, overview, wide_table
+from bench.report.tables import differences, latex, long_table, overview, wide_table
 
 NAN = math.nan
 
@@ -67,6 +69,48 @@ def test_only_the_newest_version_of_a_metric_and_the_mean_of_its_repeats():
     (cell,) = cells_of(chosen)
     assert cell.values["mmd2"] == {0: 5.0}
     assert cell.noise == {"mmd2": pytest.approx(math.sqrt(2))}  # of 4 and 6, the same run measured twice
+
+
+def test_a_metric_measured_by_several_forms_of_its_code_is_left_out_and_named():
+    """What a user's metric said before it was edited is not averaged with what it says now."""
+    rows = [run_row(label, seed=seed) for label in ("latent_diffusion", "proposed") for seed in range(3)]
+    runs, metrics, curves = frames(rows)
+    of_first = metrics["run_id"] == rows[0]["run_id"]
+    code = ["old" if first else "new" for first in of_first]
+    metrics["metric_code"] = np.where(metrics["metric"] == "mmd2", code, "")
+    chosen = select(runs, metrics, reader(curves), None, selection([]).folder)
+    assert chosen.left_out == [
+        "mmd2 is left out: its code was edited, and 5 runs and 1 run were measured by different forms of it. "
+        "`python -m bench.evaluate` measures all of them by the present one."
+    ]
+    assert all("mmd2" not in cell.values and "sliced_wasserstein" in cell.values for cell in cells_of(chosen))
+    whole = select(runs, metrics.assign(metric_code="new"), reader(curves), None, selection([]).folder)
+    assert whole.left_out == []
+    assert len(cells_of(whole)[0].values["mmd2"]) == 3
+
+
+def test_a_reference_generator_is_never_the_best_and_stays_in_the_tables():
+    values = {"latent_diffusion": LEVEL, "proposed": [0.2, 0.21, 0.2], "data_diffusion": [0.01, 0.01, 0.011]}
+    group = of_wasserstein(values)
+    column = group.quality[0]
+    assert group.best(column.metric).label == "proposed"
+    reference = next(cell for cell in group.cells if cell.label == "data_diffusion")
+    assert group.standings[column.metric][reference.id].place == "none"
+    assert "data_diffusion" not in best_text(group, column)
+    assert wide_table(group)[""].tolist() == ["", "", "reference generator"]
+    assert overview([group])["data_diffusion"][0].place == "none"
+    assert r"\textbf{\boldmath$0.0103" not in latex(group)
+    assert "0.0103" in latex(group)
+
+
+def test_the_best_setting_of_a_reference_generator_is_that_with_the_best_mean():
+    runs = [run_row("data_diffusion", seed=seed, rate=rate) for seed in (0, 1) for rate in (1, 2)]
+    frame, metrics, curves = frames(runs)
+    of = {run["run_id"]: run for run in runs}
+    for row in metrics.index[metrics["metric"] == "sliced_wasserstein"]:
+        metrics.loc[row, "value"] = 3.0 - of[metrics.loc[row, "run_id"]]["rate"]
+    (group,) = groups_of(cells_of(select(frame, metrics, reader(curves), membership(runs), Path())), FACTS)
+    assert group.best_settings["data_diffusion"].settings["rate"] == 2
 
 
 def test_numbers_are_of_the_test_windows_unless_no_method_has_any():
@@ -206,17 +250,20 @@ LEVEL = [0.30, 0.31, 0.35]
     [
         (
             {"far": [0.20, 0.21, 0.20], "near": [0.01, -0.01, 0.02]},
-            "Best by the sliced Wasserstein distance: best (0.320 ± 0.066), significantly better than far. "
+            "Best by the sliced Wasserstein distance: best (0.320 ± 0.066), significantly better than far "
+            "(corrected for 2 comparisons with the best mean in this table). "
             "Not significantly worse: near. What this comparison can show: for near a true difference of 0.0706 "
             "would be found with 80 % power.",
         ),
         (
             {"far": [0.20, 0.21, 0.20], "farther": [0.30, 0.30, 0.31]},
-            "Best by the sliced Wasserstein distance: best (0.320 ± 0.066), significantly better than all others.",
+            "Best by the sliced Wasserstein distance: best (0.320 ± 0.066), significantly better than all others "
+            "(corrected for 2 comparisons with the best mean in this table).",
         ),
         (
             {"near": [0.01, -0.01, 0.02], "nearer": [0.0, 0.0, 0.0]},
-            "No significant difference between the methods in the sliced Wasserstein distance: none is significantly "
+            "No significant difference between the methods in the sliced Wasserstein distance "
+            "(corrected for 2 comparisons with the best mean in this table): none is significantly "
             "worse than best (0.320 ± 0.066), which has the best mean. What this comparison can show: for nearer no "
             "variance over seeds; for near a true difference of 0.0706 would be found with 80 % power.",
         ),
@@ -254,7 +301,8 @@ def test_the_headline_counts_data_sets_and_pairs_seeds():
     ]
     better, best = samples.sentences
     assert better == (
-        "Significantly better than latent_diffusion in the sliced Wasserstein distance: "
+        "Significantly better than latent_diffusion in the sliced Wasserstein distance "
+        "(corrected for 4 comparisons with latent_diffusion on 2 data sets): "
         "proposed (on 2 of 2), proposed + skip (on 2 of 2)."
     )
     assert best == "The latent of the method with the best mean is alive on 2 of 2 data sets."
@@ -263,7 +311,8 @@ def test_the_headline_counts_data_sets_and_pairs_seeds():
     assert [(mark.verdict, mark.place) for mark in marks] == [("alive", "best")] * 4  # shuffled ones as well
     one = headline(*reversed(grouped(quick_runs(("energy",), 1, (False,), labels))))
     assert one[2].sentences[0] == (
-        "No significant difference from latent_diffusion in the sliced Wasserstein distance: proposed, proposed + skip."
+        "No significant difference from latent_diffusion in the sliced Wasserstein distance "
+        "(corrected for 2 comparisons with latent_diffusion on energy · lstm): proposed, proposed + skip."
     )
     assert one[2].sentences[1] == "proposed + skip has the best mean. Its latent is alive."
 

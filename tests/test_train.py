@@ -313,7 +313,7 @@ def test_runs_of_a_stack_end_on_their_own(name):
     config = replace(PATIENT, patience=15, tolerance=0.05)  # so that a run ends soon after the others do
     together = train(methods, seeds, train_config=config, diffusion=PATIENT_DIFFUSION)
     for stage in ("autoencoder", "denoiser"):
-        if name != "joint" or stage == "autoencoder":
+        if name != "joint" or stage == "autoencoder":  # a joint denoiser is good already
             assert len(set(together.stages[stage].updates)) > 1, f"{stage}: all end at once, so nothing is shown"
     for run, seed in enumerate(seeds):
         alone = train(methods[:1], [seed], train_config=config, diffusion=PATIENT_DIFFUSION)
@@ -323,6 +323,26 @@ def test_runs_of_a_stack_end_on_their_own(name):
         for stage, end in alone.stages.items():
             assert together.stages[stage].updates[run] == end.updates[0]
             assert together.stages[stage].converged[run] == end.converged[0]
+
+
+@pytest.mark.parametrize("name", ["proposed", "unified_latents", "score_prior"])
+def test_the_second_stage_of_a_joint_method_has_what_the_first_has_really_left(name):
+    """diffusion.steps updates of the denoiser in all, or what the first stage has made where that is more."""
+    options = {"proposed": {"N": 2, "M": 18, "joint": True}, "unified_latents": {"log_snr": 1}}
+    methods, seeds = [METHODS[name](**options.get(name, {}))] * 3, [0, 1, 2]
+    config = replace(PATIENT, patience=15, tolerance=0.05)
+    seen = train(methods[:1], [0], train_config=config).stages["autoencoder"].updates[0]
+    for steps in (seen + 53, seen):  # no whole number of checks, and nothing left for the first run
+        diffusion = replace(DIFFUSION, steps=steps)
+        together = train(methods, seeds, train_config=config, diffusion=diffusion)
+        first, second = (together.stages[stage].updates for stage in ("autoencoder", "denoiser"))
+        assert len(set(first)) > 1
+        assert second == [max(steps - each, 0) for each in first]
+        for run, seed in enumerate(seeds):
+            alone = train(methods[:1], [seed], train_config=config, diffusion=diffusion)
+            assert same(together.model.state_of(run), alone.model.state_of(0))
+            assert [row[1:] for row in together.curves.rows if row[0] == run] == [row[1:] for row in alone.curves.rows]
+            assert together.stages["denoiser"].updates[run] == alone.stages["denoiser"].updates[0]
 
 
 def test_what_is_kept_at_a_plateau_is_the_best_check_of_both_stages():

@@ -158,7 +158,8 @@ def _stages(run: Run, timed: UpdateSeconds) -> Row:
         first, second = first + second, 0
     elif run.build_method().moves_denoiser:
         second = max(second - first, 0)
-    return {"train_seconds": timed.autoencoder * first, "denoiser_seconds": timed.denoiser * second}
+    seconds = {"train_seconds": timed.autoencoder * first, "denoiser_seconds": timed.denoiser * second}
+    return {**seconds, "updates": first if timed.autoencoder else 0, "denoiser_updates": second}
 
 
 def _evaluation(run: Run, splits: Splits, trained: Trained) -> tuple[Row, list[str]]:

@@ -28,10 +28,10 @@ GROUPS = 8  # at least, of test windows that resemble each other, where the reco
 
 
 def divided(
-    series: Sequence[np.ndarray], recordings: Recordings, spec: DatasetSpec, seed: int, window: int | None = None
+    series: Sequence[np.ndarray], recordings: Recordings, spec: DatasetSpec, seed: int
 ) -> dict[str, list[np.ndarray]]:
     """Pieces of something that belongs to the rows of recordings: `PARTS`, and `held_out`, which may be empty."""
-    window = window or recordings.window
+    window = recordings.window
     rng = numpy_generator(spec.stream, seed, "split")
     gap = recordings.gap
     parts = divide(series, recordings.split, window, rng, recordings.entities, recordings.parts, gap)
@@ -196,13 +196,19 @@ def _blocks(series: Sequence[np.ndarray], window: int) -> Iterable[list[np.ndarr
         yield np.array_split(rows, max(1, len(rows) // max(length, 1)))
 
 
-def divided_truth(recordings: Recordings, spec: DatasetSpec, seed: int) -> Mapping[str, Truth]:
-    """Each part's rows of the truth, in the order of its windows: divided as the series are, a series being one row."""
+def divided_truth(
+    series: Sequence[np.ndarray], recordings: Recordings, spec: DatasetSpec, seed: int
+) -> Mapping[str, Truth]:
+    """Each part's rows of the truth, in the order of its windows: a window has the row of the series it is cut from."""
     if not recordings.truth:
         return {name: {} for name in PARTS}
-    places = list(np.arange(len(recordings.series))[:, None])
-    parts = divided(places, recordings, spec, seed, window=1)
-    chosen = {name: np.concatenate(parts[name]) for name in PARTS}
+    window = recordings.window
+    places = [np.full((len(rows), 1), number) for number, rows in enumerate(series)]
+    parts, chosen = divided(places, recordings, spec, seed), {}
+    for name in PARTS:
+        stride = recordings.test_stride if name == "test" else recordings.train_stride
+        pieces = [piece for piece in parts[name] if len(piece) >= window]
+        chosen[name] = np.repeat([piece[0, 0] for piece in pieces], [(len(p) - window) // stride + 1 for p in pieces])
     return {name: {factor: values[chosen[name]] for factor, values in recordings.truth.items()} for name in PARTS}
 
 

@@ -21,6 +21,8 @@ import pandas as pd
 from bench.contracts import Dataset, InputError, Unavailable
 from bench.loading.cache import cache_folder
 
+LARGEST = 1e30  # of a value: float32 holds it, and its square has room in float64
+
 
 @dataclass(frozen=True)
 class Remote:
@@ -285,6 +287,12 @@ def has_zone(column: pd.Series) -> pd.Series:
     return column.str.contains(_ZONE, na=False)
 
 
+def refuse_beyond(numbers: pd.Series, column: pd.Series, path: Path) -> pd.Series:
+    """The numbers read from a column of a file. Raises InputError with row and column for one that is far too large."""
+    _blame(column, numbers.abs() > LARGEST, path, f"a number of at most {LARGEST:g} in size")
+    return numbers
+
+
 def _blame(column: pd.Series, wrong: pd.Series, path: Path, expected: str) -> None:
     if wrong.any():
         row = int(np.flatnonzero(wrong.to_numpy())[0])
@@ -338,7 +346,8 @@ def extract(
     """A table made from source files, kept in memory and as parquet, so that it is made once per content of the files.
 
     `label` names the data set, its version and the options that change the table. The parquet file lies in the user's
-    cache folder. A `private` one never leaves the folder of its data: it lies beside them (`.bench/`), or nowhere.
+    cache folder. A `private` one never leaves the folder of its data: it lies beside them (`.bench/`), or nowhere, and
+    it is looked for there even where nothing may be written.
     """
     words = [label, *(fingerprint(source) for source in sources)]
     key = f"{label.split()[0]}-{hashlib.sha256(' '.join(words).encode()).hexdigest()[:16]}.parquet"
@@ -346,25 +355,24 @@ def extract(
         beside = sources[0].parent
         writable = beside.stat().st_mode & 0o222  # a folder marked read-only is left alone, also by a superuser
         cache = cache_folder()
-        folders = [beside / ".bench"] if private and writable else []
-        folders += [cache / "extracts"] if cache and not private else []
-        _EXTRACTS[key] = _kept(folders, key, build)
+        folder = beside / ".bench" if private else cache / "extracts" if cache else None
+        _EXTRACTS[key] = _kept(folder, key, build, write=bool(writable) or not private)
     return _EXTRACTS[key]
 
 
 _EXTRACTS: dict[str, pd.DataFrame] = {}
 
 
-def _kept(folders: Sequence[Path], key: str, build: Callable[[], pd.DataFrame]) -> pd.DataFrame:
-    for folder in folders:
-        with contextlib.suppress(OSError, ValueError):  # none, or damaged: made again
-            return pd.read_parquet(folder / key)
+def _kept(folder: Path | None, key: str, build: Callable[[], pd.DataFrame], *, write: bool) -> pd.DataFrame:
+    if folder is None:
+        return build()
+    with contextlib.suppress(OSError, ValueError):  # none, or damaged: made again
+        return pd.read_parquet(folder / key)
     frame = build()
-    for folder in folders:
+    if write:
         with contextlib.suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)
             part = folder / f"{key}.{os.getpid()}.part"
             frame.to_parquet(part)
             os.replace(part, folder / key)  # whole or not at all, also with several processes
-            break
     return frame

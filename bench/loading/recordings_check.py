@@ -8,8 +8,8 @@ import numpy as np
 
 from bench.contracts import ONE_SPLIT, OVERLAPPING, InputError, Recordings, in_one_line, nearest
 from bench.loading.division import PARTS, too_short
+from bench.loading.files import LARGEST
 
-LARGEST = 1e30  # of a value: float32 holds it, and its square has room in float64
 SPLITS = (*OVERLAPPING, *ONE_SPLIT)
 
 
@@ -27,8 +27,6 @@ def check(recordings: Recordings, owner: str) -> list[np.ndarray]:
         raise InputError(
             f"{owner}: holds no series, expected at least {len(PARTS)} windows of {recordings.window} rows"
         )
-    if recordings.truth and any(len(rows) != recordings.window for rows in series):
-        raise InputError(f"{owner}: truth is known of series of one window ({recordings.window} rows) each only")
     if recordings.split == "given" and (len(recordings.parts) != len(series) or set(recordings.parts) != set(PARTS)):
         raise InputError(f"{owner}: expected a part for each of {len(series)} series, every one of {', '.join(PARTS)}")
     if len(recordings.entities) not in (0, len(series)):

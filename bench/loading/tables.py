@@ -14,7 +14,16 @@ from bench.contracts import Dataset, InputError, Recordings, nearest, option
 from bench.loading.columns import refuse_unread_columns
 from bench.loading.delimited import RawTable
 from bench.loading.division import too_short
-from bench.loading.files import as_numbers, as_times, check_columns, has_zone, locate, looks_like_times, read_parquet
+from bench.loading.files import (
+    as_numbers,
+    as_times,
+    check_columns,
+    has_zone,
+    locate,
+    looks_like_times,
+    read_parquet,
+    refuse_beyond,
+)
 from bench.loading.suspicions import suspicious_values
 
 Missing = Literal["refuse", "drop", "ffill", "mask"]
@@ -182,7 +191,11 @@ class Table(Dataset):
         codes = missing_values(self.missing_values)
         return pd.DataFrame(
             {
-                name: without(as_numbers(without_text(frame[name], codes), path, expected, decimal), codes)
+                name: refuse_beyond(
+                    without(as_numbers(without_text(frame[name], codes), path, expected, decimal), codes),
+                    frame[name],
+                    path,
+                )
                 for name in frame.columns
             }
         )

@@ -33,8 +33,8 @@ from bench.contracts import (
 from bench.loading.cells import measure_cells, resolutions_of
 from bench.loading.days import day_windows
 from bench.loading.division import PARTS, divided, divided_truth, groups_of, too_short
-from bench.loading.files import anchored, remotes, stored
-from bench.loading.recordings_check import LARGEST, check
+from bench.loading.files import LARGEST, anchored, remotes, stored
+from bench.loading.recordings_check import check
 from bench.randomness import numpy_generator
 from bench.registry import DATASETS
 
@@ -177,7 +177,7 @@ def make_splits(recordings: Recordings, spec: DatasetSpec, seed: int) -> Splits:
         if order is not None:
             steps = order.random(cut[name].shape[:2]).argsort(axis=1)  # one permutation per window
             cut[name] = np.take_along_axis(cut[name], steps[:, :, None], axis=1)
-    truth, groups = divided_truth(recordings, spec, seed), groups_of(series, recordings, spec, seed)
+    truth, groups = divided_truth(series, recordings, spec, seed), groups_of(series, recordings, spec, seed)
     return Splits(
         **{name: cut[name] for name in PARTS},
         mean=mean,

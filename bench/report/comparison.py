@@ -77,6 +77,12 @@ def compare(a: Selection, b: Selection) -> Comparison:
     versions = [dict(zip(table["metric"], table["version"], strict=True)) for table in measured]
     moved = {m for m in versions[0].keys() & versions[1].keys() if versions[0][m] != versions[1][m]}
     notes = [f"{m}: version {versions[0][m]} in A, {versions[1][m]} in B: not compared" for m in sorted(moved)]
+    codes = [s.metrics[["metric", "metric_code"]].drop_duplicates() for s in (a, b)]
+    code = [dict(zip(table["metric"], table["metric_code"], strict=True)) for table in codes]
+    edited = {m for m in code[0].keys() & code[1].keys() if code[0][m] != code[1][m]} - moved
+    notes += [f"{m}: the code of this metric differs between A and B: not compared" for m in sorted(edited)]
+    notes += [f"{name}: {line}" for name, s in (("A", a), ("B", b)) for line in s.left_out]
+    moved |= edited
     if moved & {"nll_own", "nll_permuted"}:
         moved.add("nll_gap")
     if "dependency_global" in moved:

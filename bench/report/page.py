@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from bench.report.cards import validation_of
-from bench.report.cautions import CALIBRATION, COPIES, shown_signs, signed_name, signs
+from bench.report.cautions import CALIBRATION, COPIES, is_reference, shown_signs, signed_name, signs
 from bench.report.cells import Cell
 from bench.report.columns import COSTS, LONG, Column
 from bench.report.figures.picture import slug
@@ -141,7 +141,8 @@ def _environment() -> Environment:
         sections=SECTIONS, limits=asdict(THRESHOLDS), entry=entry, listed=listed, judged=judged,
         settings_of=settings_of, best_text=best_text, replay_command=replay_command, costs=tuple(COSTS), slug=slug,
         signs=signs, signed_name=signed_name, floors=floors, bounds=bounds, shown_signs=shown_signs,
-        most_failures=MOST_FAILURES, on_validation=ON_VALIDATION, long=LONG, cd_datasets=CD_DATASETS,
+        is_reference=is_reference, most_failures=MOST_FAILURES, on_validation=ON_VALIDATION, long=LONG,
+        cd_datasets=CD_DATASETS,
     )  # fmt: skip
     return jinja
 

@@ -1,7 +1,7 @@
 """Which cells are compared, and which of them is the best of each column.
 
 A group is what is compared: all cells of one data set, shuffle and backbone, beside the reference
-rows (floors and controls) of that data.
+rows (floors and controls) of that data. Reference generators stand among the cells and have no rank.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from bench.contracts import ONE_SPLIT, OVERLAPPING
+from bench.report.cautions import is_reference
 from bench.report.cells import Cell
 from bench.report.columns import Column, MetricFacts, columns_of
 from bench.report.statistics import ALPHA, NOTHING, Comparison, Interval, Standing, comparisons, difference, standings
@@ -73,13 +74,20 @@ class Group:
     def best_settings(self) -> dict[str, Cell]:
         """Label -> the setting with the best mean of the first quality column; the first one where there is none."""
         column = next(iter(self.quality), None)
-        places = self.standings[column.metric] if column else {}
-        found: dict[str, Cell] = {}
+        settings: dict[str, list[Cell]] = {}
         for cell in self.cells:
-            held = found.get(cell.label)
-            if held is None or 0 < _rank(places, cell) < (_rank(places, held) or 10**9):
-                found[cell.label] = cell
-        return found
+            settings.setdefault(cell.label, []).append(cell)
+        if column is None:
+            return {label: cells[0] for label, cells in settings.items()}
+        sign = 1.0 if column.direction == "lower" else -1.0
+
+        def order(cell: Cell) -> float:
+            if is_reference(cell):
+                found = cell.interval(column.metric)
+                return sign * found.mean if found.n else math.inf
+            return self.standings[column.metric][cell.id].rank or math.inf
+
+        return {label: min(cells, key=order) for label, cells in settings.items()}
 
     @cached_property
     def baseline(self) -> Cell | None:
@@ -153,12 +161,9 @@ def groups_of(
         found: dict[str, dict[str, Standing]] = {}
         for column in columns:
             if column.direction != "none":
-                values = {cell.id: cell.values.get(column.metric, {}) for cell in mine}
-                found[column.metric] = standings(values, column.direction, alpha, mine[0].units)
+                values = {cell.id: cell.values.get(column.metric, {}) for cell in mine if not is_reference(cell)}
+                unranked = {cell.id: Standing("none") for cell in mine if is_reference(cell)}
+                found[column.metric] = unranked | standings(values, column.direction, alpha, mine[0].units)
         place = f"group-{len(groups) + 1}", dataset, shuffle, backbone
         groups.append(Group(*place, mine, references, columns, found, equivalence or {}))
     return groups
-
-
-def _rank(places: Mapping[str, Standing], cell: Cell) -> int:
-    return places[cell.id].rank if cell.id in places else 0

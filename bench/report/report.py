@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench.report import Bars
 from bench.report.cards import Card
-from bench.report.cautions import copies, shown_signs
+from bench.report.cautions import copies, is_reference, shown_signs
 from bench.report.cells import Cell, cells_of
 from bench.report.columns import Column, MetricFacts
 from bench.report.figures.all_pictures import all_pictures
@@ -54,6 +54,11 @@ class Report:
     def few_test_windows(self) -> dict[str, str]:
         """Data set -> a warning, where its test windows are few."""
         return few_test_windows(self.selection.runs)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader must know before any number: where test windows are few, and what is left out."""
+        return [*self.few_test_windows.values(), *self.selection.left_out]
 
     @cached_property
     def overview(self) -> dict[str, list[Mark | None]]:
@@ -133,7 +138,7 @@ def _ranks(groups: Sequence[Group]) -> list[tuple[Column, RankTest]]:
                 continue
             block = scores.setdefault(group.dataset, {})
             for cell in shown(group):
-                if cell.values.get(metric):
+                if cell.values.get(metric) and not is_reference(cell):
                     name = f"{cell.label} ({group.backbone})" if several else cell.label
                     block[name] = sign * cell.interval(metric).mean
         test = rank_test(scores)

@@ -1,4 +1,7 @@
-"""Which rows of the store a report shows: one sweep, the newest version of each metric, one split."""
+"""Which rows of the store a report shows: one sweep, the newest version of each metric, one split.
+
+A plug-in's metric has no such order of its code: where runs were measured by several forms of it, it is left out.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ import pandas as pd
 
 from bench.contracts import TRAINING_BLOCKS, Scored, later_options
 from bench.registry import METHODS
+from bench.report.formatting import plural
 from bench.store import RUNS, Membership, existing
 
 
@@ -30,6 +34,7 @@ class Selection:
     split: Scored  # the windows that all numbers are of
     curves: Callable[[Iterable[str]], pd.DataFrame]  # training curves of some runs: of a large sweep few are drawn
     equivalence: Mapping[str, float] = field(default_factory=dict)  # metric -> differences below it do not matter
+    left_out: Sequence[str] = ()  # what is not shown although it was measured, and why
 
 
 def load(folder: Path, sweep: str | None = None, split: Scored | None = None) -> Selection:
@@ -62,6 +67,7 @@ def select(
     tables = [_where(table, table["run_id"].isin(runs["run_id"])) for table in (at_end, during)]
     split = split or _scored(runs, tables)
     at_end, during = _newest([_where(table, table["split"] == split) for table in tables])
+    at_end, left_out = _of_one_code(at_end)
     return Selection(
         name=sweep.name if sweep else "all runs",
         description=sweep.description if sweep else "",
@@ -75,6 +81,7 @@ def select(
         split=split,
         curves=curves,
         equivalence=sweep.equivalence if sweep else {},
+        left_out=left_out,
     )
 
 
@@ -93,6 +100,25 @@ def _newest(tables: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:
     newest = highest.groupby(highest.index.astype(str)).max()
     versions = (newest.to_numpy()[places_in(table["metric"], newest.index)] for table in tables)
     return [_where(table, table["version"] == version) for table, version in zip(tables, versions, strict=True)]
+
+
+def _of_one_code(metrics: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """The rows of the metrics whose code was the same in every run, and a sentence about each of the others."""
+    if metrics["metric_code"].nunique() < 2:  # of most tables: no metric of a plug-in
+        return metrics, []
+    pairs = metrics[["metric", "metric_code"]].astype(str)
+    codes = pairs.drop_duplicates().groupby("metric")["metric_code"].nunique()
+    mixed = codes.index[codes > 1].tolist()
+    sentences = []
+    for metric in mixed:
+        rows = metrics.loc[pairs["metric"] == metric]
+        runs = rows["run_id"].astype(str).groupby(rows["metric_code"].astype(str)).nunique()
+        counts = " and ".join(plural(count, "run") for count in sorted(runs.tolist(), reverse=True))
+        sentences.append(
+            f"{metric} is left out: its code was edited, and {counts} were measured by different forms of it. "
+            "`python -m bench.evaluate` measures all of them by the present one."
+        )
+    return _where(metrics, ~pairs["metric"].isin(mixed)), sentences
 
 
 def _with_later_options(runs: pd.DataFrame) -> pd.DataFrame:

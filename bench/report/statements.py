@@ -102,7 +102,7 @@ def _who_samples_better(groups: Sequence[Group]) -> list[str]:
         return []
     column = ranked[0].quality[0]
     measure = measure_of(column)
-    gaps, level = _against_baseline(ranked, column)
+    gaps, count = _against_baseline(ranked, column)
     shown = [cell for group in ranked for cell in group.best_settings.values()]
     scored = {cell.label for cell in shown if cell.values.get(column.metric)}
     copying = Counter(cell.label for cell in shown if copies(cell))
@@ -114,17 +114,18 @@ def _who_samples_better(groups: Sequence[Group]) -> list[str]:
         better, worse = sum(gap.high < 0 for gap in found), sum(gap.low > 0 for gap in found)
         caution = " [reference generator]" if label in references else ""
         caution += f" [samples are copies on {_of(copying[label], ranked)}]" if copying[label] else ""
-        for word, count in (("better", better), ("worse", worse)):
-            if count:
-                where = f" (on {count} of {len(found)})" if len(ranked) > 1 else ""
+        for word, times in (("better", better), ("worse", worse)):
+            if times:
+                where = f" (on {times} of {len(found)})" if len(ranked) > 1 else ""
                 outcomes[word].append(f"{label}{where}{caution}")
         if not better and not worse:
-            smallest = [effect for gap in found if math.isfinite(effect := detectable(gap, level))]
+            smallest = [effect for gap in found if math.isfinite(effect := detectable(gap, ALPHA / count))]
             outcomes["neither"].append(f"{label}{_detectable(smallest)}{caution}")
+    family = corrected(count, f"with {BASELINE} on {_of(len(ranked), ranked)}")
     starts = {
-        "better": f"Significantly better than {BASELINE} in the {measure}",
-        "worse": f"Significantly worse than {BASELINE} in the {measure}",
-        "neither": f"No significant difference from {BASELINE} in the {measure}",
+        "better": f"Significantly better than {BASELINE} in the {measure}{family}",
+        "worse": f"Significantly worse than {BASELINE} in the {measure}{family}",
+        "neither": f"No significant difference from {BASELINE} in the {measure}{family}",
     }
     sentences = [f"{start}: {', '.join(outcomes[word])}." for word, start in starts.items() if outcomes[word]]
     if silent := [label for label in gaps if label not in scored]:
@@ -139,6 +140,11 @@ def _who_samples_better(groups: Sequence[Group]) -> list[str]:
     return sentences
 
 
+def corrected(count: int, which: str) -> str:
+    """The family of tests that a statement about significance is corrected for; "" for a single test."""
+    return f" (corrected for {count} comparisons {which})" if count > 1 else ""
+
+
 def _detectable(effects: Sequence[float]) -> str:
     """The smallest effects that comparisons without a result could have found; "" where nothing is known of them."""
     if not effects:
@@ -147,12 +153,11 @@ def _detectable(effects: Sequence[float]) -> str:
     return f" (detectable: {low if low == high else f'{low} to {high}'})"
 
 
-def _against_baseline(groups: Sequence[Group], column: Column) -> tuple[dict[str, list[Interval]], float]:
+def _against_baseline(groups: Sequence[Group], column: Column) -> tuple[dict[str, list[Interval]], int]:
     """Label -> its best setting minus the baseline's, per group, below 0 where it is better; paired over seeds.
 
-    And the level of each comparison.
-
-    Widened for every comparison that could have been made (Bonferroni): the numbers that choose a setting judge it.
+    Widened for every comparison that could have been made (Bonferroni), because the numbers that choose a setting judge
+    it; their number is returned as well.
     """
     sign = 1.0 if column.direction == "lower" else -1.0
     pairs: list[tuple[str, Cell, Cell]] = []
@@ -167,7 +172,7 @@ def _against_baseline(groups: Sequence[Group], column: Column) -> tuple[dict[str
     for label, *both in pairs:
         mine, other = ({seed: sign * v for seed, v in c.values.get(column.metric, {}).items()} for c in both)
         found.setdefault(label, []).append(difference(mine, other, 1 - ALPHA / count, both[0].units))
-    return found, ALPHA / max(count, 1)
+    return found, count
 
 
 def _how_certain(groups: Sequence[Group], selection: Selection) -> list[str]:
@@ -249,16 +254,17 @@ def best_text(group: Group, column: Column) -> str:
     ranked = sorted(group.cells, key=lambda cell: places[cell.id].rank or len(group.cells) + 1)
     of = {word: [cell for cell in ranked if places[cell.id].place == word] for word in ("tie", "worse", "incomplete")}
     whose = f"{said_name(best)} ({best.text(column.metric)})"
+    family = corrected(sum(place.place != "none" for place in places.values()) - 1, "with the best mean in this table")
     if of["worse"]:
         alone = not of["tie"] and not of["incomplete"] and len(of["worse"]) > 1
         others = "all others" if alone else _first_few([said_name(cell) for cell in of["worse"]])
-        sentences = [f"Best by the {measure}: {whose}, significantly better than {others}."]
+        sentences = [f"Best by the {measure}: {whose}, significantly better than {others}{family}."]
     elif of["tie"] and all(places[cell.id].gap.n < 2 for cell in of["tie"]):
         sentences = [
             f"No difference in the {measure} can be tested with fewer than two shared seeds. Best mean: {whose}."
         ]
     elif of["tie"]:
-        start = f"No significant difference between the methods in the {measure}"
+        start = f"No significant difference between the methods in the {measure}{family}"
         sentences = [f"{start}: none is significantly worse than {whose}, which has the best mean."]
     else:
         sentences = [f"Only {whose} can be ranked by the {measure}."]

@@ -74,7 +74,8 @@ class Summary:
         for column in columns:
             text += about_bounds(self._cells, column.metric, column.title)
         text += about_training(self._cells)
-        return [*text, *(f"warning: {warning}" for warning in few_test_windows(self.selection.runs).values())]
+        warnings = [*few_test_windows(self.selection.runs).values(), *self.selection.left_out]
+        return [*text, *(f"warning: {warning}" for warning in warnings)]
 
     @cached_property
     def _cells(self) -> list[Cell]:

@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import csv
 
-from bench.report.cautions import cautions, signed_name, signs
+from bench.report.cautions import cautions, is_reference, signed_name, signs
 from bench.report.cells import Cell, verdict_of
 from bench.report.formatting import counted, number, signed
 from bench.report.ranking import Group, floor_of
@@ -130,7 +130,7 @@ def wide_table(group: Group) -> pd.DataFrame:
     """One comparison table as it is printed, floors and controls last."""
     cells = group.cells + group.references
     table: dict[str, list[str]] = {
-        "": ["" if cell.kind == "method" else "reference" for cell in cells],
+        "": [_kind(cell) for cell in cells],
         "method": [cell.name for cell in cells],
         "seeds": [f"{cell.ok}/{cell.status.total()}" for cell in cells],
     }
@@ -146,6 +146,12 @@ def wide_table(group: Group) -> pd.DataFrame:
     table["dependency illusion"] = [counted(cell.illusions) for cell in cells]
     table["caution"] = [cautions(cell) for cell in cells]
     return pd.DataFrame(table)
+
+
+def _kind(cell: Cell) -> str:
+    if cell.kind != "method":
+        return "reference"
+    return "reference generator" if is_reference(cell) else ""
 
 
 def csv_of(table: pd.DataFrame) -> bytes:

@@ -203,6 +203,11 @@ def _variants(
             block, name = target(key, cls, here)
             if block == "evaluate":
                 raise InputError(f"{here}: {key}: expected in the sweep's own evaluate block, the same for all methods")
+            if f"{block}.{name}" in cls.without_effect:
+                raise InputError(
+                    f"{here}: {block}.{name}: changes nothing of {entry.name}, expected no such key here (for other "
+                    f"methods the sweep's own {block} block may have it)"
+                )
             if name in settings.get(block, {}):
                 continue
             if any((block, name) == axis[0][:2] for axis in axes):

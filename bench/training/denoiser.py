@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -28,6 +30,7 @@ def train_denoiser(
     validation: Tensor,
     schedule: DiffusionConfig,
     steps: int,
+    fewer: Sequence[int],
     precision: str,
     randomness: Randomness,
     guard: Guard,
@@ -35,15 +38,18 @@ def train_denoiser(
 ) -> StageEnd:
     """Train the denoiser on the codes of the training windows; afterwards it is as of the last update.
 
+    A run makes `steps` updates less its own number in `fewer`.
     With `schedule.patience` it is as of the best check on the codes of the validation series (R, n, T, C).
     """
-    if steps <= 0 or not any(guard.active):
+    left = [steps - each if active else 0 for each, active in zip(fewer, guard.active, strict=True)]
+    if max(left) <= 0:
         nothing: list[None] = [None] * model.runs
         return StageEnd("nothing to do", [0] * model.runs, [*nothing], [*nothing])
     order, draws = (Ahead(randomness.draws(role)) for role in ("denoiser batches", "denoiser"))
     flat, device = Flat([model.denoiser]), windows.last.device
     optimiser = denoiser_adam(flat, schedule)
-    plateau = Plateau([0] * model.runs, steps, schedule.patience, schedule.tolerance, schedule.warm_up, device)
+    ends = schedule.patience, schedule.tolerance, schedule.warm_up
+    plateau = Plateau([0] * model.runs, steps, *ends, device, fewer)
     best = BestWeights([flat.values], model.runs) if schedule.patience else None
     latents = encode(model, method, windows)
     if method.standardises_latents:

@@ -102,7 +102,7 @@ def run_updates(
     An update is a step of a `Program`, so it reads and changes `active`, `finite` and `sums` in place.
     """
     device, steps = optimiser.flat.values.device, plateau.last
-    still = guard.active
+    still = [good and end > 0 for good, end in zip(guard.active, plateau.ends, strict=True)]
     active = torch.tensor(still, device=device)
     finite = torch.ones_like(active)
     curve_every = max(1, steps // CURVE_POINTS)
@@ -132,10 +132,13 @@ def run_updates(
                 for total in sums.values():
                     total.zero_()
                 count = 0
-            if step % plateau.every == 0 or step == steps:
-                updates = [step if alive else made for alive, made in zip(still, updates, strict=True)]
-                guard.watch_loss(finite, step)
-                check(step, still)
+            checked = step % plateau.every == 0 or step == steps
+            due = [alive and (checked or step == end) for alive, end in zip(still, plateau.ends, strict=True)]
+            if any(due):
+                updates = [step if mine else made for mine, made in zip(due, updates, strict=True)]
+                guard.watch_loss(finite, step, due)
+                if checked:
+                    check(step, still)
                 still = [good and step < end for good, end in zip(guard.active, plateau.ends, strict=True)]
                 active.copy_(torch.tensor(still))
             if watched is not None:

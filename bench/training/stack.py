@@ -68,7 +68,7 @@ def train_stack(
     stages: dict[str, StageEnd] = {}
     validation = validation_series(splits, randomness)
     began = time.perf_counter()
-    denoiser_steps, decoder_passes = schedule.steps, 0.0
+    denoiser_steps, fewer, decoder_passes = schedule.steps, [0] * runs, 0.0
     if model.autoencoder():
         if not has_weights(model.denoiser):  # latents from the prior: the autoencoder gets the updates of both stages
             budget, denoiser_steps = replace(budget, steps=budget.steps + schedule.steps), 0
@@ -82,14 +82,17 @@ def train_stack(
             )
         model.eval()
         decoder_passes = passes.per_update
-        # A joint objective has moved the denoiser train.steps times already: equal updates for every method.
-        denoiser_steps -= budget.steps if method.moves_denoiser else 0
+        if method.moves_denoiser:  # once per update of this stage, which leaves each run as many as every method has
+            made = stages["autoencoder"].updates
+            least = 0 if budget.patience else budget.steps  # alike in every stack, as the times of the checks are
+            denoiser_steps -= least
+            fewer = [max(each - least, 0) for each in made]
     else:  # diffusion in data space: its one network gets the updates of both stages
         denoiser_steps += budget.steps
     middle = time.perf_counter()
     with products(precision):
         stages["denoiser"] = train_denoiser(
-            model, method, windows, validation, schedule, denoiser_steps, precision, randomness, guard, curves
+            model, method, windows, validation, schedule, denoiser_steps, fewer, precision, randomness, guard, curves
         )
     ended = time.perf_counter()
     watching = watched.seconds if watched is not None else 0.0

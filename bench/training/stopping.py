@@ -84,7 +84,7 @@ class Plateau:
     holds until the validation objective has not been `tolerance` below its best for `patience` updates, then the rate
     falls linearly to 0 over DECAY times the updates made so far, rounded up to whole checks. A run that has not
     stopped when no more than its decay is left begins it there, and has not converged. In both cases the rate first
-    rises linearly over `warm_up` updates.
+    rises linearly over `warm_up` updates. `fewer` (R) is what a run's own maximum lacks of `steps`.
 
     Nothing stops during the warm-up or before update `earliest` (R) of a run, when its method's own schedules end;
     what was seen before is not compared with.
@@ -106,23 +106,31 @@ class Plateau:
         tolerance: float = 0.0,
         warm_up: int = 0,
         device: torch.device | str = "cpu",
+        fewer: Sequence[int] = (),
     ) -> None:
         self._patience, self._tolerance, self._warm_up = patience, tolerance, warm_up
         self.every = max(1, steps // CHECKS)
         if patience:
             self.every = min(self.every, max(1, patience // CHECKS_OF_PATIENCE))
-        checks = range(steps - steps % self.every, 0, -self.every)
-        full = next((step for step in checks if patience and self._end_of(step) <= steps), steps)
-        self._full, self.last = full, self._end_of(full) if full < steps else steps
-        self.ends = [self.last] * len(earliest)
+        maxima = [max(steps - each, 0) for each in fewer or [0] * len(earliest)]
+        self._full, self.ends = [list(each) for each in zip(*map(self._limits, maxima), strict=True)]
+        self.last = self._limits(steps)[1]  # of a run that lacks none, so that it is the same whoever is in the stack
         self._earliest = [max(each, warm_up) for each in earliest]
         self._best = [math.inf] * len(earliest)
         self._improved = list(self._earliest)
         self._stopped = [False] * len(earliest)
         # On the device, where a recorded step reads them.
-        self._decay_from = torch.full((len(earliest),), float(full), dtype=torch.float64, device=device)
-        self._decay_to = torch.full_like(self._decay_from, float(self.last))
+        self._decay_from = torch.tensor(self._full, dtype=torch.float64, device=device)
+        self._decay_to = torch.tensor(self.ends, dtype=torch.float64, device=device)
         self._whole = torch.ones(len(earliest), device=device)
+
+    def _limits(self, most: int) -> tuple[int, int]:
+        """The last update at the full rate and the last one of all, where a run that has not stopped makes `most`."""
+        if self._patience:
+            for step in range(most - most % self.every, 0, -self.every):
+                if (end := self._end_of(step)) <= most:
+                    return step, end
+        return most, most
 
     def _end_of(self, step: int) -> int:
         """The last update of a run whose decay begins after update `step`, a check."""
@@ -130,8 +138,9 @@ class Plateau:
 
     @property
     def converged(self) -> list[bool | None]:
-        """Whether a run's plateau was reached at the full rate; None without patience."""
-        return [stopped if self._patience else None for stopped in self._stopped]
+        """Whether a run's plateau was reached at the full rate; None without patience, and where no update was left."""
+        both = zip(self._stopped, self.ends, strict=True)
+        return [stopped if self._patience and end else None for stopped, end in both]
 
     def comparable(self, step: int) -> list[bool]:
         """Whether the weights after update `step` are those of a run whose schedules have ended."""
@@ -151,7 +160,7 @@ class Plateau:
     def watch(self, objective: Sequence[float], step: int, may_stop: Sequence[bool]) -> None:
         """The validation objective of every run after update `step`; runs that may not stop are still in a schedule."""
         for run, (value, may) in enumerate(zip(objective, may_stop, strict=True)):
-            if not self._patience or self._stopped[run] or not self._earliest[run] <= step <= self._full:
+            if not self._patience or self._stopped[run] or not self._earliest[run] <= step <= self._full[run]:
                 continue
             if value < self._best[run] - self._tolerance:  # never a NaN
                 self._best[run], self._improved[run] = value, step
@@ -200,10 +209,10 @@ class Guard:
         """Which runs still train."""
         return [not reason for reason in self.reasons]
 
-    def watch_loss(self, finite: Tensor, step: int) -> None:
-        """finite (R): whether each run's loss and gradient were numbers until this step."""
-        for run, good in enumerate(finite.tolist()):
-            if not good and not self.reasons[run]:
+    def watch_loss(self, finite: Tensor, step: int, due: Sequence[bool]) -> None:
+        """finite (R): whether each run's loss and gradient were numbers until this step; of the runs that are due."""
+        for run, (good, mine) in enumerate(zip(finite.tolist(), due, strict=True)):
+            if mine and not good and not self.reasons[run]:
                 self.reasons[run] = f"loss or gradient was not finite by step {step}"
 
     def watch_nll(self, own: Tensor, marginal: Tensor, step: int, active: Sequence[bool]) -> None:
