@@ -49,7 +49,9 @@ class Earthquakes(Dataset):
     """One row per earthquake, in time order, from the CSV export of the ANSS Comprehensive Catalog.
 
     Channels: ln(1 + seconds since the event before), magnitude, ln(1 + depth in km, at least 0), and the position as
-    a unit vector (x towards 0 N 0 E, y towards 0 N 90 E, z towards the north pole): no jump at 180 degrees.
+    a unit vector (x towards 0 N 0 E, y towards 0 N 90 E, z towards the north pole): no jump at 180 degrees. With
+    `position: degrees` latitude and longitude, 0 to 360 degrees east, stand in its place: few earthquakes lie near the
+    jump at 0. The unit vector makes a model learn a sphere, which a classifier sees and which says nothing of events.
 
     Regions: `global` (M 5 or more, 2009-01-22 to 2019-11-06, 20,000 events, the service's limit for one query),
     `oklahoma` (1973 to 2016, mostly induced, strongly non-stationary), and `both`, two recordings.
@@ -87,6 +89,7 @@ class Earthquakes(Dataset):
     )
 
     region: Literal["global", "oklahoma", "both"] = "global"
+    position: Literal["unit_vector", "degrees"] = "unit_vector"
     minimum_magnitude: float | None = None
     window: int = option(24, at_least=4)  # T
     split: Literal["blocks", "time", "catalogue"] = "blocks"
@@ -102,10 +105,12 @@ class Earthquakes(Dataset):
             cut = len(series[0]) * 7 // 8
             series[:1], times[:1] = np.split(series[0], [cut]), np.split(times[0], [cut])
             owners, parts = ["global", "global", "oklahoma"], ["train", "validation", "test"]
+        degrees = self.position == "degrees"
+        place = ("latitude", "longitude") if degrees else ("x", "y", "z")
         return Recordings(
             series=series,
-            channels=("log_gap", "magnitude", "log_depth", "x", "y", "z"),
-            units=("ln(1 + s)", "", "ln(1 + km)", "", "", ""),
+            channels=("log_gap", "magnitude", "log_depth", *place),
+            units=("ln(1 + s)", "", "ln(1 + km)", *(("degrees" if degrees else "",) * len(place))),
             window=self.window,
             train_stride=1,
             test_stride=self.window // 4,
@@ -113,7 +118,7 @@ class Earthquakes(Dataset):
             entities=owners if self.region == "both" else (),
             parts=parts,
             times=times,
-            resolutions=[CONTINUOUS, MAGNITUDES[self.region], DEPTHS[self.region], *[CONTINUOUS] * 3],
+            resolutions=[CONTINUOUS, MAGNITUDES[self.region], DEPTHS[self.region], *[CONTINUOUS] * len(place)],
         )
 
     def _catalogue(self, region: str, data_dir: Path | None) -> tuple[np.ndarray, np.ndarray]:
@@ -131,12 +136,11 @@ class Earthquakes(Dataset):
         if len(events) <= self.window:
             raise InputError(f"{path}: {len(events)} events are left, expected more than one window of {self.window}")
         events = events.sort_values("time", kind="stable")
-        rows = np.column_stack(
-            [
-                log_gaps(events["time"]),
-                events["mag"].to_numpy()[1:],
-                log1p(events["depth"].clip(lower=0).to_numpy()[1:]),
-                unit_vector(events["latitude"].to_numpy(), events["longitude"].to_numpy())[1:],
-            ]
-        )
+        latitude, longitude = events["latitude"].to_numpy(), events["longitude"].to_numpy()
+        if self.position == "degrees":
+            place = np.column_stack([latitude, longitude % 360])
+        else:
+            place = unit_vector(latitude, longitude)
+        depth = log1p(events["depth"].clip(lower=0).to_numpy())
+        rows = np.column_stack([log_gaps(events["time"]), events["mag"].to_numpy()[1:], depth[1:], place[1:]])
         return rows, events["time"].to_numpy()[1:]

@@ -174,3 +174,13 @@ def test_the_real_japanese_catalogue():
     rows = open_dataset(DatasetSpec("earthquakes_japan")).load(Path(os.environ["BENCH_DATA"]), np.random.default_rng(0))
     assert rows.series[0].shape == (37_580, 5)
     assert rows.series[0][:, 1].min() == 2.7
+
+
+def test_position_in_degrees_east(folder):
+    write(folder, [event(f"2009-01-{d:02}T00:00:00.000Z", 10 - d, 170 + d) for d in range(1, 16)])
+    recordings = load(folder, window=4, position="degrees")
+    assert recordings.channels == ("log_gap", "magnitude", "log_depth", "latitude", "longitude")
+    assert recordings.units[3:] == ("degrees", "degrees")
+    assert recordings.series[0][:, 3].tolist() == [10 - d for d in range(2, 16)]
+    write(folder, [event(f"2009-01-{d:02}T00:00:00.000Z", 0, -d) for d in range(1, 16)])
+    assert load(folder, window=4, position="degrees").series[0][:, 4].tolist() == [360 - d for d in range(2, 16)]
