@@ -235,7 +235,7 @@ class DiffusionConfig:
     batch_size: int = option(256, at_least=2)
     hidden: int = option(128, at_least=1)
     learning_rate: PerRun = option(1e-3, above=0)
-    sampler: Literal["ddpm", "ddim", "dpm_solver"] = option("ddpm", later=True)  # the last two: no noise on the way
+    sampler: Literal["ddpm", "ddim", "dpm_solver", "dpm_solver_sde"] = option("ddpm", later=True)
     sampling_steps: int = option(0, at_least=0, later=True)  # of the L, see `sampling_grid`; 0 is all of them
     block: Literal["linear", "film"] = option("linear", later=True)  # of the denoiser; film: normed, two layers
     blocks: int = option(3, at_least=1, later=True)  # of the denoiser
@@ -600,7 +600,7 @@ class Model(Protocol):
     latent_mean: Tensor  # (R, D), of training latents; 0 and 1 where a method keeps their own space
     latent_scale: Tensor  # (R, D), their standard deviation
     loss_weights: Tensor  # (L + 1,), of the diffusion steps in the denoising loss
-    sampler: str  # ddpm, ddim or dpm_solver
+    sampler: str  # as in `DiffusionConfig`
     sampling_steps: int  # of the L; 0 is all of them
 
     @property

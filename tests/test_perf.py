@@ -121,7 +121,9 @@ def test_samplers_are_compared_on_the_kept_models_of_a_folder(tmp_path: Path) ->
     assert [line.what for line in lines[: len(names)]] == [f"{group}: {name}" for name in names]
     assert {line.what for line in lines[len(names) :]} == {f"all: {name}" for name in names}
     assert all(math.isfinite(line.ratio) and line.ratio > 0 for line in lines)
-    assert [line.note for line in lines if "2 runs" not in line.note] == []  # a sampler is no matter for a run without a latent
+    assert [
+        line.note for line in lines if "2 runs" not in line.note
+    ] == []  # a sampler is no matter for a run without a latent
     assert list(sampler.measure("full", tmp_path)) == []
 
     splits = load_splits(with_latent.dataset, with_latent.data_seed, None)
@@ -217,33 +219,40 @@ def test_ddim_is_its_equation(steps: int) -> None:
 
 
 def dpm_solver_by_hand(model: StackedModel, n: int, grid: list[int]) -> torch.Tensor:
-    """Lu et al. 2022, algorithm 2, in its own letters: alpha, sigma, lambda, h, r and D; the step to 0 gives x0."""
-    z, seen = Doubles().normal(n, model.latent), []
+    """Lu et al. 2022, (SDE-)DPM-Solver++(2M), in its own letters: alpha, sigma, h, r, D; a step to 0 gives x0."""
+    draws, seen, noisy = Doubles(), [], model.sampler == "dpm_solver_sde"
+    z = draws.normal(n, model.latent)
     alpha, sigma = model.alpha_bar.sqrt(), (1 - model.alpha_bar).sqrt()
     steps = (alpha / sigma).log()[grid].tolist()
     with torch.no_grad():
         for k, (i, j) in enumerate(itertools.pairwise(grid)):
             seen.append((z - sigma[i] * model.denoiser(z, torch.full((2, n), i))) / alpha[i])
+            noise = draws.normal(n, model.latent) if noisy else 0
             if j == 0:
                 return seen[-1]
             h, direction = steps[k + 1] - steps[k], seen[-1]
             if k > 0:
                 r = (steps[k] - steps[k - 1]) / h
                 direction = (1 + 1 / (2 * r)) * seen[-1] - 1 / (2 * r) * seen[-2]
-            z = sigma[j] / sigma[i] * z - alpha[j] * math.expm1(-h) * direction
+            if noisy:
+                z = sigma[j] / sigma[i] * math.exp(-h) * z - alpha[j] * math.expm1(-2 * h) * direction
+                z = z + sigma[j] * math.sqrt(-math.expm1(-2 * h)) * noise
+            else:
+                z = sigma[j] / sigma[i] * z - alpha[j] * math.expm1(-h) * direction
     return z
 
 
+@pytest.mark.parametrize("sampler", ["dpm_solver", "dpm_solver_sde"])
 @pytest.mark.parametrize("steps", [0, 1, 7, 20])
-def test_dpm_solver_is_its_equation(steps: int) -> None:
-    model = model_of(dataclasses.replace(DIFFUSION, sampler="dpm_solver", sampling_steps=steps))
+def test_dpm_solver_is_its_equation(steps: int, sampler: str) -> None:
+    model = model_of(dataclasses.replace(DIFFUSION, sampler=sampler, sampling_steps=steps))
     grid = sampling_grid(20, steps, quadratic=True)
     assert (grid[0], grid[-1], len(set(grid))) == (20, 0, min(steps or 20, 20) + 1)
     found = reverse_diffusion(model, 5, Doubles())
     torch.testing.assert_close(found, dpm_solver_by_hand(model, 5, grid), rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("sampler", ["ddpm", "ddim", "dpm_solver"])
+@pytest.mark.parametrize("sampler", ["ddpm", "ddim", "dpm_solver", "dpm_solver_sde"])
 @pytest.mark.parametrize("steps", [0, 6])
 def test_a_stop_is_reached_whether_it_is_on_the_grid_or_not(sampler: str, steps: int) -> None:
     model = model_of(dataclasses.replace(DIFFUSION, sampler=sampler, sampling_steps=steps))
@@ -255,7 +264,7 @@ def test_a_stop_is_reached_whether_it_is_on_the_grid_or_not(sampler: str, steps:
     assert torch.equal(found[:, 20], start[:, 20])
     assert not torch.isclose(found[:, 1:20], whole[:, 1:20]).any(dim=-1).all()
     if sampler != "ddpm":  # the last step before the stop is a step of the sampler to the stop itself
-        grid = [i for i in sampling_grid(20, steps, quadratic=sampler == "dpm_solver") if i > 5] + [5]
+        grid = [i for i in sampling_grid(20, steps, quadratic=sampler != "ddim") if i > 5] + [5]
         by_hand = ddim_by_hand if sampler == "ddim" else dpm_solver_by_hand
         torch.testing.assert_close(found[:, 5], by_hand(model, 21, grid)[:, 5], rtol=1e-6, atol=1e-6)
 

@@ -123,19 +123,42 @@ def test_a_stop_on_the_way_has_the_mean_and_variance_of_its_step(stop: int, step
     assert (variance / flow(stop)[1] - 1).abs().max() < error
 
 
-@pytest.mark.parametrize(
-    ("steps", "shares"),
-    [(0, (0.991, 0.976, 0.928, 0.993)), (100, (0.922, 0.829, 0.626, 0.934)), (50, (0.857, 0.720, 0.466, 0.877))],
-)
-def test_ddpm_has_the_mean_and_the_variance_of_its_recursion(steps: int, shares: tuple[float, ...]) -> None:
-    """The posterior variance is too small for a large step: at 50 steps a seventh of a unit variance is lost."""
-    grid, variance = sampling_grid(L, steps), torch.ones(len(MEAN)).double()
-    for i, j in itertools.pairwise(grid):
-        here, there = ALPHA_BAR[i], ALPHA_BAR[j]
-        alpha = here / there
-        slope = (1 - (1 - alpha) / (here * VARIANCE + 1 - here)) / alpha.sqrt()
-        variance = slope.square() * variance + (1 - there) / (1 - here) * (1 - alpha)
+def recursion(sampler: str, steps: int) -> Tensor:
+    """The variance that a sampler with noise on the way draws; that of dpm_solver_sde with the estimate before."""
+    grid = sampling_grid(L, steps, quadratic=sampler != "ddpm")
+    alpha, sigma = ALPHA_BAR.sqrt(), (1 - ALPHA_BAR).sqrt()
+    step = (alpha / sigma).log()
+    covariance = torch.zeros(len(MEAN), 2, 2).double()  # of z and of the estimate before
+    covariance[:, 0, 0] = 1
+    for k, (i, j) in enumerate(itertools.pairwise(grid)):
+        h = step[j] - step[i]
+        turn = (step[j] - step[i]) / (2 * (step[i] - step[grid[k - 1]])) if sampler != "ddpm" and k > 0 and j > 0 else 0
+        clean = alpha[i] * VARIANCE / (ALPHA_BAR[i] * VARIANCE + 1 - ALPHA_BAR[i])  # d x / d z
+        weight = -alpha[j] * torch.expm1(-2 * h)
+        move = torch.zeros(len(MEAN), 2, 2).double()
+        move[:, 0, 0] = sigma[j] / sigma[i] * torch.exp(-h) + weight * (1 + turn) * clean
+        move[:, 0, 1] = -weight * turn
+        move[:, 1, 0] = clean
+        covariance = move @ covariance @ move.mT
+        covariance[:, 0, 0] -= sigma[j].square() * torch.expm1(-2 * h)
+    return covariance[:, 0, 0]
+
+
+WITH_NOISE = [
+    ("ddpm", 0, (0.991, 0.976, 0.928, 0.993)),
+    ("ddpm", 100, (0.922, 0.829, 0.626, 0.934)),
+    ("ddpm", 50, (0.857, 0.720, 0.466, 0.877)),
+    ("dpm_solver_sde", 100, (1.002, 1.006, 1.005, 1.001)),
+    ("dpm_solver_sde", 50, (1.010, 1.030, 1.050, 1.006)),
+    ("dpm_solver_sde", 20, (1.070, 1.170, 1.071, 1.043)),
+]
+"""The same of samplers with noise: the posterior variance of ddpm is too small for a large step."""
+
+
+@pytest.mark.parametrize(("sampler", "steps", "shares"), WITH_NOISE)
+def test_samplers_with_noise_keep_the_mean_and_have_the_variance_of_their_recursion(sampler, steps, shares) -> None:
+    variance = recursion(sampler, steps)
     torch.testing.assert_close(variance / VARIANCE, torch.tensor(shares).double(), rtol=0, atol=1e-3)
-    drawn = reverse_diffusion(model_of("ddpm", steps), 20_000, Doubles())[0]
+    drawn = reverse_diffusion(model_of(sampler, steps), 20_000, Doubles())[0]
     torch.testing.assert_close(drawn.mean(dim=0), MEAN, rtol=0, atol=0.04)
     torch.testing.assert_close(drawn.var(dim=0) / variance, torch.ones(len(MEAN)).double(), rtol=0, atol=0.05)

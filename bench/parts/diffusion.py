@@ -110,6 +110,10 @@ def denoising_loss(model: Model, z: Tensor, draws: Draws) -> Tensor:
     return error * model.loss_weights[i]
 
 
+WITH_NOISE, SECOND_ORDER = ("ddpm", "dpm_solver_sde"), ("dpm_solver", "dpm_solver_sde")
+"""The samplers that draw noise on the way, and those that use the estimate of the step before."""
+
+
 def sampling_grid(diffusion_steps: int, sampling_steps: int, quadratic: bool = False) -> list[int]:
     """The steps that a sampling loop visits, from L down to 0; a number of 0 (or more than L) is all of them.
 
@@ -129,12 +133,12 @@ def sampling_grid(diffusion_steps: int, sampling_steps: int, quadratic: bool = F
 def _coefficients(sampler: str, here: Tensor, there: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """b, sqrt(alpha) and sd of a step between two values of alpha_bar; see `reverse_diffusion`."""
     alpha = here / there
-    if sampler == "ddpm":
+    if sampler in WITH_NOISE:
         return (1 - alpha) / (1 - here).sqrt(), alpha.sqrt(), ((1 - there) / (1 - here) * (1 - alpha)).sqrt()
     return (1 - here).sqrt() - (alpha * (1 - there)).sqrt(), alpha.sqrt(), torch.zeros_like(alpha)
 
 
-def _turn(before: Tensor, here: Tensor, there: Tensor) -> Tensor:
+def _turn(sampler: str, before: Tensor, here: Tensor, there: Tensor) -> Tensor:
     """c of a step between two values of alpha_bar, after one from a third value; see `reverse_diffusion`.
 
     It is 0 where that value is `here`, in the first step, and where the step ends at 0, where lambda is infinite.
@@ -142,8 +146,8 @@ def _turn(before: Tensor, here: Tensor, there: Tensor) -> Tensor:
     finite = there.clamp(max=1 - torch.finfo(there.dtype).eps)
     first, second, third = (torch.logit(alpha_bar) / 2 for alpha_bar in (before, here, finite))
     last = torch.where(second > first, second - first, torch.inf)
-    turn = -finite.sqrt() * torch.expm1(second - third) * (third - second) / (2 * last)
-    return torch.where(there < 1, turn, 0.0)
+    share = -torch.expm1((2 if sampler in WITH_NOISE else 1) * (second - third))
+    return torch.where(there < 1, finite.sqrt() * share * (third - second) / (2 * last), 0.0)
 
 
 @torch.no_grad()
@@ -153,28 +157,31 @@ def reverse_diffusion(model: Model, n: int, draws: Draws, stop: PerRun | None = 
     A step from i to j < i, with alpha = alpha_bar_i / alpha_bar_j and eps = eps_theta(z^i, i):
 
         z^j = (z^i - b eps) / sqrt(alpha) + sd noise + c (x^i - x^h)
-        ddpm        b = (1 - alpha) / sqrt(1 - alpha_bar_i),  sd^2 = (1 - alpha_bar_j) / (1 - alpha_bar_i) (1 - alpha)
-        ddim        b = sqrt(1 - alpha_bar_i) - sqrt(alpha (1 - alpha_bar_j)),  sd = 0
-        dpm_solver  b as ddim,  sd = 0,  c = sqrt(alpha_bar_j) (1 - e^(lambda_i - lambda_j)) / 2 r
+        ddpm  b = (1 - alpha) / sqrt(1 - alpha_bar_i),  sd^2 = (1 - alpha_bar_j) / (1 - alpha_bar_i) (1 - alpha)
+        ddim  b = sqrt(1 - alpha_bar_i) - sqrt(alpha (1 - alpha_bar_j)),  sd = 0
+        dpm_solver      b and sd of ddim,  c = sqrt(alpha_bar_j) (1 - e^(lambda_i - lambda_j)) / 2 r
+        dpm_solver_sde  b and sd of ddpm,  c = sqrt(alpha_bar_j) (1 - e^(2 (lambda_i - lambda_j))) / 2 r
 
     x^i = (z^i - sqrt(1 - alpha_bar_i) eps) / sqrt(alpha_bar_i) is the latent without noise as step i sees it, x^h that
     of the step before, from h to i, r = (lambda_i - lambda_h) / (lambda_j - lambda_i) and
     lambda_i = ln(alpha_bar_i / (1 - alpha_bar_i)) / 2. c is 0 for `ddpm` and `ddim`, in the first step, and in the last
     step, to 0.
 
-    `model.sampler` and `model.sampling_steps` choose the form and the steps, which `dpm_solver` spaces quadratically.
-    `stop` (R, n) holds a step for every series, None means 0; a stop between two steps of the grid is reached by a
-    shorter step from the one before it. The embedding of the step is computed once for all steps, not in the loop.
+    `model.sampler` and `model.sampling_steps` choose the form and the steps, which both of `dpm_solver` space
+    quadratically. `stop` (R, n) holds a step for every series, None means 0; a stop between two steps of the grid is
+    reached by a shorter step from the one before it. The embedding of the step is computed once for all steps, not in
+    the loop.
 
     Source: Ho et al. 2020, algorithm 2, with the posterior variance; Song et al. 2021, arXiv:2010.02502, eq. 12 and
-    16 with eta = 1 (for j = i - 1 the same) and eta = 0; `dpm_solver`: Lu et al. 2022, arXiv:2211.01095, algorithm 2
-    (DPM-Solver++(2M)), checked in the authors' program and not in the text. Ours: its last step, to 0.
+    16 with eta = 1 (for j = i - 1 the same) and eta = 0; Lu et al. 2022, arXiv:2211.01095, DPM-Solver++(2M) and
+    SDE-DPM-Solver++(2M), the first checked in the authors' program and the second in another, neither in the text.
+    Ours: their last step.
     """
-    alpha_bar, second = model.alpha_bar, model.sampler == "dpm_solver"
+    alpha_bar, second = model.alpha_bar, model.sampler in SECOND_ORDER
     grid = sampling_grid(len(alpha_bar) - 1, model.sampling_steps, quadratic=second)
     b, root, sd = _coefficients(model.sampler, alpha_bar[grid[:-1]], alpha_bar[grid[1:]])
     before = [grid[0], *grid[:-2]]  # the step before each, for the first one itself
-    turn = _turn(alpha_bar[before], alpha_bar[grid[:-1]], alpha_bar[grid[1:]])
+    turn = _turn(model.sampler, alpha_bar[before], alpha_bar[grid[:-1]], alpha_bar[grid[1:]])
     table, steps = model.denoiser.table(), torch.tensor(grid, device=alpha_bar.device)
     sources = torch.tensor(before, device=alpha_bar.device)
     z = draws.normal(n, model.latent)
@@ -188,7 +195,7 @@ def reverse_diffusion(model: Model, n: int, draws: Draws, stop: PerRun | None = 
         # A step to be recorded is the same for all.
         known = grid[index + 1] if plainly and isinstance(index, int) else 0
         predicted = model.denoiser.with_step(z, table.index_select(1, i))
-        noise = ahead.normal(n, model.latent) if model.sampler == "ddpm" else no_noise
+        noise = ahead.normal(n, model.latent) if model.sampler in WITH_NOISE else no_noise
         new = (z - _pick(b, index) * predicted) / _pick(root, index) + _pick(sd, index) * noise
         change = no_noise
         if second:
@@ -203,7 +210,8 @@ def reverse_diffusion(model: Model, n: int, draws: Draws, stop: PerRun | None = 
                 shorter = _coefficients(model.sampler, alpha_bar[i], target)
                 own = (z - shorter[0] * predicted) / shorter[1] + shorter[2] * noise
                 if second:
-                    own = own + _turn(alpha_bar[_pick(sources, index)], alpha_bar[i], target) * change
+                    earlier = alpha_bar[_pick(sources, index)]
+                    own = own + _turn(model.sampler, earlier, alpha_bar[i], target) * change
             stopped.copy_(torch.where(((j <= stop) & (stop < i)).unsqueeze(-1), own, stopped))
         z.copy_(new)
 

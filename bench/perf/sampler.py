@@ -42,7 +42,14 @@ from bench.sweeps.run import Run
 MEASURE, BOUND = "c2st_auc", 0.02
 REFERENCE = ("ddpm", 0)
 CHANCE = "ddpm, all steps, again"
-SAMPLERS = (("ddim", 50), ("ddim", 20), ("dpm_solver", 20), ("dpm_solver", 10))
+SAMPLERS = (
+    ("ddpm", 100),
+    ("ddim", 50),
+    ("dpm_solver", 20),
+    ("dpm_solver_sde", 100),
+    ("dpm_solver_sde", 50),
+    ("dpm_solver_sde", 20),
+)
 RUNS: Mapping[Scale, int] = {"tiny": 2, "quick": 3}  # at most
 
 
