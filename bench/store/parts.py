@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
@@ -33,7 +34,8 @@ class Parts:
     def listed(self) -> tuple[dict[str, Path], set[str]]:
         """Runs files by part name, compacted ones first; and the names that a compacted part replaces."""
         folder = self.path / "runs"
-        names = sorted(path.stem for path in folder.glob("[!.]*.parquet")) if folder.is_dir() else []
+        found = os.listdir(folder) if folder.is_dir() else []  # `glob` takes ten times as long
+        names = sorted(name.removesuffix(".parquet") for name in found if name.endswith(".parquet") and name[0] != ".")
         names.sort(key=lambda name: not name.startswith(COMPACTED))
         paths = {name: folder / f"{name}.parquet" for name in names}
         compacted, replaced = self._replaced
