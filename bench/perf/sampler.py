@@ -45,7 +45,9 @@ CHANCE = "ddpm, all steps, again"
 SAMPLERS = (
     ("ddpm", 100),
     ("ddim", 50),
+    ("ddim", 20),
     ("dpm_solver", 20),
+    ("dpm_solver", 10),
     ("dpm_solver_sde", 100),
     ("dpm_solver_sde", 50),
     ("dpm_solver_sde", 20),
