@@ -249,8 +249,8 @@ class DiffusionConfig:
     batch_size: int = option(256, at_least=2)
     hidden: int = option(128, at_least=1)
     learning_rate: PerRun = option(1e-3, above=0)
-    sampler: Literal["ddpm", "ddim"] = option("ddpm", later=True)  # ddim: no noise on the way (eta = 0)
-    sampling_steps: int = option(0, at_least=0, later=True)  # evenly spaced among the L; 0 is all of them
+    sampler: Literal["ddpm", "ddim", "dpm_solver", "dpm_solver_sde"] = option("ddpm", later=True)
+    sampling_steps: int = option(0, at_least=0, later=True)  # of the L, see `sampling_grid`; 0 is all of them
     block: Literal["linear", "film"] = option("linear", later=True)  # of the denoiser; film: normed, two layers
     blocks: int = option(3, at_least=1, later=True)  # of the denoiser
     predicts: Literal["noise", "x0", "v"] = option("noise", later=True)  # what the denoiser's network gives
@@ -615,7 +615,7 @@ class Model(Protocol):
     latent_mean: Tensor  # (R, D), of training latents; 0 and 1 where a method keeps their own space
     latent_scale: Tensor  # (R, D), their standard deviation
     loss_weights: Tensor  # (L + 1,), of the diffusion steps in the denoising loss
-    sampler: str  # ddpm or ddim
+    sampler: str  # as in `DiffusionConfig`
     sampling_steps: int  # of the L; 0 is all of them
     temperature: Sequence[float]  # of each run's likelihood in generation (`bench.parts.likelihoods.tempered`)
 

@@ -74,7 +74,7 @@ def test_every_parametrisation_gives_the_noise(predicts):
     torch.testing.assert_close(Exact(predicts)(z, i), Exact("noise")(z, i), rtol=0, atol=2e-4)
 
 
-@pytest.mark.parametrize("sampler", ["ddpm", "ddim"])
+@pytest.mark.parametrize("sampler", ["ddpm", "ddim", "dpm_solver"])
 @pytest.mark.parametrize("predicts", PREDICTS)
 def test_a_gaussian_latent_is_drawn_with_its_mean_and_covariance(predicts, sampler):
     drawn = reverse_diffusion(model_of(Exact(predicts), sampler=sampler), 10_000, Randomness([("g", 1)]).draws("z"))[0]

@@ -19,14 +19,18 @@ from bench.engine import job
 from bench.hardware import precision as precision_module
 from bench.hardware.memory import keep_freed, reset_peak
 from bench.hardware.precision import bf16_on_cpu, check_precision, deterministic, products
+from bench.loading.windows import load_splits
 from bench.method import stacked
 from bench.models.build import StackedModel
 from bench.models.stacked import initialise
 from bench.parts.diffusion import reverse_diffusion, sampling_grid
 from bench.perf import __main__ as perf
-from bench.perf import denoiser, dependency, sampling, sweep_overhead, whole_run
+from bench.perf import denoiser, dependency, sampler, sampling, sweep_overhead, whole_run
 from bench.randomness import Randomness
 from bench.registry import METHODS
+from bench.scoring.artifacts import load_model
+from bench.scoring.scores import Scope, choose, score_beside_both
+from bench.store import Store
 from bench.sweeps.expand import read_sweep
 from bench.sweeps.stacks import make_stacks
 from bench.training.stack import train_stack
@@ -52,8 +56,8 @@ def model_of(diffusion: DiffusionConfig = DIFFUSION, dtype: torch.dtype = torch.
     return model.to(dtype).eval()
 
 
-OTHERWISE = ("sweep_overhead", "many_runs", "loading")
-"""Two have slow tests of their own, and loading measures nothing where there are no files."""
+OTHERWISE = ("sweep_overhead", "many_runs", "scheduler", "loading", "sampler")
+"""All but one have tests of their own, and loading measures nothing where there are no files."""
 
 
 @pytest.mark.parametrize("part", [name for name in perf.PARTS if name not in OTHERWISE])
@@ -79,6 +83,56 @@ def test_many_runs_are_loaded_listed_and_reported() -> None:
         f"11 runs: {what}" for what in ("both tables", "dry run", "report", "the report's page, MB")
     ]
     assert all(math.isfinite(line.ratio) and line.ratio > 0 for line in lines)
+
+
+@pytest.mark.slow
+def test_the_supervisor_of_a_cluster_is_measured_at_both_ends_of_a_sweep() -> None:
+    pytest.importorskip("distributed")
+    lines = list(perf.PARTS["scheduler"]("tiny"))
+    assert [line.what for line in lines] == [f"{moment} of 20 runs: a stack" for moment in ("beginning", "end")]
+    assert all(math.isfinite(line.ratio) and line.ratio > 0 for line in lines)
+
+
+SWEEP = """
+name: kept
+datasets: [{name: regimes, series: 200}]
+methods: [latent_diffusion, no_latent]
+seeds: 2
+model: {hidden: 4, latent: 2}
+train: {steps: 2, batch_size: 4}
+diffusion: {L: 10, steps: 2, batch_size: 4, hidden: 4}
+evaluate: {n_samples: 20, metrics: [c2st], during_training: 0}
+"""
+
+
+def test_samplers_are_compared_on_the_kept_models_of_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "kept.yaml").write_text(SWEEP)
+    results = tmp_path / "results"
+    store = Store(results)
+    store.prepare()
+    runs = [run for run in read_sweep(tmp_path / "kept.yaml").runs if run.kind == "method"]
+    for stack in make_stacks(runs, 1):
+        job.run_stack(stack, job.JobSettings(results, None))
+    with_latent, *others = sampler.kept_runs(results, "full")
+    assert [run.label for run in (with_latent, *others)] == ["latent_diffusion"] * 2 + ["no_latent"] * 2
+    lines = list(sampler.measure("full", results))
+    names = [sampler.CHANCE, *(f"{name}, {steps} steps" for name, steps in sampler.SAMPLERS)]
+    group = with_latent.dataset.key
+    assert [line.what for line in lines[: len(names)]] == [f"{group}: {name}" for name in names]
+    assert {line.what for line in lines[len(names) :]} == {f"all: {name}" for name in names}
+    assert all(math.isfinite(line.ratio) and line.ratio > 0 for line in lines)
+    assert [
+        line.note for line in lines if "2 runs" not in line.note
+    ] == []  # a sampler is no matter for a run without a latent
+    assert list(sampler.measure("full", tmp_path)) == []
+
+    splits = load_splits(with_latent.dataset, with_latent.data_seed, None)
+    loaded = load_model(results, with_latent, splits)
+    assert loaded is not None
+    kept = sampler.Kept(with_latent, *loaded, splits)
+    samples = kept.series(kept.latents("ddpm", 0, "samples")[0])
+    rows = score_beside_both(samples, splits, choose(["c2st"]), Scope.of(with_latent))
+    assert kept.distance(samples) == next(row["value"] for row in rows if row["metric"] == sampler.MEASURE)
 
 
 def test_an_unknown_part_is_refused() -> None:
@@ -164,7 +218,41 @@ def test_ddim_is_its_equation(steps: int) -> None:
     torch.testing.assert_close(found, ddim_by_hand(model, 5, grid), rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("sampler", ["ddpm", "ddim"])
+def dpm_solver_by_hand(model: StackedModel, n: int, grid: list[int]) -> torch.Tensor:
+    """Lu et al. 2022, (SDE-)DPM-Solver++(2M), in its own letters: alpha, sigma, h, r, D; a step to 0 gives x0."""
+    draws, seen, noisy = Doubles(), [], model.sampler == "dpm_solver_sde"
+    z = draws.normal(n, model.latent)
+    alpha, sigma = model.alpha_bar.sqrt(), (1 - model.alpha_bar).sqrt()
+    steps = (alpha / sigma).log()[grid].tolist()
+    with torch.no_grad():
+        for k, (i, j) in enumerate(itertools.pairwise(grid)):
+            seen.append((z - sigma[i] * model.denoiser(z, torch.full((2, n), i))) / alpha[i])
+            noise = draws.normal(n, model.latent) if noisy else 0
+            if j == 0:
+                return seen[-1]
+            h, direction = steps[k + 1] - steps[k], seen[-1]
+            if k > 0:
+                r = (steps[k] - steps[k - 1]) / h
+                direction = (1 + 1 / (2 * r)) * seen[-1] - 1 / (2 * r) * seen[-2]
+            if noisy:
+                z = sigma[j] / sigma[i] * math.exp(-h) * z - alpha[j] * math.expm1(-2 * h) * direction
+                z = z + sigma[j] * math.sqrt(-math.expm1(-2 * h)) * noise
+            else:
+                z = sigma[j] / sigma[i] * z - alpha[j] * math.expm1(-h) * direction
+    return z
+
+
+@pytest.mark.parametrize("sampler", ["dpm_solver", "dpm_solver_sde"])
+@pytest.mark.parametrize("steps", [0, 1, 7, 20])
+def test_dpm_solver_is_its_equation(steps: int, sampler: str) -> None:
+    model = model_of(dataclasses.replace(DIFFUSION, sampler=sampler, sampling_steps=steps))
+    grid = sampling_grid(20, steps, quadratic=True)
+    assert (grid[0], grid[-1], len(set(grid))) == (20, 0, min(steps or 20, 20) + 1)
+    found = reverse_diffusion(model, 5, Doubles())
+    torch.testing.assert_close(found, dpm_solver_by_hand(model, 5, grid), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("sampler", ["ddpm", "ddim", "dpm_solver", "dpm_solver_sde"])
 @pytest.mark.parametrize("steps", [0, 6])
 def test_a_stop_is_reached_whether_it_is_on_the_grid_or_not(sampler: str, steps: int) -> None:
     model = model_of(dataclasses.replace(DIFFUSION, sampler=sampler, sampling_steps=steps))
@@ -175,9 +263,10 @@ def test_a_stop_is_reached_whether_it_is_on_the_grid_or_not(sampler: str, steps:
     assert torch.equal(found[:, 0], whole[:, 0])
     assert torch.equal(found[:, 20], start[:, 20])
     assert not torch.isclose(found[:, 1:20], whole[:, 1:20]).any(dim=-1).all()
-    if sampler == "ddim":  # the last step before the stop is a step of DDIM to the stop itself
-        grid = [i for i in sampling_grid(20, steps) if i > 5] + [5]
-        torch.testing.assert_close(found[:, 5], ddim_by_hand(model, 21, grid)[:, 5], rtol=1e-6, atol=1e-6)
+    if sampler != "ddpm":  # the last step before the stop is a step of the sampler to the stop itself
+        grid = [i for i in sampling_grid(20, steps, quadratic=sampler != "ddim") if i > 5] + [5]
+        by_hand = ddim_by_hand if sampler == "ddim" else dpm_solver_by_hand
+        torch.testing.assert_close(found[:, 5], by_hand(model, 21, grid)[:, 5], rtol=1e-6, atol=1e-6)
 
 
 def test_new_options_are_part_of_a_runs_identity_and_their_defaults_are_not() -> None:

@@ -234,7 +234,7 @@ def test_a_run_that_diverges_is_masked_inside_a_recorded_stack():
     assert_same(plain, recorded)
 
 
-@pytest.mark.parametrize("sampler", ["ddpm", "ddim"])
+@pytest.mark.parametrize("sampler", ["ddpm", "ddim", "dpm_solver", "dpm_solver_sde"])
 @pytest.mark.parametrize("steps", [0, 7])
 @pytest.mark.parametrize("stops", [False, True])
 def test_recorded_sampling_is_plain_sampling_bit_for_bit(sampler, steps, stops):

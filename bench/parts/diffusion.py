@@ -110,22 +110,44 @@ def denoising_loss(model: Model, z: Tensor, draws: Draws) -> Tensor:
     return error * model.loss_weights[i]
 
 
-def sampling_grid(diffusion_steps: int, sampling_steps: int) -> list[int]:
-    """The steps that a sampling loop visits, from L down to 0, evenly spaced; 0 (or more than L) is all of them.
+WITH_NOISE, SECOND_ORDER = ("ddpm", "dpm_solver_sde"), ("dpm_solver", "dpm_solver_sde")
+"""The samplers that draw noise on the way, and those that use the estimate of the step before."""
+
+
+def sampling_grid(diffusion_steps: int, sampling_steps: int, quadratic: bool = False) -> list[int]:
+    """The steps that a sampling loop visits, from L down to 0; a number of 0 (or more than L) is all of them.
+
+    They are evenly spaced or, `quadratic`, evenly in the square root of the step, so that most of them lie near 0.
 
     >>> sampling_grid(10, 4), len(sampling_grid(1000, 0))
     ([10, 8, 5, 2, 0], 1001)
+    >>> sampling_grid(1000, 8, quadratic=True), sampling_grid(10, 8, quadratic=True)
+    ([1000, 766, 562, 391, 250, 141, 62, 16, 0], [10, 8, 6, 5, 4, 3, 2, 1, 0])
     """
     count = min(sampling_steps or diffusion_steps, diffusion_steps)
+    if quadratic:  # the k-th step is at least k, so that no two are the same
+        return [max(round(diffusion_steps * (k / count) ** 2), k) for k in range(count, -1, -1)]
     return [round(diffusion_steps * k / count) for k in range(count, -1, -1)]
 
 
 def _coefficients(sampler: str, here: Tensor, there: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """b, sqrt(alpha) and sd of a step between two values of alpha_bar; see `reverse_diffusion`."""
     alpha = here / there
-    if sampler == "ddim":
-        return (1 - here).sqrt() - (alpha * (1 - there)).sqrt(), alpha.sqrt(), torch.zeros_like(alpha)
-    return (1 - alpha) / (1 - here).sqrt(), alpha.sqrt(), ((1 - there) / (1 - here) * (1 - alpha)).sqrt()
+    if sampler in WITH_NOISE:
+        return (1 - alpha) / (1 - here).sqrt(), alpha.sqrt(), ((1 - there) / (1 - here) * (1 - alpha)).sqrt()
+    return (1 - here).sqrt() - (alpha * (1 - there)).sqrt(), alpha.sqrt(), torch.zeros_like(alpha)
+
+
+def _turn(sampler: str, before: Tensor, here: Tensor, there: Tensor) -> Tensor:
+    """c of a step between two values of alpha_bar, after one from a third value; see `reverse_diffusion`.
+
+    It is 0 where that value is `here`, in the first step, and where the step ends at 0, where lambda is infinite.
+    """
+    finite = there.clamp(max=1 - torch.finfo(there.dtype).eps)
+    first, second, third = (torch.logit(alpha_bar) / 2 for alpha_bar in (before, here, finite))
+    last = torch.where(second > first, second - first, torch.inf)
+    share = -torch.expm1((2 if sampler in WITH_NOISE else 1) * (second - third))
+    return torch.where(there < 1, finite.sqrt() * share * (third - second) / (2 * last), 0.0)
 
 
 @torch.no_grad()
@@ -134,22 +156,37 @@ def reverse_diffusion(model: Model, n: int, draws: Draws, stop: PerRun | None = 
 
     A step from i to j < i, with alpha = alpha_bar_i / alpha_bar_j and eps = eps_theta(z^i, i):
 
-        z^j = (z^i - b eps) / sqrt(alpha) + sd noise
+        z^j = (z^i - b eps) / sqrt(alpha) + sd noise + c (x^i - x^h)
         ddpm  b = (1 - alpha) / sqrt(1 - alpha_bar_i),  sd^2 = (1 - alpha_bar_j) / (1 - alpha_bar_i) (1 - alpha)
         ddim  b = sqrt(1 - alpha_bar_i) - sqrt(alpha (1 - alpha_bar_j)),  sd = 0
+        dpm_solver      b and sd of ddim,  c = sqrt(alpha_bar_j) (1 - e^(lambda_i - lambda_j)) / 2 r
+        dpm_solver_sde  b and sd of ddpm,  c = sqrt(alpha_bar_j) (1 - e^(2 (lambda_i - lambda_j))) / 2 r
 
-    `model.sampler` and `model.sampling_steps` choose the form and the steps. `stop` (R, n) holds a
-    step for every series, None means 0; a stop between two steps of the grid is reached by a shorter
-    step from the one before it. The embedding of the step is computed once for all steps, not in the loop.
+    x^i = (z^i - sqrt(1 - alpha_bar_i) eps) / sqrt(alpha_bar_i) is the latent without noise as step i sees it, x^h that
+    of the step before, from h to i, r = (lambda_i - lambda_h) / (lambda_j - lambda_i) and
+    lambda_i = ln(alpha_bar_i / (1 - alpha_bar_i)) / 2. c is 0 for `ddpm` and `ddim`, in the first step, and in the last
+    step, to 0.
+
+    `model.sampler` and `model.sampling_steps` choose the form and the steps, which both of `dpm_solver` space
+    quadratically. `stop` (R, n) holds a step for every series, None means 0; a stop between two steps of the grid is
+    reached by a shorter step from the one before it. The embedding of the step is computed once for all steps, not in
+    the loop.
 
     Source: Ho et al. 2020, algorithm 2, with the posterior variance; Song et al. 2021, arXiv:2010.02502, eq. 12 and
-    16 with eta = 1 (for j = i - 1 the same) and eta = 0.
+    16 with eta = 1 (for j = i - 1 the same) and eta = 0; Lu et al. 2022, arXiv:2211.01095, DPM-Solver++(2M) and
+    SDE-DPM-Solver++(2M), the first checked in the authors' program and the second in another, neither in the text.
+    Ours: their last step.
     """
-    alpha_bar, grid = model.alpha_bar, sampling_grid(len(model.alpha_bar) - 1, model.sampling_steps)
+    alpha_bar, second = model.alpha_bar, model.sampler in SECOND_ORDER
+    grid = sampling_grid(len(alpha_bar) - 1, model.sampling_steps, quadratic=second)
     b, root, sd = _coefficients(model.sampler, alpha_bar[grid[:-1]], alpha_bar[grid[1:]])
+    before = [grid[0], *grid[:-2]]  # the step before each, for the first one itself
+    turn = _turn(model.sampler, alpha_bar[before], alpha_bar[grid[:-1]], alpha_bar[grid[1:]])
     table, steps = model.denoiser.table(), torch.tensor(grid, device=alpha_bar.device)
+    sources = torch.tensor(before, device=alpha_bar.device)
     z = draws.normal(n, model.latent)
     stopped, no_noise, ahead = z.clone(), torch.zeros_like(z), Ahead(draws)
+    clean = torch.zeros_like(z)
     first_stop, gaps = -1 if stop is None else int(stop.max()), len(grid) <= len(alpha_bar) - 1
     plainly = recorder_on(z.device) is None
 
@@ -158,13 +195,23 @@ def reverse_diffusion(model: Model, n: int, draws: Draws, stop: PerRun | None = 
         # A step to be recorded is the same for all.
         known = grid[index + 1] if plainly and isinstance(index, int) else 0
         predicted = model.denoiser.with_step(z, table.index_select(1, i))
-        noise = ahead.normal(n, model.latent) if model.sampler == "ddpm" else no_noise
+        noise = ahead.normal(n, model.latent) if model.sampler in WITH_NOISE else no_noise
         new = (z - _pick(b, index) * predicted) / _pick(root, index) + _pick(sd, index) * noise
+        change = no_noise
+        if second:
+            seen = (z - (1 - alpha_bar[i]).sqrt() * predicted) / alpha_bar[i].sqrt()
+            change = seen - clean
+            new = new + _pick(turn, index) * change
+            clean.copy_(seen)
         if stop is not None and known <= first_stop:
             own = new
             if gaps:
-                shorter = _coefficients(model.sampler, alpha_bar[i], alpha_bar[stop.clamp(j, i)].unsqueeze(-1))
+                target = alpha_bar[stop.clamp(j, i)].unsqueeze(-1)
+                shorter = _coefficients(model.sampler, alpha_bar[i], target)
                 own = (z - shorter[0] * predicted) / shorter[1] + shorter[2] * noise
+                if second:
+                    earlier = alpha_bar[_pick(sources, index)]
+                    own = own + _turn(model.sampler, earlier, alpha_bar[i], target) * change
             stopped.copy_(torch.where(((j <= stop) & (stop < i)).unsqueeze(-1), own, stopped))
         z.copy_(new)
 

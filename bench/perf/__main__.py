@@ -1,6 +1,7 @@
 """`python -m bench.perf [NAME...] [--quick]`: what the fast paths gain, as ratios on the same work in one run.
 
-`gpu` and its parts `gpu.NAME` need a CUDA device, and of all packages torch and numpy only.
+`gpu` and its parts `gpu.NAME` need a CUDA device, and of all packages torch and numpy only. `sampler` needs the kept
+models of a results folder, and measures nothing where there are none.
 """
 
 from __future__ import annotations
@@ -22,18 +23,19 @@ if TYPE_CHECKING:  # it imports torch, which --help does not wait for
     from bench.perf.measure import Line, Scale
 
 
-def _measure(name: str, scale: Scale) -> Iterator[Line]:
+def _measure(name: str, scale: Scale, *folder: Path) -> Iterator[Line]:
     """A part's lines; its module is imported only now, because it may need what is not installed."""
-    lines: Iterator[Line] = importlib.import_module(f"bench.perf.{name}").measure(scale)
+    lines: Iterator[Line] = importlib.import_module(f"bench.perf.{name}").measure(scale, *folder)
     return lines
 
 
 NAMES = (
-    "start_up", "dependency", "sampling", "denoiser", "whole_run", "lstm", "sweep_overhead", "metrics", "loading",
-    "many_runs",
+    "start_up", "dependency", "sampling", "sampler", "denoiser", "whole_run", "lstm", "sweep_overhead", "metrics",
+    "loading", "many_runs", "scheduler",
 )  # fmt: skip
 GPU = ("agreement", "lstm", "stages", "runs", "processes", "memory", "precision", "creep")
-PARTS: Mapping[str, Callable[[Scale], Iterator[Line]]] = {name: partial(_measure, name) for name in NAMES}
+OF_RESULTS = ("sampler",)  # they measure what a results folder holds
+PARTS: Mapping[str, Callable[..., Iterator[Line]]] = {name: partial(_measure, name) for name in NAMES}
 ON_A_GPU = {"gpu": GPU, **{f"gpu.{name}": (name,) for name in GPU}}
 
 
@@ -47,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--json", default="results/perf-gpu.json", metavar="FILE", help="where `gpu` writes (%(default)s)"
     )
+    parser.add_argument("--results", default="results", metavar="FOLDER", help="whose kept models `sampler` samples")
     parser.add_argument("--stacks", default="auto", metavar="N", help="stacks that `gpu.creep` trains (60; quick: 20)")
     given = parser.parse_args(arguments)
     stacks = parse_count(given.stacks, "--stacks") or 0
@@ -71,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in names:
         command.write(f"\n{name:60}{'ours':>10}{'other':>10}{'ratio':>10}  target")
         began = time.process_time()
-        for line in PARTS[name](scale):
+        for line in PARTS[name](scale, *([Path(given.results)] if name in OF_RESULTS else [])):
             command.write(str(line))
         command.write(f"  ({time.process_time() - began:.0f} CPU seconds)")
     return 0 if good else 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
@@ -27,18 +28,20 @@ class Parts:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._replaced_by: dict[str, list[str]] = {}  # by compacted part, the parts that it replaces
+        self._replaced: tuple[list[str], set[str]] = [], set()  # the compacted parts, and all that they replace
         self._has: dict[str, list[str]] = {}  # by part, which of metrics and curves
 
     def listed(self) -> tuple[dict[str, Path], set[str]]:
         """Runs files by part name, compacted ones first; and the names that a compacted part replaces."""
         folder = self.path / "runs"
-        names = sorted(path.stem for path in folder.glob("[!.]*.parquet")) if folder.is_dir() else []
+        found = os.listdir(folder) if folder.is_dir() else []  # `glob` takes ten times as long
+        names = sorted(name.removesuffix(".parquet") for name in found if name.endswith(".parquet") and name[0] != ".")
         names.sort(key=lambda name: not name.startswith(COMPACTED))
         paths = {name: folder / f"{name}.parquet" for name in names}
-        replaced: set[str] = set()
-        for name in names:
-            if name.startswith(COMPACTED):
-                replaced |= set(self._replaces(paths[name]))
+        compacted, replaced = self._replaced
+        if (now := [name for name in names if name.startswith(COMPACTED)]) != compacted:
+            replaced = {other for name in now for other in self._replaces(paths[name])}
+            self._replaced = now, replaced  # they change once in hundreds of parts, and may replace a million
         return {name: path for name, path in paths.items() if name not in replaced}, replaced
 
     def evaluated(self, replaced: set[str]) -> list[str]:
