@@ -335,7 +335,7 @@ SPELLING = ("separator", "decimal", "encoding", "header", "missing_values", "tim
 VALIDATION_SHARE, TEST_SHARE = 0.1, 0.2
 """Shares of a recording's pieces (blocks, entities) or of its rows (split `time`); the rest is for training."""
 
-ONE_SPLIT = ("given", "time")
+ONE_SPLIT = ("given", "time", "whole")
 """Divisions that do not depend on the seed: there is only one, so that seeds change the training only."""
 
 OVERLAPPING = ("blocks", "entity")
@@ -364,7 +364,7 @@ class Recordings:
     window: int  # T
     train_stride: int  # rows between two windows of the training and validation parts
     test_stride: int
-    split: Literal["blocks", "time", "entity", "given"]  # how rows are divided before any window is cut
+    split: Literal["blocks", "time", "entity", "given", "whole"]  # how rows are divided before any window is cut
     entities: Sequence[str] = ()  # of each series: those of one entity are in one part (none: each its own)
     times: Sequence[np.ndarray] = ()  # for the card only: the time of each row, (rows,) datetime64 per series
     truth: Truth = field(default_factory=dict)  # of each series, and so of its windows; no part of the windows' hash
@@ -374,6 +374,8 @@ class Recordings:
     gap: int = 0  # rows left out between pieces of different parts (blocks, time); `load_recordings` sets it
     notes: Sequence[str] = ()  # for the card only: what was understood of a user's file, a line each
     doubts: Sequence[str] = ()  # what may be misread in it, a line each; a warning when windows are made
+    zero_one: tuple[float, float] | None = None  # what 0 and 1 stand for in the literature's scale; none: the range
+    noise: tuple[str, ...] = ()  # channels of pure noise
 
     @classmethod
     def simulated(cls, x: np.ndarray, **truth: np.ndarray) -> Recordings:
@@ -460,6 +462,9 @@ class Splits:
     cells: Cells | None = None  # how finely each channel was measured; none: not known
     division: str = ""  # how the parts were made: `split` of the recordings, or `drawn` anew for every seed
     held_out: np.ndarray | None = None  # windows of the training recordings that nothing is trained on; none: as `test`
+    whole: bool = False  # whether every part is all windows: samples are compared with what a method was trained on
+    zero_one: tuple[np.ndarray, np.ndarray] | None = None  # (C,) each, train-scaled: 0 and 1 of the literature's scale
+    noise: tuple[str, ...] = ()  # channels of pure noise
 
     @property
     def window(self) -> int:
@@ -480,11 +485,14 @@ class Dataset(ABC):
     """A source of series. Subclasses are frozen dataclasses whose fields are the options of a sweep file.
 
     The class docstring is the data card: what it is, the channels, the quirks and how they are handled. The options
-    `gap` and `align` are every data set's; `bench.loading.windows.load_recordings` sees to them.
+    `gap`, `align` and `protocol` are every data set's; `bench.loading.windows.load_recordings` sees to them.
     """
 
     gap: Literal[0, "T"] = field(default=0, kw_only=True)  # rows left out between pieces of different parts
     align: Literal["any", "day"] = field(default="any", kw_only=True)  # where a window may begin; day: rows with times
+    protocol: Literal["held_out", "literature"] = field(
+        default="held_out", kw_only=True
+    )  # literature: nothing held out
 
     name: ClassVar[str]  # set by the registry
     source: ClassVar[str]  # the official page, or the equation of a simulator
@@ -705,6 +713,8 @@ class SampleEvaluation:
     cells: Cells | None = None  # how finely each channel was measured; none: not known
     reference_start: np.ndarray | None = None  # (n,), NaN for a window of no known recording; none: nothing is shared
     sample_start: np.ndarray | None = None  # (m,)
+    zero_one: tuple[np.ndarray, np.ndarray] | None = None  # as in `Splits`; none: the range of the training windows
+    whole: bool = False  # as in `Splits`: the reference windows are training windows
 
 
 @dataclass(frozen=True)

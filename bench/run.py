@@ -217,7 +217,9 @@ def _parser() -> command.Parser:
     add("--memory-limit", metavar="SIZE", help="limit per worker, such as 4G")
     keep = "store weights and samples (default), samples, or nothing; restricted: all, of restricted data as well"
     add("--keep", choices=("all", "samples", "none", "restricted"), default="all", help=keep)
-    add("--save-samples", action="store_true", help="write generated series in units to DIR/samples/RUN_ID.parquet")
+    save = "write generated series to DIR/samples: in units as RUN_ID.parquet (default), or minmax: as RUN_ID.npy, "
+    save += "from 0 to 1 as the literature has them; bench.evaluate --samples reads it"
+    add("--save-samples", nargs="?", const="units", default="", choices=("units", "minmax"), help=save)
     add("--deterministic", action="store_true", help="bit-identical results on a GPU; a run without them fails")
     add("--kernels", choices=("auto", "plain"), default="auto", help="plain: no CUDA graphs and no fused LSTM on a GPU")
     add(

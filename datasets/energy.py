@@ -46,6 +46,9 @@ class Energy(Dataset):
     values interpolated to 10 minutes, so their own past predicts them well. The change to summer time leaves no gap.
     Rows are sorted by time; a time that occurs twice is refused.
 
+    With `noise_channels` and `protocol: literature` these are the windows of the literature, whose file has the same 28
+    columns in the same order.
+
     Windows: T = 24 rows (4 hours), stride 1 for training; test windows overlap, stride T // 4 = 6.
     Split: contiguous blocks (see `bench.loading.division`), or `time` for one cut in time.
     """
@@ -85,6 +88,7 @@ class Energy(Dataset):
             split=self.split,
             times=[rows["date"].to_numpy()],
             resolutions=[Resolution(WIDTHS.get(name, 0.0)) for name in channels],
+            noise=tuple(name for name in channels if name in NOISE),
         )
 
 

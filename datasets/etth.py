@@ -29,8 +29,9 @@ class ETTh(Dataset):
 
     17,420 rows, 2016-07-01 to 2018-06-26, no gap, nothing missing. Channels: useful and useless load at three levels
     (HUFL, HULL, MUFL, MULL, LUFL, LULL; no unit is given), and the oil temperature OT (deg C).
-    Used for comparison with the literature, with its T and all seven channels. Scaling is the harness's own (mean and
-    standard deviation of the training rows), not the literature's minimum and maximum of all rows.
+    Used for comparison with the literature, with its T and all seven channels; `protocol: literature` gives its
+    windows, and its scores scale them by the minimum and maximum of all rows. What a method sees is scaled by mean and
+    standard deviation in either case.
 
     Quirks: loads may be negative. Stretches of the load channels repeat one value for hours. The channels differ in
     speed: OT moves slowly.

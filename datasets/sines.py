@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -21,6 +23,13 @@ class Sines(Dataset):
         u_{t,c} = .5 u_{t-1,c} + .3 e_{t,c},  e ~ N(0, 1),  u_1 stationary
 
     Amplitude, frequency and phase p are one per series; level and phase shift p_c one per series and channel.
+    `form: timegan` is the set of this name in the literature, as published code draws it:
+
+        x_{t,c} = (1 + sin(f_c t + p_c)) / 2,   t = 0..T-1,   f_c, p_c ~ U(0, .1) per series and channel
+
+    with 10,000 series and 5 channels there. Its scores are computed on these values, without any further scaling.
+    Source of that form: Yoon et al. 2019 (TimeGAN), published code, whose paper states U(0, 1) and U(-pi, pi); Yuan and
+    Qiao 2024 (Diffusion-TS) draw the same.
     Channels: x1..xC, no unit. Split by series.
     """
 
@@ -30,10 +39,16 @@ class Sines(Dataset):
     series: int = option(4000, at_least=10)
     window: int = option(24, at_least=2)  # T
     channels: int = option(6, at_least=1)  # C
+    form: Literal["noisy", "timegan"] = "noisy"
 
     def load(self, data_dir: Path | None, rng: np.random.Generator) -> Recordings:
         """A fresh draw of all series."""
         n, channels = self.series, self.channels
+        if self.form == "timegan":
+            frequency, phase = rng.uniform(0, 0.1, size=(2, n, 1, channels))
+            x = (1 + np.sin(frequency * np.arange(self.window)[None, :, None] + phase)) / 2
+            truth = {"frequency": frequency[:, 0], "phase": phase[:, 0]}
+            return dataclasses.replace(Recordings.simulated(x, **truth), zero_one=(0.0, 1.0))
         level = rng.standard_normal((n, 1, channels))
         amplitude = rng.uniform(0.5, 1.5, size=(n, 1, 1))
         frequency = rng.uniform(1, 4, size=(n, 1, 1))

@@ -25,12 +25,12 @@ class Stocks(Dataset):
     3,685 trading days; the file holds no dates. Channels: Open, High, Low, Close, Adj_Close (US dollars) and Volume
     (shares). `values: returns` has the logarithm of each value divided by that of the day before, which is
     stationary; its first row is left out.
-    Used for comparison with the literature. Scaling is the harness's own (mean and standard deviation of the training
-    rows), not the literature's minimum and maximum of all rows.
+    Used for comparison with the literature; `protocol: literature` gives its windows, and its scores scale them by the
+    minimum and maximum of all rows. What a method sees is scaled by mean and standard deviation in either case.
 
     Quirks: Close equals Adj_Close in every row, so two of the six channels are one. Prices rise from 48 to 1,274
-    dollars, so a split in time tests far outside the training range. The rows are in the order of time; the reference
-    code of TimeGAN reverses them before it cuts windows, which is not done here.
+    dollars, so a split in time tests far outside the training range. The rows are in the order of time, as in
+    Diffusion-TS; the reference code of TimeGAN reverses them before it cuts windows, which is not done here.
 
     Windows: T = 24 days, stride 1 for training; test windows overlap, stride T // 4 = 6.
     Split: contiguous blocks (see `bench.loading.division`), or `time` for one cut in time.

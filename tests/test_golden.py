@@ -27,7 +27,10 @@ from bench.training.stack import train_stack
 
 GOLDEN = Path(__file__).with_name("golden.json")
 SMALL = {"N": 0.1, "M": 0.9, "encoder_updates": 3}
-LEARNT = {"context_fid", "discriminative", "discriminative.timegan", "predictive", "predictive.timegan"}
+LEARNT = {
+    *("context_fid", "context_fid.diffusion_ts"),
+    *("discriminative", "discriminative.timegan", "predictive", "predictive.timegan"),
+}
 """Metrics that train a network of their own, for seconds: of one backbone only, and a slow test."""
 CASES = [(name, "lstm") for name in METHODS] + [(name, b) for b in BACKBONES for name in ("proposed",) if b != "lstm"]
 

@@ -50,6 +50,7 @@ def test_the_literatures_variants_are_named_after_their_source_and_never_fast() 
         "marginal.tsgbench",
         "autocorrelation.tsgbench",
         "correlational.diffusion_ts",
+        "context_fid.diffusion_ts",
     }
     everything = {metric.name for metric in choose("all")}
     for name in variants:

@@ -17,7 +17,7 @@ from scipy.spatial.distance import cdist
 from scipy.stats import wasserstein_distance
 
 from bench.contracts import DatasetSpec, Measurement, SampleEvaluation
-from bench.metrics import context_fid, discriminative, predictive
+from bench.metrics import context_fid, discriminative, predictive, ts2vec
 from bench.metrics.c2st import auc
 from bench.metrics.context_fid import frechet, trained_encoder
 from bench.metrics.networks import Recurrent
@@ -39,6 +39,15 @@ def brief(monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         for name in names:
             monkeypatch.setattr(module, name, 30)
+    for module, name, value in (
+        (context_fid, "RESTARTS", 1),
+        (ts2vec, "FEWER_STEPS", 2),
+        (ts2vec, "DEPTH", 2),
+        (ts2vec, "WIDTH", 16),
+    ):
+        monkeypatch.setattr(module, name, value)
+    monkeypatch.setattr(context_fid, "_ENCODERS", {})  # nothing of other sizes, and nothing that is left for others
+    monkeypatch.setattr(context_fid, "_MOMENTS", {})
 
 
 def evaluation(reference: np.ndarray, samples: np.ndarray, train: np.ndarray | None = None) -> SampleEvaluation:

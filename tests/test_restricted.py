@@ -32,7 +32,7 @@ evaluate: {n_samples: 12, metrics: [mmd2]}
 def test_what_is_kept_of_restricted_data(tmp_path, keep):
     (tmp_path / "tiny.yaml").write_text(SWEEP)
     sweep, results = read_sweep(tmp_path / "tiny.yaml"), tmp_path / "results"
-    settings = JobSettings(results, None, keep=keep, save_samples=keep == "restricted")
+    settings = JobSettings(results, None, keep=keep, save_samples="units" if keep == "restricted" else "")
     for stack in make_stacks(sweep.runs, 1):
         assert {status for _, status, _ in run_stack(stack, settings)} == {"ok"}
     (run,) = (run for run in sweep.runs if run.kind == "method")

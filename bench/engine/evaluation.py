@@ -19,7 +19,7 @@ from bench.contracts import InputError, Metric, Scale, Scored, Splits, Unavailab
 from bench.engine.progress import Progress, Silent
 from bench.loading.files import DAMAGED_NPZ, first_line, refuse_stand_in
 from bench.loading.references import evaluation_size
-from bench.loading.windows import load_splits
+from bench.loading.windows import load_splits, zero_and_span
 from bench.metrics.dependency import dependency_measures
 from bench.scoring.artifacts import load_model, load_run, load_samples
 from bench.scoring.scores import (
@@ -172,8 +172,8 @@ def score_file(
     reference.
 
     Units: train, (x - mean) / standard deviation of the training rows; minmax, 0 and 1 at the least and the largest
-    training value of each channel. Values that are far from the training windows are refused unless the scale is
-    stated as `units`.
+    training value of each channel, or where the data set says they are. Values that are far from the training windows
+    are refused unless the scale is stated as `units`.
     """
     samples = read_arrays(path, ["samples"])["samples"]
     shape = (splits.window, len(splits.channels))
@@ -193,7 +193,8 @@ def score_file(
     train = splits.train.astype(np.float64)
     low, high = train.min(axis=(0, 1)), train.max(axis=(0, 1))
     if scale == "minmax":
-        scaled = low + samples * (high - low)
+        zero, span = zero_and_span(splits.train, splits.zero_one)
+        scaled = zero + samples * span
     else:
         scaled = samples if scale == "train" else (samples - splits.mean) / splits.scale
     if scale != "units" and (fault := _unlike_training(samples, scaled, splits, low, high, scale)):

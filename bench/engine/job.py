@@ -28,7 +28,7 @@ from bench.method import stacked
 from bench.models import lstm_triton
 from bench.models.build import StackedModel
 from bench.registry import DATASETS, load_entry_points, load_plugin
-from bench.scoring.artifacts import keep_run, save_series
+from bench.scoring.artifacts import keep_run, save_minmax, save_series
 from bench.scoring.scores import (
     Scope,
     check_temperature,
@@ -57,7 +57,7 @@ class JobSettings:
     device: str = "cpu"
     keep: Literal["all", "samples", "none", "restricted"] = "all"  # restricted: all, also of restricted data
     plugins: tuple[str, ...] = ()
-    save_samples: bool = False
+    save_samples: Literal["", "units", "minmax"] = ""  # how samples are written for others, if they are
     kernels: Literal["auto", "plain"] = "auto"  # plain: on a GPU no recorded steps and no fused kernels
     deterministic: bool = False  # see `bench.hardware.precision.deterministic`
 
@@ -312,7 +312,8 @@ def single_run(model: StackedModel, index: int, run: Run, splits: Splits, device
 
 def _keep(settings: JobSettings, run: Run, splits: Splits, model: StackedModel, samples: np.ndarray) -> None:
     if settings.save_samples:  # asked for by name, so for restricted data as well
-        save_series(settings.results, run, splits, samples)
+        write = save_series if settings.save_samples == "units" else save_minmax
+        write(settings.results, run, splits, samples)
     if settings.keep == "none" or (DATASETS[run.dataset.name].restricted and settings.keep != "restricted"):
         return
     weights = None if settings.keep == "samples" else model.state_of(0)

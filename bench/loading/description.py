@@ -121,7 +121,9 @@ def contents(recordings: Recordings, splits: Splits, spec: DatasetSpec, seed: in
     for part in (*PARTS, "held_out"):
         if (windows := getattr(splits, part)) is not None:
             lines.append(f"  {part}: {len(windows):,} windows{dates.get(part, '')}")
-    if splits.held_out is None:
+    if splits.whole:
+        lines.append("  every part is all windows: samples are compared with the windows that a method is trained on")
+    elif splits.held_out is None:
         lines.append("  nothing is held out of the training recordings: samples are compared with the test windows")
     lines.append("what a window knows of itself:")
     lines += [f"  {name}: {words}" for name, words in latent_card(splits).to_facts().items()]

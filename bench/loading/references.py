@@ -1,7 +1,8 @@
 """Reference rows: floors that no sampler can beat by luck, and controls that show what a metric rewards.
 
 Each takes the windows of a data set and returns (reference, samples), n of each, as if a method
-had drawn the samples.
+had drawn the samples. Under the literature's protocol, where the reference is the training set, they are the rows that
+its tables lack: half of the windows against the other half, a Gaussian, a constant, the training windows themselves.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from bench.contracts import Splits
 REFERENCES_VERSION = 3  # 2: halves of train that share no rows; windows in time's order. 3: beside held-out windows
 
 Pair = tuple[np.ndarray, np.ndarray]
+Reference = Callable[[Splits, int, np.random.Generator], Pair]
 
 
 def evaluation_size(splits: Splits, n_samples: int) -> int:
@@ -123,11 +125,52 @@ def time_shuffled(splits: Splits, n: int, rng: np.random.Generator) -> Pair:
     return reference, np.take_along_axis(_train(splits, len(reference), rng), order[:, :, None], axis=1)
 
 
+def half_against_half(splits: Splits, n: int, rng: np.random.Generator) -> Pair:
+    """A random half of the training windows beside the other half: neighbours that share rows are in both."""
+    order = rng.permutation(len(splits.train))
+    half = len(order) // 2
+    first, second = (splits.train[np.sort(part[:n])] for part in (order[:half], order[half : 2 * half]))
+    return first, second
+
+
+def memorised(splits: Splits, n: int, rng: np.random.Generator) -> Pair:
+    """Training windows beside the reference, which is the training set: what a generator that stores them scores."""
+    reference = reference_windows(splits, n, rng)
+    return reference, _train(splits, len(reference), rng)
+
+
+def noise_redrawn(splits: Splits, n: int, rng: np.random.Generator) -> Pair:
+    """Training windows whose channels of pure noise are drawn anew, each by itself, from the channel's own values."""
+    reference = reference_windows(splits, n, rng)
+    samples = _train(splits, len(reference), rng).copy()
+    for channel in (splits.channels.index(name) for name in splits.noise):
+        samples[:, :, channel] = rng.choice(splits.train[:, :, channel].ravel(), size=samples.shape[:2])
+    return reference, samples
+
+
 def _train(splits: Splits, n: int, rng: np.random.Generator) -> np.ndarray:
     return splits.train[np.sort(rng.choice(len(splits.train), size=n, replace=len(splits.train) < n))]
 
 
-REFERENCES: Mapping[str, Callable[[Splits, int, np.random.Generator], Pair]] = {
-    name.__name__: name
-    for name in (floor_noise, floor_held_out, floor_shift, constant_mean, gaussian_fit, time_shuffled)
-}
+def _named(*functions: Reference) -> dict[str, Reference]:
+    return {function.__name__: function for function in functions}
+
+
+REFERENCES: Mapping[str, Reference] = _named(
+    floor_noise, floor_held_out, floor_shift, constant_mean, gaussian_fit, time_shuffled
+)
+"""Those of data that are divided."""
+
+UNDIVIDED: Mapping[str, Reference] = _named(
+    half_against_half, floor_noise, memorised, constant_mean, gaussian_fit, noise_redrawn
+)
+"""Those of data under the literature's protocol; see `references_of`."""
+
+EVERY_REFERENCE: Mapping[str, Reference] = {**REFERENCES, **UNDIVIDED}
+
+
+def references_of(splits: Splits) -> list[str]:
+    """The names of the references of a data set."""
+    if not splits.whole:
+        return list(REFERENCES)
+    return [name for name in UNDIVIDED if name != noise_redrawn.__name__ or splits.noise]

@@ -117,7 +117,16 @@ def _loaded(dataset: Dataset, spec: DatasetSpec, seed: int, data_dir: Path | Non
         raise InputError(f"{spec.key}: `load` returns {type(recordings).__name__}, expected Recordings")
     drawn, gap = repr(rng.bit_generator.state) != untouched, recordings.window if dataset.gap == "T" else 0
     recordings = dataclasses.replace(recordings, drawn=drawn, gap=gap)
-    return day_windows(recordings, spec.key) if dataset.align == "day" else recordings
+    recordings = day_windows(recordings, spec.key) if dataset.align == "day" else recordings
+    return _undivided(recordings, dataset, spec.key) if dataset.protocol == "literature" else recordings
+
+
+def _undivided(recordings: Recordings, dataset: Dataset, owner: str) -> Recordings:
+    """The recordings under the literature's protocol: every part is all of their rows, cut at the training stride."""
+    for item in dataclasses.fields(dataset):
+        if item.name in ("gap", "split") and (value := getattr(dataset, item.name)) != item.default:
+            raise InputError(f"{owner}: {item.name} = {value!r} divides what `protocol: literature` leaves undivided")
+    return dataclasses.replace(recordings, split="whole", test_stride=recordings.train_stride)
 
 
 def make_splits(recordings: Recordings, spec: DatasetSpec, seed: int) -> Splits:
@@ -133,6 +142,7 @@ def make_splits(recordings: Recordings, spec: DatasetSpec, seed: int) -> Splits:
     series = check(recordings, owner)
     for doubt in recordings.doubts:
         warnings.warn(doubt, stacklevel=2)
+    whole = recordings.split == "whole"
     parts = divided(series, recordings, spec, seed)
     owners = len(set(recordings.entities)) if recordings.entities else len(series)
     if recordings.split == "entity" and owners < len(PARTS):
@@ -147,7 +157,7 @@ def make_splits(recordings: Recordings, spec: DatasetSpec, seed: int) -> Splits:
         if np.isnan(joined).any():
             filled[name] = np.concatenate([_fill(piece, median) for piece in parts[name]])
     lengths = {name: [len(piece) for piece in pieces] for name, pieces in parts.items()}
-    names = tuple(name for name, pieces in parts.items() if pieces)
+    names = ("train",) if whole else tuple(name for name, pieces in parts.items() if pieces)
 
     rows = filled["train"]
     mean, scale = rows.mean(axis=0), rows.std(axis=0)
@@ -177,6 +187,8 @@ def make_splits(recordings: Recordings, spec: DatasetSpec, seed: int) -> Splits:
         if order is not None:
             steps = order.random(cut[name].shape[:2]).argsort(axis=1)  # one permutation per window
             cut[name] = np.take_along_axis(cut[name], steps[:, :, None], axis=1)
+    if whole:
+        cut = dict.fromkeys(PARTS, cut["train"])  # one array, which may be large
     truth, groups = divided_truth(series, recordings, spec, seed), groups_of(series, recordings, spec, seed)
     return Splits(
         **{name: cut[name] for name in PARTS},
@@ -195,7 +207,22 @@ def make_splits(recordings: Recordings, spec: DatasetSpec, seed: int) -> Splits:
         cells=cells,
         division="drawn" if recordings.drawn else recordings.split,
         held_out=cut.get("held_out") if len(cut.get("held_out", ())) else None,
+        whole=whole,
+        zero_one=None
+        if recordings.zero_one is None
+        else ((recordings.zero_one[0] - mean) / scale, (recordings.zero_one[1] - mean) / scale),
+        noise=recordings.noise,
     )
+
+
+def zero_and_span(train: np.ndarray, zero_one: tuple[np.ndarray, np.ndarray] | None) -> tuple[np.ndarray, np.ndarray]:
+    """What 0 stands for in the literature's scale, and how far 1 is from it, (C,) each, train-scaled, float64.
+
+    They are the least and the largest training value of each channel, unless the data set states other ends. A channel
+    that is constant has the span 1, so that nothing is divided by 0.
+    """
+    low, high = zero_one or (train.min(axis=(0, 1)).astype(np.float64), train.max(axis=(0, 1)).astype(np.float64))
+    return low, np.where(high > low, high - low, 1.0)
 
 
 def _cut(rows: np.ndarray, lengths: Sequence[int], window: int, stride: int) -> np.ndarray:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, TypeVar, cast
 
 import numpy as np
 import torch
@@ -17,11 +18,18 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bench.contracts import Measurement, SampleEvaluation
-from bench.metrics.base import SampleMetric, thinned, undefined
-from bench.metrics.networks import drawn, train
+from bench.metrics import ts2vec
+from bench.metrics.base import SampleMetric, spread, thinned, undefined
+from bench.metrics.networks import drawn, published_scale, train
+from bench.metrics.ts2vec import TS2Vec
 from bench.randomness import numpy_generator
 from bench.registry import register_metric
 
+AnyEncoder = TypeVar("AnyEncoder", bound=nn.Module)
+
+Moments = tuple[np.ndarray, np.ndarray]
+
+RESTARTS = 5  # of the published encoder
 WIDTH = 32
 STEPS, BATCH, LEARNING_RATE, TEMPERATURE, MASKED = 300, 64, 3e-3, 0.1, 0.2
 
@@ -49,23 +57,42 @@ def trained_encoder(windows: np.ndarray, cache: Path | None = None) -> Encoder:
     to views of other windows (InfoNCE). Everything random is seeded by the windows' hash: the same windows give the
     same encoder, in every run. It is kept under that hash in memory, and in the folder `cache` where there is one.
     """
-    key = hashlib.sha256(f"{windows.shape}".encode() + windows.tobytes()).hexdigest()
-    if key not in _ENCODERS:
-        rng = numpy_generator(key, 0, "context_fid")
-        encoder = Encoder(rng, windows.shape[2])
-        file = cache and cache / f"context_fid-{ContextFID.version}-{key}.safetensors"
+    rng = numpy_generator(key := digest_of(windows), 0, "context_fid")
+    word = f"context_fid-{ContextFID.version}-{key}"
+    return _kept(word, cache, lambda: Encoder(rng, windows.shape[2]), lambda encoder: _fit(encoder, windows, rng))
+
+
+def published_encoder(windows: np.ndarray, restart: int, cache: Path | None = None) -> TS2Vec:
+    """The TS2Vec of one restart, fitted on windows of the published scale, and kept in the same way."""
+    rng = numpy_generator(key := digest_of(windows), restart, "context_fid.diffusion_ts")
+    word = f"context_fid.diffusion_ts-{DiffusionTSContextFID.version}-{restart}-{key}"
+    return _kept(word, cache, lambda: TS2Vec(rng, windows.shape[2]), lambda encoder: ts2vec.fit(encoder, windows, rng))
+
+
+def digest_of(windows: np.ndarray) -> str:
+    """What identifies a set of windows."""
+    return hashlib.sha256(f"{windows.shape}".encode() + windows.tobytes()).hexdigest()
+
+
+_ENCODERS: dict[str, nn.Module] = {}
+
+
+def _kept(
+    word: str, cache: Path | None, make: Callable[[], AnyEncoder], fit: Callable[[AnyEncoder], None]
+) -> AnyEncoder:
+    """The encoder of that name: from memory, else from the folder, else made and fitted."""
+    if word not in _ENCODERS:
+        encoder = make()
+        file = cache and cache / f"{word}.safetensors"
         if not (file and _load(encoder, file)):
-            _fit(encoder, windows, rng)
+            fit(encoder)
             if file:
                 _save(encoder, file)
-        _ENCODERS[key] = encoder
-    return _ENCODERS[key]
+        _ENCODERS[word] = encoder
+    return cast(AnyEncoder, _ENCODERS[word])
 
 
-_ENCODERS: dict[str, Encoder] = {}
-
-
-def _load(encoder: Encoder, file: Path) -> bool:
+def _load(encoder: nn.Module, file: Path) -> bool:
     try:
         encoder.load_state_dict(load_file(file))
     except (OSError, SafetensorError, RuntimeError):  # none, or damaged: made again
@@ -73,7 +100,7 @@ def _load(encoder: Encoder, file: Path) -> bool:
     return True
 
 
-def _save(encoder: Encoder, file: Path) -> None:
+def _save(encoder: nn.Module, file: Path) -> None:
     part = file.with_suffix(f".{os.getpid()}.part")
     with contextlib.suppress(OSError, SafetensorError):  # a folder that cannot be written costs time only
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -105,6 +132,17 @@ def frechet(x: np.ndarray, y: np.ndarray) -> float:
     Raises ValueError when an eigenvalue is negative beyond rounding.
     """
 
+    return frechet_of(moments(x), moments(y))
+
+
+def moments(x: np.ndarray) -> Moments:
+    """Mean and covariance of a sample (n, K)."""
+    return x.mean(axis=0), np.atleast_2d(np.cov(x, rowvar=False))
+
+
+def frechet_of(first: Moments, second: Moments) -> float:
+    """The squared Frechet distance between Gaussians of these moments; see `frechet`."""
+
     def root(matrix: np.ndarray) -> tuple[np.ndarray, float]:
         values, vectors = np.linalg.eigh(matrix)
         if values[0] < -1e-6 * max(values[-1], 1e-12):
@@ -112,10 +150,10 @@ def frechet(x: np.ndarray, y: np.ndarray) -> float:
         values = np.sqrt(values.clip(min=0))
         return vectors * values @ vectors.T, float(values.sum())
 
-    s_x, s_y = (np.atleast_2d(np.cov(part, rowvar=False)) for part in (x, y))
+    (m_x, s_x), (m_y, s_y) = first, second
     half, _ = root(s_x)
     _, overlap = root(half @ s_y @ half)
-    return float(((x.mean(axis=0) - y.mean(axis=0)) ** 2).sum() + np.trace(s_x) + np.trace(s_y) - 2 * overlap)
+    return float(((m_x - m_y) ** 2).sum() + np.trace(s_x) + np.trace(s_y) - 2 * overlap)
 
 
 @register_metric("context_fid")
@@ -157,3 +195,52 @@ class ContextFID(SampleMetric):
             )
         scale = known.std(axis=0).clip(min=1e-6)
         return [Measurement("context_fid", frechet(real / scale, generated / scale), n=n)]
+
+
+@register_metric("context_fid.diffusion_ts")
+@dataclass(frozen=True)
+class DiffusionTSContextFID(SampleMetric):
+    """The context-FID as Diffusion-TS's published code computes it, to compare with its tables.
+
+        d = |m_x - m_y|^2 + tr( S_x + S_y - 2 (S_x S_y)^(1/2) )
+
+    of representations of reference and samples by TS2Vec: 320 numbers per window, the maximum over time, of an encoder
+    that is fitted to the training windows by 600 updates of 8 windows (200 for a small set). Nothing is rescaled. Mean
+    over 5 encoders of other initial weights and batches; sd is over encoders. No subsets of the windows are drawn; the
+    correlational score of the same source draws some.
+    Shapes: windows (n, T, C), on the published scale. Unit: squared units of the representation. Errors: undefined
+    below 2 windows and for T = 1; failed when a covariance is not positive.
+    Source: Yuan and Qiao 2024, ICLR (arXiv:2403.01742), published code (Utils/context_fid.py and its notebook
+    Experiments/metric_pytorch.ipynb), after Jeha et al. 2022 (PSA-GAN); TS2Vec is Yue et al. 2022, arXiv:2106.10466.
+    It is the published protocol on a data set with `protocol: literature`. Elsewhere the reference is held out, and 0
+    and 1 are the ends of the training windows. Ours: the five encoders are the same for every method of a data set.
+    Above 0 for two finite draws of one law: read it beside the floors.
+    Blind to: what the encoder learned to ignore.
+    """
+
+    version = 1
+    outputs = ("context_fid.diffusion_ts",)
+    unit = "squared units of the representation"
+    direction = "lower"
+    source = "Yuan and Qiao 2024, arXiv:2403.01742, published code (Utils/context_fid.py, metric_pytorch.ipynb)"
+    fast = False
+
+    def compare(self, evaluation: SampleEvaluation) -> list[Measurement]:
+        """One value at n, the mean over encoders."""
+        n, steps, _ = evaluation.reference.shape
+        if min(n, len(evaluation.samples)) < 2 or steps < 2:
+            return undefined(self.outputs, "needs 2 windows of either kind and 2 time steps", n)
+        parts = published_scale(evaluation, evaluation.train, evaluation.reference, evaluation.samples)
+        train, reference, samples = (part.astype(np.float32) for part in parts)
+        words, values = f"{digest_of(train)} {digest_of(reference)}", []
+        for restart in range(RESTARTS):
+            encoder = published_encoder(train, restart, evaluation.cache)
+            if (
+                word := f"{restart} {words}"
+            ) not in _MOMENTS:  # what samples are compared with: the same for all methods
+                _MOMENTS[word] = moments(ts2vec.representations(encoder, reference))
+            values.append(frechet_of(_MOMENTS[word], moments(ts2vec.representations(encoder, samples))))
+        return [spread("context_fid.diffusion_ts", np.array(values), n)]
+
+
+_MOMENTS: dict[str, Moments] = {}

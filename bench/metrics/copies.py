@@ -35,6 +35,13 @@ def rounded_and_flattened(evaluation: SampleEvaluation) -> list[np.ndarray]:
     return flattened(*(rounded(evaluation, w) for w in (evaluation.train, evaluation.reference, evaluation.samples)))
 
 
+def _incomparable(evaluation: SampleEvaluation) -> str:
+    """Why nothing can be said of copies; "" where it can."""
+    if evaluation.whole:
+        return "nothing is held out: the reference windows are training windows"
+    return "needs 2 training windows" if len(evaluation.train) < 2 else ""
+
+
 @register_metric("copies")
 @dataclass(frozen=True)
 class Copies(SampleMetric):
@@ -47,7 +54,7 @@ class Copies(SampleMetric):
     standard deviations of its law under equality, were all windows independent: above 3 is copying.
     Values below .5 are not better: samples far from everything are bad for another reason.
     Shapes: windows (n, T, C), flattened; Euclidean distance between windows that are rounded to their cells.
-    Unit: probability. Errors: undefined below 2 training windows.
+    Unit: probability. Errors: undefined below 2 training windows, and where the reference is the training set.
     Source: Meehan, Chaudhuri and Dasgupta 2020, arXiv:2004.05675. Ours: one cell; whole windows; the other sign (they
     count samples that are farther away, so copying is below .5 and a negative z there).
     A shift between training and reference windows looks like copying: read it beside a reference that is held out of
@@ -68,8 +75,8 @@ class Copies(SampleMetric):
         from scipy.stats import rankdata  # half a second to import
 
         n, m = len(evaluation.reference), len(evaluation.samples)
-        if len(evaluation.train) < 2:
-            return undefined(self.outputs, "needs 2 training windows", n)
+        if reason := _incomparable(evaluation):
+            return undefined(self.outputs, reason, n)
         train, reference, samples = rounded_and_flattened(evaluation)
         held_out, generated = nearest(reference, train)[1], nearest(samples, train)[1]
         ranks = rankdata(np.concatenate([held_out, generated]))
@@ -92,7 +99,7 @@ class Authenticity(SampleMetric):
 
     `authenticity_held_out` is the same number of the reference windows: what honest draws score here.
     Shapes: windows (n, T, C), flattened; Euclidean distance between windows that are rounded to their cells.
-    Unit: share. Errors: undefined below 2 training windows.
+    Unit: share. Errors: undefined below 2 training windows, and where the reference is the training set.
     Source: Alaa et al. 2022, arXiv:2102.08921, sec. 4.3. The section is not checked against the text. Ours: on the
     windows, not on an embedding; the second number.
     Blind to: copies with noise where training windows overlap: neighbours one step apart are near copies of each other,
@@ -110,8 +117,8 @@ class Authenticity(SampleMetric):
     def compare(self, evaluation: SampleEvaluation) -> list[Measurement]:
         """Two values at n."""
         n = len(evaluation.reference)
-        if len(evaluation.train) < 2:
-            return undefined(self.outputs, "needs 2 training windows", n)
+        if reason := _incomparable(evaluation):
+            return undefined(self.outputs, reason, n)
         train, reference, samples = rounded_and_flattened(evaluation)
         rows = []
         for name, windows in zip(self.outputs, (samples, reference), strict=True):

@@ -7,12 +7,12 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from bench.contracts import Measurement, SampleEvaluation
 from bench.metrics.base import SampleMetric, spread, undefined
-from bench.metrics.networks import Recurrent, trained_judges, unit_scaled
+from bench.metrics.networks import Judge, PublishedRecurrent, Recurrent, published_scale, trained_judges
 from bench.registry import register_metric
 
 REPEATS, BATCH = 5, 128
@@ -22,29 +22,38 @@ STEPS, TIMEGAN_STEPS = 500, 2000
 def held_out_accuracy(
     real: np.ndarray,
     generated: np.ndarray,
-    learns: np.ndarray,
+    learns: tuple[np.ndarray, np.ndarray],
     hidden: int,
     steps: int,
     learning_rate: float,
     rng: np.random.Generator,
+    kind: Judge = Recurrent,
+    replace: bool = True,
 ) -> np.ndarray:
-    """Accuracy of K GRUs' last states on the windows where `learns` (K, n) is false, trained where it is true, (K,)."""
+    """Accuracy of K GRUs' last states on the windows where `learns` is false, trained where it is true, (K,).
+
+    learns: of the real and of the generated windows, (K, n) each. replace: whether a batch may hold a window twice.
+    """
     windows = torch.tensor(np.concatenate([real, generated]), dtype=torch.float32)
-    n, k = len(real), len(learns)
-    pools = [np.flatnonzero(row) for row in learns]
-    size = min(BATCH, min(len(pool) for pool in pools))
+    n, k = len(real), len(learns[0])
+    pools = [[np.flatnonzero(row) for row in part] for part in learns]
+    size = min(BATCH, *(len(pool) for part in pools for pool in part))
     labels = torch.arange(2).repeat_interleave(size).expand(k, -1).float()
 
-    def loss(network: Recurrent) -> Tensor:
-        rows = [np.concatenate([rng.choice(pool, size), n + rng.choice(pool, size)]) for pool in pools]
+    def loss(network: nn.Module) -> Tensor:
+        rows = [
+            np.concatenate([rng.choice(of_real, size, replace), n + rng.choice(of_generated, size, replace)])
+            for of_real, of_generated in zip(*pools, strict=True)
+        ]
         logits = network(windows[torch.from_numpy(np.stack(rows))])[:, :, -1, 0]
         # a mean within each network and a sum over networks: their gradients stay their own
         return functional.binary_cross_entropy_with_logits(logits, labels, reduction="none").mean(dim=1).sum()
 
-    judge = trained_judges(rng, k, (real.shape[2], hidden, 1), loss, steps, learning_rate)
+    judge = trained_judges(rng, k, (real.shape[2], hidden, 1), loss, steps, learning_rate, kind)
     found = judge(windows)[:, :, -1, 0] > 0
     right = found.numpy() == (np.arange(2 * n) >= n)
-    return np.array([right[row][np.tile(~learns[row], 2)].mean() for row in range(k)])
+    judged = ~np.concatenate(learns, axis=1)
+    return np.array([right[row][judged[row]].mean() for row in range(k)])
 
 
 @register_metric("discriminative")
@@ -80,7 +89,9 @@ class Discriminative(SampleMetric):
         rng = evaluation.rng("discriminative")
         learns = np.stack([np.roll(np.arange(n) < n // 2, rng.integers(n)) for _ in range(REPEATS)])
         width = max(8, channels // 2)
-        accuracy = held_out_accuracy(evaluation.reference, evaluation.samples, learns, width, STEPS, 1e-2, rng)
+        accuracy = held_out_accuracy(
+            evaluation.reference, evaluation.samples, (learns, learns), width, STEPS, 1e-2, rng
+        )
         return [spread("discriminative", np.abs(accuracy - 0.5), n)]
 
 
@@ -89,17 +100,20 @@ class Discriminative(SampleMetric):
 class TimeGANDiscriminative(SampleMetric):
     """The discriminative score as TimeGAN's published code computes it, for comparison with published tables.
 
-    Windows scaled to [0, 1] by the training range; GRU of width int(C / 2); 2,000 steps at rate .001; 80 % of the
-    windows at random for training, the rest for judging; |accuracy - 1/2|. Mean over 5 repeats; sd is over repeats.
+    Windows on the published scale; a GRU of width int(C / 2) with TensorFlow's cell and initial weights; 2,000 steps of
+    128 + 128 windows at rate .001; 80 % of either kind at random for training, the rest for judging; |accuracy - 1/2|.
+    Mean over 5 restarts, each with another division and other weights; sd is over restarts.
     Shapes: windows (n, T, C). Unit: 0 .. .5. Errors: undefined for one channel, where its width int(C / 2) is 0, below
     5 windows, and where there are not as many samples as reference windows.
-    Source: Yoon et al. 2019, their metrics/discriminative_metrics.py (their paper, sec. 5, names a 2-layer LSTM).
-    Theirs: the windows that the generator was trained on are the reference, scaled by the range of the whole series,
-    and overlap on both sides; 10 repeats.
+    Source: Yoon et al. 2019, their metrics/discriminative_metrics.py (their paper, sec. 5, names a 2-layer LSTM); Yuan
+    and Qiao 2024 (Diffusion-TS) repeat it 5 times, TimeGAN 10 times.
+    It is the published protocol on a data set with `protocol: literature`: there the reference is the set that the
+    generator was trained on, on the scale of the whole series. Elsewhere the windows are held out, and 0 and 1 are the
+    ends of the training windows. Ours: torch's Adam, whose constant 1e-8 stands elsewhere in the fraction.
     Blind to: copies of training windows, and real windows that it remembers from overlapping neighbours.
     """
 
-    version = 1
+    version = 2  # 2: their cell and initial weights, a division for either kind, no window twice in a batch
     outputs = ("discriminative.timegan",)
     unit = "probability"
     direction = "lower"
@@ -113,7 +127,8 @@ class TimeGANDiscriminative(SampleMetric):
         if channels < 2 or n < 5:
             return undefined(self.outputs, "needs 2 channels (its width is int(C / 2)) and 5 windows", n)
         rng = evaluation.rng("discriminative.timegan")
-        real, generated = unit_scaled(evaluation.train, evaluation.reference, evaluation.samples)
-        learns = np.stack([rng.permutation(n) < int(0.8 * n) for _ in range(REPEATS)])
-        accuracy = held_out_accuracy(real, generated, learns, channels // 2, TIMEGAN_STEPS, 1e-3, rng)
+        real, generated = published_scale(evaluation, evaluation.reference, evaluation.samples)
+        learns = [np.stack([rng.permutation(n) < int(0.8 * n) for _ in range(REPEATS)]) for _ in range(2)]
+        judge = channels // 2, TIMEGAN_STEPS, 1e-3, rng, PublishedRecurrent
+        accuracy = held_out_accuracy(real, generated, (learns[0], learns[1]), *judge, replace=False)
         return [spread("discriminative.timegan", np.abs(accuracy - 0.5), n)]

@@ -9,6 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from bench.contracts import SampleEvaluation
+from bench.loading.windows import zero_and_span
+
+CHUNK = 8192  # windows that a trained judge sees at once
+
 
 def drawn(rng: np.random.Generator, make: Callable[..., nn.Module], *sizes: int, fan_in: int) -> nn.Module:
     """make(*sizes) with every parameter uniform within +- 1 / sqrt(fan_in), as torch draws it, but from `rng`."""
@@ -56,6 +61,48 @@ class Recurrent(nn.Module):
         return torch.baddbmm(self.output_bias, top, self.output).unflatten(1, (batch, steps))
 
 
+class PublishedRecurrent(nn.Module):
+    """K independent GRUs as TimeGAN's judges are, TensorFlow's cell with its initial weights, each with a linear map.
+
+        r, u = sigmoid([x, h] W + 1),   n = tanh([x, r h] V),   h' = u h + (1 - u) n
+
+    x (K, B, T, inputs) -> (K, B, T, outputs). W, V and the linear map begin uniform within +- sqrt(6 / (fan_in +
+    fan_out)), biases at 1 (of r and u) and at 0. The reset gate comes before the product, as in Cho et al. 2014, where
+    `Recurrent` has it after.
+    """
+
+    def __init__(self, rng: np.random.Generator, k: int, inputs: int, hidden: int, outputs: int) -> None:
+        super().__init__()
+
+        def matrix(*shape: int) -> nn.Parameter:
+            bound = math.sqrt(6 / sum(shape))
+            return nn.Parameter(torch.tensor(rng.uniform(-bound, bound, (k, *shape)), dtype=torch.float32))
+
+        self.gates, self.gates_bias = matrix(inputs + hidden, 2 * hidden), nn.Parameter(torch.ones(k, 1, 2 * hidden))
+        self.state, self.state_bias = matrix(inputs + hidden, hidden), nn.Parameter(torch.zeros(k, 1, hidden))
+        self.output, self.output_bias = matrix(hidden, outputs), nn.Parameter(torch.zeros(k, 1, outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(K, B, T, inputs) -> (K, B, T, outputs)."""
+        k, batch, steps, inputs = x.shape
+        hidden = self.state.shape[2]
+        from_input = torch.cat([self.gates[:, :inputs], self.state[:, :inputs]], dim=2)
+        bias = torch.cat([self.gates_bias, self.state_bias], dim=2)
+        of_inputs = torch.baddbmm(bias, x.flatten(1, 2), from_input).unflatten(1, (batch, steps))
+        gates, state = self.gates[:, inputs:], self.state[:, inputs:]
+        h, states = x.new_zeros(k, batch, hidden), []
+        for of_input in of_inputs.unbind(2):
+            reset, keep = torch.baddbmm(of_input[..., : 2 * hidden], h, gates).sigmoid().chunk(2, dim=-1)
+            new = torch.baddbmm(of_input[..., 2 * hidden :], reset * h, state).tanh()
+            h = torch.lerp(new, h, keep)
+            states.append(h)
+        top = torch.stack(states, dim=2).flatten(1, 2)
+        return torch.baddbmm(self.output_bias, top, self.output).unflatten(1, (batch, steps))
+
+
+Judge = type[Recurrent] | type[PublishedRecurrent]
+
+
 def train(network: nn.Module, loss: Callable[[], Tensor], steps: int, learning_rate: float) -> None:
     """Minimise `loss`, which draws its own batch, with Adam."""
     optimiser = torch.optim.Adam(network.parameters(), lr=learning_rate)
@@ -69,25 +116,32 @@ def trained_judges(
     rng: np.random.Generator,
     k: int,
     sizes: tuple[int, int, int],
-    loss: Callable[[Recurrent], Tensor],
+    loss: Callable[[nn.Module], Tensor],
     steps: int,
     learning_rate: float,
+    kind: Judge = Recurrent,
 ) -> Callable[[Tensor], Tensor]:
     """K fresh GRUs of sizes (inputs, hidden, outputs) once trained: (B, T, inputs) -> (K, B, T, outputs), no gradient.
 
     loss: of all K on a batch that it draws itself; a sum over the K, so that their gradients stay their own.
     """
-    network = Recurrent(rng, k, *sizes)
+    network = kind(rng, k, *sizes)
     train(network, lambda: loss(network), steps, learning_rate)
 
     @torch.no_grad()
     def judge(x: Tensor) -> Tensor:
-        return network(x.expand(k, -1, -1, -1))
+        return torch.cat([network(part.expand(k, -1, -1, -1)) for part in x.split(CHUNK)], dim=1)
 
     return judge
 
 
 def unit_scaled(train_windows: np.ndarray, *others: np.ndarray) -> list[np.ndarray]:
-    """Windows with the range of the training windows, per channel, mapped to [0, 1]: the scale of TimeGAN's scores."""
+    """Windows with the range of the training windows, per channel, mapped to [0, 1]."""
     low, high = train_windows.min(axis=(0, 1)), train_windows.max(axis=(0, 1))
     return [(windows - low) / np.maximum(high - low, 1e-7) for windows in others]
+
+
+def published_scale(evaluation: SampleEvaluation, *windows: np.ndarray) -> list[np.ndarray]:
+    """Windows on the scale of published scores: 0 and 1 are the ends of each channel's range, or as the data state."""
+    low, span = zero_and_span(evaluation.train, evaluation.zero_one)
+    return [(part - low) / span for part in windows]

@@ -24,6 +24,7 @@ BASELINE = "latent_diffusion"
 FLOORS = {
     "floor_held_out": "training windows against windows held out of the training blocks",
     "floor_shift": "training against test windows",
+    "half_against_half": "a random half of the training windows against the other half",
 }
 """The reference rows that stand for a perfect sampler, the first that was measured, and what they compare."""
 

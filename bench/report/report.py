@@ -19,6 +19,7 @@ from bench.report.figures.captions import shown
 from bench.report.figures.kept_samples import sample_pictures
 from bench.report.figures.picture import Picture, drawn
 from bench.report.figures.ranks import critical_difference
+from bench.report.literature import PublishedTable, published_tables
 from bench.report.ranking import Group, groups_of
 from bench.report.selection import Selection
 from bench.report.statements import Answer, answer, few_test_windows, headline
@@ -64,6 +65,11 @@ class Report:
     def overview(self) -> dict[str, list[Mark | None]]:
         """Every method on every data set, in two words each."""
         return overview(self.groups)
+
+    @cached_property
+    def published(self) -> list[PublishedTable]:
+        """Published numbers beside ours, where the data hold the literature's protocol."""
+        return published_tables(self.selection, self.cells)
 
     @cached_property
     def columns(self) -> list[Column]:

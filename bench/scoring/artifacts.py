@@ -3,7 +3,8 @@
 results/models/RUN_ID/ holds `weights.safetensors`, `samples.safetensors` (`samples` and a few
 `real` windows, train-scaled, with the scaler `mean` and `scale`, and the `temperature` of the samples where it was not
 1; in its metadata the names of the `channels` and their `units`, as JSON, and which test windows the `real` ones are)
-and `run.json`. With `--save-samples`, results/samples/RUN_ID.parquet holds the samples in units.
+and `run.json`. With `--save-samples`, results/samples/RUN_ID.parquet holds the samples in units; with
+`--save-samples minmax`, RUN_ID.npy holds them on the literature's scale.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from safetensors.torch import save_file as save_tensors
 from torch import Tensor
 
 from bench.contracts import InputError, Splits
+from bench.loading.windows import zero_and_span
 from bench.method import Method, stacked
 from bench.models.build import StackedModel
 from bench.store import flush, replacing, unwritable
@@ -111,6 +113,19 @@ def save_series(results: Path, run: Run, splits: Splits, samples: np.ndarray) ->
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         pq.write_table(pa.table(columns, schema=pa.schema(fields, metadata=facts)), temporary)
+    return path
+
+
+def save_minmax(results: Path, run: Run, splits: Splits, samples: np.ndarray) -> Path:
+    """The samples (n, T, C) on the literature's scale of 0 to 1 as results/samples/RUN_ID.npy, float64.
+
+    `bench.evaluate --samples FILE --scale minmax` reads them back, to the same numbers.
+    """
+    low, span = zero_and_span(splits.train, splits.zero_one)
+    path = results / "samples" / f"{run.run_id}.npy"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.save(file, (samples.astype(np.float64) - low) / span)
     return path
 
 

@@ -29,7 +29,14 @@ from bench.contracts import (
 )
 from bench.loading.cache import cache_folder
 from bench.loading.cells import as_recorded
-from bench.loading.references import REFERENCES, evaluation_size, first_rows, reference_windows, some_rows
+from bench.loading.references import (
+    EVERY_REFERENCE,
+    evaluation_size,
+    first_rows,
+    reference_windows,
+    references_of,
+    some_rows,
+)
 from bench.method import Method, stacked
 from bench.metrics.base import from_everywhere
 from bench.models.build import StackedModel
@@ -168,6 +175,8 @@ def score_samples(
         splits.cells,
         first_rows(reference, splits),
         first_rows(samples, splits),
+        splits.zero_one,
+        splits.whole,
     )
     return [row for metric in metrics for row in _rows(metric, _measure(metric, evaluation), scope)]
 
@@ -203,7 +212,7 @@ def score_beside_references(
     found = score_beside_both(chosen, splits, metrics, scope)
     rows = [{"label": label, **row} for row in found]
     config, names = EvaluateConfig(n_samples=n), [metric.name for metric in metrics]
-    for name in REFERENCES:
+    for name in references_of(splits):
         rows += [{"label": name, **row} for row in score_reference(name, splits, config, scope, names)]
     return rows
 
@@ -215,7 +224,7 @@ def score_reference(
     splits = scope.measured(splits)
     n, rows = evaluation_size(splits, config.n_samples), []
     for again in scope.repeats(config):
-        reference, samples = REFERENCES[name](splits, n, again.reference())
+        reference, samples = EVERY_REFERENCE[name](splits, n, again.reference())
         if config.round:
             samples = as_recorded(samples, splits.cells)
         chosen = choose(metrics or config.metrics, "samples")

@@ -20,11 +20,12 @@ from bench.contracts import (
     DiffusionConfig,
     InputError,
     ModelConfig,
+    Splits,
     TrainConfig,
     Unavailable,
     nearest,
 )
-from bench.loading.references import REFERENCES
+from bench.loading.references import EVERY_REFERENCE, REFERENCES, references_of
 from bench.registry import METHODS
 from bench.sweeps.file import (
     DatasetEntry,
@@ -120,7 +121,8 @@ def _expand(parsed: SweepFile, place: str, selection: Selection, data: Path | No
     for (seed, split), spec in itertools.product(seed_pairs(seeds), specs):
         shared: dict[str, Any] = {"sweep": parsed.name, "dataset": spec, "seed": seed, "evaluate": blocks["evaluate"]}
         shared["split_seed"] = split
-        shared["data_sha256"], division = _windows(spec, seed if split is None else split, data, absent)
+        found = _windows(spec, seed if split is None else split, data, absent)
+        shared["data_sha256"], division = (found.sha256, found.division) if found else ("", "")
         if splits > 1 and division in ONE_SPLIT:
             raise InputError(
                 f"{place}: seeds.splits = {splits}: {spec.key} has one split ({division}), expected 1 (its "
@@ -129,7 +131,7 @@ def _expand(parsed: SweepFile, place: str, selection: Selection, data: Path | No
         training = {name: blocks[name] for name in TRAINING_BLOCKS}
         rows: list[Run] = [
             Run(label=name, method=name, hyper=(), backbone="", kind="reference", **training, **shared)
-            for name in REFERENCES
+            for name in (references_of(found) if found else REFERENCES)
         ]
         rows += [
             Run(backbone=backbone, **fields, **shared) for backbone, fields in itertools.product(backbones, chosen)
@@ -149,20 +151,19 @@ def _fields_of(variant: Variant) -> dict[str, Any]:
     return {item.name: getattr(variant, item.name) for item in dataclasses.fields(variant)}
 
 
-def _windows(spec: DatasetSpec, seed: int, data: Path | None, absent: dict[DatasetSpec, str]) -> tuple[str, str]:
-    """The windows' hash and how they were divided; both empty where the data are not here."""
+def _windows(spec: DatasetSpec, seed: int, data: Path | None, absent: dict[DatasetSpec, str]) -> Splits | None:
+    """The windows of a data set under a seed; none where the data are not here."""
     from bench.loading.windows import load_splits  # here, as it imports torch: a mistake in a file is reported before
 
     try:
-        found = load_splits(spec, seed, data)
+        return load_splits(spec, seed, data)
     except Unavailable as error:
         absent[spec] = str(error)
-        return "", ""
+        return None
     except InputError as error:
         if str(error).startswith(spec.name):
             raise
         raise InputError(f"datasets: {spec.name}: {error}") from error  # a file's own complaint names the file only
-    return found.sha256, found.division
 
 
 def _selected(entries: Sequence[MethodEntry], wanted: Iterable[str], place: str) -> list[MethodEntry]:
@@ -179,8 +180,8 @@ def _selected(entries: Sequence[MethodEntry], wanted: Iterable[str], place: str)
     owners: dict[str, str] = {}
     for entry in entries:
         label = entry.label or entry.name
-        if label in REFERENCES or owners.setdefault(label, entry.name) != entry.name:
-            whose = "a reference row" if label in REFERENCES else f"the method {owners[label]}"
+        if label in EVERY_REFERENCE or owners.setdefault(label, entry.name) != entry.name:
+            whose = "a reference row" if label in EVERY_REFERENCE else f"the method {owners[label]}"
             raise InputError(f"{place}: methods: label '{label}' is that of {whose} as well, expected one of its own")
     names = list(wanted)
     known = {name for entry in entries for name in (entry.name, entry.label) if name}
