@@ -23,7 +23,7 @@ ON_AR1 = {
     "architectures-reduced": (14, "128792e6f6d8e521", "debfcd9a1a036ea5"),
     "budget": (31, "1f20ae9041035bfe", "f1129027f7acbf23"),
     "budget-reduced": (17, "013b8ba54808aa9f", "e11f712af5f8a2a1"),
-    "core": (10, "43836400c1ed5568", "ed9d6e7066b16c8d"),
+    "core": (12, "296843f17d042808", "ed2c0d32b887f5f4"),
     "decoders": (11, "1f5bfabd2834514b", "aef6a046b678f322"),
     "decoders-reduced": (11, "192a5817dd64e8a7", "f53f0f475692de33"),
     "diagnose": (10, "27d561bd3e997fa4", "ed9d6e7066b16c8d"),
@@ -39,6 +39,7 @@ ON_AR1 = {
     "likelihoods": (26, "09122ad8ec3042d2", "fa413cc6b1ee6e65"),
     "likelihoods-reduced": (20, "042eb23ad5a67d35", "fbe983cbd3c1ea39"),
     "literature": (13, "4ee67cdd9b064ab5", "f8fa6ec307862c2a"),
+    "core-reduced": (12, "197844171ed62c8c", "eac65553f67830e1"),
     "literature-reduced": (9, "02d320292d80a3eb", "debfcd9a1a036ea5"),
     "mixture": (16, "13eda709d72189f6", "f45790e285879b8d"),
     "mixture-reduced": (16, "177216b00320116c", "edd6bb06889048a4"),
@@ -59,6 +60,7 @@ ON_AR1 = {
 ON_OWN_SIMULATED_DATA = {
     "diagnose": (10, "0323c07a527455a2", "fec51e2654b4b98b"),
     "latent_per_step-reduced": (20, "035ed6910952928a", "e11a30adb53cc8f7"),
+    "core-reduced": (12, "13cf922599d6c23b", "e0ee88036a0b7c07"),
     "literature-reduced": (8, "7c3ffee6087e64dd", "eba463f1d70f9319"),
     "smoke": (36, "17e049a768b77f9e", "ff24ef176ddb104f"),
     "synthetic": (66, "001e44c5046ec4fb", "fdf2cc20a8127487"),
@@ -68,7 +70,7 @@ ON_OWN_SIMULATED_DATA = {
 ON_OWN_REAL_DATA = {
     "architectures": (126, "0302be613c25d42b", "fd92ae74a1c7ff60"),
     "architectures-reduced": (14, "036b592b9dc33247", "e8fcc6b43eeca835"),
-    "core": (80, "0137a44d5419bb6d", "fec51e2654b4b98b"),
+    "core": (108, "0111f5ad5a44f5d5", "fc029bcf495b7ade"),
     "diffusion_steps": (48, "05061a8d108463a1", "fb056933e749d103"),
     "diffusion_steps-reduced": (14, "036b592b9dc33247", "f99111914ca7c21e"),
     "early_steps": (64, "00eb556468ddf896", "facccdc4ecc6afac"),
