@@ -81,7 +81,7 @@ def test_nothing_is_held_out_and_the_scale_is_that_of_all_rows(tmp_path, monkeyp
 def test_what_would_divide_is_refused(tmp_path, option, value):
     pd.DataFrame({"a": np.arange(200.0) % 7}).to_csv(tmp_path / "own.csv", index=False)
     options = {"path": str(tmp_path / "own.csv"), "window": 5, "protocol": "literature", option: value}
-    with refused(rf"{option} = '{value}' divides what `protocol: literature` leaves undivided"):
+    with refused(rf"{option} = '{value}' divides what `protocol: literature` leaves undivided, expected "):
         load_splits(DatasetSpec("csv", tuple(sorted(options.items()))), 0)
 
 
