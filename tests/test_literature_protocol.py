@@ -85,6 +85,13 @@ def test_what_would_divide_is_refused(tmp_path, option, value):
         load_splits(DatasetSpec("csv", tuple(sorted(options.items()))), 0)
 
 
+def test_a_refused_option_is_named_with_its_sweep_file(tmp_path):
+    path = tmp_path / "s.yaml"
+    path.write_text("datasets: [{name: sines, series: 60, protocol: literature, gap: T}]\nmethods: [time_vae]\n")
+    with refused(rf"^{re.escape(str(path))}: sines.*: gap = 'T' divides what .* undivided, expected 0$"):
+        read_sweep(path)
+
+
 def test_the_published_sines_are_scored_on_their_own_scale():
     splits = load_splits(spec(), 0)
     values = splits.train * splits.scale + splits.mean
