@@ -64,7 +64,7 @@ class Method(ABC):
     denoises_jointly: ClassVar[bool] = False  # the denoiser is trained along with the rest; see `joint_denoising`
     objective_denoises: ClassVar[bool] = False  # the objective itself trains the denoiser along with the rest
     encoder_updates: ClassVar[int] = 0  # at most, of the encoder alone before an update
-    without_effect: ClassVar[tuple[str, ...]] = ()  # options of `train` and `diffusion` that change nothing of it
+    without_effect: ClassVar[tuple[str, ...]] = ()  # options of the training blocks that change nothing of it
     reference: ClassVar[bool] = False  # another kind of generator to compare with, and no answer to posterior collapse
 
     @classmethod
@@ -171,6 +171,7 @@ class DataSpaceMethod(Method):
 
     standardises_latents = False  # windows are standardised per channel already
     without_effect = (  # there is no autoencoder, whose updates go to the only network, which is the method's own
+        *(f"model.{item.name}" for item in dataclasses.fields(ModelConfig) if item.name != "latent_steps"),
         *(f"train.{item.name}" for item in dataclasses.fields(TrainConfig) if item.name not in ("steps", "precision")),
         *("diffusion.block", "diffusion.blocks", "diffusion.predicts"),
     )

@@ -26,6 +26,7 @@ class DataDiffusion(DataSpaceMethod):
     """
 
     reference = True
+    without_effect = (*DataSpaceMethod.without_effect, "diffusion.dropout")  # its denoiser drops nothing
     version = 3  # 1: no linear guess in its denoiser, samples could explode; 2: no direction beyond its width denoised
 
     def networks(self, standard: dict[str, nn.Module], sizes: Sizes) -> dict[str, nn.Module]:

@@ -38,8 +38,9 @@ class TimeVae(Method):
 
     reference = True
     standardises_latents = False  # the prior is N(0, I) in the latent's own space
-    without_effect = tuple(  # there is nothing to denoise; the updates go to the autoencoder
-        f"diffusion.{item.name}" for item in dataclasses.fields(DiffusionConfig) if item.name not in ("steps", "L")
+    without_effect = (  # there is nothing to denoise, the updates go to the autoencoder, and its networks are its own
+        *(f"diffusion.{item.name}" for item in dataclasses.fields(DiffusionConfig) if item.name not in ("steps", "L")),
+        *("model.layers", "model.marks"),
     )
     latent_route: Literal["every_step"] = "every_step"
     masking_rate: Literal[0] = 0  # there is no past to mask

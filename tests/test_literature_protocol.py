@@ -81,8 +81,15 @@ def test_nothing_is_held_out_and_the_scale_is_that_of_all_rows(tmp_path, monkeyp
 def test_what_would_divide_is_refused(tmp_path, option, value):
     pd.DataFrame({"a": np.arange(200.0) % 7}).to_csv(tmp_path / "own.csv", index=False)
     options = {"path": str(tmp_path / "own.csv"), "window": 5, "protocol": "literature", option: value}
-    with refused(rf"{option} = '{value}' divides what `protocol: literature` leaves undivided"):
+    with refused(rf"{option} = '{value}' divides what `protocol: literature` leaves undivided, expected "):
         load_splits(DatasetSpec("csv", tuple(sorted(options.items()))), 0)
+
+
+def test_a_refused_option_is_named_with_its_sweep_file(tmp_path):
+    path = tmp_path / "s.yaml"
+    path.write_text("datasets: [{name: sines, series: 60, protocol: literature, gap: T}]\nmethods: [time_vae]\n")
+    with refused(rf"^{re.escape(str(path))}: sines.*: gap = 'T' divides what .* undivided, expected 0$"):
+        read_sweep(path)
 
 
 def test_the_published_sines_are_scored_on_their_own_scale():

@@ -450,6 +450,9 @@ OTHER = {
     **{"diffusion.sampler": "ddim", "diffusion.sampling_steps": 5, "diffusion.block": "film", "diffusion.blocks": 2},
     **{"diffusion.predicts": "v", "diffusion.weighting": "min_snr", "diffusion.dropout": 0.5, "diffusion.ema": 0.9},
     **{"diffusion.weight_decay": 0.5, "diffusion.patience": 5, "diffusion.tolerance": 9.0, "diffusion.warm_up": 7},
+    **{"model.hidden": 9, "model.latent": 3, "model.layers": 2, "model.likelihood": "mixed", "model.sigma_min": 0.5},
+    **{"model.components": 3, "model.bins": 9, "model.channels": "autoregressive", "model.dropout": 0.5},
+    **{"model.marks": True},
 }
 
 
@@ -459,12 +462,12 @@ def test_options_without_effect_change_no_sample(method):
     drawn = []
     for given in ({}, {key: OTHER[key] for key in METHODS[method].without_effect}):
         blocks = {"train": TrainConfig(steps=12, batch_size=8), "diffusion": DiffusionConfig(L=20, steps=12, hidden=8)}
+        blocks["model"] = ModelConfig(hidden=8, latent=4)
         for key, value in given.items():
             block, _, name = key.partition(".")
             blocks[block] = dataclasses.replace(blocks[block], **{name: value})
-        model_config, keys = ModelConfig(hidden=8, latent=4), [("tiny", 0)]
-        budgets = [blocks["train"]], [blocks["diffusion"]]
-        trained = train_stack([METHODS[method]()], [make_splits(seed=0)], keys, "lstm", model_config, *budgets)
+        keys, budgets = [("tiny", 0)], ([blocks["train"]], [blocks["diffusion"]])
+        trained = train_stack([METHODS[method]()], [make_splits(seed=0)], keys, "lstm", blocks["model"], *budgets)
         drawn.append(trained.method.sample(trained.model.eval(), 5, draws("samples")))
     assert torch.equal(*drawn)
 
@@ -476,17 +479,21 @@ def test_options_without_effect_change_no_sample(method):
         ("frequency_diffusion", "diffusion.block"),
         ("flow_matching", "diffusion.sampler"),
         ("time_vae", "diffusion.patience"),
+        ("time_vae", "model.marks"),
+        ("data_diffusion", "diffusion.dropout"),
+        ("diffusion_transformer", "model.hidden"),
     ],
 )
 def test_an_option_without_effect_is_refused_for_one_method(tmp_path, method, key):
     """The sweep's own block may hold it, for other methods."""
     block, _, name = key.partition(".")
     text = "datasets: [sines]\nseeds: 1\nmethods: [{name: %s%s}]\n%s: {%s: %s}\n"
+    value = str(OTHER[key]).lower()
     path = tmp_path / "s.yaml"
-    path.write_text(text % (method, "", block, name, OTHER[key]))
+    path.write_text(text % (method, "", block, name, value))
     assert len(read_sweep(path).runs) > 1
-    for word in (f", set: {{{key}: {OTHER[key]}}}", f", grid: {{{key}: [{OTHER[key]}]}}"):
-        path.write_text(text % (method, word, block, name, OTHER[key]))
+    for word in (f", set: {{{key}: {value}}}", f", grid: {{{key}: [{value}]}}"):
+        path.write_text(text % (method, word, block, name, value))
         with pytest.raises(InputError, match=f"{key}: changes nothing of {method}, expected no such key here"):
             read_sweep(path)
 

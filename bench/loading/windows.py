@@ -125,7 +125,10 @@ def _undivided(recordings: Recordings, dataset: Dataset, owner: str) -> Recordin
     """The recordings under the literature's protocol: every part is all of their rows, cut at the training stride."""
     for item in dataclasses.fields(dataset):
         if item.name in ("gap", "split") and (value := getattr(dataset, item.name)) != item.default:
-            raise InputError(f"{owner}: {item.name} = {value!r} divides what `protocol: literature` leaves undivided")
+            raise InputError(
+                f"{owner}: {item.name} = {value!r} divides what `protocol: literature` leaves undivided, expected "
+                f"{item.default!r}"
+            )
     return dataclasses.replace(recordings, split="whole", test_stride=recordings.train_stride)
 
 

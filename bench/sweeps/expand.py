@@ -121,7 +121,7 @@ def _expand(parsed: SweepFile, place: str, selection: Selection, data: Path | No
     for (seed, split), spec in itertools.product(seed_pairs(seeds), specs):
         shared: dict[str, Any] = {"sweep": parsed.name, "dataset": spec, "seed": seed, "evaluate": blocks["evaluate"]}
         shared["split_seed"] = split
-        found = _windows(spec, seed if split is None else split, data, absent)
+        found = _windows(spec, seed if split is None else split, data, absent, place)
         shared["data_sha256"], division = (found.sha256, found.division) if found else ("", "")
         if splits > 1 and division in ONE_SPLIT:
             raise InputError(
@@ -151,8 +151,10 @@ def _fields_of(variant: Variant) -> dict[str, Any]:
     return {item.name: getattr(variant, item.name) for item in dataclasses.fields(variant)}
 
 
-def _windows(spec: DatasetSpec, seed: int, data: Path | None, absent: dict[DatasetSpec, str]) -> Splits | None:
-    """The windows of a data set under a seed; none where the data are not here."""
+def _windows(
+    spec: DatasetSpec, seed: int, data: Path | None, absent: dict[DatasetSpec, str], place: str
+) -> Splits | None:
+    """The windows of a data set under a seed; none where the data are not here. An error of an option names `place`."""
     from bench.loading.windows import load_splits  # here, as it imports torch: a mistake in a file is reported before
 
     try:
@@ -162,7 +164,7 @@ def _windows(spec: DatasetSpec, seed: int, data: Path | None, absent: dict[Datas
         return None
     except InputError as error:
         if str(error).startswith(spec.name):
-            raise
+            raise InputError(f"{place}: {error}") from error
         raise InputError(f"datasets: {spec.name}: {error}") from error  # a file's own complaint names the file only
 
 
