@@ -1,7 +1,8 @@
 """`python -m bench.diagnose mine.csv`: whether a model collapses on a file, and what helps, on one page.
 
 Trains vanilla latent diffusion, two mitigations and vanilla with a mixture likelihood at a small size on a user's own
-file (the shipped sweep "diagnose"), prints what was found, and renders the report with the figures.
+file (the shipped sweep "diagnose"), prints what was found beside what the phase-transition criterion expects
+(`bench.loading.phase_transition`), and renders the report with the figures.
 """
 
 from __future__ import annotations
@@ -9,10 +10,20 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench import run
-from bench.command import parser, run_command, write
+from bench.command import data_dir, parser, run_command, write
 from bench.contracts import InputError
+
+if TYPE_CHECKING:  # --help does not wait for what these import
+    import numpy as np
+
+    from bench.contracts import Splits
+    from bench.method import Method
+    from bench.models.build import StackedModel
+    from bench.report.diagnosis import Expected
+    from bench.report.ranking import Group
 
 KINDS = {".csv": "csv", ".gz": "csv", ".parquet": "parquet", ".npz": "npz"}
 SWEEP = "diagnose"
@@ -29,6 +40,54 @@ def dataset_of(path: Path, window: int | None, options: Sequence[str] = ()) -> s
     given = {**({"window": window} if window else {}), **dict(parse_setting(text) for text in options)}
     more = "".join(f", {key}: {json.dumps(value)}" for key, value in given.items())
     return f"{{name: {KINDS[path.suffix]}, path: {str(path)!r}{more}}}"
+
+
+def decoder_variance(model: StackedModel, method: Method, splits: Splits) -> np.ndarray | None:
+    """The variances that a trained decoder (R = 1) states for training windows, (C,); None if it is no Gaussian.
+
+    Where they differ from series to series or from step to step, this is their mean.
+    """
+    import torch  # here, as in `main`
+
+    from bench.metrics.base import CHUNK, from_everywhere
+    from bench.parts.likelihoods import Gaussian
+
+    x = torch.from_numpy(splits.train[from_everywhere(len(splits.train), CHUNK)])[None]
+    with torch.no_grad():
+        p = model.decoder(method.posterior(model, x).mean, x[:, :, :-1])
+    if not isinstance(p, Gaussian):
+        return None
+    return p.sigma.square().expand_as(p.mean).mean(dim=(0, 1, 2)).double().numpy()
+
+
+def expected_of(results: Path, group: Group) -> list[Expected]:
+    """What the criterion expects before training, and of each variational autoencoder with a Gaussian decoder.
+
+    They are read from the runs that are kept in the results folder.
+    """
+    from bench.loading.phase_transition import Criterion, SecondMoments  # here, as in `main`
+    from bench.loading.windows import load_splits
+    from bench.report.diagnosis import VANILLA, Expected
+    from bench.scoring.artifacts import folder, load_model, load_run
+
+    before: dict[str, Criterion] = {}  # by the hash of the windows
+    after, dimensions = [], 0
+    for cell in group.cells:
+        found = []
+        for run_id in cell.seeds if cell.method == VANILLA else ():
+            if not (folder(results, run_id) / "run.json").is_file():
+                continue
+            kept = load_run(results, run_id)
+            splits, dimensions = load_splits(kept.dataset, kept.data_seed, data_dir(None)), kept.model.latent_dimensions
+            moments = SecondMoments.of_windows(splits.train)
+            before[splits.sha256] = moments.criterion()
+            loaded = load_model(results, kept, splits)
+            variance = None if loaded is None else decoder_variance(*loaded, splits)
+            if variance is not None:
+                found.append(moments.criterion(variance))
+        if found:
+            after.append(Expected(cell, found, dimensions))
+    return [Expected(None, list(before.values()), dimensions), *after] if before else []
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -63,7 +122,7 @@ def main(words: Sequence[str] | None = None) -> int:
     if status in (0, 1):
         report, page = render(Path(given.results), Path(given.results) / "report", SWEEP)
         chosen = [group for group in report.groups if str(path) in group.dataset and group.backbone == given.backbone]
-        say(str(path), chosen, report)
+        say(str(path), chosen, report, [expected_of(Path(given.results), group) for group in chosen])
         write(f"report: {page}")
     return status
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
 
 from bench.command import write, write_table
+from bench.loading.phase_transition import Criterion, Spectrum
 from bench.report.cautions import signed_name
 from bench.report.cells import Cell, verdict_of
 from bench.report.formatting import counted, number
@@ -13,6 +17,41 @@ from bench.report.report import Report
 from bench.report.statements import answer
 
 VANILLA = "latent_diffusion"
+ASSUMES = (
+    "The phase-transition criterion assumes a linear decoder. Without a past it says when the variance of the windows "
+    "lets a latent dimension live. An autoregressive decoder can collapse earlier, because it needs z only for what it "
+    "does not predict, so the residuals of the best linear prediction from the past are judged as well. Their second "
+    "half lacks the first step, which has no past."
+)
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What the phase-transition criterion expects, and of which runs."""
+
+    cell: Cell | None  # None: before training
+    criteria: Sequence[Criterion]  # of each seed
+    dimensions: int  # D
+
+    def text(self, of: Callable[[Criterion], Spectrum]) -> str:
+        """Dimensions that are expected to be alive at beta = 1, and the mean of the largest beta: "4 (13.7)"."""
+        counts = sorted({of(criterion).alive(self.dimensions) for criterion in self.criteria})
+        beta = number(float(np.mean([of(criterion).largest_beta for criterion in self.criteria])))
+        return f"{' to '.join(map(str, counts[:: max(len(counts) - 1, 1)]))} ({beta})"
+
+    def row(self) -> list[str]:
+        """Name, decoder variance, three expectations, and what was measured."""
+        variance = number(float(np.mean([criterion.variance.mean() for criterion in self.criteria])))
+        expected = [
+            self.text(lambda c: c.windows),
+            self.text(lambda c: c.given_past),
+            self.text(lambda c: c.second_half),
+        ]
+        if self.cell is None:
+            return ["before training", variance, *expected, "", "", ""]
+        measured = ("latent_information", "latent_information_second_half")
+        texts = [mean(self.cell, "active_units"), *(self.cell.text(metric) for metric in measured)]
+        return [self.cell.name, variance, *expected, *texts]
 
 
 def mean(cell: Cell, metric: str) -> str:
@@ -45,9 +84,28 @@ def one_page(group: Group) -> list[str]:
     return lines
 
 
-def say(path: str, groups: Sequence[Group], report: Report) -> None:
-    """The answer: the numbers, what they say about the latent and the samples, and how certain that is."""
-    for group in groups:
+def say_expected(expected: Sequence[Expected]) -> None:
+    """What the criterion expects, beside what was measured."""
+    if not expected:
+        return
+    heads = ["decoder variance", "windows", "given the past", "second half"]
+    measured = ["active units", "latent information", "of the second half"]
+    write()
+    write_table([item.row() for item in expected], ["expected alive", *heads, *measured])
+    write(
+        f"expected alive: of {expected[0].dimensions} latent dimensions, where the KL has the weight beta = 1; in "
+        "brackets the largest beta at which one is. Before training, the variance is that of a linear decoder that "
+        "ignores z."
+    )
+    write(ASSUMES)
+
+
+def say(path: str, groups: Sequence[Group], report: Report, expected: Sequence[Sequence[Expected]]) -> None:
+    """The answer: the numbers, what they say about the latent and the samples, and how certain that is.
+
+    expected: of each group, by the phase-transition criterion.
+    """
+    for group, of_group in zip(groups, expected, strict=True):
         rows = [
             [signed_name(cell), counted(cell.verdicts), cell.text("latent_information")]
             + [mean(cell, metric) for metric in ("nll_own", "nll_permuted", "c2st_auc", "sliced_wasserstein")]
@@ -59,6 +117,7 @@ def say(path: str, groups: Sequence[Group], report: Report) -> None:
         write()
         for line in one_page(group):
             write(line)
+        say_expected(of_group)
     trained, certain = report.headline[:1], report.headline[-1:]
     for about in [*trained, *answer(groups), *certain]:
         write(f"{about.about}: {' '.join(about.sentences)}")
