@@ -290,7 +290,7 @@ class EvaluateConfig:
     dependency_series: int = option(500, at_least=1)  # the paper's n; sharp decoders cost 10 to 20 ms per series
     split: Scored = "test"
     round: bool = True  # samples, to the grid and the observed bounds of channels that have a grid
-    temperature: float | list[float] = option(1.0, above=0, at_most=10, later=True)  # of sampling; of a list the best one
+    temperature: float | list[float] = option(1.0, above=0, at_most=10, later=True)  # of a list the best one
 
 
 @dataclass(frozen=True)
