@@ -48,6 +48,8 @@ def test_a_users_file_gets_an_answer_and_a_report(tmp_path, capsys):
     for once in (
         "Vanilla latent diffusion",
         "How certain are these results?",
+        "before training",  # by the phase-transition criterion
+        "The phase-transition criterion assumes a linear decoder.",
         "warning: ",
         "report: ",
     ):  # the answer
