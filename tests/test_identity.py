@@ -70,7 +70,7 @@ ON_OWN_SIMULATED_DATA = {
 ON_OWN_REAL_DATA = {
     "architectures": (126, "0302be613c25d42b", "fd92ae74a1c7ff60"),
     "architectures-reduced": (14, "036b592b9dc33247", "e8fcc6b43eeca835"),
-    "core": (108, "003c42fefe882fd4", "fc029bcf495b7ade"),
+    "core": (108, "003c42fefe882fd4", "fa3f5177a367a124"),
     "diffusion_steps": (48, "05061a8d108463a1", "fb056933e749d103"),
     "diffusion_steps-reduced": (14, "036b592b9dc33247", "f99111914ca7c21e"),
     "early_steps": (64, "00eb556468ddf896", "facccdc4ecc6afac"),
