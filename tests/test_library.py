@@ -320,7 +320,7 @@ USES = {
     "metric": (lambda f: f.score("mmd"), "evaluate.metrics: unknown metric 'mmd': did you mean 'mmd2'?"),
     "option": (
         lambda f: f.score(n_sample=3),
-        "score: evaluate.n_sample: unknown key: did you mean 'n_samples'? known: ",
+        "score: evaluate.n_sample: unknown key: did you mean 'n_samples'? 9 are known: ",
     ),
 }
 

@@ -358,9 +358,9 @@ def test_a_likelihood_that_knows_no_temperature_is_skipped(tmp_path, monkeypatch
     assert row.status == "ok"
 
 
-@pytest.mark.parametrize("value", [0, -1, [], [0.5, 0], "warm", [True], None])
+@pytest.mark.parametrize("value", [0, -1, 11, [], [0.5, 0], "warm", [True], None])
 def test_impossible_temperatures_are_refused(value):
-    with refused(r"evaluate\.temperature = .*expected a number > 0 or a list, each a number > 0"):
+    with refused(r"evaluate\.temperature = .*expected a number > 0 and <= 10 or a list, each a number"):
         checked(EvaluateConfig, {"temperature": value}, "here", "evaluate")
 
 
