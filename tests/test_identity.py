@@ -45,7 +45,7 @@ ON_AR1 = {
     "mixture-reduced": (16, "177216b00320116c", "edd6bb06889048a4"),
     "published": (34, "08d210cd5f52cdf3", "f437f9f1876a25b7"),
     "published-reduced": (14, "015eb68a401eb636", "f386548a0f07525e"),
-    "quick": (9, "43836400c1ed5568", "ed9d6e7066b16c8d"),
+    "quick": (9, "309959e308302d39", "f0996fb8312ee0f8"),
     "registry": (62, "007e0d6466c8cc77", "fdd4e65545b44322"),
     "sensitivity": (57, "09122ad8ec3042d2", "f0b58458bcd704df"),
     "sensitivity-reduced": (19, "06fc20b286320818", "f346221af1ea5366"),
