@@ -56,7 +56,7 @@ class StackedModel(nn.Module):
         self.runs, latent = runs, config.latent_dimensions
         every_step = method.latent_route == "every_step"
         head = make_head(runs, config.hidden, channels, config)
-        sizes["channels"] = head.width_of(channels)
+        sizes["channels"] = head.described_width
         decoder = networks.decoder(**sizes, latent=config.latent, window=window, every_step=every_step, head=head)
         encoder = networks.encoder(**sizes, outputs=method.encoder_width(config.latent))
         if config.marks:

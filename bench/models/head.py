@@ -71,9 +71,10 @@ class Head(nn.Module, ABC):
     mixes: ClassVar[bool] = False  # whether the head predicts `components` means
     predicts_means: ClassVar[bool] = True  # whether it has the layer `mean`
 
-    def width_of(self, channels: int) -> int:
+    @property
+    def described_width(self) -> int:
         """How many numbers a step of `described` values has."""
-        return channels if self.marks is None else channels * (1 + MARKS)
+        return self.channels if self.marks is None else self.channels * (1 + MARKS)
 
     def described(self, x: Tensor, before: Tensor | None = None) -> Tensor:
         """Values x (R, B, T, C) as networks see them, with marks where they have any; see `bench.models.marks`."""
