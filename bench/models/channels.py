@@ -166,7 +166,7 @@ class AutoregressiveChannels(Family):
 
     def sample(self, draws: Draws) -> Tensor:
         """x ~ p, (R, B, T, C), channel by channel."""
-        noise = self.head.build(self.parts, self.previous, slice(None), self.square).noise(draws)
+        noise = self._family(self.parts).noise(draws)
         return self._in_turn(lambda p, c: p.place(noise[..., c, :]))
 
     def _in_turn(self, value: Callable[[Any, slice], Tensor]) -> Tensor:
