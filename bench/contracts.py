@@ -272,6 +272,16 @@ def later_options(block: Any) -> dict[str, Any]:
     return {item.name: item.metadata["neutral"] for item in dataclasses.fields(block) if item.metadata.get("later")}
 
 
+@dataclass(frozen=True)
+class Contrast:
+    """A comparison of two methods that a sweep states before its runs are made; no part of a run's identity."""
+
+    name: str
+    of: str  # the labels of the two methods
+    against: str
+    secondary: bool = False  # not confirmatory: the secondary contrasts are a family of their own
+
+
 Scored: TypeAlias = Literal["test", "validation"]
 """The windows that a run is measured on; `validation` is for choosing between settings."""
 Scale: TypeAlias = Literal["units", "train", "minmax"]
