@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from report_data import FACTS, REFERENCES, frames, membership, quick_runs, reader, run_row, select
 from scipy import stats
@@ -238,6 +239,20 @@ def test_runs_that_are_not_trained_are_counted_beside_the_contrast() -> None:
     assert one.n_runs == 23
     assert one.finding.pooled.verdict == "undecided"  # a diverged run: the side that lacks a seed is not better
     assert not not_converged(chosen.runs.drop(columns=["converged", "denoiser_converged", "denoiser_updates"]))
+
+
+def test_a_side_whose_samples_are_copies_is_marked() -> None:
+    chosen = selection(RUNS, LIVE)
+    metrics = chosen.metrics.astype({"metric": str, "run_id": str})
+    live = chosen.runs.query("label == 'proposed + skip' and dataset == 'energy' and not shuffle")["run_id"]
+    rows = metrics[metrics["run_id"].isin(live) & (metrics["metric"] == "sliced_wasserstein")]
+    more = [rows.assign(metric=name, value=value) for name, value in (("copies", 0.9), ("copies_z", 20.0))]
+    more[0]["value"] += np.arange(len(rows)) * 0.01
+    (one,) = stated(dataclasses.replace(chosen, metrics=pd.concat([metrics, *more])))
+    assert one.copying == {"proposed + skip": ["energy"]}
+    assert one.sides_text == "proposed + skip ‡ − latent_diffusion"
+    assert "The samples of proposed + skip are copies of training windows on energy." in sensitivity(one)
+    assert stated(chosen)[0].sides_text == "proposed + skip − latent_diffusion"
 
 
 def test_a_label_of_several_settings_has_no_side() -> None:

@@ -235,7 +235,7 @@ def test_contrasts_are_stated_of_a_sweep_and_no_part_of_a_run(tmp_path: Path) ->
     plain = sweep(tmp_path, base)
     assert not plain.contrasts
     assert [run.run_id for run in stated.runs] == [run.run_id for run in plain.runs]
-    only = sweep(tmp_path, base + text + "secondary: true}]", Selection(methods=("none",)))
+    only = sweep(tmp_path, base + text + "secondary: true}]", methods=("none",))
     assert only.contrasts == stated.contrasts  # what is stated does not depend on what is run now
 
 
@@ -470,7 +470,7 @@ def test_every_mistake_of_structure_has_its_line(tmp_path: Path) -> None:
     complaints = [line.partition(".yaml: ")[2] for line in str(caught.value).splitlines()]
     assert complaints[0] == "methods: expected this key, it is not there"
     assert complaints[1] == "train: expected a mapping, not 3"
-    assert complaints[2].startswith("method: unknown key: did you mean 'methods' or 'model'? 14 are known: ")
+    assert complaints[2].startswith("method: unknown key: did you mean 'methods' or 'model'? 15 are known: ")
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ CLAIMS: dict[str, pa.DataType] = {
     **{"measure": _TEXT, "scope": _TEXT, "n": _INT, "seeds": _INT},
     **dict.fromkeys(("effect", "low", "high", "level", "p", "p_adjusted", "detectable"), _FLOAT),
     **{"equivalence_bound": _FLOAT, "equivalence_p": _FLOAT, "verdict": _TEXT},
-    **{"not_converged": _INT, "not_calibrated": _INT, "command": _TEXT, "git_commits": _TEXT},
+    **{"not_converged": _INT, "not_calibrated": _INT, "copies": _TEXT, "command": _TEXT, "git_commits": _TEXT},
 }
 """The columns of the table of claims."""
 
@@ -111,6 +111,7 @@ def _row(one: Stated, scope: _Scope, selection: Selection, commits: dict[str, st
         "verdict": scope.found.verdict,
         "not_converged": len(one.unconverged.intersection(runs)),
         "not_calibrated": len(one.uncalibrated.intersection(runs)),
+        "copies": ", ".join(label for label, places in one.copying.items() if set(places) & set(scope.datasets)),
         "command": f"{made}python -m bench.report --sweep {selection.name}",
         "git_commits": ", ".join(dict.fromkeys(commits[run] for run in runs)),
     }

@@ -9,14 +9,14 @@ have the same floor on a seed, so that the difference of two values minus their 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
 from bench.contracts import Contrast
-from bench.report.cautions import not_converged, uncalibrated
+from bench.report.cautions import COPIES, copies, not_converged, uncalibrated
 from bench.report.cells import Cell
 from bench.report.columns import Column, in_order, title_of
 from bench.report.formatting import number, signed
@@ -135,11 +135,18 @@ class Stated:
     runs: Mapping[str, Sequence[str]]  # data set -> the finished runs of both sides
     unconverged: set[str]  # of these runs
     uncalibrated: set[str]
+    copying: Mapping[str, Sequence[str]]  # label -> the data sets on which its samples are copies
 
     @property
     def seeds(self) -> Mapping[str, int]:
         """Data set -> seeds that both sides have."""
         return {dataset: len(both.seeds) for dataset, both in self.sides.items() if both.seeds}
+
+    @property
+    def sides_text(self) -> str:
+        """ "proposed − no_latent", with a sign after a method whose samples are copies."""
+        labels = self.question.contrast.of, self.question.contrast.against
+        return " − ".join(f"{label} {COPIES}" if label in self.copying else label for label in labels)
 
     @property
     def seeds_text(self) -> str:
@@ -213,6 +220,7 @@ def _family(
                 runs,
                 unconverged.intersection(run for ids in runs.values() for run in ids),
                 {run for d in counted for cell in cells[d] for run in _uncalibrated(cell)},
+                _copying(cell for dataset in counted for cell in cells[dataset]),
             )
         )
     return stated
@@ -221,6 +229,14 @@ def _family(
 def _uncalibrated(cell: Cell) -> Set[str]:
     seeds = set(uncalibrated(cell))
     return {run for run, seed in cell.seeds.items() if seed in seeds}
+
+
+def _copying(cells: Iterable[Cell]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for cell in cells:
+        if copies(cell):
+            found.setdefault(cell.label, []).append(cell.dataset)
+    return found
 
 
 def _cells(question: Question, groups: Sequence[Group]) -> dict[str, list[Cell]]:
@@ -270,6 +286,8 @@ def sensitivity(one: Stated) -> list[str]:
     if by_verdict:
         words = "; ".join(f"{verdict} by {listed(names)}" for verdict, names in sorted(by_verdict.items()))
         sentences.append(f"In the other measures that rank: {words}.")
+    for label, places in one.copying.items():
+        sentences.append(f"The samples of {label} are copies of training windows on {listed(places)}.")
     if one.uncounted:
         reason = "one side has no finished run, or several settings"
         sentences.append(f"Not counted, because {reason}: {listed(one.uncounted)}.")
