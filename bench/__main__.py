@@ -19,6 +19,7 @@ ORDER = (
     "compare",
     "replay",
     "publish",
+    "claims",
     "metrics.validate",
     "perf",
 )

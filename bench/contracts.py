@@ -272,6 +272,24 @@ def later_options(block: Any) -> dict[str, Any]:
     return {item.name: item.metadata["neutral"] for item in dataclasses.fields(block) if item.metadata.get("later")}
 
 
+@dataclass(frozen=True)
+class Contrast:
+    """A comparison of two methods that a sweep states before its runs are made; no part of a run's identity."""
+
+    name: str
+    of: str  # the labels of the two methods
+    against: str
+    secondary: bool = False  # not confirmatory: the secondary contrasts are a family of their own
+    without: Sequence[str] = ()  # the names of data sets that it says nothing about, such as simulated ones
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "without", tuple(self.without))  # a file has a list, which has no hash
+
+    def covers(self, dataset: str) -> bool:
+        """Whether it is about this data set, by its key."""
+        return dataset.partition(",")[0] not in self.without
+
+
 Scored: TypeAlias = Literal["test", "validation"]
 """The windows that a run is measured on; `validation` is for choosing between settings."""
 Scale: TypeAlias = Literal["units", "train", "minmax"]

@@ -130,7 +130,8 @@ def _run(given: Namespace, line: str, summary: bool = True) -> int:
         store.prepare()
         labels = {run.run_id: run.label for run in sweep.runs}
         narrowed = bool(given.method or given.dataset or given.backbone or given.seeds)
-        store.write_membership(sweep.name, labels, sweep.description, line, narrowed, sweep.equivalence)
+        stated = sweep.equivalence, sweep.contrasts
+        store.write_membership(sweep.name, labels, sweep.description, line, narrowed, *stated)
         if not stacks and not given.quiet:
             command.write(f"nothing to do: all {len(sweep.runs)} runs are done")
         if stacks:

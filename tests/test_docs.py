@@ -28,9 +28,10 @@ from bench.contracts import (
     check_options,
 )
 from bench.registry import DATASETS, METHODS, METRICS
+from bench.report.claims import CLAIMS
 from bench.store import CURVES, RUNS, STATUSES
 from bench.store import METRICS as METRIC_COLUMNS
-from bench.sweeps.file import DatasetEntry, MethodEntry, SweepFile, Tune, shipped_sweeps
+from bench.sweeps.file import ContrastEntry, DatasetEntry, MethodEntry, SweepFile, Tune, shipped_sweeps
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "bench" / "docs"
@@ -231,6 +232,7 @@ def test_sweep_files_has_every_option_of_a_block(heading, config):
         ("## The keys of the file", SweepFile),
         ("## An entry of `datasets`", DatasetEntry),
         ("## An entry of `methods`", MethodEntry),
+        ("## An entry of `contrasts`", ContrastEntry),
         ("### `tune`", Tune),
     ],
 )
@@ -315,7 +317,12 @@ KINDS = {"string": "text", "int64": "whole number", "double": "number", "bool": 
 
 @pytest.mark.parametrize(
     ("heading", "columns"),
-    [("## The table of runs", RUNS), ("## The table of metrics", METRIC_COLUMNS), ("## The table of curves", CURVES)],
+    [
+        ("## The table of runs", RUNS),
+        ("## The table of metrics", METRIC_COLUMNS),
+        ("## The table of curves", CURVES),
+        ("## The table of claims", CLAIMS),
+    ],
 )
 def test_results_has_every_column(heading, columns):
     table = table_of(DOCS / "results.md", heading)

@@ -21,8 +21,8 @@ ON_AR1 = {
     "ablation-reduced": (26, "01168c646bb1e058", "f386548a0f07525e"),
     "architectures": (42, "00ec0d830f85b7fa", "fed4071288b91e76"),
     "architectures-reduced": (14, "128792e6f6d8e521", "debfcd9a1a036ea5"),
-    "budget": (31, "1f20ae9041035bfe", "f1129027f7acbf23"),
-    "budget-reduced": (17, "013b8ba54808aa9f", "e11f712af5f8a2a1"),
+    "budget": (25, "09558c4b5eb33f1b", "fb2a23ee7fd47022"),
+    "budget-reduced": (17, "0d0be22cc614763a", "f48d2c0b78138e40"),
     "core": (12, "07cce53f8d6a289d", "aef6a046b678f322"),
     "decoders": (11, "1f5bfabd2834514b", "aef6a046b678f322"),
     "decoders-reduced": (11, "192a5817dd64e8a7", "f53f0f475692de33"),
@@ -51,8 +51,8 @@ ON_AR1 = {
     "sensitivity-reduced": (19, "06fc20b286320818", "f346221af1ea5366"),
     "smoke": (18, "06d8a5e921c83d4c", "f7fb0ccb21e2839a"),
     "sweep": (33, "051f8d6991f53d2d", "f7d639cca1723703"),
-    "synthetic": (11, "01df6bbc783ce0ae", "d2743d27cb0d4742"),
-    "synthetic-reduced": (11, "29f7cbfb8b5721a8", "ed6c1b085e36480a"),
+    "synthetic": (11, "01df6bbc783ce0ae", "fd3c578745fd459c"),
+    "synthetic-reduced": (11, "113207dc5dee7536", "debfcd9a1a036ea5"),
     "transformer": (16, "2c6f6656d9cbd3cd", "ec49680a6ea581ba"),
     "transformer-reduced": (16, "43836400c1ed5568", "edd6bb06889048a4"),
 }
@@ -63,8 +63,8 @@ ON_OWN_SIMULATED_DATA = {
     "core-reduced": (12, "13cf922599d6c23b", "e0ee88036a0b7c07"),
     "literature-reduced": (8, "7c3ffee6087e64dd", "eba463f1d70f9319"),
     "smoke": (36, "17e049a768b77f9e", "ff24ef176ddb104f"),
-    "synthetic": (66, "001e44c5046ec4fb", "fdf2cc20a8127487"),
-    "synthetic-reduced": (66, "02d8ce8c65969d27", "fe01929a9435a6c1"),
+    "synthetic": (66, "001e44c5046ec4fb", "fcb916286e571c28"),
+    "synthetic-reduced": (66, "06930e17802ed583", "fe01929a9435a6c1"),
 }
 
 ON_OWN_REAL_DATA = {

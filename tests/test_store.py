@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bench.contracts import InputError
+from bench.contracts import Contrast, InputError
 from bench.store import METRICS, RUNS, Store, lease_owner, load_curves, load_memberships, load_results, spelled
 from bench.store.schema import LATER
 
@@ -347,6 +347,14 @@ def test_membership_is_overwritten_or_merged(store: Store) -> None:
     assert not load_memberships(store.path)[-1].equivalence
     store.write_membership("s", {"b": "two"}, equivalence={"mmd2": 0.1})
     assert load_memberships(store.path)[-1].equivalence == {"mmd2": 0.1}
+    assert load_memberships(store.path)[-1].contrasts == []
+    stated = [Contrast("live", "one", "two"), Contrast("dead", "two", "one", secondary=True)]
+    store.write_membership("s", {"b": "two"}, contrasts=stated)
+    assert load_memberships(store.path)[-1].contrasts == stated
+    older = json.loads((store.path / "sweeps" / "s.json").read_text())
+    del older["contrasts"]  # of before there were any
+    (store.path / "sweeps" / "s.json").write_text(json.dumps(older))
+    assert load_memberships(store.path)[-1].contrasts == []
 
 
 def test_leases(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -432,6 +440,9 @@ def test_a_part_of_before_a_column_was_added_is_whole(tmp_path):
         {"runs": None},
         {"command": 3},
         {"other": ""},
+        {"contrasts": 3},
+        {"contrasts": [{"name": "x", "of": "a"}]},
+        {"contrasts": [{"name": "x", "of": "a", "against": 3}]},
     ],
 )
 def test_a_list_of_a_sweep_that_is_none_is_named(store: Store, change: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.contracts import TRAINING_BLOCKS, DatasetSpec, DiffusionConfig, InputError, later_options, option
+from bench.contracts import TRAINING_BLOCKS, Contrast, DatasetSpec, DiffusionConfig, InputError, later_options, option
 from bench.registry import DATASETS, METHODS
 from bench.sweeps.expand import Selection, Sweep, _expand, read_sweep
 from bench.sweeps.file import _structure, find_sweep, shipped_sweeps
@@ -222,6 +222,23 @@ def test_bounds_of_equivalence_are_for_the_report_and_no_part_of_a_run(tmp_path:
     assert [run.run_id for run in bounded.runs] == [run.run_id for run in plain.runs]
 
 
+def test_contrasts_are_stated_of_a_sweep_and_no_part_of_a_run(tmp_path: Path) -> None:
+    base = BASE.replace("[latent_diffusion]", "[latent_diffusion, {name: no_latent, label: none}]")
+    text = (
+        "contrasts: [{name: live, of: latent_diffusion, against: none}, {name: x, of: none, against: latent_diffusion, "
+    )
+    stated = sweep(tmp_path, base + text + "secondary: true}]")
+    assert stated.contrasts == (
+        Contrast("live", "latent_diffusion", "none"),
+        Contrast("x", "none", "latent_diffusion", secondary=True),
+    )
+    plain = sweep(tmp_path, base)
+    assert not plain.contrasts
+    assert [run.run_id for run in stated.runs] == [run.run_id for run in plain.runs]
+    only = sweep(tmp_path, base + text + "secondary: true}]", methods=("none",))
+    assert only.contrasts == stated.contrasts  # what is stated does not depend on what is run now
+
+
 def test_splits_and_initialisations_are_seeds_of_their_own(tmp_path: Path) -> None:
     def runs(seeds: str) -> dict[tuple[int, int], Run]:
         found = methods(sweep(tmp_path, BASE.replace("seeds: 1", f"seeds: {seeds}")))
@@ -326,6 +343,11 @@ def data(text: str) -> str:
     return BASE.replace("[sines]", text)
 
 
+def contrasts(*stated: str) -> str:
+    entries = ", ".join(f"{{name: x, {words}}}" for words in stated)
+    return method("[latent_diffusion, no_latent, {name: proposed, grid: {N: [1, 2]}}]") + f"contrasts: [{entries}]\n"
+
+
 BAD = {
     "": "is empty: expected a mapping with the keys name",
     "# nothing": "is empty",
@@ -340,6 +362,24 @@ BAD = {
     BASE + "equivalence: {wasserstein: 0.02}": "equivalence.wasserstein: no number of a metric by which",
     BASE + "equivalence: {mmd2: 0}": "equivalence.mmd2: expected greater than 0, not 0",
     BASE + "equivalence: {mmd2: few}": "equivalence.mmd2: expected a number, not 'few'",
+    BASE + "contrasts: 3": "contrasts: expected a list, not 3",
+    BASE + "contrasts: [x]": "contrasts[0]: expected a mapping, not 'x'",
+    BASE + "contrasts: [{name: x, of: a}]": "contrasts[0].against: expected this key, it is not there",
+    BASE + "contrasts: [{name: x, of: a, against: b, c: d}]": "contrasts[0].c: unknown key: ",
+    contrasts("of: latent_difusion, against: no_latent"): "contrasts[0].of: expected the label of a method, not "
+    "'latent_difusion': did you mean 'latent_diffusion'?",
+    contrasts(
+        "of: latent_diffusion, against: floor_shift"
+    ): "contrasts[0].against: expected the label of a method, not",
+    contrasts("of: latent_diffusion, against: no_latent, without: [regime]"): "contrasts[0].without: unknown data set "
+    "'regime': did you mean 'regimes'?",
+    contrasts("of: no_latent, against: no_latent"): "contrasts[0].against: expected another label than that of `of`",
+    contrasts(
+        "of: proposed, against: no_latent"
+    ): "contrasts[0].of: expected the label of one setting, 'proposed' has 2",
+    contrasts(
+        *["of: latent_diffusion, against: no_latent"] * 2
+    ): "contrasts[1].name: expected a name of its own, 'x' is",
     "a: [1, b: ]]": "line 1, column 12: not valid YAML",
     "a: 1\nb: 'x\n": "line 3, column 1: not valid YAML",
     "a: 1\na: 2\n": "line 2, column 1: not valid YAML: key 'a' twice",
@@ -432,7 +472,7 @@ def test_every_mistake_of_structure_has_its_line(tmp_path: Path) -> None:
     complaints = [line.partition(".yaml: ")[2] for line in str(caught.value).splitlines()]
     assert complaints[0] == "methods: expected this key, it is not there"
     assert complaints[1] == "train: expected a mapping, not 3"
-    assert complaints[2].startswith("method: unknown key: did you mean 'methods' or 'model'? 14 are known: ")
+    assert complaints[2].startswith("method: unknown key: did you mean 'methods' or 'model'? 15 are known: ")
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
+import pandas as pd
+
 from bench.registry import METHODS
 from bench.report.cells import Cell
 from bench.report.columns import AS_HELD_OUT, COPIES_Z, MOST_DISTANCE, RATIOS
@@ -33,6 +35,19 @@ def uncalibrated(cell: Cell) -> list[int]:
     far = {seed for seed, value in cell.values.get("calibration_distance", {}).items() if value > MOST_DISTANCE}
     low, high = RATIOS
     return sorted(far | {s for s, ratio in cell.values.get("residual_ratio", {}).items() if not low <= ratio <= high})
+
+
+def not_converged(runs: pd.DataFrame) -> set[str]:
+    """The finished runs of which a stage ended at its maximum, before its objective had stopped improving.
+
+    Not those of which nobody knows, nor those whose denoiser makes one update: it is none (`no_latent` has no use
+    for it).
+    """
+    known = runs.reindex(columns=["run_id", "status", "converged", "denoiser_converged", "denoiser_updates"])
+    ended = (known["converged"] == False) | (  # noqa: E712  (null is no answer)
+        (known["denoiser_converged"] == False) & (known["denoiser_updates"] > 1)  # noqa: E712
+    )
+    return set(known.loc[ended.fillna(False).astype(bool) & (known["status"] == "ok"), "run_id"])
 
 
 def copies(cell: Cell) -> bool:

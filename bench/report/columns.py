@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from typing import Literal, NamedTuple
 
 Question = Literal["trained", "latent", "samples", "cost"]
@@ -196,6 +196,12 @@ class Column(NamedTuple):
         """What the column means, which values are better, and what it does not see."""
         better = f"{self.direction.capitalize()} is better." if self.direction != "none" else ""
         return " ".join(filter(None, [self.about, better, f"Blind to: {self.blind}" if self.blind else ""]))
+
+
+def in_order(columns: Iterable[Column]) -> list[Column]:
+    """Measures of samples as their tables have them: those of FIRST, then the others by name."""
+    place = {metric: place for place, metric in enumerate(FIRST)}
+    return sorted(columns, key=lambda column: (place.get(column.metric, len(FIRST)), column.metric))
 
 
 def columns_of(present: Set[str], facts: Mapping[str, MetricFacts]) -> list[Column]:

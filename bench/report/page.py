@@ -13,7 +13,10 @@ from markupsafe import Markup, escape
 from bench.report.cards import validation_of
 from bench.report.cautions import CALIBRATION, COPIES, is_reference, shown_signs, signed_name, signs
 from bench.report.cells import Cell
+from bench.report.claims import FILE as CLAIMS_FILE
+from bench.report.claims import as_parquet, claims_of
 from bench.report.columns import COSTS, LONG, Column
+from bench.report.contrasts import sensitivity
 from bench.report.figures.picture import slug
 from bench.report.formatting import counted, number, plain, probability, signed, with_interval
 from bench.report.inline_svg import inlined
@@ -44,10 +47,17 @@ PUBLISHED_HEADS = {
     "this benchmark": "This benchmark",
     "reference": "This benchmark, rows that no published table prints",
 }
+STATED = (
+    "The sweep file states these contrasts. On each data set the two methods are paired over seeds. The mean of these "
+    "differences over data sets has a t interval, with the data set as the unit. Interval, p and detectable effect are "
+    "at the level of Holm's procedure over all contrasts of a family; secondary contrasts are a family of their own. "
+    "Both methods have the same floor on a seed, so the difference of two values minus their floors is the same number."
+)
 MANIFEST = ".files"
 
 SECTIONS = [
     ("answer", "Results in brief"),
+    ("contrasts", "Stated contrasts"),  # where the sweep states any
     ("comparison", "Comparison"),
     ("dependency", "Dependency and likelihood"),
     ("grids", "Grids"),
@@ -147,14 +157,15 @@ def _environment() -> Environment:
     )
     jinja.filters.update(md=markdown, number=number, with_interval=with_interval, plain=plain)
     jinja.filters.update(
-        counted=counted, breakable=breakable, probability=probability, for_overlap=for_overlapping_splits
+        counted=counted, signed=signed, breakable=breakable, probability=probability, for_overlap=for_overlapping_splits
     )
     jinja.globals.update(
-        sections=SECTIONS, limits=asdict(THRESHOLDS), entry=entry, listed=listed, judged=judged,
+        limits=asdict(THRESHOLDS), entry=entry, listed=listed, judged=judged,
         settings_of=settings_of, best_text=best_text, replay_command=replay_command, costs=tuple(COSTS), slug=slug,
         signs=signs, signed_name=signed_name, floors=floors, bounds=bounds, shown_signs=shown_signs,
         is_reference=is_reference, most_failures=MOST_FAILURES, on_validation=ON_VALIDATION, long=LONG,
         cd_datasets=CD_DATASETS,
+        stated_contrasts=STATED, sensitivity=sensitivity,
         published_rows=PUBLISHED_ROWS, published_heads=PUBLISHED_HEADS, published_scores=list(SCORES),
     )  # fmt: skip
     return jinja
@@ -168,6 +179,8 @@ def write(report: Report, out: Path, compact: bool = False) -> Path:
     """
     jinja, words = _environment(), {**_words(report), "compact": compact}
     files = _dependency_plots(report) if compact else _files_beside(report)
+    if report.stated:
+        files[CLAIMS_FILE] = as_parquet(claims_of(report.stated, report.selection))
     files["report.md"] = jinja.get_template("report.md.jinja").render(words)
     files["index.html"] = jinja.get_template("page.html.jinja").render(words)
     _remove_earlier(out, set(files))
@@ -208,7 +221,7 @@ def _remove_earlier(out: Path, new: set[str]) -> None:
     except OSError:
         return
     for name in set(earlier) - new:
-        if re.fullmatch(r"(tables|figures)/[\w.-]+", name):
+        if name == CLAIMS_FILE or re.fullmatch(r"(tables|figures)/[\w.-]+", name):
             (out / name).unlink(missing_ok=True)
 
 
@@ -216,6 +229,7 @@ def _words(report: Report) -> dict[str, Any]:
     cells = detailed(report)
     return {
         "report": report,
+        "sections": [section for section in SECTIONS if section[0] != "contrasts" or report.stated],
         "selection": report.selection,
         "cells": cells,
         "has_details": {cell.id for cell in cells},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -14,8 +14,10 @@ from bench.report.cards import Card
 from bench.report.cautions import copies, is_reference, shown_signs
 from bench.report.cells import Cell, cells_of
 from bench.report.columns import Column, MetricFacts
+from bench.report.contrasts import Stated, stated_contrasts
 from bench.report.figures.all_pictures import all_pictures
 from bench.report.figures.captions import shown
+from bench.report.figures.forest import forests
 from bench.report.figures.kept_samples import sample_pictures
 from bench.report.figures.picture import Picture, drawn
 from bench.report.figures.ranks import critical_difference
@@ -40,6 +42,7 @@ class Report:
     cards: list[Card]
     ranks: list[tuple[Column, RankTest]]
     made: str
+    stated: list[Stated] = field(default_factory=list)
 
     @cached_property
     def headline(self) -> list[Answer]:
@@ -116,12 +119,13 @@ def build(
     """All tables and pictures of a selection; pictures that the report in `earlier` has are taken from there."""
     cells = cells_of(selection)
     groups = groups_of(cells, facts, selection.equivalence)
-    pictures = all_pictures(selection, groups, bars, facts) + sample_pictures(selection, groups)
+    stated = stated_contrasts(selection, groups)
+    pictures = [*forests(stated), *all_pictures(selection, groups, bars, facts), *sample_pictures(selection, groups)]
     ranks = _ranks(groups)
     pictures += [critical_difference(test, column.metric) for column, test in ranks if test.n_datasets >= CD_DATASETS]
     folder = earlier / "figures" if earlier is not None else None
     finished = [drawn(picture, folder) for picture in pictures]
-    return Report(selection, cells, groups, finished, list(cards), ranks, made or _now())
+    return Report(selection, cells, groups, finished, list(cards), ranks, made or _now(), stated)
 
 
 def _now() -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bench.contracts import TRAINING_BLOCKS, Scored, later_options
+from bench.contracts import TRAINING_BLOCKS, Contrast, Scored, later_options
 from bench.registry import METHODS
 from bench.report.formatting import plural
 from bench.store import RUNS, Membership, existing
@@ -34,6 +34,7 @@ class Selection:
     split: Scored  # the windows that all numbers are of
     curves: Callable[[Iterable[str]], pd.DataFrame]  # training curves of some runs: of a large sweep few are drawn
     equivalence: Mapping[str, float] = field(default_factory=dict)  # metric -> differences below it do not matter
+    contrasts: Sequence[Contrast] = ()  # what the sweep states, tested over all data sets
     left_out: Sequence[str] = ()  # what is not shown although it was measured, and why
 
 
@@ -81,6 +82,7 @@ def select(
         split=split,
         curves=curves,
         equivalence=sweep.equivalence if sweep else {},
+        contrasts=sweep.contrasts if sweep else (),
         left_out=left_out,
     )
 

@@ -1,16 +1,16 @@
 """What the repeats of a run allow one to say.
 
 Seeds are the repeats. Methods on the same data set and seed share split, batches and evaluation
-noise, so they are compared by their differences, seed by seed. How differences are judged stands in
+noise, so they are compared by their differences, seed by seed. How differences are judge stands in
 bench/docs/measures.md.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from types import MappingProxyType
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -157,11 +157,11 @@ def for_overlapping_splits(found: Interval) -> Interval:
     Such splits share training windows, so that their values are correlated and s^2 / n understates the variance of
     their mean. The correction puts (1 / n + n_test / n_train) s^2 in its place, with the shares of the rows, 20 and
     70 %: no number of splits makes the variance smaller than that of three or four
-    independent ones.
+    independent ones. `sd` is widened alike, so that tests of what is returned are corrected as well.
     """
-    ratio = TEST_SHARE / (1 - VALIDATION_SHARE - TEST_SHARE)
-    half = found.half * math.sqrt(1 + found.n * ratio)
-    return found._replace(low=found.mean - half, high=found.mean + half)
+    wider = math.sqrt(1 + found.n * TEST_SHARE / (1 - VALIDATION_SHARE - TEST_SHARE))
+    half = found.half * wider
+    return found._replace(low=found.mean - half, high=found.mean + half, sd=found.sd * wider)
 
 
 def more_seeds(found: Interval, confidence: float = 0.95) -> Advice | None:
@@ -310,13 +310,49 @@ Verdict: TypeAlias = Literal["better", "worse", "equivalent", "undecided"]
 
 
 class Comparison(NamedTuple):
-    """One cell against the reference of its column."""
+    """One side against another."""
 
-    difference: Interval  # cell - reference, at the level at which Holm's procedure tested it
+    difference: Interval  # the first side - the other, at the level at which Holm's procedure tested it
     p: float  # of the difference, adjusted by Holm
     detectable: float  # the smallest true difference that is found with probability POWER at that level
     equivalence_p: float  # of the equivalence, adjusted by Holm; NaN without a bound
     verdict: Verdict
+    level: float  # at which Holm's procedure tested it
+
+
+class Gap(NamedTuple):
+    """A difference of two sides before it is tested."""
+
+    at: Callable[[float], Interval]  # confidence -> the mean difference and its interval
+    lacks: bool  # whether the first side lacks repeats that the other has
+    other_lacks: bool
+
+
+def judge(
+    family: Mapping[str, Gap], direction: Literal["lower", "higher"], bound: float = math.nan, choices: int = 1
+) -> dict[str, Comparison]:
+    """What can be said of each difference; all of them are one family for Holm.
+
+    bound: a difference below it does not matter. Better and worse are said where Holm rejects "no difference",
+    equivalent where it does not and TOST says that the difference is below the bound. A side that lacks repeats of the
+    other (runs that diverged) is never the better one, nor equivalent: what is missing is no accident. choices: the
+    family is one of so many, and the same data chose it.
+    """
+    gaps = {name: gap.at(0.95) for name, gap in family.items()}
+    different = holm({name: p_difference(gap) for name, gap in gaps.items()}, choices=choices)
+    alike = holm({name: p_equivalence(gap, bound) for name, gap in gaps.items()}, choices=choices)
+    found: dict[str, Comparison] = {}
+    for name, (p, level) in different.items():
+        at, lacks, other_lacks = family[name]
+        gap = at(1 - level)
+        ahead = gap.mean < 0 if direction == "lower" else gap.mean > 0
+        verdict: Verdict = "undecided"
+        if p <= ALPHA and not (lacks if ahead else other_lacks):
+            verdict = "better" if ahead else "worse"
+        elif p > ALPHA and alike[name].p <= ALPHA and not lacks and not other_lacks:
+            verdict = "equivalent"
+        found[name] = Comparison(gap, p, detectable(gap, level), alike[name].p, verdict, level)
+    return found
 
 
 def comparisons(
@@ -329,33 +365,20 @@ def comparisons(
 ) -> dict[str, Comparison]:
     """Every other cell of a column against one of them, paired over seeds; all of these are one family for Holm.
 
-    column: cell -> seed -> value; units: see `by_unit`. bound: a difference below it does not matter.
-    Better and worse are said where Holm
-    rejects "no difference", equivalent where it does not and TOST says that the difference is below the bound. A side
-    that lacks seeds of the other (runs that diverged) is never the better one, nor equivalent: what is missing is no
-    accident. choices: so many references were there to choose from, and the same data chose.
+    column: cell -> seed -> value; units: see `by_unit`; bound, choices: see `judge`.
     """
     base = {seed: value for seed, value in column[reference].items() if math.isfinite(value)}
-    pairs = {
-        cell: {seed: value for seed, value in values.items() if math.isfinite(value)}
+    family = {
+        cell: paired({seed: value for seed, value in values.items() if math.isfinite(value)}, base, units)
         for cell, values in column.items()
         if cell != reference
     }
-    gaps = {cell: difference(values, base, units=units) for cell, values in pairs.items()}
-    different = holm({cell: p_difference(gap) for cell, gap in gaps.items()}, choices=choices)
-    alike = holm({cell: p_equivalence(gap, bound) for cell, gap in gaps.items()}, choices=choices)
-    found: dict[str, Comparison] = {}
-    for cell, (p, level) in different.items():
-        gap = difference(pairs[cell], base, 1 - level, units)
-        ahead = gap.mean < 0 if direction == "lower" else gap.mean > 0
-        mine, other = pairs[cell].keys(), base.keys()
-        verdict: Verdict = "undecided"
-        if p <= ALPHA and (mine >= other if ahead else other >= mine):
-            verdict = "better" if ahead else "worse"
-        elif p > ALPHA and alike[cell].p <= ALPHA and mine == other:
-            verdict = "equivalent"
-        found[cell] = Comparison(gap, p, detectable(gap, level), alike[cell].p, verdict)
-    return found
+    return judge(family, direction, bound, choices)
+
+
+def paired(a: Mapping[int, float], b: Mapping[int, float], units: Mapping[int, int] = EACH_ITS_OWN) -> Gap:
+    """a - b, paired over the seeds that both have; see `difference`."""
+    return Gap(partial(difference, a, b, units=units), not a.keys() >= b.keys(), not b.keys() >= a.keys())
 
 
 def spent(share: float, alpha: float = ALPHA) -> float:

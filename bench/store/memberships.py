@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-from bench.contracts import InputError
+from bench.contracts import Contrast, InputError
 from bench.store.durable import replacing
 
 
@@ -22,6 +23,7 @@ class Membership(NamedTuple):
     command: str
     runs: dict[str, str]  # run_id -> label
     equivalence: Mapping[str, float] = MappingProxyType({})  # metric -> differences below it do not matter
+    contrasts: Sequence[Contrast] = ()
 
 
 def write_membership(
@@ -32,10 +34,11 @@ def write_membership(
     command: str = "",
     merge: bool = False,
     equivalence: Mapping[str, float] | None = None,
+    contrasts: Sequence[Contrast] = (),
 ) -> None:
     """Which runs a sweep's report shows (run_id -> label); `merge` keeps those that were there.
 
-    equivalence: the bounds of the report's comparisons, see `bench.report.statistics.comparisons`.
+    equivalence, contrasts: what was stated of the report's comparisons, see `bench.report.statistics.judge`.
     """
     known = next((m for m in read_memberships(folder) if m.name == name), None)
     content = {
@@ -45,6 +48,7 @@ def write_membership(
         "command": command,
         "runs": {**(known.runs if merge and known else {}), **runs},
         "equivalence": dict(equivalence or {}),
+        "contrasts": [asdict(contrast) for contrast in contrasts],
     }
     with replacing(folder / f"{name}.json") as temporary:
         temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
@@ -56,8 +60,10 @@ def read_memberships(folder: Path) -> list[Membership]:
     for path in sorted(folder.glob("[!.]*.json")):
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
+            content["contrasts"] = [Contrast(**contrast) for contrast in content.get("contrasts", ())]
             membership = Membership(**content)
-            words = (*membership[:4], *membership.runs, *membership.runs.values())
+            words = [*membership[:4], *membership.runs, *membership.runs.values()]
+            words += [word for each in membership.contrasts for word in (each.name, each.of, each.against)]
             if not all(isinstance(word, str) for word in words):
                 raise TypeError("not all of it is text")
             if not all(isinstance(bound, int | float) for bound in membership.equivalence.values()):

@@ -44,7 +44,14 @@ def publish(source: Path, out: Path, sweeps: Sequence[Membership]) -> int:
     target.write_part("published", _rows(runs), _rows(metrics), _rows(curves))
     for sweep in sorted(sweeps, key=lambda sweep: sweep.written):
         command = without_places(sweep.command)
-        target.write_membership(sweep.name, sweep.runs, sweep.description, command, equivalence=sweep.equivalence)
+        target.write_membership(
+            sweep.name,
+            sweep.runs,
+            sweep.description,
+            command,
+            equivalence=sweep.equivalence,
+            contrasts=sweep.contrasts,
+        )
     for name in OWN:
         shutil.rmtree(out / name, ignore_errors=True)
         if (staging / name).exists():

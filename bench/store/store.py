@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 import pyarrow as pa
 
-from bench.contracts import InputError, nearest
+from bench.contracts import Contrast, InputError, nearest
 from bench.store.compaction import COMPACT_AT, compact
 from bench.store.durable import replacing, unwritable
 from bench.store.frames import frames_of, newest
@@ -226,9 +226,10 @@ class Store:
         command: str = "",
         merge: bool = False,
         equivalence: Mapping[str, float] | None = None,
+        contrasts: Sequence[Contrast] = (),
     ) -> None:
         """See `bench.store.memberships.write_membership`."""
-        write_membership(self.path / "sweeps", name, runs, description, command, merge, equivalence)
+        write_membership(self.path / "sweeps", name, runs, description, command, merge, equivalence, contrasts)
 
     def memberships(self) -> list[Membership]:
         """Every sweep of this folder, the most recently written last. Raises InputError on a damaged file."""

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ from bench.command import by_reason
 from bench.contracts import (
     ONE_SPLIT,
     TRAINING_BLOCKS,
+    Contrast,
     DatasetSpec,
     DiffusionConfig,
     InputError,
@@ -39,6 +42,7 @@ from bench.sweeps.file import (
 )
 from bench.sweeps.options import (
     check_backbones,
+    check_contrasts,
     check_equivalence,
     check_metrics,
     checked,
@@ -58,6 +62,7 @@ class Sweep:
     runs: tuple[Run, ...]
     notes: tuple[str, ...] = ()
     equivalence: Mapping[str, float] = dataclasses.field(default_factory=dict)  # metric -> the bound of the report
+    contrasts: tuple[Contrast, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -107,6 +112,8 @@ def _expand(parsed: SweepFile, place: str, selection: Selection, data: Path | No
     blocks = {name: checked(block, given[name], place, name) for name, block in BLOCKS.items()}
     check_metrics(blocks["evaluate"].metrics, place)
     check_equivalence(parsed.equivalence, place)
+    contrasts = tuple(Contrast(**entry.model_dump()) for entry in parsed.contrasts)
+    check_contrasts(contrasts, _settings(parsed.methods), place)
     variants = [variant for entry in entries for variant in _variants(entry, blocks, settings, place)]
     chosen = [_fields_of(variant) for variant in variants]
     backbones = selection.backbones or tuple(parsed.backbones)
@@ -144,7 +151,15 @@ def _expand(parsed: SweepFile, place: str, selection: Selection, data: Path | No
     without = by_reason((run.dataset.key, absent[run.dataset]) for run in runs.values() if run.dataset in absent)
     notes += [f"will be skipped: {line}" for line in without]
     notes = list(dict.fromkeys(notes))
-    return Sweep(parsed.name, parsed.description, tuple(runs.values()), tuple(notes), parsed.equivalence)
+    return Sweep(parsed.name, parsed.description, tuple(runs.values()), tuple(notes), parsed.equivalence, contrasts)
+
+
+def _settings(entries: Iterable[MethodEntry]) -> Counter[str]:
+    """Label -> how many settings its entries ask for."""
+    found: Counter[str] = Counter()
+    for entry in entries:
+        found[entry.label or entry.name] += math.prod(len(values) for values in entry.grid.values())
+    return found
 
 
 def _fields_of(variant: Variant) -> dict[str, Any]:

@@ -129,6 +129,17 @@ class Tune(BaseModel):
     diffusion: dict[str, Any] = {}
 
 
+class ContrastEntry(BaseModel):
+    """One entry of `contrasts`; see `bench.contracts.Contrast`."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    name: str = Field(min_length=1)
+    of: str
+    against: str
+    secondary: bool = False
+    without: list[str] = []
+
+
 class SweepFile(BaseModel):
     """The structure of a sweep file; what its options may be is checked when its runs are made."""
 
@@ -145,6 +156,7 @@ class SweepFile(BaseModel):
     evaluate: dict[str, Any] = {}
     tune: Tune | None = None
     equivalence: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = {}  # below it, a difference is none
+    contrasts: list[ContrastEntry] = []  # what the report tests over all data sets
     reduced: dict[str, Any] = {}  # keys of the file in a smaller form: what --reduced puts in their place
     folder: str = ""  # where a relative `path` of a data set starts, seen from the file's own folder, the default
 
@@ -153,7 +165,8 @@ def _complaint(error: Mapping[str, Any]) -> str:
     """One of pydantic's errors as "KEY: expected ..."."""
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error["loc"]).lstrip(".")
     if error["type"] == "extra_forbidden":
-        level = SweepFile if len(error["loc"]) == 1 else Tune if error["loc"][0] == "tune" else MethodEntry
+        levels: dict[str, type[BaseModel]] = {"tune": Tune, "contrasts": ContrastEntry}
+        level: type[BaseModel] = SweepFile if len(error["loc"]) == 1 else levels.get(error["loc"][0], MethodEntry)
         return f"{key}: unknown key: {nearest(str(error['loc'][-1]), level.model_fields, KEYS_LISTED_BY)}"
     if error["type"] == "missing":
         return f"{key}: expected this key, it is not there"
@@ -164,7 +177,7 @@ def _complaint(error: Mapping[str, Any]) -> str:
     if error["type"] == "string_pattern_mismatch":
         return f"{key}: expected letters, digits and . _ + - (it names a file), not {_short(error['input'])}"
     wanted = error["msg"].replace("Input should be ", "").replace("a valid ", "a ").replace("dictionary", "mapping")
-    wanted = wanted.replace(" or instance of MethodEntry", "").replace(" or instance of DatasetEntry", "")
+    wanted = re.sub(r" or instance of \w+Entry", "", wanted)
     return f"{key}: expected {wanted}, not {_short(error['input'])}"
 
 

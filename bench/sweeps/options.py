@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.contracts import Dataset, DatasetSpec, InputError, ModelConfig, check_options, nearest
+from bench.contracts import Contrast, Dataset, DatasetSpec, InputError, ModelConfig, check_options, nearest
 from bench.registry import BACKBONES, DATASETS, LIKELIHOODS, METRICS
 from bench.sweeps.file import KEYS_LISTED_BY
 from bench.sweeps.plain_yaml import parse_yaml
@@ -131,6 +131,31 @@ def check_equivalence(bounds: Iterable[str], place: str) -> None:
         if name not in known:
             hint = nearest(name, known, "`python -m bench.list metrics`")
             raise InputError(f"{place}: equivalence.{name}: no number of a metric by which methods are ranked: {hint}")
+
+
+def check_contrasts(contrasts: Sequence[Contrast], settings: Mapping[str, int], place: str) -> None:
+    """Raises InputError unless every contrast has a name of its own and two methods of one setting each.
+
+    settings: label -> how many settings its entries have. The best of several would be chosen by the data that test it.
+    """
+    for position, contrast in enumerate(contrasts):
+        here = f"{place}: contrasts[{position}]"
+        for key, label in (("of", contrast.of), ("against", contrast.against)):
+            if label not in settings:
+                hint = nearest(label, settings, f"`methods` in {place}")
+                raise InputError(f"{here}.{key}: expected the label of a method, not '{label}': {hint}")
+            if settings[label] > 1:
+                raise InputError(
+                    f"{here}.{key}: expected the label of one setting, '{label}' has {settings[label]}: give the "
+                    "setting an entry of `methods` with a label of its own"
+                )
+        if contrast.of == contrast.against:
+            raise InputError(f"{here}.against: expected another label than that of `of`, '{contrast.of}'")
+        if contrast.name in (other.name for other in contrasts[:position]):
+            raise InputError(f"{here}.name: expected a name of its own, '{contrast.name}' is taken")
+        for name in contrast.without:
+            if name not in DATASETS:
+                raise InputError(f"{here}.without: {DATASETS.unknown(name)}")
 
 
 def check_backbones(names: Iterable[str], place: str) -> None:

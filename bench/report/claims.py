@@ -1,0 +1,251 @@
+"""Claims: the answers to a sweep's stated contrasts as a table, and prose that is compared with it."""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bench.contracts import InputError, nearest
+from bench.report.columns import Column, title_of
+from bench.report.contrasts import Finding, Stated
+from bench.report.figures.picture import slug
+from bench.report.formatting import number, plural, probability, signed
+from bench.report.selection import Selection
+from bench.report.statements import measure_of
+from bench.report.statistics import Comparison, Interval, p_difference
+
+FILE = "claims.parquet"
+POOLED, FIRST_HALF, WITHOUT = "pooled", "first half of the seeds", "without "
+"""Scopes that are no data set."""
+
+_TEXT, _INT, _FLOAT = pa.string(), pa.int64(), pa.float64()
+CLAIMS: dict[str, pa.DataType] = {
+    **dict.fromkeys(("claim", "statement", "role", "sweep", "contrast", "of", "against", "backbone"), _TEXT),
+    **{"measure": _TEXT, "scope": _TEXT, "n": _INT, "seeds": _INT},
+    **dict.fromkeys(("effect", "low", "high", "level", "p", "p_adjusted", "detectable"), _FLOAT),
+    **{"equivalence_bound": _FLOAT, "equivalence_p": _FLOAT, "verdict": _TEXT},
+    **{"not_converged": _INT, "not_calibrated": _INT, "copies": _TEXT, "command": _TEXT, "git_commits": _TEXT},
+}
+"""The columns of the table of claims."""
+
+
+# ---------------------------------------------------------------- the table
+
+
+class _Scope(NamedTuple):
+    """What one row is about."""
+
+    role: str
+    name: str
+    column: Column
+    bound: float
+    found: Comparison
+    datasets: Sequence[str]
+
+
+def claims_of(stated: Sequence[Stated], selection: Selection) -> pa.Table:
+    """One row per contrast, scope and measure; see bench/docs/results.md."""
+    commits = dict(zip(selection.runs["run_id"], selection.runs["git_commit"].astype(str), strict=True))
+    rows = [_row(one, scope, selection, commits) for one in stated for scope in _scopes(one, selection)]
+    columns = {name: pa.array([row[name] for row in rows], kind) for name, kind in CLAIMS.items()}
+    return pa.table(columns, schema=pa.schema(list(CLAIMS.items())))
+
+
+def _scopes(one: Stated, selection: Selection) -> Iterator[_Scope]:
+    counted = list(one.seeds)
+    role = "secondary" if one.question.contrast.secondary else "confirmatory"
+
+    def of_measure(roles: tuple[str, str], column: Column, found: Finding) -> Iterator[_Scope]:
+        bound = selection.equivalence.get(column.metric, math.nan)
+        yield _Scope(roles[0], POOLED, column, bound, found.pooled, counted)
+        for dataset, each in found.datasets.items():
+            yield _Scope(roles[1], dataset, column, bound, each, [dataset])
+
+    yield from of_measure((role, "secondary"), one.column, one.finding)
+    for dataset, found in one.without.items():
+        others = [name for name in counted if name != dataset]
+        yield _Scope("sensitivity", f"{WITHOUT}{dataset}", one.column, one.bound, found, others)
+    yield _Scope("sensitivity", FIRST_HALF, one.column, one.bound, one.first_half, counted)
+    for column, finding in one.others:
+        yield from of_measure(("sensitivity", "sensitivity"), column, finding)
+
+
+def _row(one: Stated, scope: _Scope, selection: Selection, commits: dict[str, str]) -> dict[str, Any]:
+    contrast, backbone = one.question
+    gap = scope.found.difference
+    place = [one.name, scope.name, scope.column.metric]
+    runs = [run for dataset in scope.datasets for run in one.runs.get(dataset, ())]
+    halved = scope.name == FIRST_HALF
+    seeds = [len((both.first_half if halved else both).seeds) for d, both in one.sides.items() if d in scope.datasets]
+    made = f"{selection.command} && " if selection.command else ""
+    return {
+        "claim": "/".join([selection.name, *map(slug, place)]),
+        "statement": _statement(one, scope),
+        "role": scope.role,
+        "sweep": selection.name,
+        "contrast": contrast.name,
+        "of": contrast.of,
+        "against": contrast.against,
+        "backbone": backbone,
+        "measure": scope.column.metric,
+        "scope": scope.name,
+        "n": gap.n,
+        "seeds": min(seeds, default=0),
+        "effect": gap.mean,
+        "low": gap.low,
+        "high": gap.high,
+        "level": scope.found.level,
+        "p": p_difference(gap),
+        "p_adjusted": scope.found.p,
+        "detectable": scope.found.detectable,
+        "equivalence_bound": scope.bound,
+        "equivalence_p": scope.found.equivalence_p,
+        "verdict": scope.found.verdict,
+        "not_converged": len(one.unconverged.intersection(runs)),
+        "not_calibrated": len(one.uncalibrated.intersection(runs)),
+        "copies": ", ".join(label for label, places in one.copying.items() if set(places) & set(scope.datasets)),
+        "command": f"{made}python -m bench.report --sweep {selection.name}",
+        "git_commits": ", ".join(dict.fromkeys(commits[run] for run in runs)),
+    }
+
+
+def _statement(one: Stated, scope: _Scope) -> str:
+    """A verdict as a sentence."""
+    contrast, backbone = one.question
+    measure = f"the {measure_of(scope.column)}"
+    over = f"over {plural(scope.found.difference.n, 'data set')}"
+    where = {
+        POOLED: over,
+        FIRST_HALF: f"{over}, from the first half of the seeds",
+    }.get(scope.name, f"{over}, {scope.name}" if scope.name.startswith(WITHOUT) else f"on {scope.name}")
+    where += f" with the backbone {backbone}" if one.name != contrast.name else ""
+    if scope.found.verdict == "undecided":
+        return f"Whether {contrast.of} differs from {contrast.against} in {measure} {where} is undecided."
+    if scope.found.verdict == "equivalent":
+        limit = number(scope.bound)
+        return f"{contrast.of} and {contrast.against} differ in {measure} by less than {limit} {where}."
+    return f"{contrast.of} is {scope.found.verdict} than {contrast.against} in {measure} {where}."
+
+
+def as_parquet(claims: pa.Table) -> bytes:
+    """The table as a file."""
+    content = io.BytesIO()
+    pq.write_table(claims, content, compression="zstd")
+    return content.getvalue()
+
+
+# ---------------------------------------------------------------- reading it
+
+
+class Claim(NamedTuple):
+    """One row as it is printed."""
+
+    id: str
+    statement: str
+    role: str
+    measure: str
+    scope: str
+    effect: str  # "-0.120 ± 0.040"
+    n: str  # "n = 9"
+    p: str  # "p = 0.003", adjusted; "" where there is none
+    verdict: str
+    equivalence: str  # "p of equivalence = 0.012"; "" where it is not the verdict
+
+    @property
+    def numbers(self) -> list[str]:
+        """What prose about it must contain."""
+        return [word for word in (self.effect, self.n, self.p, self.verdict, self.equivalence) if word]
+
+
+def read_claims(folder: Path) -> dict[str, Claim]:
+    """The claims of the reports in a results folder, by their id. Raises InputError where there is none."""
+    files = sorted({*folder.glob(FILE), *folder.glob(f"report/{FILE}"), *folder.glob(f"report/*/{FILE}")})
+    if not files:
+        raise InputError(
+            f"{folder}: no {FILE} there: expected a results folder with the report of a sweep that states contrasts"
+        )
+    found: dict[str, Claim] = {}
+    for file in files:
+        try:
+            rows = pd.read_parquet(file).to_dict("records")
+            claims = [_printed(row) for row in rows]
+        except (OSError, ValueError, KeyError) as error:
+            raise InputError(f"{file}: expected a table of claims: {' '.join(str(error).split())}") from error
+        for claim in claims:
+            if claim.id in found:
+                raise InputError(f"{file}: claim {claim.id} stands in two reports of {folder}, expected one")
+            found[claim.id] = claim
+    return found
+
+
+def _printed(row: dict[Any, Any]) -> Claim:
+    words = {name: str(row[name]) for name in ("claim", "statement", "role", "measure", "scope", "verdict")}
+    equivalent = words["verdict"] == "equivalent"
+    return Claim(
+        id=words["claim"],
+        statement=words["statement"],
+        role=words["role"],
+        measure=title_of(words["measure"]),
+        scope=words["scope"],
+        effect=signed(Interval(row["effect"], row["low"], row["high"], math.nan, row["n"])),
+        n=f"n = {row['n']}",
+        p=_said("p", row["p_adjusted"]),
+        verdict=words["verdict"],
+        equivalence=_said("p of equivalence", row["equivalence_p"]) if equivalent else "",
+    )
+
+
+def _said(name: str, p: float) -> str:
+    text = probability(p)
+    return "" if text == "-" else f"{name} {text}" if text.startswith("<") else f"{name} = {text}"
+
+
+# ---------------------------------------------------------------- prose
+
+_MARK = re.compile(r"<!--\s*claim\b\s*:?\s*(.*?)\s*-->", re.DOTALL)
+_CODE = re.compile(r"^(```|~~~).*?^\1[^\n]*$|`[^`\n]*<!--[^`\n]*`", re.MULTILINE | re.DOTALL)
+_BEGINS = re.compile(r"\s*([|#]|[-*+] |\d+[.)] |$)")
+"""Lines that begin a paragraph of their own: rows of a table, headings, entries of a list, empty ones."""
+
+
+def mismatches(file: Path, claims: dict[str, Claim]) -> list[str]:
+    """A line for every number that a marked paragraph of a Markdown file does not have as its claim is printed."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{file}: expected a text file in UTF-8: {error}") from error
+    found = []
+    for line, paragraph in _paragraphs(_CODE.sub(lambda code: "\n" * code.group().count("\n"), text)):
+        prose = " ".join(_MARK.sub(" ", paragraph).split())
+        for mark in _MARK.finditer(paragraph):
+            name = mark.group(1)
+            here = f"{file}:{line + paragraph[: mark.start()].count(chr(10))}: claim {name}"
+            if name not in claims:
+                found.append(f"{here}: there is no such claim: {nearest(name, claims, '`python -m bench.claims`')}")
+                continue
+            missing = [f"'{word}'" for word in claims[name].numbers if not _holds(prose, word)]
+            if missing:
+                found.append(f"{here}: expected {', '.join(missing)} in this paragraph")
+    return found
+
+
+def _paragraphs(text: str) -> Iterable[tuple[int, str]]:
+    """Paragraphs with the number of their first line."""
+    lines, start = text.split("\n"), 0
+    for place in range(1, len(lines) + 1):
+        if place == len(lines) or _BEGINS.match(lines[place]):
+            yield start + 1, "\n".join(lines[start:place])
+            start = place
+
+
+def _holds(prose: str, word: str) -> bool:
+    """Whether a text has a number or word as a whole: "n = 1" is not in "n = 12", nor "0.12" in "-0.123"."""
+    return re.search(rf"(?<![\w.+\-−]){re.escape(word)}(?!\w|[.,]\d)", prose) is not None
