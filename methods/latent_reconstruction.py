@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bench.contracts import Draws, Model, PerRun, Step, option
 from bench.method import Method
-from bench.parts.objectives import beside, linear_warm_up, negative_elbo
+from bench.parts.objectives import linear_warm_up, negative_elbo
 from bench.registry import register_method
 
 
@@ -47,5 +47,5 @@ class LatentReconstruction(Method):
         q, z, p = self.explain(model, x, draws)
         again = self.posterior(model, p.mean).mean
         distance = 0.5 * (again - z).square().sum(dim=-1).mean(dim=-1)
-        weight = beside(self.alpha, distance) * linear_warm_up(step, self.warm_up).to(x.device)
+        weight = (self.alpha * linear_warm_up(step, self.warm_up)).to(x.device)
         return {**negative_elbo(q, p, x), "latent_reconstruction": weight * distance}

@@ -10,7 +10,7 @@ from torch import Tensor
 from bench.contracts import Draws, Model, PerRun, Step, option
 from bench.method import Method
 from bench.parts.decoder_inputs import sampled_past
-from bench.parts.objectives import beside, linear_warm_up, negative_elbo
+from bench.parts.objectives import linear_warm_up, negative_elbo
 from bench.registry import register_method
 
 
@@ -23,9 +23,9 @@ class SampledPasts(Method):
         x~_t = x_t with probability 1 - s_k, else x^_t ~ p(x_t | z, x_1 .. x_{t-1}),   s_k = s min(1, k / (w K))
 
     k is the update, of K; s `sampling_rate`, w `warm_up`. The target stays x. A past that may be wrong is worth less to
-    the decoder, as a hidden one is in `variable_masking`. The objective is not proper: the true law of the data does
-    not minimise it, because x_t does not follow from a past that was drawn anew (Huszar 2015, arXiv:1511.05101, sec.
-    4.1). At s = 1 the best decoder gives x_t as if only z and the drawn past were known.
+    the decoder, as a hidden one is in `variable_masking`, which leaves more for z to say. The objective is not proper:
+    the true law of the data does not minimise it, because x_t does not follow from a past that was drawn anew, and it
+    pushes a model to ignore what the past says (Huszar 2015, arXiv:1511.05101, sec. 4.1).
     Shapes: x (R, B, T, C), x~ (R, B, T-1, C); terms (R).
     Source: Bengio et al. 2015, arXiv:1506.03099, sec. 2.4, with one minus their epsilon for s_k, one of whose schedules
     is linear. The section is not checked against the text.
@@ -49,6 +49,6 @@ class SampledPasts(Method):
         past = self.decoder_input(x, draws)
         with torch.no_grad():
             predicted = model.decoder(z, past).sample(draws)
-        share = linear_warm_up(step, self.warm_up).to(x.device) * beside(self.sampling_rate, x[:, 0, 0, 0])
-        p = model.decoder(z, sampled_past(past, predicted, share, draws))
+        rate = (self.sampling_rate * linear_warm_up(step, self.warm_up)).to(x.device)
+        p = model.decoder(z, sampled_past(past, predicted, rate, draws))
         return negative_elbo(q, p, x)
