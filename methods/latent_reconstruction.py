@@ -29,8 +29,9 @@ class LatentReconstruction(Method):
     its weight and its rise from 0 are from an account of the paper, so they are not checked against the text.
     Ours: the decoder's mean is that of one pass given the true past, E[x_t | z, x_1 .. x_{t-1}], as in the
     reconstruction, so that the map is injective for each past. z enters the decoder at every step, as it reaches every
-    output of a decoder without a past; at the first step alone half as much information is left. Half the squared
-    distance is in nats of a Gaussian of variance 1 / alpha. alpha is 3, and the rise is linear over the first half.
+    output of a decoder without a past; with z at the first step alone half as much information was left (`regimes`,
+    one seed). Half the squared distance is in nats of a Gaussian of variance 1 / alpha. alpha is 3, and the rise is
+    linear over the first half.
     """
 
     latent_route: Literal["first", "every_step", "none"] = "every_step"
