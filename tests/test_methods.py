@@ -24,9 +24,9 @@ from bench.models.build import StackedModel
 from bench.models.denoiser import SeriesDenoiser
 from bench.models.head import FollowingHead
 from bench.models.stacked import Flat, RowAdam, initialise
-from bench.parts.decoder_inputs import HIDDEN
+from bench.parts.decoder_inputs import HIDDEN, sampled_past
 from bench.parts.diffusion import denoising_loss, linear_schedule, reverse_diffusion
-from bench.parts.likelihoods import fitted
+from bench.parts.likelihoods import Gaussian, fitted
 from bench.parts.objectives import free_bits, info_nce, kernel_mmd, likelihood_contrast, other_series
 from bench.parts.posteriors import DeterministicPosterior, GaussianPosterior, mutual_information
 from bench.randomness import Randomness
@@ -57,6 +57,8 @@ STEP = 1e-7  # so small that the strongest frequencies of a seasonality stay the
 def test_gradients_agree_with_finite_differences(name, backbone):
     model, method, x = build(name, backbone)
     model, x = model.double(), x.double()
+    if name == "sampled_pasts":
+        method = replace(method, sampling_rate=0.0)  # no gradient goes through values that were drawn
     for part in model.modules():
         if isinstance(part, FollowingHead):
             part.eval()  # a penalty takes the running scale as it is, and it moves with every reconstruction
@@ -91,6 +93,46 @@ def test_variable_masking_hides_its_share_of_whole_steps():
     assert torch.equal(past.amin(dim=-1), past.amax(dim=-1))  # all channels of a step together
     assert (past == HIDDEN).float().mean(dim=(1, 2, 3)).tolist() == pytest.approx([0.3, 0.8], abs=0.03)
     assert METHODS["variable_masking"]().masking_rate == 0.3
+
+
+def test_sampled_pasts_are_draws_of_the_model_given_the_true_past_and_constants_to_the_gradient(monkeypatch):
+    """At the end of the rise; at its beginning the objective is that of vanilla latent diffusion."""
+    model, _, x = build("sampled_pasts", "lstm")
+    method = stacked([METHODS["sampled_pasts"](sampling_rate=rate) for rate in (0.0, 0.4, 1.0)])
+    model.eval()  # the scale of what is drawn stays as it is
+    seen = []
+    decoder = model.decoder.forward
+    monkeypatch.setattr(model.decoder, "forward", lambda z, past: seen.append((z, past)) or decoder(z, past))
+    terms = method.objective(model, x, Step(9, 10), draws("objective"))
+    (z, true), (again, past) = seen
+    assert torch.equal(z, again)
+    assert torch.equal(true, x[:, :, :-1])
+    assert not past.requires_grad
+    stream = draws("objective")
+    stream.normal(B, D)  # of z
+    stream.uniform(B, T - 1, 1)  # of the mask
+    with torch.no_grad():
+        predicted = decoder(z, true).sample(stream)
+    assert torch.equal(past[0], true[0])
+    assert torch.equal(past[2], predicted[2, :, :-1])
+    replaced = stream.uniform(B, T - 1, 1)[1] < 0.4
+    assert torch.equal(past[1], torch.where(replaced, predicted[1, :, :-1], true[1]))
+    # the target stays the true series
+    torch.testing.assert_close(terms["reconstruction"], -fitted(decoder(z, past), x).log_prob(x).mean(dim=-1))
+
+    first = method.objective(model, x, Step(0, 10), draws("objective"))
+    vanilla = METHODS["latent_diffusion"]().objective(model, x, Step(0, 10), draws("objective"))
+    assert all(torch.equal(first[name], value) for name, value in vanilla.items())
+
+
+def test_a_share_of_whole_steps_is_sampled_and_a_hidden_step_stays_hidden():
+    past, predicted = torch.zeros(2, 400, 20, 3), torch.ones(2, 400, 21, 3)
+    past[:, :, 4] = HIDDEN
+    found = sampled_past(past, predicted, torch.tensor([0.3, 0.8]), Randomness(KEYS[:2]).draws("share"))
+    assert (found[:, :, 4] == HIDDEN).all()
+    seen = found[:, :, torch.arange(20) != 4]
+    assert torch.equal(seen.amin(dim=-1), seen.amax(dim=-1))  # all channels of a step together
+    assert seen.mean(dim=(1, 2, 3)).tolist() == pytest.approx([0.3, 0.8], abs=0.02)
 
 
 @BOTH
@@ -295,6 +337,24 @@ def test_info_vae_keeps_more_of_a_latent_than_vanilla():
     assert weight * kernel_mmd(stream.normal(64, 16), stream.normal(64, 16)).std() < 0.25  # nats
 
 
+@pytest.mark.slow
+def test_latent_reconstruction_keeps_a_latent_alive_where_the_elbo_alone_does_not():
+    """The information that the decoder of the sweep `quick` takes from z; alpha 0 is `skip_connections`."""
+    spec = DatasetSpec("regimes", (("channels", 2), ("series", 2000), ("window", 12)))
+    model = ModelConfig(hidden=48, latent=4, likelihood="mixed", channels="autoregressive", marks=True)
+    budget = [TrainConfig(steps=600, learning_rate=0.006, warm_up=50)], [DiffusionConfig(steps=1, hidden=8)]
+    splits, found = load_splits(spec, 0, None), []
+    for alpha in (0.0, 3.0):
+        method = METHODS["latent_reconstruction"](alpha=alpha)
+        trained = train_stack([method], [splits], [(spec.key, 0)], "lstm", model, *budget)
+        scope = Scope(spec.key, 0), ["latent_information"]
+        with torch.no_grad():
+            rows = score_run(trained.model, trained.method, splits, splits.train[:50], EvaluateConfig(), *scope)
+        found += [row["value"] for row in rows if row["metric"] == "latent_information" and not row["coordinate"]]
+    assert found[0] < 0.1
+    assert found[1] > 0.5
+
+
 def test_mutual_information_pays_for_information_and_no_more_than_ln_b():
     assert info_nce(torch.zeros(1, B, B)).item() == pytest.approx(0, abs=1e-6)  # knows nothing
     assert info_nce(100 * torch.eye(B)[None]).item() == pytest.approx(math.log(B), abs=1e-5)  # knows all
@@ -310,6 +370,42 @@ def test_mutual_information_pays_for_information_and_no_more_than_ln_b():
     informed, collapsed = (mutual_information(q, Randomness(KEYS[:1]).draws("q")).item() for q in q_of)
     assert informed == pytest.approx(math.log(B), abs=1e-3)
     assert collapsed == pytest.approx(0, abs=1e-4)
+
+
+def test_latent_reconstruction_encodes_what_was_decoded():
+    model, _, x = build("latent_reconstruction", "lstm")
+    model.eval()
+    method = stacked([METHODS["latent_reconstruction"](alpha=alpha, warm_up=0.5) for alpha in (0.0, 1.0, 3.0)])
+    found = method.objective(model, x, Step(2, 10), draws("objective"))
+    stream = draws("objective")
+    mean, log_sigma = model.encoder(x).chunk(2, dim=-1)
+    z = mean + log_sigma.exp() * stream.normal(B, D)
+    again = model.encoder(model.decoder(z, x[:, :, :-1]).mean)[..., :D]
+    distance = ((again - z) ** 2).sum(dim=-1).mean(dim=-1) / 2
+    torch.testing.assert_close(found["latent_reconstruction"], 0.4 * torch.tensor([0.0, 1.0, 3.0]) * distance)
+    vanilla = METHODS["latent_diffusion"]().objective(model, x, Step(2, 10), draws("objective"))
+    assert all(torch.equal(found[name], value) for name, value in vanilla.items())
+
+
+def test_latent_reconstruction_rewards_a_decoder_that_keeps_latents_apart_and_an_encoder_that_undoes_it():
+    """One latent dimension, x_tc = a z at every step, mu(x) = b times the mean of x: the distance is (a b - 1)^2."""
+    method = METHODS["latent_reconstruction"](alpha=1.0)
+
+    def distance(a: float, b: float) -> float:
+        def encoder(x):
+            mean = b * x.mean(dim=(-2, -1), keepdim=True)[..., 0]
+            return torch.cat([mean, torch.zeros_like(mean)], dim=-1)
+
+        def decoder(z, past):
+            return Gaussian((a * z).unsqueeze(-1).expand(-1, -1, T, C), torch.ones(1))
+
+        model = SimpleNamespace(encoder=encoder, decoder=decoder, latent=1)
+        x = torch.zeros(1, 4000, T, C)  # all the same, so that q is N(0, 1) and z is noise that only x^ can tell
+        terms = method.objective(model, x, Step(10, 10), Randomness(KEYS[:1]).draws("objective"))
+        return float(terms["latent_reconstruction"])
+
+    for a, b in ((0.0, 1.0), (1.0, 0.0), (0.5, 1.0), (1.0, 1.0), (4.0, 0.25), (2.0, 1.0)):
+        assert distance(a, b) == pytest.approx((a * b - 1) ** 2 / 2, rel=0.1, abs=1e-6)
 
 
 def test_vq_decodes_codes_and_passes_the_gradient_straight_through():

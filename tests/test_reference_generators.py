@@ -20,13 +20,15 @@ from bench.list import main as list_main
 from bench.method import stacked
 from bench.models.build import StackedModel
 from bench.models.denoiser import StandardNormalDenoiser
+from bench.models.latent_ode import OdeDecoder
 from bench.models.series_transformer import SeriesTransformer, SeriesVelocity, Synthesis
-from bench.models.stacked import Flat, RowAdam, initialise
+from bench.models.stacked import Flat, RowAdam, initialise, linear
 from bench.models.time_vae import DecomposedDecoder
 from bench.parts.bases import polynomials, spectral_distance, spectrum_basis, waves
 from bench.parts.diffusion import diffuse, linear_schedule, reverse_diffusion, sampling_grid, x0_weights
-from bench.parts.flow import flow_matching_loss, heun
-from bench.parts.posteriors import DeterministicPosterior
+from bench.parts.flow import flow_matching_loss, heun, runge_kutta
+from bench.parts.likelihoods import fitted
+from bench.parts.posteriors import DeterministicPosterior, GaussianPosterior
 from bench.randomness import Randomness
 from bench.registry import METHODS
 from bench.report.cautions import said_name
@@ -117,7 +119,9 @@ def test_every_step_of_the_output_sees_every_step_of_the_input():
     assert (slope != 0).all()
 
 
-@pytest.mark.parametrize("name", ["diffusion_transformer", "flow_matching", "frequency_diffusion", "time_vae"])
+@pytest.mark.parametrize(
+    "name", ["diffusion_transformer", "flow_matching", "frequency_diffusion", "time_vae", "latent_ode"]
+)
 @pytest.mark.parametrize(("window", "channels"), [(1, 1), (2, 1), (3, 64), (144, 1)])
 def test_every_shape_of_a_window(name, window, channels):
     model, method = built(name, window, channels)
@@ -386,12 +390,13 @@ def test_the_past_says_nothing_to_time_vae():
     assert torch.equal(model.decoder.states(z, past), model.decoder.states(z, 0 * past))
 
 
-def test_time_vae_draws_from_its_prior_and_has_the_updates_of_both_stages():
+@pytest.mark.parametrize("name", ["time_vae", "latent_ode"])
+def test_a_vae_draws_from_its_prior_and_has_the_updates_of_both_stages(name):
     splits, scope, config = make_splits(), Scope("tiny", 0), EvaluateConfig(n_samples=8)
     diffusion = DiffusionConfig(L=20, steps=30, batch_size=8, hidden=8)
     small = ModelConfig(hidden=8, latent=4)
     trained = train_stack(
-        [METHODS["time_vae"]()], [splits], [("tiny", 0)], "lstm", small, [TrainConfig(steps=5)], [diffusion]
+        [METHODS[name]()], [splits], [("tiny", 0)], "lstm", small, [TrainConfig(steps=5)], [diffusion]
     )
     model, method = trained.model.eval(), trained.method
     assert trained.stages["autoencoder"].updates == [35]
@@ -418,6 +423,59 @@ def test_the_predicted_seconds_of_time_vae_are_those_of_both_stages(tmp_path, mo
     (row,) = found.of("method").to_dict("records")
     assert row["train_seconds"] == pytest.approx(130 * timed[0].autoencoder)
     assert row["denoiser_seconds"] == 0
+
+
+# ---------------------------------------------------------------- latent ODE
+
+
+def test_a_runge_kutta_step_is_of_fourth_order():
+    turn = torch.tensor([[0.0, -1.0], [1.0, 0.0]], dtype=torch.float64)
+    end = torch.tensor([math.cos(2), math.sin(2)], dtype=torch.float64)  # after a time of 2
+
+    def error(steps: int) -> float:
+        z = torch.tensor([1.0, 0.0], dtype=torch.float64)
+        for _ in range(steps):
+            z = runge_kutta(lambda z: turn @ z, z, 2 / steps)
+        return float((z - end).norm())
+
+    assert error(10) < 1e-4
+    assert math.log2(error(10) / error(20)) == pytest.approx(4, abs=0.1)
+
+
+def test_the_path_of_a_latent_ode_is_that_of_one_velocity_that_knows_no_time():
+    model, _ = built("latent_ode")
+    decoder: OdeDecoder = model.decoder
+    for weights in decoder.velocity.parameters():
+        weights.data *= 3  # a path that bends
+    z = draws().normal(5, 4)
+    path = decoder.path(z)
+    assert path.shape == (1, 5, T, 4)
+    assert torch.equal(path[..., 0, :], z)
+    assert (path[..., -1, :] - z).abs().max() > 0.1
+    torch.testing.assert_close(decoder.path(path[..., 3, :])[..., : T - 3, :], path[..., 3:, :])  # begun anew at t = 4
+    finer = z
+    for _ in range(10 * (T - 1)):
+        finer = runge_kutta(decoder.f, finer, 1 / (10 * T))
+    torch.testing.assert_close(path[..., -1, :], finer, rtol=1e-4, atol=1e-4)  # the steps are fine enough
+    past = draws("past").normal(5, T - 1, C)
+    h = decoder.states(z, past)
+    assert torch.equal(h, decoder.states(z, 0 * past))
+    torch.testing.assert_close(h[..., 7, :], linear(path[..., 7, :], decoder.output.weight, decoder.output.bias))
+
+
+def test_the_terms_of_a_latent_ode_are_an_elbo_and_its_samples_begin_at_the_prior():
+    model, method = built("latent_ode")
+    x = draws().normal(6, T, C)
+    model.fit_marginal(list(x))
+    terms = method.objective(model.train(), x, Step(0, 10), draws("objective"))
+    q = GaussianPosterior.from_encoder(model.encoder(x))
+    torch.testing.assert_close(terms["kl"], q.kl().sum(dim=-1).mean(dim=-1))
+    z = q.rsample(draws("objective"))
+    nll = -fitted(model.decoder(z, x[:, :, :-1]), x).log_prob(x).mean(dim=-1)
+    torch.testing.assert_close(terms["reconstruction"], nll)
+    stream = draws("samples")
+    z = stream.normal(9, 4)
+    assert torch.equal(method.sample(model.eval(), 9, draws("samples")), model.decoder.generate(z, stream))
 
 
 def test_the_denoiser_of_a_standard_normal_keeps_it():
@@ -480,6 +538,7 @@ def test_options_without_effect_change_no_sample(method):
         ("flow_matching", "diffusion.sampler"),
         ("time_vae", "diffusion.patience"),
         ("time_vae", "model.marks"),
+        ("latent_ode", "diffusion.ema"),
         ("data_diffusion", "diffusion.dropout"),
         ("diffusion_transformer", "model.hidden"),
     ],
@@ -500,7 +559,8 @@ def test_an_option_without_effect_is_refused_for_one_method(tmp_path, method, ke
 
 def test_references_are_named_as_such(capsys):
     marked = {name for name in METHODS if METHODS[name].reference}
-    assert marked == {"data_diffusion", "diffusion_transformer", "flow_matching", "frequency_diffusion", "time_vae"}
+    in_data_space = {"data_diffusion", "diffusion_transformer", "flow_matching", "frequency_diffusion"}
+    assert marked == in_data_space | {"time_vae", "latent_ode"}
     list_main(["methods"])
     lines = capsys.readouterr().out.splitlines()
     assert {line.split()[0] for line in lines if "[reference]" in line} == marked

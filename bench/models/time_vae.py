@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bench.contracts import Draws, Likelihood
-from bench.models.autoregression import SingleMean
 from bench.models.head import Head
+from bench.models.one_pass import OnePassDecoder
 from bench.models.stacked import Linear
 from bench.parts.bases import polynomials, waves
 
@@ -42,15 +39,14 @@ class ConvolutionalEncoder(nn.Module):
         return self.output(x.flatten(-2))
 
 
-class DecomposedDecoder(nn.Module):
-    """h = trend(z) + seasonality(z) + residual(z), each (R, B, T, H), and p(x | h); see `bench.contracts.Decoder`.
+class DecomposedDecoder(OnePassDecoder):
+    """h = trend(z) + seasonality(z) + residual(z), each (R, B, T, H), and p(x | h).
 
         trend        sum_p theta_p(z) t^p, p = 0 .. 3
         seasonality  sum_k a_k(z) cos(2 pi k t / T) + b_k(z) sin(2 pi k t / T), k = 1 .. 8
         residual     three convolutions, each of which doubles the steps, from a linear map of z
 
-    theta, a and b are networks of one hidden layer. The past plays no part, but for its length: of a series that ends
-    early the first steps are told.
+    theta, a and b are networks of one hidden layer.
     """
 
     degree = 3
@@ -81,27 +77,7 @@ class DecomposedDecoder(nn.Module):
             x = functional.relu(convolution(_neighbours(x))).unflatten(-1, (2, -1)).flatten(-3, -2)
         return trend, season, self.output(x[..., : self.window, :])
 
-    def states(self, z: Tensor, past: Tensor) -> Tensor:
-        """z (R, B, D), past (R, B, T-1, C) -> h (R, B, T, H)."""
+    def every_state(self, z: Tensor) -> Tensor:
+        """The sum of the three: z (R, B, D) -> h (R, B, T, H)."""
         trend, season, residual = self.parts(z)
-        return (trend + season + residual)[..., : past.shape[-2] + 1, :]
-
-    def forward(self, z: Tensor, past: Tensor) -> Likelihood:
-        """p(x | z), with the likelihood of the run: z (R, B, D), past (R, B, T-1, C)."""
-        return self.head(self.states(z, past))
-
-    @torch.no_grad()
-    def generate(self, z: Tensor, draws: Draws) -> Tensor:
-        """z (R, B, D) -> (R, B, T, C), all steps at once."""
-        return self.head.drawn(draws, sum(self.parts(z), torch.zeros(())))
-
-    def single(self, run: int) -> Callable[[Tensor, Tensor], Tensor]:
-        """h of one run as a function of z (B, D) and x_prev (B, T-1, C)."""
-        one = copy.deepcopy(self).requires_grad_(False)
-        for weights in one.parameters():
-            weights.data = weights.data[run : run + 1]
-        return lambda z, x_prev: one.states(z[None], x_prev[None])[0]
-
-    def single_mean(self, run: int, sees_past: bool = True) -> SingleMean:
-        """E[x_t] of one run, the same way."""
-        return SingleMean(self.single(run), self.head.alone(run), sees_past)
+        return trend + season + residual

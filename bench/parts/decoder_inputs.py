@@ -25,6 +25,19 @@ def masked_past(x: Tensor, rate: PerRun, draws: Draws) -> Tensor:
     return x[:, :, :-1].masked_fill(draws.uniform(batch, steps - 1, 1) < least, HIDDEN)
 
 
+def sampled_past(past: Tensor, predicted: Tensor, rate: PerRun, draws: Draws) -> Tensor:
+    """The past with whole time steps replaced at random by what a decoder predicts for them.
+
+    past x_1 .. x_{T-1} (R, B, T-1, C), predicted x^_1 .. x^_T (R, B, T, C) -> (R, B, T-1, C); each (series, step) is
+    replaced with probability `rate`, a number or (R,). A hidden step stays hidden.
+    Source: scheduled sampling, Bengio et al. 2015, arXiv:1506.03099.
+    """
+    _, batch, steps, _ = past.shape
+    least = rate.reshape(-1, 1, 1, 1) if isinstance(rate, Tensor) else rate
+    replaced = (draws.uniform(batch, steps, 1) < least) & (past[..., :1] != HIDDEN)
+    return torch.where(replaced, predicted[:, :, :-1], past)
+
+
 def with_mask(past: Tensor) -> Tensor:
     """The past (..., C) with its hidden steps set to 0 and said to be hidden in one more channel, (..., C + 1).
 
