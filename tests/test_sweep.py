@@ -372,7 +372,7 @@ BAD = {
         "of: latent_diffusion, against: floor_shift"
     ): "contrasts[0].against: expected the label of a method, not",
     contrasts("of: latent_diffusion, against: no_latent, without: [regime]"): "contrasts[0].without: unknown data set "
-    "'regime': did you mean 'regimes'?",
+    "'regime': did you mean 'regimes'",
     contrasts("of: no_latent, against: no_latent"): "contrasts[0].against: expected another label than that of `of`",
     contrasts(
         "of: proposed, against: no_latent"
