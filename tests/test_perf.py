@@ -56,7 +56,7 @@ def model_of(diffusion: DiffusionConfig = DIFFUSION, dtype: torch.dtype = torch.
     return model.to(dtype).eval()
 
 
-OTHERWISE = ("sweep_overhead", "many_runs", "scheduler", "loading", "sampler")
+OTHERWISE = ("sweep_overhead", "many_runs", "scheduler", "loading", "sampler", "resolved")
 """All but one have tests of their own, and loading measures nothing where there are no files."""
 
 

@@ -1,7 +1,7 @@
 """`python -m bench.perf [NAME...] [--quick]`: what the fast paths gain, as ratios on the same work in one run.
 
 `gpu` and its parts `gpu.NAME` need a CUDA device, and of all packages torch and numpy only. `sampler` needs the kept
-models of a results folder, and measures nothing where there are none.
+models of a results folder, and `resolved` the rows of a sweep that states contrasts; they measure nothing without.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ def _measure(name: str, scale: Scale, *folder: Path) -> Iterator[Line]:
 
 NAMES = (
     "start_up", "dependency", "sampling", "sampler", "denoiser", "whole_run", "lstm", "sweep_overhead", "metrics",
-    "loading", "many_runs", "scheduler",
+    "loading", "many_runs", "scheduler", "resolved",
 )  # fmt: skip
 GPU = ("agreement", "lstm", "stages", "runs", "processes", "memory", "precision", "creep")
-OF_RESULTS = ("sampler",)  # they measure what a results folder holds
+OF_RESULTS = ("sampler", "resolved")  # they measure what a results folder holds
 PARTS: Mapping[str, Callable[..., Iterator[Line]]] = {name: partial(_measure, name) for name in NAMES}
 ON_A_GPU = {"gpu": GPU, **{f"gpu.{name}": (name,) for name in GPU}}
 
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--json", default="results/perf-gpu.json", metavar="FILE", help="where `gpu` writes (%(default)s)"
     )
-    parser.add_argument("--results", default="results", metavar="FOLDER", help="whose kept models `sampler` samples")
+    parser.add_argument("--results", default="results", metavar="FOLDER", help="what `sampler` and `resolved` look at")
     parser.add_argument("--stacks", default="auto", metavar="N", help="stacks that `gpu.creep` trains (60; quick: 20)")
     given = parser.parse_args(arguments)
     stacks = parse_count(given.stacks, "--stacks") or 0
