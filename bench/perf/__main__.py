@@ -30,8 +30,8 @@ def _measure(name: str, scale: Scale, *folder: Path) -> Iterator[Line]:
 
 
 NAMES = (
-    "start_up", "dependency", "sampling", "sampler", "denoiser", "whole_run", "lstm", "sweep_overhead", "metrics",
-    "loading", "many_runs", "scheduler", "resolved",
+    "start_up", "dependency", "sampling", "sampler", "denoiser", "whole_run", "lstm", "likelihood", "sweep_overhead",
+    "metrics", "loading", "many_runs", "scheduler", "resolved",
 )  # fmt: skip
 GPU = ("agreement", "lstm", "stages", "runs", "processes", "memory", "precision", "creep")
 OF_RESULTS = ("sampler", "resolved")  # they measure what a results folder holds

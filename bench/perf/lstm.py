@@ -15,15 +15,15 @@ from bench.perf.measure import Line, Scale, cpu_seconds, in_turn
 from bench.randomness import Randomness
 
 
-def native_of(ours: LSTM) -> nn.LSTM:
-    """torch's nn.LSTM with the weights of a single run."""
+def native_of(ours: LSTM, run: int = 0) -> nn.LSTM:
+    """torch's nn.LSTM with the weights of one run."""
     inputs, hidden = ours.layers[0][0].shape[2], ours.layers[0][1].shape[2]
     native = nn.LSTM(inputs, hidden, len(ours.layers), batch_first=True)
     with torch.no_grad():
         for layer, (weight_ih, weight_hh, bias) in enumerate(ours.layers):
-            getattr(native, f"weight_ih_l{layer}").copy_(weight_ih[0])
-            getattr(native, f"weight_hh_l{layer}").copy_(weight_hh[0])
-            getattr(native, f"bias_ih_l{layer}").copy_(bias[0])
+            getattr(native, f"weight_ih_l{layer}").copy_(weight_ih[run])
+            getattr(native, f"weight_hh_l{layer}").copy_(weight_hh[run])
+            getattr(native, f"bias_ih_l{layer}").copy_(bias[run])
             getattr(native, f"bias_hh_l{layer}").zero_()
     return native
 
