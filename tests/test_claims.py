@@ -111,7 +111,8 @@ def test_prose_that_differs_fails_with_a_line_per_mismatch(
         f"{effect}0 ({n}0, {p}1, {verdict}).\n<!-- claim: {ID} -->\n\n"
         f"{effect}, {n}, {p}, {verdict}\n\n<!-- claim: {ID} -->\n\n"
         f"- {effect}, {n}, {p}, {verdict}\n- nothing <!-- claim:{ID}-->\n\n"
-        f"{effect}, {n}, {p}, {verdict} <!-- claim: {ID}x -->\n"
+        f"{effect}, {n}, {p}, {verdict} <!-- claim: {ID}x -->\n\n"
+        f"A mark with a slip. <!-- Claims: {ID} -->\n"
     )
     assert main([str(results), "--check", str(page)]) == 1
     lines = capsys.readouterr().out.splitlines()
@@ -120,7 +121,8 @@ def test_prose_that_differs_fails_with_a_line_per_mismatch(
     assert lines[1] == f"{page}:6: claim {ID}: {everything}"
     assert lines[2] == f"{page}:9: claim {ID}: {everything}"
     assert lines[3].startswith(f"{page}:11: claim {ID}x: there is no such claim: did you mean '{ID}'")
-    assert len(lines) == 4
+    assert lines[4] == f"{page}:13: claim {ID}: {everything}"
+    assert len(lines) == 5
 
 
 def test_a_folder_without_claims_and_a_claim_in_two_reports_are_refused(results: Path, tmp_path: Path) -> None:

@@ -377,6 +377,13 @@ BAD = {
     contrasts(
         "of: proposed, against: no_latent"
     ): "contrasts[0].of: expected the label of one setting, 'proposed' has 2",
+    contrasts("of: latent_diffusion, against: no_latent").replace("name: x", "name: ' '"): "contrasts[0].name: "
+    "expected one line of text, not ' '",
+    contrasts("of: latent_diffusion, against: no_latent").replace("name: x", 'name: "a\\nb"'): "contrasts[0].name: "
+    "expected one line of text, not ",
+    contrasts("of: latent_diffusion, against: no_latent", "of: no_latent, against: latent_diffusion").replace(
+        "name: x", "name: X", 1
+    ): "contrasts[1].name: expected a name of its own, 'x' is taken (by 'X')",
     contrasts(
         *["of: latent_diffusion, against: no_latent"] * 2
     ): "contrasts[1].name: expected a name of its own, 'x' is",

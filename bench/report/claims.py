@@ -210,7 +210,7 @@ def _said(name: str, p: float) -> str:
 
 # ---------------------------------------------------------------- prose
 
-_MARK = re.compile(r"<!--\s*claim\b\s*:?\s*(.*?)\s*-->", re.DOTALL)
+_MARK = re.compile(r"<!--\s*claims?\b\s*:?\s*(.*?)\s*-->", re.DOTALL | re.IGNORECASE)
 _CODE = re.compile(r"^(```|~~~).*?^\1[^\n]*$|`[^`\n]*<!--[^`\n]*`", re.MULTILINE | re.DOTALL)
 _BEGINS = re.compile(r"\s*([|#]|[-*+] |\d+[.)] |$)")
 """Lines that begin a paragraph of their own: rows of a table, headings, entries of a list, empty ones."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from bench.contracts import InputError, nearest
 from bench.sweeps.plain_yaml import parse_yaml
@@ -129,11 +129,17 @@ class Tune(BaseModel):
     diffusion: dict[str, Any] = {}
 
 
+def _contrast_name(value: str) -> str:
+    if value.strip() and value.isprintable():
+        return value
+    raise ValueError(f"expected one line of text, not {_short(value)}")
+
+
 class ContrastEntry(BaseModel):
     """One entry of `contrasts`; see `bench.contracts.Contrast`."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
-    name: str = Field(min_length=1)
+    name: Annotated[str, AfterValidator(_contrast_name)]
     of: str
     against: str
     secondary: bool = False

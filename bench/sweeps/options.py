@@ -151,11 +151,20 @@ def check_contrasts(contrasts: Sequence[Contrast], settings: Mapping[str, int], 
                 )
         if contrast.of == contrast.against:
             raise InputError(f"{here}.against: expected another label than that of `of`, '{contrast.of}'")
-        if contrast.name in (other.name for other in contrasts[:position]):
-            raise InputError(f"{here}.name: expected a name of its own, '{contrast.name}' is taken")
+        for other in contrasts[:position]:
+            if _as_in_files(contrast.name) == _as_in_files(other.name):
+                raise InputError(
+                    f"{here}.name: expected a name of its own, '{contrast.name}' is taken (by '{other.name}'): names "
+                    "differ in more than case, spaces, dots and hyphens, because they name claims and figures"
+                )
         for name in contrast.without:
             if name not in DATASETS:
                 raise InputError(f"{here}.without: {DATASETS.unknown(name)}")
+
+
+def _as_in_files(name: str) -> str:
+    """What is left of a name where it names a file or a claim; see `bench.report.figures.picture.slug`."""
+    return re.sub(r"[ .·-]+", "-", name.lower()).strip("-")
 
 
 def check_backbones(names: Iterable[str], place: str) -> None:
