@@ -21,12 +21,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
 
     # here, after the parser, so that --help does not wait for what these import
-    from bench.report.claims import mismatches, read_claims
+    from bench.report.claims import marks, mismatches, read_claims
+    from bench.report.formatting import plural
 
     claims = read_claims(given.results)
     if given.check:
         lines = [line for file in given.check for line in mismatches(file, claims)]
-        command.write("\n".join(lines) or "Every marked paragraph has the numbers of its claim.")
+        count = sum(map(marks, given.check))
+        command.write("\n".join(lines) or f"{plural(count, 'mark')} compared: the numbers are those of the claims.")
         return 1 if lines else 0
     for claim in claims.values():
         if given.all or claim.role != "sensitivity":

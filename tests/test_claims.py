@@ -99,7 +99,7 @@ def test_prose_with_the_numbers_of_its_claim_passes(
         "```text\nAn example <!-- claim: none/such -->\n```\n\nA paragraph ends in `<!-- claim: ID -->`.\n"
     )
     assert main([str(results), "--check", str(page)]) == 0
-    assert capsys.readouterr().out == "Every marked paragraph has the numbers of its claim.\n"
+    assert capsys.readouterr().out == "2 marks compared: the numbers are those of the claims.\n"
 
 
 def test_prose_that_differs_fails_with_a_line_per_mismatch(

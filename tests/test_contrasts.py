@@ -248,6 +248,24 @@ def test_runs_that_are_not_trained_are_counted_beside_the_contrast() -> None:
     assert one.n_runs == 23
     assert one.finding.pooled.verdict == "undecided"  # a diverged run: the side that lacks a seed is not better
     assert not not_converged(chosen.runs.drop(columns=["converged", "denoiser_converged", "denoiser_updates"]))
+    lost = f"On {live[4]['dataset']} proposed + skip lacks 1 seed that the other side has, and a side that lacks runs"
+    assert [sentence for sentence in sensitivity(one) if sentence.startswith(lost)]
+
+
+def test_the_answer_is_given_again_without_runs_that_are_not_trained() -> None:
+    runs = [dict(run, converged=True) for run in RUNS]
+    marked = {run["run_id"]: run for run in runs if (run["label"], run["seed"]) == ("proposed + skip", 1)}
+    for run in marked.values():
+        run["converged"] = False
+    (one,) = stated(selection(runs, LIVE))
+    assert one.trained is not None
+    assert {dataset: both.seeds for dataset, both in one.trained_sides.items()} == dict.fromkeys(one.sides, {0, 2, 3})
+    means = [np.mean([both.of[seed] - both.against[seed] for seed in (0, 2, 3)]) for both in one.sides.values()]
+    assert one.trained.difference.mean == pytest.approx(np.mean(means))
+    said = f"{signed(one.trained.difference)}, {one.trained.verdict}."
+    assert f"Without the seeds of runs that have not converged or are not calibrated: {said}" in sensitivity(one)
+    (all_trained,) = stated(selection([dict(run, converged=True) for run in RUNS], LIVE))
+    assert all_trained.trained is None
 
 
 def test_a_side_whose_samples_are_copies_is_marked() -> None:

@@ -24,6 +24,7 @@ from bench.report.statistics import Comparison, Interval, p_difference
 
 FILE = "claims.parquet"
 POOLED, FIRST_HALF, WITHOUT = "pooled", "first half of the seeds", "without "
+TRAINED = "trained runs only"
 """Scopes that are no data set."""
 
 _TEXT, _INT, _FLOAT = pa.string(), pa.int64(), pa.float64()
@@ -74,6 +75,9 @@ def _scopes(one: Stated, selection: Selection) -> Iterator[_Scope]:
         others = [name for name in counted if name != dataset]
         yield _Scope("sensitivity", f"{WITHOUT}{dataset}", one.column, one.bound, found, others)
     yield _Scope("sensitivity", FIRST_HALF, one.column, one.bound, one.first_half, counted)
+    if one.trained is not None:
+        kept = [name for name in counted if one.trained_sides[name].seeds]
+        yield _Scope("sensitivity", TRAINED, one.column, one.bound, one.trained, kept)
     for column, finding in one.others:
         yield from of_measure(("sensitivity", "sensitivity"), column, finding)
 
@@ -83,8 +87,9 @@ def _row(one: Stated, scope: _Scope, selection: Selection, commits: dict[str, st
     gap = scope.found.difference
     place = [one.name, scope.name, scope.column.metric]
     runs = [run for dataset in scope.datasets for run in one.runs.get(dataset, ())]
+    sides = one.trained_sides if scope.name == TRAINED else one.sides
     halved = scope.name == FIRST_HALF
-    seeds = [len((both.first_half if halved else both).seeds) for d, both in one.sides.items() if d in scope.datasets]
+    seeds = [len((both.first_half if halved else both).seeds) for d, both in sides.items() if d in scope.datasets]
     made = f"{selection.command} && " if selection.command else ""
     return {
         "claim": "/".join([selection.name, *map(slug, place)]),
@@ -109,8 +114,8 @@ def _row(one: Stated, scope: _Scope, selection: Selection, commits: dict[str, st
         "equivalence_bound": scope.bound,
         "equivalence_p": scope.found.equivalence_p,
         "verdict": scope.found.verdict,
-        "not_converged": len(one.unconverged.intersection(runs)),
-        "not_calibrated": len(one.uncalibrated.intersection(runs)),
+        "not_converged": len(one.unconverged.intersection(runs)) if scope.name != TRAINED else 0,
+        "not_calibrated": len(one.uncalibrated.intersection(runs)) if scope.name != TRAINED else 0,
         "copies": ", ".join(label for label, places in one.copying.items() if set(places) & set(scope.datasets)),
         "command": f"{made}python -m bench.report --sweep {selection.name}",
         "git_commits": ", ".join(dict.fromkeys(commits[run] for run in runs)),
@@ -125,6 +130,7 @@ def _statement(one: Stated, scope: _Scope) -> str:
     where = {
         POOLED: over,
         FIRST_HALF: f"{over}, from the first half of the seeds",
+        TRAINED: f"{over}, without the seeds of runs that have not converged or are not calibrated",
     }.get(scope.name, f"{over}, {scope.name}" if scope.name.startswith(WITHOUT) else f"on {scope.name}")
     where += f" with the backbone {backbone}" if one.name != contrast.name else ""
     if scope.found.verdict == "undecided":
@@ -216,14 +222,24 @@ _BEGINS = re.compile(r"\s*([|#]|[-*+] |\d+[.)] |$)")
 """Lines that begin a paragraph of their own: rows of a table, headings, entries of a list, empty ones."""
 
 
-def mismatches(file: Path, claims: dict[str, Claim]) -> list[str]:
-    """A line for every number that a marked paragraph of a Markdown file does not have as its claim is printed."""
+def marks(file: Path) -> int:
+    """How many claims a Markdown file marks."""
+    return len(_MARK.findall(_prose(file)))
+
+
+def _prose(file: Path) -> str:
+    """A file's text with its code left out, line by line as it is. Raises InputError for a file that is no text."""
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{file}: expected a text file in UTF-8: {error}") from error
+    return _CODE.sub(lambda code: "\n" * code.group().count("\n"), text)
+
+
+def mismatches(file: Path, claims: dict[str, Claim]) -> list[str]:
+    """A line for every number that a marked paragraph of a Markdown file does not have as its claim is printed."""
     found = []
-    for line, paragraph in _paragraphs(_CODE.sub(lambda code: "\n" * code.group().count("\n"), text)):
+    for line, paragraph in _paragraphs(_prose(file)):
         prose = " ".join(_MARK.sub(" ", paragraph).split())
         for mark in _MARK.finditer(paragraph):
             name = mark.group(1)

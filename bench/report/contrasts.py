@@ -19,7 +19,7 @@ from bench.contracts import Contrast
 from bench.report.cautions import COPIES, copies, not_converged, uncalibrated
 from bench.report.cells import Cell
 from bench.report.columns import Column, in_order, title_of
-from bench.report.formatting import number, signed
+from bench.report.formatting import number, plural, signed
 from bench.report.ranking import Group
 from bench.report.selection import Selection
 from bench.report.statements import compared, listed
@@ -59,11 +59,15 @@ class Sides(NamedTuple):
     @property
     def first_half(self) -> Sides:
         """The first half of the repeats, rounded down, at least one; a split has all its initialisations."""
-        repeats = sorted({self.units.get(seed, seed) for seed in self.of.keys() | self.against.keys()})
+        seeds = self.of.keys() | self.against.keys()
+        repeats = sorted({self.units.get(seed, seed) for seed in seeds})
         first = set(repeats[: max(len(repeats) // 2, 1)])
+        return self.without({seed for seed in seeds if self.units.get(seed, seed) not in first})
+
+    def without(self, seeds: Set[int]) -> Sides:
+        """Both sides without some seeds."""
         of, against = (
-            {seed: value for seed, value in side.items() if self.units.get(seed, seed) in first}
-            for side in (self.of, self.against)
+            {seed: value for seed, value in side.items() if seed not in seeds} for side in (self.of, self.against)
         )
         return self._replace(of=of, against=against)
 
@@ -129,6 +133,8 @@ class Stated:
     finding: Finding
     without: Mapping[str, Comparison]  # data set -> the pooled answer of the others
     first_half: Comparison  # the pooled answer of the first half of the repeats
+    trained: Comparison | None  # the pooled answer without the seeds of such runs; None where every run is
+    trained_sides: Mapping[str, Sides]
     others: Sequence[tuple[Column, Finding]]  # the same question in every other measure that ranks
     sides: Mapping[str, Sides]  # by data set
     uncounted: Sequence[str]  # data sets of the sweep that lack a side
@@ -193,12 +199,14 @@ def _family(
     }
     half = {question: {d: both.first_half for d, both in sides.items()} for question, sides in family.items()}
     halved = answers(half, primary, bound)
+    unconverged = not_converged(selection.runs)
+    trained = {question: _trained(question, sides, groups, unconverged) for question, sides in family.items()}
+    retold = answers(trained, primary, bound)
     elsewhere = [
         (column, answers(_sides(questions, groups, column.metric), column, bounds.get(column.metric, math.nan)))
         for column in others
     ]
     finished = set(selection.runs.loc[selection.runs["status"] == "ok", "run_id"])
-    unconverged = not_converged(selection.runs)
     several = len({question.backbone for question in questions}) > 1
     stated = []
     for question in questions:
@@ -214,6 +222,8 @@ def _family(
                 found[question],
                 {name: each[question].pooled for name, each in without.items() if name in counted},
                 halved[question].pooled,
+                None if trained[question] == family[question] else retold[question].pooled,
+                trained[question],
                 [(column, each[question]) for column, each in elsewhere],
                 family[question],
                 [dataset for dataset in family[question] if dataset not in counted],
@@ -224,6 +234,23 @@ def _family(
             )
         )
     return stated
+
+
+def _trained(
+    question: Question, sides: Mapping[str, Sides], groups: Sequence[Group], unconverged: Set[str]
+) -> dict[str, Sides]:
+    """Both sides of a question without the seeds on which a run of either has not converged or is not calibrated."""
+    cells = _cells(question, groups)
+    marked = {
+        dataset: {
+            seed
+            for cell in cells[dataset]
+            for run, seed in cell.seeds.items()
+            if run in unconverged or run in _uncalibrated(cell)
+        }
+        for dataset in sides
+    }
+    return {dataset: both.without(marked[dataset]) for dataset, both in sides.items()}
 
 
 def _uncalibrated(cell: Cell) -> Set[str]:
@@ -281,6 +308,18 @@ def sensitivity(one: Stated) -> list[str]:
     if max(one.seeds.values(), default=0) > 1:
         half = one.first_half
         sentences.append(f"From the first half of the seeds: {signed(half.difference)}, {half.verdict}.")
+    if one.trained is not None:
+        found = f"{signed(one.trained.difference)}, {one.trained.verdict}"
+        sentences.append(f"Without the seeds of runs that have not converged or are not calibrated: {found}.")
+    for dataset, both in one.sides.items():
+        labels = one.question.contrast.of, one.question.contrast.against
+        values = both.of, both.against
+        for label, mine, theirs in zip(labels, values, reversed(values), strict=True):
+            if lost := len(theirs.keys() - mine.keys()):
+                sentences.append(
+                    f"On {dataset} {label} lacks {plural(lost, 'seed')} that the other side has, and a side that lacks "
+                    "runs is not called better."
+                )
     by_verdict: dict[str, list[str]] = {}
     for column, finding in one.others:
         by_verdict.setdefault(finding.pooled.verdict, []).append(title_of(column.metric))
