@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from bench.contracts import ModelConfig, Resolution
 from bench.loading.cells import measure_cells
-from bench.models.cell_heads import MixedHead
+from bench.models.cell_heads import RAW_LIMIT, MixedHead
 from bench.models.channels import REACH, WIDTH
 from bench.models.head import make_head
 from bench.models.lstm import LSTMDecoder
@@ -120,7 +120,7 @@ class PlainDecoder(nn.Module):
         cells, count = head.cells, head.logistics
         scale, least = head.scale[0], head.scale[0].log()
         locations = scale * locations + before.unsqueeze(-1) * head.is_anchored
-        log_scales = torch.minimum(torch.maximum(log_scales, least - 7.0), least + 7.0)
+        log_scales = torch.minimum(torch.maximum(log_scales, least - RAW_LIMIT), least + RAW_LIMIT)
         x = cells.clipped(x[None])[0]
         middle, width = (part[0] for part in cells.cell(x[None]))
         lowest, highest = (end[0].unsqueeze(-1) for end in cells.ends(x[None], width[None]))
