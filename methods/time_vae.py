@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Literal, cast
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from bench.contracts import DiffusionConfig, Draws, InputError, Model, ModelConfig, Sizes, Step
-from bench.method import Method
+from bench.contracts import Sizes
 from bench.models.denoiser import StandardNormalDenoiser
 from bench.models.head import Head
 from bench.models.time_vae import ConvolutionalEncoder, DecomposedDecoder
-from bench.parts.objectives import negative_elbo
+from bench.one_pass_vae import OnePassVAE
 from bench.registry import register_method
 
 
 @register_method("time_vae")
 @dataclass(frozen=True)
-class TimeVae(Method):
+class TimeVae(OnePassVAE):
     """A VAE whose decoder adds a trend, a seasonality and a residual, sampled from its prior: no diffusion.
 
         L = E_q(z|x)[-ln p(x | h(z))] + KL(q(z|x) || N(0, I)),   h(z) = trend(z) + seasonality(z) + residual(z)
@@ -37,18 +34,8 @@ class TimeVae(Method):
     """
 
     reference = True
-    standardises_latents = False  # the prior is N(0, I) in the latent's own space
-    without_effect = (  # there is nothing to denoise, the updates go to the autoencoder, and its networks are its own
-        *(f"diffusion.{item.name}" for item in dataclasses.fields(DiffusionConfig) if item.name not in ("steps", "L")),
-        *("model.layers", "model.marks"),
-    )
+    without_effect = (*OnePassVAE.without_effect, "model.layers", "model.marks")  # its networks are its own
     latent_route: Literal["every_step"] = "every_step"
-    masking_rate: Literal[0] = 0  # there is no past to mask
-
-    def check(self, model: ModelConfig, diffusion: DiffusionConfig) -> None:
-        """Raises InputError for a latent of several steps, which this decoder has no place for."""
-        if model.latent_steps > 1:
-            raise InputError(f"model.latent_steps = {model.latent_steps}: {self.name} decodes one z: expected 1")
 
     def networks(self, standard: dict[str, nn.Module], sizes: Sizes) -> dict[str, nn.Module]:
         """Convolutions for the backbone's networks, its head, and nothing to denoise."""
@@ -60,13 +47,3 @@ class TimeVae(Method):
             "decoder": decoder,
             "denoiser": StandardNormalDenoiser(sizes.latent, sizes.diffusion_steps),
         }
-
-    def objective(self, model: Model, x: Tensor, step: Step, draws: Draws) -> dict[str, Tensor]:
-        """The negative ELBO, in nats per series."""
-        q, _, p = self.explain(model, x, draws)
-        return negative_elbo(q, p, x)
-
-    @torch.no_grad()
-    def latents(self, model: Model, n: int, draws: Draws) -> Tensor:
-        """z ~ N(0, I), (R, n, D)."""
-        return draws.normal(n, model.latent)
