@@ -211,7 +211,7 @@ class ModelConfig:
     likelihood: str = "gaussian"  # the name of a registered likelihood
     sigma_min: float | None = option(None, above=0)  # floor of standard deviations, train-scaled; none: cell / sqrt 12
     components: int = option(5, at_least=2, later=True)  # of `mixture`; logistics of `discretized_logistic` and `mixed`
-    bins: int = option(128, at_least=2, later=True)  # at most, of a channel under `categorical`
+    bins: int | None = option(None, at_least=2, later=True)  # at most, of a channel; none: as the likelihood has it
     channels: Literal["independent", "autoregressive"] = option("independent", later=True)  # within a step, given h_t
     dropout: float = option(0.0, at_least=0, below=1, later=True)  # of the outputs of each layer, in training
     marks: bool = option(False, later=True)  # whether networks are told which values are bounds, common, or repeats

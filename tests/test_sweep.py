@@ -102,6 +102,28 @@ def test_the_command_line_wins(tmp_path: Path) -> None:
     }
 
 
+def test_a_data_set_has_settings_of_its_own(tmp_path: Path) -> None:
+    text = """
+        datasets: [sines, {name: regimes, series: 400, set: {model.bins: 64, train.steps: 9}}]
+        methods: [latent_diffusion, {name: no_latent, set: {train.steps: 7}}]
+        seeds: 1
+        train: {steps: 8}
+        """
+    found = sweep(tmp_path, text)
+    assert {(run.method, run.dataset.name): (run.model.bins, run.train.steps) for run in methods(found)} == {
+        ("latent_diffusion", "sines"): (None, 8),
+        ("no_latent", "sines"): (None, 7),
+        ("latent_diffusion", "regimes"): (64, 9),
+        ("no_latent", "regimes"): (64, 7),
+    }
+    named = sweep(tmp_path, text, datasets=("regimes,series=400",))
+    assert {run.run_id for run in named.runs} == {run.run_id for run in found.runs if run.dataset.name == "regimes"}
+    other = sweep(tmp_path, text, datasets=("regimes,series=500",))
+    assert {run.model.bins for run in other.runs} == {None}
+    over = sweep(tmp_path, text, "train.steps=5", "model.bins=3")
+    assert {(run.model.bins, run.train.steps) for run in over.runs} == {(3, 5)}
+
+
 @pytest.mark.parametrize(("steps", "last", "first"), [(20, 1, 18), (100, 5, 90), (250, 12, 225), (2000, 100, 1800)])
 def test_defaults_combine_with_another_noise_schedule(tmp_path: Path, steps: int, last: int, first: int) -> None:
     text = BASE.replace("[latent_diffusion]", "[proposed, kl_free, {name: proposed, label: own, set: {N: 3}}]")
@@ -399,6 +421,13 @@ BAD = {
     data("[{name: sines, shufle: true}]"): "sines.shufle: unknown key: ",
     data("[{name: sines, shuffle: 1}]"): "datasets[0].shuffle: expected a boolean, not 1",
     data("[3]"): "datasets[0]: expected",
+    data("[{name: sines, set: 3}]"): "datasets[0].set: expected a mapping, not 3",
+    data("[{name: sines, set: {N: 3}}]"): "datasets: sines: set: N: unknown key: ",
+    data("[{name: sines, set: {model.bin: 3}}]"): "datasets: sines: set: model.bin: unknown key: did you mean 'bins'?",
+    data("[{name: sines, set: {model.bins: 1}}]"): "s.yaml: sines: model.bins = 1: expected a whole number >= 2",
+    data("[{name: sines, set: {n_samples: 9}}]"): "n_samples: expected in the sweep's own evaluate block",
+    data("[{name: sines, set: {bins: 3, model.bins: 4}}]"): "sines: set: model.bins: given twice",
+    data("[sines, {name: sines, set: {bins: 3}}]"): "datasets: sines: given twice with another `set`",
     method("[proposd]"): "methods: unknown method 'proposd': did you mean 'proposed'?",
     proposed("sett: {}"): "methods[0].sett: unknown key: did you mean 'set'?",
     method("[{label: x}]"): "methods[0].name: expected this key",
@@ -503,6 +532,7 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         ({"datasets": ("sinus",)}, "--dataset sinus: datasets: unknown data set 'sinus': did you mean 'sines'?"),
         ({"datasets": ("{name: sines",)}, "--dataset {name: sines, line 1, column 13: not valid YAML"),
         ({"datasets": ("{shuffle: true}",)}, "--dataset {shuffle: true}: name: expected this key"),
+        ({"datasets": ("{name: sines, set: {bins: 3}}",)}, "set: expected in a sweep file, or as --set"),
         ({"backbones": ("lstn",)}, "--backbone: unknown backbone 'lstn': did you mean 'lstm'?"),
         ({"settings": ("steps=3",)}, "--set steps=3: steps: ambiguous: write train.steps or diffusion.steps"),
         ({"settings": ("N=3",)}, "--set N=3: N: unknown key"),

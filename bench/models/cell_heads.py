@@ -25,7 +25,6 @@ IN_TABLE = 0.5  # of the weight of a table beside logistics, where training begi
 VALUES = 200_000  # at most per channel, evenly spaced, that the bins are made from
 FINEST = 1e-6  # the narrowest bin, in training standard deviations
 NEARLY_ALL = 0.9  # of the values in a cell that are equal, from which on they are drawn exactly
-FEW = 32  # bins of `mixed`, where logistics do the rest
 
 
 class CellHead(ChannelHead):
@@ -38,6 +37,7 @@ class CellHead(ChannelHead):
     predicts_means = False
     fits_marginal = True
     logistic: ClassVar[bool] = False
+    most_bins: ClassVar[int] = 0  # of a channel, where the sweep file does not say
     repeats: ClassVar[bool] = False  # the part "the same"
     cells: Lattice
 
@@ -69,7 +69,7 @@ class CellHead(ChannelHead):
 
     def bins_of(self, config: ModelConfig) -> int:
         """How many bins a channel may have."""
-        return 0
+        return (config.bins or self.most_bins) if self.most_bins else 0
 
     def numbers_per_channel(self, config: ModelConfig) -> int:
         """Weights, and a location and a scale per logistic."""
@@ -238,9 +238,7 @@ class CategoricalHead(CellHead):
     Ours: the bins.
     """
 
-    def bins_of(self, config: ModelConfig) -> int:
-        """As the sweep file says."""
-        return config.bins
+    most_bins = 128
 
 
 @register_likelihood("mixed")
@@ -249,17 +247,14 @@ class MixedHead(CellHead):
 
         P(x_tc) = sum_k w_k (F_k(u) - F_k(l)) + w_same [x_tc = x_{t-1,c}] + w_bin(x) (u - l) / width of the bin
 
-    The logistics are those of `discretized_logistic`; the bins are those of `categorical`, at most 32 of them, so that
-    common values are exact and a channel that jumps has its shape. "The same" has a weight where more than 1 % of the
-    training steps repeat the value before. All weights of a channel are one softmax; they begin at the shares in the
-    training windows.
+    The logistics are those of `discretized_logistic`; the bins are those of `categorical`, by default at most 32 of
+    them, so that common values are exact and a channel that jumps has its shape. "The same" has a weight where more
+    than 1 % of the training steps repeat the value before. All weights of a channel are one softmax; they begin at the
+    shares in the training windows.
     Source: Salimans et al. 2017, arXiv:1701.05517; zero-inflated distributions, Lambert 1992, Technometrics 34, 1.
     Ours: their sum.
     """
 
     logistic = True
     repeats = True
-
-    def bins_of(self, config: ModelConfig) -> int:
-        """Few, because logistics do the rest."""
-        return min(config.bins, FEW)
+    most_bins = 32  # few, because logistics do the rest

@@ -1,7 +1,7 @@
 """From the store's rows to cells, the rows of a comparison table.
 
 A cell is what differs by its seed only: data set, shuffle, backbone, label, and every
-hyper-parameter that varies under that label.
+hyper-parameter that varies under that label on one data set.
 """
 
 from __future__ import annotations
@@ -261,7 +261,10 @@ def cells_of(selection: Selection) -> list[Cell]:
     hyper = [name for name in runs.columns if is_setting(name)]
     trained = runs[runs["kind"] == "method"]  # a reference's row states the settings of its sweep, and uses none
     for label, same in trained.groupby("label", sort=False):
-        varying[str(label)] = [name for name in hyper if same[name].drop_duplicates().map(plain).nunique() > 1]
+        parts = [of_one for _, of_one in same.groupby("dataset", sort=False)]  # which may have settings of its own
+        varying[str(label)] = [
+            name for name in hyper if any(part[name].drop_duplicates().map(plain).nunique() > 1 for part in parts)
+        ]
 
     units, divisions = _units(runs), _divisions(runs)
     fixed = ["run_id", "dataset", "shuffle", "backbone", "label", "method", "kind", "seed", "status"]

@@ -108,17 +108,15 @@ def variants_of(file: SweepFile, entry: Mapping[str, Any], place: str) -> list[V
 def _expand(parsed: SweepFile, place: str, selection: Selection, data: Path | None) -> Sweep:
     entries = _selected(parsed.methods, selection.methods, place)
     settings = sort_settings(selection.settings, [METHODS[entry.name] for entry in entries])
-    given = {name: {**getattr(parsed, name), **settings.get(name, {})} for name in BLOCKS}
-    blocks = {name: checked(block, given[name], place, name) for name, block in BLOCKS.items()}
+    blocks = _blocks(parsed, {}, settings, place)
     check_metrics(blocks["evaluate"].metrics, place)
     check_equivalence(parsed.equivalence, place)
     contrasts = tuple(Contrast(**entry.model_dump()) for entry in parsed.contrasts)
     check_contrasts(contrasts, _settings(parsed.methods), place)
-    variants = [variant for entry in entries for variant in _variants(entry, blocks, settings, place)]
-    chosen = [_fields_of(variant) for variant in variants]
+    specs = _specs(parsed, selection.datasets, place)
+    asked = _asked(parsed, specs, entries, settings, place)
     backbones = selection.backbones or tuple(parsed.backbones)
     check_backbones(backbones, "--backbone" if selection.backbones else f"{place}: backbones")
-    specs = _specs(parsed, selection.datasets, place)
     seeds = selection.seeds or parsed.seeds
     splits = seeds.splits if isinstance(seeds, SplitSeeds) else 1
 
@@ -135,13 +133,14 @@ def _expand(parsed: SweepFile, place: str, selection: Selection, data: Path | No
                 f"{place}: seeds.splits = {splits}: {spec.key} has one split ({division}), expected 1 (its "
                 "initialisations may be many), or a sweep of its own"
             )
-        training = {name: blocks[name] for name in TRAINING_BLOCKS}
+        training, variants = asked[spec]
         rows: list[Run] = [
             Run(label=name, method=name, hyper=(), backbone="", kind="reference", **training, **shared)
             for name in (references_of(found) if found else REFERENCES)
         ]
         rows += [
-            Run(backbone=backbone, **fields, **shared) for backbone, fields in itertools.product(backbones, chosen)
+            Run(backbone=backbone, **fields, **shared)
+            for backbone, fields in itertools.product(backbones, variants)
         ]
         for run in rows:
             first = runs.setdefault(run.run_id, run)
@@ -152,6 +151,32 @@ def _expand(parsed: SweepFile, place: str, selection: Selection, data: Path | No
     notes += [f"will be skipped: {line}" for line in without]
     notes = list(dict.fromkeys(notes))
     return Sweep(parsed.name, parsed.description, tuple(runs.values()), tuple(notes), parsed.equivalence, contrasts)
+
+
+def _blocks(
+    parsed: SweepFile, own: Mapping[str, Mapping[str, Any]], settings: Mapping[str, Mapping[str, Any]], place: str
+) -> dict[str, Any]:
+    """The file's blocks with those of one data set over them, and the command line's over both."""
+    given = {name: {**getattr(parsed, name), **own.get(name, {}), **settings.get(name, {})} for name in BLOCKS}
+    return {name: checked(block, given[name], place, name) for name, block in BLOCKS.items()}
+
+
+def _asked(
+    parsed: SweepFile,
+    specs: Mapping[DatasetSpec, Mapping[str, Mapping[str, Any]]],
+    entries: Sequence[MethodEntry],
+    settings: Mapping[str, Mapping[str, Any]],
+    place: str,
+) -> dict[DatasetSpec, tuple[dict[str, Any], list[dict[str, Any]]]]:
+    """Of every data set: the blocks that training reads, and the fields of every variant."""
+    made: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {}  # few data sets have settings of their own
+    for spec, own in specs.items():
+        if repr(own) not in made:
+            here = f"{place}: {spec.key}" if own else place
+            blocks = _blocks(parsed, own, settings, here)
+            variants = [variant for entry in entries for variant in _variants(entry, blocks, settings, here)]
+            made[repr(own)] = {name: blocks[name] for name in TRAINING_BLOCKS}, [_fields_of(v) for v in variants]
+    return {spec: made[repr(own)] for spec, own in specs.items()}
 
 
 def _settings(entries: Iterable[MethodEntry]) -> Counter[str]:
@@ -258,16 +283,37 @@ def _given(entry: DatasetEntry) -> dict[str, Any]:
     return {"name": entry.name, "shuffle": entry.shuffle, **(entry.model_extra or {})}
 
 
-def _specs(parsed: SweepFile, replacing: Sequence[str | DatasetSpec], place: str) -> list[DatasetSpec]:
+def _own(entry: DatasetEntry, place: str) -> dict[str, dict[str, Any]]:
+    """What a data set's `set` says, sorted into blocks."""
+    here, found = f"{place}: datasets: {entry.name}: set", dict[str, dict[str, Any]]()
+    for key, value in entry.set.items():
+        block, name = target(key, None, here)
+        if block == "evaluate":
+            raise InputError(f"{here}: {key}: expected in the sweep's own evaluate block, the same for all data sets")
+        if name in found.setdefault(block, {}):
+            raise InputError(f"{here}: {key}: given twice")
+        found[block][name] = value
+    return found
+
+
+def _specs(
+    parsed: SweepFile, replacing: Sequence[str | DatasetSpec], place: str
+) -> dict[DatasetSpec, dict[str, dict[str, Any]]]:
+    """The data sets, each with its own settings; one that the command line names keeps those of the file."""
+    listed: dict[DatasetSpec, dict[str, dict[str, Any]]] = {}
+    for entry in parsed.datasets:
+        spec, own = dataset_spec(_given(entry), place, parsed.folder), _own(entry, place)
+        if listed.setdefault(spec, own) != own:
+            raise InputError(f"{place}: datasets: {spec.key}: given twice with another `set`")
     if not replacing:
-        return list(dict.fromkeys(dataset_spec(_given(entry), place, parsed.folder) for entry in parsed.datasets))
-    return list(
-        dict.fromkeys(
-            word if isinstance(word, DatasetSpec) else named_dataset(word, f"--dataset {word}") for word in replacing
-        )
-    )
+        return listed
+    named = [w if isinstance(w, DatasetSpec) else named_dataset(w, f"--dataset {w}") for w in replacing]
+    return {spec: listed.get(spec, {}) for spec in named}
 
 
 def named_dataset(word: str, place: str) -> DatasetSpec:
     """A data set of the command line; a relative path starts in the current directory. Raises InputError."""
-    return dataset_spec(_given(parse_dataset_entry(word, place)), place)
+    entry = parse_dataset_entry(word, place)
+    if entry.set:
+        raise InputError(f"{place}: set: expected in a sweep file, or as --set, which every data set gets")
+    return dataset_spec(_given(entry), place)

@@ -100,6 +100,7 @@ class DatasetEntry(BaseModel):
     model_config = ConfigDict(extra="allow", strict=True)  # the extra keys are options of the data set
     name: str
     shuffle: bool = False
+    set: dict[str, Any] = {}  # options of the blocks, of every method on this data set
 
 
 _Axes = dict[str, Annotated[list[Any], Field(min_length=1)]]

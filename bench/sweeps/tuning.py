@@ -66,7 +66,7 @@ def trial_sweep(file: SweepFile, entries: Sequence[Mapping[str, Any]], place: st
     return {
         "name": f"{file.name}-trials",
         "description": f"{tune.trials} trials per method, on validation windows",
-        "datasets": [entry.model_dump() for entry in file.datasets],
+        "datasets": [entry.model_dump(exclude_defaults=True) for entry in file.datasets],
         "methods": methods,
         "backbones": file.backbones,
         "seeds": list(tune.seeds),
