@@ -227,6 +227,23 @@ def test_correlational_is_the_mean_gap_over_pairs() -> None:
     assert lagged[0].value == pytest.approx(0.0, abs=0.03)
 
 
+def test_long_range_is_the_gain_of_a_level_and_nothing_of_a_random_walk() -> None:
+    rng = np.random.default_rng(0)
+    draw = [np.float32(rng.standard_normal((20_000, 1, 1)) + rng.standard_normal((20_000, 12, 1))) for _ in range(2)]
+    rows = measure("long_range", draw[0], draw[1])
+    # x_t = z + noise: k past steps explain k / (k + 1) of z, which is half of a value's variance
+    assert rows["long_range_r2"].value == pytest.approx(8 / 9 / 2, abs=0.03)
+    assert rows["long_range_gain"].value == pytest.approx(8 / 9 / 2 - 2 / 3 / 2, abs=0.03)
+    walk = np.cumsum(rng.standard_normal((2, 3000, 12, 1)), axis=2, dtype=np.float32)
+    rows = measure("long_range", *walk)
+    assert rows["long_range_r2"].value > 0.7
+    assert rows["long_range_gain"].value == pytest.approx(0, abs=0.01)
+    # windows whose last third forgets the level teach that it says nothing
+    without = draw[1].copy()
+    without[:, 8:] = rng.standard_normal((20_000, 4, 1))
+    assert measure("long_range", draw[0], without)["long_range_gain"].value == pytest.approx(0, abs=0.03)
+
+
 def test_correlational_of_one_channel_is_undefined() -> None:
     assert {row.status for row in measure("correlational", gaussian(0, 9, 4, 1), gaussian(1, 9, 4, 1)).values()} == {
         "undefined"

@@ -175,21 +175,44 @@ def _predictability(
     train: np.ndarray, validation: np.ndarray, test: np.ndarray
 ) -> tuple[tuple[float, float], tuple[float, float]]:
     """R2 from the last two steps and from the first two thirds: by ridge, and by kernel ridge regression."""
-    from sklearn.decomposition import PCA
-
-    steps = train.shape[1]
-    cut = min(max(round(2 * steps / 3), 1), steps - 1)
-    ends = [part[:, cut:].reshape(len(part), -1) for part in (train, validation, test)]
-    if len(train) < 3 or len(test) < 3 or not ends[0].var(axis=0).any():
+    posed = _last_thirds(train, validation, test)
+    if posed is None:
         return (math.nan, math.nan), (math.nan, math.nan)
-    reduced = PCA(min(COMPONENTS, *ends[0].shape), random_state=0).fit(ends[0])
-    targets = [reduced.transform(part) for part in ends]
-    pasts = [
-        [part[:, max(cut - 2, 0) : cut].reshape(len(part), -1) for part in (train, validation, test)],
-        [part[:, :cut].reshape(len(part), -1) for part in (train, validation, test)],
-    ]
+    pasts, targets = posed
     ridge, kernel = ([_r2(fits(past, targets), targets) for past in pasts] for fits in (_ridge, _kernel_ridge))
     return (ridge[0], ridge[1]), (kernel[0], kernel[1])
+
+
+def by_ridge(train: np.ndarray, validation: np.ndarray, test: np.ndarray) -> tuple[float, float]:
+    """R2 of the last thirds of test windows (n, T, C), from the two steps before them and from the first two thirds.
+
+    Ridge regressions are fitted on the training windows, their penalty is chosen on the validation windows. NaN where
+    fewer than three windows are given or the last thirds of the training windows do not vary.
+    """
+    posed = _last_thirds(*(_some(part) for part in (train, validation, test)))
+    if posed is None:
+        return math.nan, math.nan
+    pasts, targets = posed
+    last, whole = (_r2(_ridge(past, targets), targets) for past in pasts)
+    return last, whole
+
+
+def _last_thirds(*parts: np.ndarray) -> tuple[list[list[np.ndarray]], list[np.ndarray]] | None:
+    """Of training, validation and test windows: the two pasts, and 8 components of the last third.
+
+    None where it cannot be asked.
+    """
+    from sklearn.decomposition import PCA
+
+    train, _, test = parts
+    steps = train.shape[1]
+    cut = min(max(round(2 * steps / 3), 1), steps - 1)
+    ends = [part[:, cut:].reshape(len(part), -1) for part in parts]
+    if len(train) < 3 or len(test) < 3 or not ends[0].var(axis=0).any():
+        return None
+    reduced = PCA(min(COMPONENTS, *ends[0].shape), random_state=0).fit(ends[0])
+    pasts = [[part[:, first:cut].reshape(len(part), -1) for part in parts] for first in (max(cut - 2, 0), 0)]
+    return pasts, [reduced.transform(part) for part in ends]
 
 
 def _r2(predictions: Iterable[tuple[np.ndarray, np.ndarray]], targets: list[np.ndarray]) -> float:

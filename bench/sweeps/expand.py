@@ -139,8 +139,7 @@ def _expand(parsed: SweepFile, place: str, selection: Selection, data: Path | No
             for name in (references_of(found) if found else REFERENCES)
         ]
         rows += [
-            Run(backbone=backbone, **fields, **shared)
-            for backbone, fields in itertools.product(backbones, variants)
+            Run(backbone=backbone, **fields, **shared) for backbone, fields in itertools.product(backbones, variants)
         ]
         for run in rows:
             first = runs.setdefault(run.run_id, run)
