@@ -15,16 +15,18 @@ import pyarrow.parquet as pq
 
 from bench.contracts import InputError, nearest
 from bench.report.columns import Column, title_of
-from bench.report.contrasts import Finding, Stated
+from bench.report.contrasts import Finding, Question, Stated
 from bench.report.figures.picture import slug
 from bench.report.formatting import number, plural, probability, signed
+from bench.report.gains import Gains
 from bench.report.selection import Selection
 from bench.report.statements import measure_of
-from bench.report.statistics import Comparison, Interval, p_difference
+from bench.report.statistics import ALPHA, Comparison, Interval, p_difference
 
 FILE = "claims.parquet"
 POOLED, FIRST_HALF, WITHOUT = "pooled", "first half of the seeds", "without "
 TRAINED = "trained runs only"
+CORRELATION = "rank correlation with the gain of the data"
 """Scopes that are no data set."""
 
 _TEXT, _INT, _FLOAT = pa.string(), pa.int64(), pa.float64()
@@ -52,10 +54,12 @@ class _Scope(NamedTuple):
     datasets: Sequence[str]
 
 
-def claims_of(stated: Sequence[Stated], selection: Selection) -> pa.Table:
-    """One row per contrast, scope and measure; see bench/docs/results.md."""
+def claims_of(stated: Sequence[Stated], selection: Selection, gains: Sequence[Gains] = ()) -> pa.Table:
+    """One row per contrast, scope and measure, and one per rank correlation; see bench/docs/results.md."""
     commits = dict(zip(selection.runs["run_id"], selection.runs["git_commit"].astype(str), strict=True))
     rows = [_row(one, scope, selection, commits) for one in stated for scope in _scopes(one, selection)]
+    by_question = {one.question: one for one in stated}
+    rows += [_correlated(by_question[Question(g.contrast, g.backbone)], g, selection, commits) for g in gains]
     columns = {name: pa.array([row[name] for row in rows], kind) for name, kind in CLAIMS.items()}
     return pa.table(columns, schema=pa.schema(list(CLAIMS.items())))
 
@@ -120,6 +124,21 @@ def _row(one: Stated, scope: _Scope, selection: Selection, commits: dict[str, st
         "command": f"{made}python -m bench.report --sweep {selection.name}",
         "git_commits": ", ".join(dict.fromkeys(commits[run] for run in runs)),
     }
+
+
+def _correlated(one: Stated, gains: Gains, selection: Selection, commits: dict[str, str]) -> dict[str, Any]:
+    """The rank correlation of a contrast's differences with the gains of the data, over data sets."""
+    tau, p, n = gains.correlation
+    nothing = math.nan
+    found = Comparison(Interval(tau, nothing, nothing, nothing, n), p, nothing, nothing, "undecided", ALPHA)
+    scope = _Scope("exploratory", CORRELATION, one.column, nothing, found, list(gains.points))
+    contrast = gains.contrast
+    what = f"the difference of {contrast.of} and {contrast.against} in the {measure_of(one.column)}"
+    row = {**_row(one, scope, selection, commits), "p": p}
+    if not p < ALPHA:
+        return {**row, "statement": f"Whether {what} goes with the gain that the data hold is undecided."}
+    statement = f"The more gain the data hold, the {'larger' if tau > 0 else 'smaller'} {what}."
+    return {**row, "statement": statement, "verdict": "related"}
 
 
 def _statement(one: Stated, scope: _Scope) -> str:

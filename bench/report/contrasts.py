@@ -190,7 +190,7 @@ def _family(
     primary, *others = columns
     bounds = selection.equivalence
     bound = bounds.get(primary.metric, math.nan)
-    family = _sides(questions, groups, primary.metric)
+    family = sides_of(questions, groups, primary.metric)
     found = answers(family, primary, bound)
     datasets = dict.fromkeys(dataset for sides in family.values() for dataset in sides)
     without = {
@@ -203,7 +203,7 @@ def _family(
     trained = {question: _trained(question, sides, groups, unconverged) for question, sides in family.items()}
     retold = answers(trained, primary, bound)
     elsewhere = [
-        (column, answers(_sides(questions, groups, column.metric), column, bounds.get(column.metric, math.nan)))
+        (column, answers(sides_of(questions, groups, column.metric), column, bounds.get(column.metric, math.nan)))
         for column in others
     ]
     finished = set(selection.runs.loc[selection.runs["status"] == "ok", "run_id"])
@@ -276,8 +276,8 @@ def _cells(question: Question, groups: Sequence[Group]) -> dict[str, list[Cell]]
     }
 
 
-def _sides(questions: Sequence[Question], groups: Sequence[Group], metric: str) -> dict[Question, dict[str, Sides]]:
-    """Both sides of every question in one measure; a side is empty where its label has several settings."""
+def sides_of(questions: Sequence[Question], groups: Sequence[Group], metric: str) -> dict[Question, dict[str, Sides]]:
+    """Both sides of every question in one measure, by data set; none of a label that has several settings."""
     found: dict[Question, dict[str, Sides]] = {}
     for question in questions:
         contrast, backbone = question

@@ -180,7 +180,7 @@ def write(report: Report, out: Path, compact: bool = False) -> Path:
     jinja, words = _environment(), {**_words(report), "compact": compact}
     files = _dependency_plots(report) if compact else _files_beside(report)
     if report.stated:
-        files[CLAIMS_FILE] = as_parquet(claims_of(report.stated, report.selection))
+        files[CLAIMS_FILE] = as_parquet(claims_of(report.stated, report.selection, report.gains))
     files["report.md"] = jinja.get_template("report.md.jinja").render(words)
     files["index.html"] = jinja.get_template("page.html.jinja").render(words)
     _remove_earlier(out, set(files))

@@ -18,13 +18,15 @@ from bench.report.contrasts import Stated, stated_contrasts
 from bench.report.figures.all_pictures import all_pictures
 from bench.report.figures.captions import shown
 from bench.report.figures.forest import forests
+from bench.report.figures.gains import gain_pictures
 from bench.report.figures.kept_samples import sample_pictures
 from bench.report.figures.picture import Picture, drawn
 from bench.report.figures.ranks import critical_difference
+from bench.report.gains import Gains, gains_of
 from bench.report.literature import PublishedTable, published_tables
 from bench.report.ranking import Group, groups_of
 from bench.report.selection import Selection
-from bench.report.statements import Answer, answer, few_test_windows, headline
+from bench.report.statements import Answer, answer, compared, few_test_windows, headline
 from bench.report.statistics import RankTest, rank_test
 from bench.report.tables import Mark, overview
 
@@ -43,6 +45,7 @@ class Report:
     ranks: list[tuple[Column, RankTest]]
     made: str
     stated: list[Stated] = field(default_factory=list)
+    gains: list[Gains] = field(default_factory=list)
 
     @cached_property
     def headline(self) -> list[Answer]:
@@ -120,12 +123,18 @@ def build(
     cells = cells_of(selection)
     groups = groups_of(cells, facts, selection.equivalence)
     stated = stated_contrasts(selection, groups)
-    pictures = [*forests(stated), *all_pictures(selection, groups, bars, facts), *sample_pictures(selection, groups)]
+    gains = gains_of(selection.contrasts, compared(groups), stated[0].column) if stated else []
+    pictures = [
+        *forests(stated),
+        *gain_pictures(gains),
+        *all_pictures(selection, groups, bars, facts),
+        *sample_pictures(selection, groups),
+    ]
     ranks = _ranks(groups)
     pictures += [critical_difference(test, column.metric) for column, test in ranks if test.n_datasets >= CD_DATASETS]
     folder = earlier / "figures" if earlier is not None else None
     finished = [drawn(picture, folder) for picture in pictures]
-    return Report(selection, cells, groups, finished, list(cards), ranks, made or _now(), stated)
+    return Report(selection, cells, groups, finished, list(cards), ranks, made or _now(), stated, gains)
 
 
 def _now() -> str:

@@ -13,6 +13,7 @@ from bench.report.figures.along import along
 from bench.report.figures.captions import shown
 from bench.report.figures.dependency import dependency
 from bench.report.figures.grids import grids
+from bench.report.figures.information import information_pictures
 from bench.report.figures.likelihoods import likelihoods
 from bench.report.figures.picture import Picture
 from bench.report.figures.style import Styles
@@ -34,6 +35,7 @@ def all_pictures(
     # of thousands of settings only some are drawn
     few = replace(selection, metrics=of_shown(selection.metrics), history=of_shown(selection.history))
     return [
+        *information_pictures(groups, styles),
         *dependency(few, groups, styles, bars),
         *likelihoods(groups),
         *grids(groups, styles),

@@ -1,0 +1,76 @@
+"""The difference of a contrast on every data set against the gain that the data hold."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import partial
+
+from matplotlib.figure import Figure
+
+from bench.report.columns import title_of
+from bench.report.figures.captions import joined, shorten
+from bench.report.figures.picture import Picture, slug
+from bench.report.figures.style import COLOURS, INK
+from bench.report.formatting import number, probability, signed
+from bench.report.gains import Gains
+from bench.report.statistics import Interval
+
+
+def gain_pictures(found: Sequence[Gains]) -> list[Picture]:
+    """One for every question."""
+    several = len({one.backbone for one in found}) > 1
+    return [_picture(one, f" ({one.backbone})" if several else "") for one in found]
+
+
+def _picture(one: Gains, backbone: str) -> Picture:
+    contrast, (tau, p, n) = one.contrast, one.correlation
+    sides, title = f"{contrast.of} minus {contrast.against}", title_of(one.column.metric)
+    rank = "" if math.isnan(tau) else f"Kendall's rank correlation {number(tau)}, p = {probability(p)}, n = {n}."
+    texts = [
+        f"{name}: gain {number(point.gain.mean)}, {signed(point.difference)}" for name, point in one.points.items()
+    ]
+    return Picture(
+        slug(f"gain {contrast.name}{backbone}"),
+        "contrasts",
+        f"Where it holds: {contrast.name}{backbone}",
+        joined(
+            [
+                f"{sides} in the {title}, {one.column.direction} is better, against what the first two thirds of a "
+                "window say of its last third beyond the two steps before it (training windows).",
+                "A point per data set with 95 % t intervals over seeds; an open one is not in the contrast.",
+                rank,
+            ]
+        ),
+        f"{sides} in the {title} against the gain of the data: {'; '.join(texts)}. {rank}".strip(),
+        (7.0, 4.2),
+        partial(
+            _draw,
+            points=[(shorten(name, 22), *point) for name, point in one.points.items()],
+            ylabel=f"{shorten(contrast.of)} minus {shorten(contrast.against)}:\ndifference in the {title}"
+            + (f" ({one.column.unit})" if one.column.unit else ""),
+            left_out=[shorten(name, 22) for name in one.points if not contrast.covers(name)],
+        ),
+    )
+
+
+def _draw(
+    figure: Figure, points: Sequence[tuple[str, Interval, Interval]], ylabel: str, left_out: Sequence[str]
+) -> None:
+    ax = figure.subplots()
+    ax.axhline(0, color=INK, linewidth=1)
+    means = [gap.mean for _, _, gap in points]
+    room = 0.6 * (max(means) - min(means)) + 0.02
+    for place, (name, gain, gap) in enumerate(points):
+        bars = [[[max(each.half, 0) if math.isfinite(each.half) else 0]] * 2 for each in (gain, gap)]
+        filled = name not in left_out
+        ax.errorbar(
+            [gain.mean], [gap.mean], xerr=bars[0], yerr=bars[1], marker="o", markersize=6, color=COLOURS[0],
+            markerfacecolor=COLOURS[0] if filled else "none", elinewidth=0.8, capsize=2, linestyle="",
+        )  # fmt: skip
+        ax.annotate(
+            name, (gain.mean, gap.mean), xytext=(6, 5 if place % 2 else -11), textcoords="offset points", fontsize=8
+        )
+    ax.set_ylim(min(means) - room, max(means) + room)  # an interval of two seeds may go on beyond the axes
+    ax.set_xlabel("gain of the data (share of the variance of the last third)")
+    ax.set_ylabel(ylabel)

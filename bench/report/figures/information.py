@@ -1,0 +1,132 @@
+"""What the decoder takes from the latent against how good the samples are: every method on one plane per data set."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from bench.report.columns import Column, title_of
+from bench.report.figures.captions import choice_note, joined, legend_name, seeds_text, shorten, shown
+from bench.report.figures.layout import add_legend
+from bench.report.figures.picture import Picture, slug
+from bench.report.figures.style import INK, Styles
+from bench.report.formatting import number
+from bench.report.ranking import Group
+from bench.report.statistics import Interval
+
+INFORMATION = "latent_information"
+ACROSS = 3
+
+
+class Mark(NamedTuple):
+    """One method on one data set."""
+
+    name: str
+    style: dict[str, Any]
+    information: Interval  # NOTHING of a method without a decoder
+    at_bound: bool
+    quality: Interval
+
+
+class Panel(NamedTuple):
+    """One data set."""
+
+    title: str
+    marks: list[Mark]
+
+
+def information_pictures(groups: Sequence[Group], styles: Styles) -> list[Picture]:
+    """One per backbone, of the data sets on which some method has a latent information and a measure that ranks."""
+    pictures = []
+    for backbone in dict.fromkeys(group.backbone for group in groups):
+        here = [group for group in groups if group.backbone == backbone and not group.shuffle and group.quality]
+        columns = {column.metric: column for group in here for column in group.quality[:1]}
+        for column in columns.values():
+            drawn = [group for group in here if group.quality[0].metric == column.metric]
+            panels = [_panel(group, column, styles) for group in drawn]
+            measured = [(g, p) for g, p in zip(drawn, panels, strict=True) if any(m.information.n for m in p.marks)]
+            if measured:
+                pictures.append(_picture([g for g, _ in measured], [p for _, p in measured], column, backbone))
+    return pictures
+
+
+def _panel(group: Group, column: Column, styles: Styles) -> Panel:
+    marks = []
+    for cell in shown(group):
+        above = group.above_floor(cell, column)
+        quality = above if above.n else cell.interval(column.metric)
+        if quality.n:
+            name, at_bound = legend_name(group, cell), cell.at_bound(INFORMATION)
+            marks.append(Mark(name, styles[cell.label], cell.interval(INFORMATION), at_bound, quality))
+    return Panel(shorten(group.dataset, 30), marks)
+
+
+def _picture(groups: Sequence[Group], panels: Sequence[Panel], column: Column, backbone: str) -> Picture:
+    title, floor = title_of(column.metric), any(group.floor(column.metric) for group in groups)
+    name = f"{title}{' minus its floor' if floor else ''}"
+    texts = [f"{panel.title}: {', '.join(map(_words, panel.marks))}" for panel in panels]
+    rows = math.ceil(len(panels) / ACROSS)
+    return Picture(
+        slug(f"information and quality {column.metric} {backbone}"),
+        "comparison",
+        f"Information in the latent and quality of the samples{f': {backbone}' if backbone else ''}",
+        joined(
+            [
+                f"Nats per series that the decoder takes from the latent, against the {name} ({column.direction} is "
+                f"better); mean over {seeds_text(groups)} with 95 % t intervals, which may extend beyond the axes.",
+                "An arrow: the information is at its bound, so it may be larger.",
+                "A horizontal line: a generator without a latent.",
+                choice_note(groups),
+            ]
+        ),
+        f"Nats per series and {name}. {'; '.join(texts)}.",
+        (3.1 * min(ACROSS, len(panels)) + 0.6, 2.5 * rows + 0.9),
+        partial(_draw, panels=panels, ylabel=name, rows=rows, from_floor=floor),
+        backbone=backbone,
+    )
+
+
+def _words(mark: Mark) -> str:
+    least = "at least " if mark.at_bound else ""
+    information = f"{least}{number(mark.information.mean)} nats" if mark.information.n else "no latent"
+    return f"{mark.name} {information}, {number(mark.quality.mean)}"
+
+
+def _draw(figure: Figure, panels: Sequence[Panel], ylabel: str, rows: int, from_floor: bool) -> None:
+    across = min(ACROSS, len(panels))
+    grid = figure.subplots(rows, across, squeeze=False)
+    for ax in grid.flat[len(panels) :]:
+        ax.set_visible(False)
+    for place, (ax, panel) in enumerate(zip(grid.flat, panels, strict=False)):
+        values = [mark.quality.mean for mark in panel.marks] + [0.0] * from_floor
+        for name, style, information, at_bound, quality in panel.marks:
+            if not information.n:
+                ax.axhline(quality.mean, label=name, **{**style, "marker": ""})
+                continue
+            bars = [np.nan_to_num([[each.half], [each.half]]) for each in (information, quality)]
+            points = {**style, "linestyle": "", "markersize": 6}
+            ax.errorbar(
+                [information.mean], [quality.mean], xerr=bars[0], yerr=bars[1], label=name, elinewidth=0.8, capsize=2,
+                **{key: value for key, value in points.items() if key != "linewidth"},
+            )  # fmt: skip
+            if at_bound:
+                ax.annotate(
+                    "", (information.mean + 0.9, quality.mean), (information.mean + 0.1, quality.mean),
+                    arrowprops={"arrowstyle": "->", "color": style["color"]},
+                )  # fmt: skip
+        room = (0.2 if from_floor else 0.5) * (max(values) - min(values)) + 0.02
+        ax.set_ylim(min(values) - room, max(values) + room)
+        ax.set_xlim(-0.5, max([each.information.mean for each in panel.marks if each.information.n]) + 1.3)
+        if from_floor:
+            ax.axhline(0, color=INK, linewidth=0.8)
+        ax.set_title(panel.title)
+        if place % across == 0:
+            ax.set_ylabel(ylabel)
+        if place + across >= len(panels):
+            ax.set_xlabel("information (nats per series)")
+    add_legend(figure, list(grid.flat))

@@ -1,0 +1,62 @@
+"""Information against quality: what each panel shows, and which of its methods have no latent."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from report_data import FACTS, frames, membership, quick_runs, reader, select
+
+from bench.report.cells import cells_of
+from bench.report.figures.information import _panel, information_pictures
+from bench.report.figures.picture import drawn
+from bench.report.figures.style import Styles
+from bench.report.ranking import Group, groups_of
+
+INFORMATION = {"latent_diffusion": 0.1, "proposed": 3.0, "proposed + skip": 6.1}
+
+
+def groups(information: dict[str, float]) -> list[Group]:
+    runs = quick_runs(("bike", "energy"), seeds=2, labels=("latent_diffusion", "proposed", "proposed + skip", "other"))
+    frame, metrics, curves = frames(runs)
+    methods = frame[(frame["kind"] == "method") & frame["label"].isin(list(information))]
+    template = metrics.iloc[:1].assign(train_step=-1, coordinate="", status="ok")
+    extra = [
+        template.assign(run_id=run, metric=metric, value=value)
+        for run, label in zip(methods["run_id"], methods["label"], strict=True)
+        for metric, value in (
+            ("latent_information", information[label]),
+            ("latent_information_bound", math.log(512)),
+        )
+    ]
+    metrics["metric"] = metrics["metric"].astype(str)
+    chosen = select(frame, pd.concat([metrics, *extra]), reader(curves), membership(runs), Path("results"))
+    return groups_of(cells_of(chosen), FACTS)
+
+
+def test_a_panel_has_every_method_above_its_floor() -> None:
+    group = groups(INFORMATION)[0]
+    panel = _panel(group, group.quality[0], Styles([cell.label for cell in group.cells]))
+    marks = {mark.name: mark for mark in panel.marks}
+    assert {name: mark.information.n for name, mark in marks.items()} == {**dict.fromkeys(INFORMATION, 2), "other": 0}
+    assert [name for name, mark in marks.items() if mark.at_bound] == ["proposed + skip"]
+    floor, cell = group.floor("sliced_wasserstein"), group.best_settings["proposed"]
+    assert floor is not None
+    quality = cell.interval("sliced_wasserstein").mean - floor.mean
+    assert marks["proposed"].quality.mean == pytest.approx(quality)
+
+
+def test_one_picture_of_the_ordered_data_sets() -> None:
+    here = groups(INFORMATION)
+    (picture,) = information_pictures(here, Styles([cell.label for group in here for cell in group.cells]))
+    assert picture.alt.count("proposed + skip at least 6.10 nats") == 2
+    assert picture.alt.count("other no latent") == 2
+    assert "shuffled" not in picture.alt
+    assert drawn(picture).png.startswith(b"\x89PNG")
+
+
+def test_without_a_measured_information_there_is_no_picture() -> None:
+    here = groups({})
+    assert not information_pictures(here, Styles([cell.label for group in here for cell in group.cells]))
