@@ -24,6 +24,7 @@ ON_AR1 = {
     "budget": (25, "09558c4b5eb33f1b", "fb2a23ee7fd47022"),
     "budget-reduced": (17, "0d0be22cc614763a", "f48d2c0b78138e40"),
     "core": (12, "07cce53f8d6a289d", "aef6a046b678f322"),
+    "core_gaussian": (11, "2c6f6656d9cbd3cd", "f2493f1a44f29f52"),
     "decoders": (11, "1f5bfabd2834514b", "aef6a046b678f322"),
     "decoders-reduced": (11, "192a5817dd64e8a7", "f53f0f475692de33"),
     "diagnose": (10, "27d561bd3e997fa4", "ed9d6e7066b16c8d"),
@@ -70,7 +71,8 @@ ON_OWN_SIMULATED_DATA = {
 ON_OWN_REAL_DATA = {
     "architectures": (126, "0302be613c25d42b", "fd92ae74a1c7ff60"),
     "architectures-reduced": (14, "036b592b9dc33247", "e8fcc6b43eeca835"),
-    "core": (108, "021be9d56a130d1d", "fa5e60613a6b66f0"),
+    "core": (108, "021be9d56a130d1d", "fda741770cdbc5fe"),
+    "core_gaussian": (33, "021be9d56a130d1d", "f57360d182a8a934"),
     "diffusion_steps": (48, "05061a8d108463a1", "fb056933e749d103"),
     "diffusion_steps-reduced": (14, "036b592b9dc33247", "f99111914ca7c21e"),
     "early_steps": (64, "00eb556468ddf896", "facccdc4ecc6afac"),
