@@ -395,6 +395,9 @@ BAD = {
     ): "contrasts[0].against: expected the label of a method, not",
     contrasts("of: latent_diffusion, against: no_latent, without: [regime]"): "contrasts[0].without: unknown data set "
     "'regime': did you mean 'regimes'",
+    contrasts(
+        "of: latent_diffusion, against: no_latent, without: [sines]"
+    ): "contrasts[0].without: names every data set",
     contrasts("of: no_latent, against: no_latent"): "contrasts[0].against: expected another label than that of `of`",
     contrasts(
         "of: proposed, against: no_latent"

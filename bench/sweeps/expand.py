@@ -112,7 +112,7 @@ def _expand(parsed: SweepFile, place: str, selection: Selection, data: Path | No
     check_metrics(blocks["evaluate"].metrics, place)
     check_equivalence(parsed.equivalence, place)
     contrasts = tuple(Contrast(**entry.model_dump()) for entry in parsed.contrasts)
-    check_contrasts(contrasts, _settings(parsed.methods), place)
+    check_contrasts(contrasts, _settings(parsed.methods), [entry.name for entry in parsed.datasets], place)
     specs = _specs(parsed, selection.datasets, place)
     asked = _asked(parsed, specs, entries, settings, place)
     backbones = selection.backbones or tuple(parsed.backbones)

@@ -133,11 +133,15 @@ def check_equivalence(bounds: Iterable[str], place: str) -> None:
             raise InputError(f"{place}: equivalence.{name}: no number of a metric by which methods are ranked: {hint}")
 
 
-def check_contrasts(contrasts: Sequence[Contrast], settings: Mapping[str, int], place: str) -> None:
-    """Raises InputError unless every contrast has a name of its own and two methods of one setting each.
+def check_contrasts(
+    contrasts: Sequence[Contrast], settings: Mapping[str, int], datasets: Iterable[str], place: str
+) -> None:
+    """Raises InputError unless every contrast has a name of its own, two methods of one setting each, and data.
 
     settings: label -> how many settings its entries have. The best of several would be chosen by the data that test it.
+    datasets: the names of the sweep's data sets.
     """
+    names = set(datasets)
     for position, contrast in enumerate(contrasts):
         here = f"{place}: contrasts[{position}]"
         for key, label in (("of", contrast.of), ("against", contrast.against)):
@@ -160,6 +164,8 @@ def check_contrasts(contrasts: Sequence[Contrast], settings: Mapping[str, int], 
         for name in contrast.without:
             if name not in DATASETS:
                 raise InputError(f"{here}.without: {DATASETS.unknown(name)}")
+        if not names - set(contrast.without):
+            raise InputError(f"{here}.without: names every data set of the sweep, expected one that is left")
 
 
 def _as_in_files(name: str) -> str:
