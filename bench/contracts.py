@@ -94,6 +94,7 @@ def option(
     whole: bool = False,
     later: bool = False,
     neutral: Any = dataclasses.MISSING,
+    kw_only: bool = False,
 ) -> Any:
     """A dataclass field with a legal range, checked by `check_options`. `whole` asks for an integer value.
 
@@ -102,9 +103,10 @@ def option(
     unless `neutral` says another one, as it does where the default has changed since.
     """
     limits = {"at_least": at_least, "above": above, "at_most": at_most, "below": below}
-    metadata = {name: limit for name, limit in limits.items() if limit is not None}
+    metadata: dict[str, Any] = {name: limit for name, limit in limits.items() if limit is not None}
     neutral = default if neutral is dataclasses.MISSING else neutral
-    return field(default=default, metadata={**metadata, "whole": whole, "later": later, "neutral": neutral})
+    metadata |= {"whole": whole, "later": later, "neutral": neutral}
+    return field(default=default, metadata=metadata, kw_only=kw_only)
 
 
 def _matches(value: Any, hint: Any) -> bool:
@@ -335,12 +337,13 @@ class DatasetSpec:
 
         It is the key, but for a user's file (which has a `path`), whose place and format say nothing about what it
         holds: equal values in another folder, format or spelling (`SPELLING`) are divided and trained in the same way.
-        `shuffle` is left out, so that ordered and shuffled data are paired.
+        `shuffle` is left out, so that ordered and shuffled data are paired, and `training_windows`, so that fewer of
+        them are some of the same ones.
         """
-        if "path" not in dict(self.options):
-            return self.key
-        options = [f"{name}={value}" for name, value in self.options if name not in ("path", *SPELLING)]
-        return ",".join(["own file", *options])
+        own_file = "path" in dict(self.options)
+        silent = ("training_windows", *(("path", *SPELLING) if own_file else ()))
+        options = [f"{name}={value}" for name, value in self.options if name not in silent]
+        return ",".join(["own file" if own_file else self.name, *options])
 
 
 SPELLING = ("separator", "decimal", "encoding", "header", "missing_values", "time_format", "time_unit")
@@ -390,6 +393,7 @@ class Recordings:
     parts: Sequence[str] = ()  # with the split `given`: the part that each series belongs to
     drawn: bool = False  # whether the values depend on the seed; `bench.loading.windows.load_recordings` finds out
     gap: int = 0  # rows left out between pieces of different parts (blocks, time); `load_recordings` sets it
+    training_windows: int = 0  # at most, every k-th of all; 0: all; `load_recordings` sets it
     notes: Sequence[str] = ()  # for the card only: what was understood of a user's file, a line each
     doubts: Sequence[str] = ()  # what may be misread in it, a line each; a warning when windows are made
     zero_one: tuple[float, float] | None = None  # what 0 and 1 stand for in the literature's scale; none: the range
@@ -503,7 +507,8 @@ class Dataset(ABC):
     """A source of series. Subclasses are frozen dataclasses whose fields are the options of a sweep file.
 
     The class docstring is the data card: what it is, the channels, the quirks and how they are handled. The options
-    `gap`, `align` and `protocol` are every data set's; `bench.loading.windows.load_recordings` sees to them.
+    `gap`, `align`, `protocol` and `training_windows` are every data set's; `bench.loading.windows.load_recordings`
+    sees to them.
     """
 
     gap: Literal[0, "T"] = field(default=0, kw_only=True)  # rows left out between pieces of different parts
@@ -511,6 +516,7 @@ class Dataset(ABC):
     protocol: Literal["held_out", "literature"] = field(
         default="held_out", kw_only=True
     )  # literature: nothing held out
+    training_windows: int = option(0, at_least=0, kw_only=True)  # at most, every k-th of all; 0: all of them
 
     name: ClassVar[str]  # set by the registry
     source: ClassVar[str]  # the official page, or the equation of a simulator

@@ -293,7 +293,9 @@ def test_data_has_every_data_set_and_every_option():
     named = {name for first in table_of(page, "## The data sets") for name in first.replace(":PATH", "").split(", ")}
     assert named == set(shipped(DATASETS))
     table = table_of(page, "## Options of a data set")
-    assert {name: cells[:2] for name, cells in table.items()} == options_of(DATASETS, ("gap", "align", "protocol"))
+    assert {name: cells[:2] for name, cells in table.items()} == options_of(
+        DATASETS, ("gap", "align", "protocol", "training_windows")
+    )
     energy = DATASETS["energy"]()
     standard = table_of(page, "## Options of every data set")
     assert set(standard) == {item.name for item in dataclasses.fields(Dataset)}

@@ -4,8 +4,10 @@ import dataclasses
 import itertools
 import re
 import warnings
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -439,3 +441,27 @@ def test_short_pieces_of_one_owner_are_held_out_together():
     blocks = sorted(int(piece[0, 0]) // 2 for piece in held_out)
     assert len(blocks) == 20  # a fifth of 48 owners, whole
     assert all(blocks.count(block) == 2 for block in blocks)
+
+
+def test_fewer_training_windows_leave_everything_else_as_it_is(tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).standard_normal((900, 2)).cumsum(axis=0)
+    pd.DataFrame(rows, columns=["a", "b"]).to_csv(tmp_path / "own.csv", index=False)
+    options = (("path", str(tmp_path / "own.csv")), ("split", "time"), ("window", 6))
+    every, few = (load_splits(DatasetSpec("csv", (*options, *more)), 0) for more in ((), (("training_windows", 100),)))
+    step = -(-len(every.train) // 100)
+    assert step > 1
+    assert len(few.train) <= 100
+    assert np.array_equal(few.train, every.train[::step])
+    for name in ("validation", "test", "mean", "scale"):
+        assert np.array_equal(getattr(few, name), getattr(every, name))
+    assert few.sha256 != every.sha256 or few.train.shape != every.train.shape
+    drawn = [
+        load_splits(DatasetSpec("regimes", (("series", 400), *more)), 0) for more in ((), (("training_windows", 50),))
+    ]
+    step = -(-len(drawn[0].train) // 50)
+    for factor, values in drawn[1].train_truth.items():
+        assert np.array_equal(values, drawn[0].train_truth[factor][::step])
+    more = (("training_windows", 10_000),)
+    assert np.array_equal(load_splits(DatasetSpec("csv", (*options, *more)), 0).train, every.train)
+    with pytest.raises(InputError, match="training_windows = -1: expected a whole number >= 0"):
+        load_splits(DatasetSpec("csv", (*options, ("training_windows", -1))), 0)

@@ -116,7 +116,7 @@ def _loaded(dataset: Dataset, spec: DatasetSpec, seed: int, data_dir: Path | Non
     if not isinstance(recordings, Recordings):
         raise InputError(f"{spec.key}: `load` returns {type(recordings).__name__}, expected Recordings")
     drawn, gap = repr(rng.bit_generator.state) != untouched, recordings.window if dataset.gap == "T" else 0
-    recordings = dataclasses.replace(recordings, drawn=drawn, gap=gap)
+    recordings = dataclasses.replace(recordings, drawn=drawn, gap=gap, training_windows=dataset.training_windows)
     recordings = day_windows(recordings, spec.key) if dataset.align == "day" else recordings
     return _undivided(recordings, dataset, spec.key) if dataset.protocol == "literature" else recordings
 
@@ -124,7 +124,7 @@ def _loaded(dataset: Dataset, spec: DatasetSpec, seed: int, data_dir: Path | Non
 def _undivided(recordings: Recordings, dataset: Dataset, owner: str) -> Recordings:
     """The recordings under the literature's protocol: every part is all of their rows, cut at the training stride."""
     for item in dataclasses.fields(dataset):
-        if item.name in ("gap", "split") and (value := getattr(dataset, item.name)) != item.default:
+        if item.name in ("gap", "split", "training_windows") and (value := getattr(dataset, item.name)) != item.default:
             raise InputError(
                 f"{owner}: {item.name} = {value!r} divides what `protocol: literature` leaves undivided, expected "
                 f"{item.default!r}"
@@ -193,6 +193,10 @@ def make_splits(recordings: Recordings, spec: DatasetSpec, seed: int) -> Splits:
     if whole:
         cut = dict.fromkeys(PARTS, cut["train"])  # one array, which may be large
     truth, groups = divided_truth(series, recordings, spec, seed), groups_of(series, recordings, spec, seed)
+    every = 1
+    if recordings.training_windows:
+        every = -(-len(cut["train"]) // recordings.training_windows)  # from everywhere
+        cut["train"] = np.ascontiguousarray(cut["train"][::every])
     return Splits(
         **{name: cut[name] for name in PARTS},
         mean=mean,
@@ -201,7 +205,7 @@ def make_splits(recordings: Recordings, spec: DatasetSpec, seed: int) -> Splits:
         units=recordings.units,
         test_stride=recordings.test_stride,
         sha256=_fingerprint([*cut.values(), mean, scale], (recordings.channels, strides, spec.shuffle, cells.identity)),
-        train_truth=truth["train"],
+        train_truth={factor: values[::every] for factor, values in truth["train"].items()},
         validation_truth=truth["validation"],
         test_truth=truth["test"],
         train_stride=recordings.train_stride,
