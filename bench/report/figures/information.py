@@ -17,6 +17,7 @@ from bench.report.figures.picture import Picture, slug
 from bench.report.figures.style import INK, Styles
 from bench.report.formatting import number
 from bench.report.ranking import Group
+from bench.report.statements import listed
 from bench.report.statistics import Interval
 
 INFORMATION = "latent_information"
@@ -51,7 +52,9 @@ def information_pictures(groups: Sequence[Group], styles: Styles) -> list[Pictur
             panels = [_panel(group, column, styles) for group in drawn]
             measured = [(g, p) for g, p in zip(drawn, panels, strict=True) if any(m.information.n for m in p.marks)]
             if measured:
-                pictures.append(_picture([g for g, _ in measured], [p for _, p in measured], column, backbone))
+                several = [g.dataset for g in drawn if any(len(cell.latents(INFORMATION)) > 1 for cell in shown(g))]
+                groups_of_panels, drawn_panels = [g for g, _ in measured], [p for _, p in measured]
+                pictures.append(_picture(groups_of_panels, drawn_panels, several, column, backbone))
     return pictures
 
 
@@ -66,7 +69,9 @@ def _panel(group: Group, column: Column, styles: Styles) -> Panel:
     return Panel(shorten(group.dataset, 30), marks)
 
 
-def _picture(groups: Sequence[Group], panels: Sequence[Panel], column: Column, backbone: str) -> Picture:
+def _picture(
+    groups: Sequence[Group], panels: Sequence[Panel], several: Sequence[str], column: Column, backbone: str
+) -> Picture:
     title, floor = title_of(column.metric), any(group.floor(column.metric) for group in groups)
     name = f"{title}{' minus its floor' if floor else ''}"
     texts = [f"{panel.title}: {', '.join(map(_words, panel.marks))}" for panel in panels]
@@ -80,7 +85,8 @@ def _picture(groups: Sequence[Group], panels: Sequence[Panel], column: Column, b
                 f"Nats per series that the decoder takes from the latent, against the {name} ({column.direction} is "
                 f"better); mean over {seeds_text(groups)} with 95 % t intervals, which may extend beyond the axes.",
                 "An arrow: the information is at its bound, so it may be larger.",
-                "A horizontal line: a generator without a latent.",
+                "A horizontal line: a method without this number, such as a generator without a latent.",
+                f"Of {listed(several)} seeds have other bounds, and are not averaged." if several else "",
                 choice_note(groups),
             ]
         ),
