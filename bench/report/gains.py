@@ -49,9 +49,10 @@ class Gains(NamedTuple):
 def gains_of(contrasts: Sequence[Contrast], groups: Sequence[Group], column: Column) -> list[Gains]:
     """Of every confirmatory contrast on every backbone with LEAST data sets or more whose gain was measured."""
     known = {group.dataset: gain.interval(GAIN) for group in groups if (gain := floor_of(group.references, GAIN))}
+    confirmatory = [contrast for contrast in contrasts if not contrast.secondary]
     found = []
     for backbone in dict.fromkeys(group.backbone for group in groups):
-        for contrast in contrasts:
+        for contrast in confirmatory:
             everywhere = Question(dataclasses.replace(contrast, without=()), backbone)
             sides = sides_of([everywhere], groups, column.metric)[everywhere]
             points = {
@@ -59,7 +60,7 @@ def gains_of(contrasts: Sequence[Contrast], groups: Sequence[Group], column: Col
                 for dataset, both in sides.items()
                 if both.seeds and dataset in known
             }
-            if not contrast.secondary and len(points) >= LEAST:
+            if len(points) >= LEAST:
                 found.append(Gains(contrast, backbone, column, points, _correlation(list(points.values()))))
     return found
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from functools import partial
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from bench.report.columns import title_of
@@ -46,27 +47,23 @@ def _picture(one: Gains, backbone: str) -> Picture:
         (7.0, 4.2),
         partial(
             _draw,
-            points=[(shorten(name, 22), *point) for name, point in one.points.items()],
+            points=[(shorten(name, 22), contrast.covers(name), *point) for name, point in one.points.items()],
             ylabel=f"{shorten(contrast.of)} minus {shorten(contrast.against)}:\ndifference in the {title}"
             + (f" ({one.column.unit})" if one.column.unit else ""),
-            left_out=[shorten(name, 22) for name in one.points if not contrast.covers(name)],
         ),
     )
 
 
-def _draw(
-    figure: Figure, points: Sequence[tuple[str, Interval, Interval]], ylabel: str, left_out: Sequence[str]
-) -> None:
+def _draw(figure: Figure, points: Sequence[tuple[str, bool, Interval, Interval]], ylabel: str) -> None:
     ax = figure.subplots()
     ax.axhline(0, color=INK, linewidth=1)
-    means = [gap.mean for _, _, gap in points]
+    means = [gap.mean for *_, gap in points]
     room = 0.6 * (max(means) - min(means)) + 0.02
-    for place, (name, gain, gap) in enumerate(points):
-        bars = [[[max(each.half, 0) if math.isfinite(each.half) else 0]] * 2 for each in (gain, gap)]
-        filled = name not in left_out
+    for place, (name, covered, gain, gap) in enumerate(points):
+        bars = np.nan_to_num([gain.half, gap.half])
         ax.errorbar(
-            [gain.mean], [gap.mean], xerr=bars[0], yerr=bars[1], marker="o", markersize=6, color=COLOURS[0],
-            markerfacecolor=COLOURS[0] if filled else "none", elinewidth=0.8, capsize=2, linestyle="",
+            [gain.mean], [gap.mean], xerr=bars[:1], yerr=bars[1:], marker="o", markersize=6, color=COLOURS[0],
+            markerfacecolor=COLOURS[0] if covered else "none", elinewidth=0.8, capsize=2, linestyle="",
         )  # fmt: skip
         ax.annotate(
             name, (gain.mean, gap.mean), xytext=(6, 5 if place % 2 else -11), textcoords="offset points", fontsize=8

@@ -114,10 +114,10 @@ def _draw(figure: Figure, panels: Sequence[Panel], ylabel: str, rows: int, from_
             if not information.n:
                 ax.axhline(quality.mean, label=name, **{**style, "marker": ""})
                 continue
-            bars = [np.nan_to_num([[each.half], [each.half]]) for each in (information, quality)]
+            bars = np.nan_to_num([information.half, quality.half])
             points = {**style, "linestyle": "", "markersize": 6}
             ax.errorbar(
-                [information.mean], [quality.mean], xerr=bars[0], yerr=bars[1], label=name, elinewidth=0.8, capsize=2,
+                [information.mean], [quality.mean], xerr=bars[:1], yerr=bars[1:], label=name, elinewidth=0.8, capsize=2,
                 **{key: value for key, value in points.items() if key != "linewidth"},
             )  # fmt: skip
             if at_bound:
