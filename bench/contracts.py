@@ -362,6 +362,9 @@ ONE_SPLIT = ("given", "time", "whole")
 OVERLAPPING = ("blocks", "entity")
 """Divisions that every seed makes anew from the same recording, so that training parts of two seeds overlap."""
 
+WITH_GAP = ("blocks", "time")
+"""Divisions of one series into neighbouring pieces, between which the rows of a `gap` are left out."""
+
 Truth: TypeAlias = Mapping[str, np.ndarray]
 """The latent that a simulator drew for each of n series: factor -> (n, k). Empty where no truth is known."""
 

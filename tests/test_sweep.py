@@ -194,6 +194,12 @@ def test_the_grid_of_the_shipped_sweep() -> None:
     assert len(methods(found)) == 3 * 2 * 2 * 2 + 1
 
 
+def test_a_gap_that_leaves_out_nothing_is_said(tmp_path: Path) -> None:
+    (note,) = sweep(tmp_path, BASE.replace("[sines]", "[{name: sines, gap: T}, sines]")).notes
+    assert "s.yaml: sines,gap=T: gap leaves out no rows" in note
+    assert "(split: drawn, expected blocks or time)" in note
+
+
 # ---------------------------------------------------------------- identity
 
 

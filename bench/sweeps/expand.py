@@ -18,6 +18,7 @@ from bench.command import by_reason
 from bench.contracts import (
     ONE_SPLIT,
     TRAINING_BLOCKS,
+    WITH_GAP,
     Contrast,
     DatasetSpec,
     DiffusionConfig,
@@ -132,6 +133,11 @@ def _expand(parsed: SweepFile, place: str, selection: Selection, data: Path | No
             raise InputError(
                 f"{place}: seeds.splits = {splits}: {spec.key} has one split ({division}), expected 1 (its "
                 "initialisations may be many), or a sweep of its own"
+            )
+        if dict(spec.options).get("gap") and division and division not in WITH_GAP:
+            notes.append(
+                f"{place}: {spec.key}: gap leaves out no rows, because its parts are no neighbouring pieces of one "
+                f"series (split: {division}, expected {' or '.join(WITH_GAP)})"
             )
         training, variants = asked[spec]
         rows: list[Run] = [

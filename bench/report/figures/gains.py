@@ -17,6 +17,8 @@ from bench.report.formatting import number, probability, signed
 from bench.report.gains import Gains
 from bench.report.statistics import Interval
 
+LINE = 0.055  # of the height of the axes, which a name needs
+
 
 def gain_pictures(found: Sequence[Gains]) -> list[Picture]:
     """One for every question."""
@@ -54,20 +56,40 @@ def _picture(one: Gains, backbone: str) -> Picture:
     )
 
 
+def apart(places: Sequence[float], least: float) -> list[float]:
+    """The places (of 0 to 1) moved up as little as keeps them `least` apart, and down where the last leaves the range.
+
+    >>> [round(place, 2) for place in apart([0.5, 0.5, 0.1], 0.2)]
+    [0.5, 0.7, 0.1]
+    """
+    order = sorted(range(len(places)), key=lambda i: places[i])
+    found, last = [0.0] * len(places), -least
+    for i in order:
+        last = found[i] = max(places[i], last + least)
+    first = 1.0
+    for i in reversed(order):
+        first = found[i] = min(found[i], first)
+        first -= least
+    return found
+
+
 def _draw(figure: Figure, points: Sequence[tuple[str, bool, Interval, Interval]], ylabel: str) -> None:
     ax = figure.subplots()
     ax.axhline(0, color=INK, linewidth=1)
     means = [gap.mean for *_, gap in points]
     room = 0.6 * (max(means) - min(means)) + 0.02
-    for place, (name, covered, gain, gap) in enumerate(points):
+    low, high = min(means) - room, max(means) + room
+    heights = apart([(mean - low) / (high - low) for mean in means], LINE)
+    for (name, covered, gain, gap), height in zip(points, heights, strict=True):
         bars = np.nan_to_num([gain.half, gap.half])
         ax.errorbar(
             [gain.mean], [gap.mean], xerr=bars[:1], yerr=bars[1:], marker="o", markersize=6, color=COLOURS[0],
             markerfacecolor=COLOURS[0] if covered else "none", elinewidth=0.8, capsize=2, linestyle="",
         )  # fmt: skip
-        ax.annotate(
-            name, (gain.mean, gap.mean), xytext=(6, 5 if place % 2 else -11), textcoords="offset points", fontsize=8
-        )
-    ax.set_ylim(min(means) - room, max(means) + room)  # an interval of two seeds may go on beyond the axes
+        ax.annotate(  # beside the axes, where no name lies on another or on a point
+            name, (gain.mean, gap.mean), xytext=(1.03, height), textcoords="axes fraction", fontsize=8, va="center",
+            arrowprops={"arrowstyle": "-", "color": INK, "linewidth": 0.4, "alpha": 0.5},
+        )  # fmt: skip
+    ax.set_ylim(low, high)  # an interval of two seeds may go on beyond the axes
     ax.set_xlabel("gain of the data (share of the variance of the last third)")
     ax.set_ylabel(ylabel)
