@@ -29,7 +29,8 @@ class Mark(NamedTuple):
 
     name: str
     style: dict[str, Any]
-    information: Interval  # NOTHING of a method without a decoder
+    information: Interval  # NOTHING of a method without a decoder, and of seeds with other bounds
+    other_bounds: bool
     at_bound: bool
     quality: Interval
 
@@ -65,7 +66,8 @@ def _panel(group: Group, column: Column, styles: Styles) -> Panel:
         quality = above if above.n else cell.interval(column.metric)
         if quality.n:
             name, at_bound = legend_name(group, cell), cell.at_bound(INFORMATION)
-            marks.append(Mark(name, styles[cell.label], cell.interval(INFORMATION), at_bound, quality))
+            other_bounds = len(cell.latents(INFORMATION)) > 1
+            marks.append(Mark(name, styles[cell.label], cell.interval(INFORMATION), other_bounds, at_bound, quality))
     return Panel(shorten(group.dataset, 30), marks)
 
 
@@ -99,7 +101,8 @@ def _picture(
 
 def _words(mark: Mark) -> str:
     least = "at least " if mark.at_bound else ""
-    information = f"{least}{number(mark.information.mean)} nats" if mark.information.n else "no latent"
+    nothing = "seeds with other bounds" if mark.other_bounds else "no latent"
+    information = f"{least}{number(mark.information.mean)} nats" if mark.information.n else nothing
     return f"{mark.name} {information}, {number(mark.quality.mean)}"
 
 
@@ -110,7 +113,7 @@ def _draw(figure: Figure, panels: Sequence[Panel], ylabel: str, rows: int, from_
         ax.set_visible(False)
     for place, (ax, panel) in enumerate(zip(grid.flat, panels, strict=False)):
         values = [mark.quality.mean for mark in panel.marks] + [0.0] * from_floor
-        for name, style, information, at_bound, quality in panel.marks:
+        for name, style, information, _, at_bound, quality in panel.marks:
             if not information.n:
                 ax.axhline(quality.mean, label=name, **{**style, "marker": ""})
                 continue
