@@ -1,4 +1,4 @@
-"""Information against quality: what each panel shows, and which of its methods have no latent."""
+"""Information against quality, and against the share of the state: what is drawn, and what is left out."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import pytest
 from report_data import FACTS, frames, membership, quick_runs, reader, select
 
 from bench.report.cells import cells_of
+from bench.report.figures.agreement import agreement_pictures
 from bench.report.figures.information import _panel, information_pictures
 from bench.report.figures.picture import drawn
 from bench.report.figures.style import Styles
+from bench.report.formatting import number
 from bench.report.ranking import Group, groups_of
 
 INFORMATION = {"latent_diffusion": 0.1, "proposed": 3.0, "proposed + skip": 6.1}
@@ -60,3 +62,22 @@ def test_one_picture_of_the_ordered_data_sets() -> None:
 def test_without_a_measured_information_there_is_no_picture() -> None:
     here = groups({})
     assert not information_pictures(here, Styles([cell.label for group in here for cell in group.cells]))
+
+
+def test_the_share_of_the_state_beside_the_information() -> None:
+    """A point per method and data set that has both; of one at its bound the information may be larger."""
+    here = groups(INFORMATION)
+    (picture,) = agreement_pictures(here, Styles([cell.label for group in here for cell in group.cells]))
+    cell = next(
+        c
+        for group in here
+        if group.dataset == "bike" and not group.shuffle
+        for c in group.cells
+        if c.label == "proposed"
+    )
+    share = number(cell.interval("dependency_end").mean)
+    assert f"proposed on bike: 3.00 nats, {share}" in picture.alt
+    assert picture.alt.count("proposed + skip on ") == picture.alt.count(": at least 6.10 nats") == 2
+    assert "other on" not in picture.alt
+    assert drawn(picture).png.startswith(b"\x89PNG")
+    assert not agreement_pictures(groups({}), Styles([cell.label for group in here for cell in group.cells]))

@@ -9,6 +9,7 @@ import pandas as pd
 
 from bench.report import Bars
 from bench.report.columns import MetricFacts
+from bench.report.figures.agreement import agreement_pictures
 from bench.report.figures.along import along
 from bench.report.figures.captions import shown
 from bench.report.figures.dependency import dependency
@@ -36,6 +37,7 @@ def all_pictures(
     few = replace(selection, metrics=of_shown(selection.metrics), history=of_shown(selection.history))
     return [
         *information_pictures(groups, styles),
+        *agreement_pictures(groups, styles),
         *dependency(few, groups, styles, bars),
         *likelihoods(groups),
         *grids(groups, styles),

@@ -1,0 +1,109 @@
+"""Two measures of use: the share of the last state that goes back to the latent, and the nats taken from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from bench.report.columns import title_of
+from bench.report.figures.captions import choice_note, joined, seeds_text, shorten, shown
+from bench.report.figures.information import INFORMATION
+from bench.report.figures.layout import add_legend
+from bench.report.figures.picture import Picture, slug
+from bench.report.figures.style import INK, Styles
+from bench.report.formatting import number
+from bench.report.ranking import Group
+from bench.report.statistics import Interval
+
+SHARE = "dependency_end"
+LEAST = 3  # points, below which there is nothing to see
+NAMED = 0.1  # of either measure, from which on a point has its data set's name: the others lie on each other
+
+
+class Point(NamedTuple):
+    """One method on one data set."""
+
+    label: str
+    dataset: str
+    style: dict[str, Any]
+    information: Interval
+    at_bound: bool
+    share: Interval
+
+
+def agreement_pictures(groups: Sequence[Group], styles: Styles) -> list[Picture]:
+    """One per backbone: every method on every data set that has both measures."""
+    pictures = []
+    for backbone in dict.fromkeys(group.backbone for group in groups):
+        here = [group for group in groups if group.backbone == backbone and not group.shuffle]
+        cells = [(group, cell) for group in here for cell in shown(group)]
+        points = [
+            Point(cell.label, group.dataset, styles[cell.label], information, cell.at_bound(INFORMATION), share)
+            for group, cell in cells
+            if (information := cell.interval(INFORMATION)).n and (share := cell.interval(SHARE)).n
+        ]
+        if len(points) >= LEAST:
+            pictures.append(_picture(here, points, backbone))
+    return pictures
+
+
+def _picture(groups: Sequence[Group], points: Sequence[Point], backbone: str) -> Picture:
+    name = title_of(SHARE)
+    texts = [
+        f"{point.label} on {point.dataset}: {'at least ' * point.at_bound}{number(point.information.mean)} nats, "
+        f"{number(point.share.mean)}"
+        for point in points
+    ]
+    return Picture(
+        slug(f"dependency and information {backbone}"),
+        "comparison",
+        f"Two measures of whether the latent is used{f': {backbone}' if backbone else ''}",
+        joined(
+            [
+                f"{name}, the share of the decoder's last state that is attributed to the latent, against the nats per "
+                f"series that the decoder takes from it; a point per method and data set, mean over "
+                f"{seeds_text(groups)} with 95 % t intervals, which may extend beyond the axes.",
+                "A share near 1 beside few nats: a decoder that notices its latent and learns little about the series. "
+                "An arrow: the information is at its bound, so it may be larger.",
+                f"Not drawn: where {name} is undefined, or seeds have other bounds of the information.",
+                choice_note(groups),
+            ]
+        ),
+        f"{name} against nats per series. {'; '.join(texts)}.",
+        (6.4, 4.0),
+        partial(_draw, points=points, ylabel=f"{name}: share of the last state"),
+        backbone=backbone,
+    )
+
+
+def _draw(figure: Figure, points: Sequence[Point], ylabel: str) -> None:
+    ax = figure.subplots()
+    for level in (0, 1):
+        ax.axhline(level, color=INK, linewidth=0.8)
+    for point in points:
+        bars = np.nan_to_num([point.information.half, point.share.half])
+        style = {**point.style, "linestyle": "", "markersize": 6}
+        ax.errorbar(
+            [point.information.mean], [point.share.mean], xerr=bars[:1], yerr=bars[1:], label=shorten(point.label),
+            elinewidth=0.6, capsize=2, **{key: value for key, value in style.items() if key != "linewidth"},
+        )  # fmt: skip
+        if max(abs(point.information.mean), abs(point.share.mean)) > NAMED:
+            ax.annotate(
+                shorten(point.dataset.split(",")[0], 14), (point.information.mean, point.share.mean), xytext=(5, 4),
+                textcoords="offset points", fontsize=7,
+            )  # fmt: skip
+        if point.at_bound:
+            ax.annotate(
+                "", (point.information.mean + 0.7, point.share.mean), (point.information.mean + 0.1, point.share.mean),
+                arrowprops={"arrowstyle": "->", "color": style["color"]},
+            )  # fmt: skip
+    shares = [point.share.mean for point in points]
+    ax.set_ylim(min(-0.1, min(shares) - 0.1), max(1.2, max(shares) + 0.1))
+    ax.set_xlim(-0.5, max(point.information.mean for point in points) + 1.0)
+    ax.set_xlabel("information (nats per series)")
+    ax.set_ylabel(ylabel)
+    add_legend(figure, [ax])
