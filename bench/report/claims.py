@@ -189,6 +189,11 @@ class Claim(NamedTuple):
         """What prose about it must contain."""
         return [word for word in (self.effect, self.n, self.p, self.verdict, self.equivalence) if word]
 
+    @property
+    def together(self) -> list[str]:
+        """Those of them that must follow one another, so that the numbers of two claims are not mixed."""
+        return [word for word in (self.effect, self.n, self.p) if word]
+
 
 def read_claims(folder: Path) -> dict[str, Claim]:
     """The claims of the reports in a results folder, by their id. Raises InputError where there is none."""
@@ -269,6 +274,8 @@ def mismatches(file: Path, claims: dict[str, Claim]) -> list[str]:
             missing = [f"'{word}'" for word in claims[name].numbers if not _holds(prose, word)]
             if missing:
                 found.append(f"{here}: expected {', '.join(missing)} in this paragraph")
+            elif not _holds(prose, *claims[name].together):
+                found.append(f"{here}: expected {', '.join(claims[name].together)} one after another")
     return found
 
 
@@ -281,6 +288,10 @@ def _paragraphs(text: str) -> Iterable[tuple[int, str]]:
             start = place
 
 
-def _holds(prose: str, word: str) -> bool:
-    """Whether a text has a number or word as a whole: "n = 1" is not in "n = 12", nor "0.12" in "-0.123"."""
-    return re.search(rf"(?<![\w.+\-−]){re.escape(word)}(?!\w|[.,]\d)", prose) is not None
+def _holds(prose: str, *words: str) -> bool:
+    """Whether a text has numbers or words one after another, with spaces, commas, brackets and emphasis between them.
+
+    Each as a whole: "n = 1" is not in "n = 12", nor "better" in "not better".
+    """
+    wanted = r"[\s,;(*]+".join(map(re.escape, words))
+    return re.search(rf"(?<![\w.+\-−])(?<!\bnot ){wanted}(?!\w|[.,]\d)", prose) is not None
