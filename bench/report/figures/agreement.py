@@ -101,9 +101,9 @@ def _draw(figure: Figure, points: Sequence[Point], ylabel: str) -> None:
                 "", (point.information.mean + 0.7, point.share.mean), (point.information.mean + 0.1, point.share.mean),
                 arrowprops={"arrowstyle": "->", "color": style["color"]},
             )  # fmt: skip
-    shares = [point.share.mean for point in points]
+    shares, nats = [point.share.mean for point in points], [point.information.mean for point in points]
     ax.set_ylim(min(-0.1, min(shares) - 0.1), max(1.2, max(shares) + 0.1))
-    ax.set_xlim(-0.5, max(point.information.mean for point in points) + 1.0)
+    ax.set_xlim(min(-0.5, min(nats) - 0.3), max(nats) + 1.0)
     ax.set_xlabel("information (nats per series)")
     ax.set_ylabel(ylabel)
     add_legend(figure, [ax])

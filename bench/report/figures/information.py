@@ -130,7 +130,8 @@ def _draw(figure: Figure, panels: Sequence[Panel], ylabel: str, rows: int, from_
                 )  # fmt: skip
         room = (0.2 if from_floor else 0.5) * (max(values) - min(values)) + 0.02
         ax.set_ylim(min(values) - room, max(values) + room)
-        ax.set_xlim(-0.5, max([each.information.mean for each in panel.marks if each.information.n]) + 1.3)
+        nats = [each.information.mean for each in panel.marks if each.information.n]
+        ax.set_xlim(min(-0.5, min(nats) - 0.3), max(nats) + 1.3)
         if from_floor:
             ax.axhline(0, color=INK, linewidth=0.8)
         ax.set_title(panel.title)
