@@ -116,7 +116,8 @@ def test_prose_that_differs_fails_with_a_line_per_mismatch(
         f"{effect}, {n}, {p}, {verdict} <!-- claim: {ID}x -->\n\n"
         f"A mark with a slip. <!-- Claims: {ID} -->\n\n"
         f"{effect}, {n}, {p}, not {verdict} <!-- claim: {ID} -->\n\n"
-        f"{verdict} {n}, {effect}, {p} <!-- claim: {ID} -->\n"
+        f"{verdict} {n}, {effect}, {p} <!-- claim: {ID} -->\n\n"
+        f"{effect}, {n}, {p}, not **{verdict}** <!-- claim: {ID} -->\n"
     )
     assert main([str(results), "--check", str(page)]) == 1
     lines = capsys.readouterr().out.splitlines()
@@ -128,7 +129,8 @@ def test_prose_that_differs_fails_with_a_line_per_mismatch(
     assert lines[4] == f"{page}:13: claim {ID}: {everything}"
     assert lines[5] == f"{page}:15: claim {ID}: expected '{verdict}' in this paragraph"
     assert lines[6] == f"{page}:17: claim {ID}: expected {effect}, {n}, {p} one after another"
-    assert len(lines) == 7
+    assert lines[7] == f"{page}:19: claim {ID}: expected '{verdict}' in this paragraph"
+    assert len(lines) == 8
 
 
 def test_a_folder_without_claims_and_a_claim_in_two_reports_are_refused(results: Path, tmp_path: Path) -> None:

@@ -187,7 +187,7 @@ class Claim(NamedTuple):
     @property
     def numbers(self) -> list[str]:
         """What prose about it must contain."""
-        return [word for word in (self.effect, self.n, self.p, self.verdict, self.equivalence) if word]
+        return [*self.together, *filter(None, (self.verdict, self.equivalence))]
 
     @property
     def together(self) -> list[str]:
@@ -264,7 +264,7 @@ def mismatches(file: Path, claims: dict[str, Claim]) -> list[str]:
     """A line for every number that a marked paragraph of a Markdown file does not have as its claim is printed."""
     found = []
     for line, paragraph in _paragraphs(_prose(file)):
-        prose = " ".join(_MARK.sub(" ", paragraph).split())
+        prose = " ".join(_MARK.sub(" ", paragraph).replace("*", "").split())  # without emphasis
         for mark in _MARK.finditer(paragraph):
             name = mark.group(1)
             here = f"{file}:{line + paragraph[: mark.start()].count(chr(10))}: claim {name}"
@@ -289,9 +289,9 @@ def _paragraphs(text: str) -> Iterable[tuple[int, str]]:
 
 
 def _holds(prose: str, *words: str) -> bool:
-    """Whether a text has numbers or words one after another, with spaces, commas, brackets and emphasis between them.
+    """Whether a text has numbers or words one after another, with spaces, commas and brackets between them.
 
     Each as a whole: "n = 1" is not in "n = 12", nor "better" in "not better".
     """
-    wanted = r"[\s,;(*]+".join(map(re.escape, words))
+    wanted = r"[\s,;(]+".join(map(re.escape, words))
     return re.search(rf"(?<![\w.+\-−])(?<!\bnot ){wanted}(?!\w|[.,]\d)", prose) is not None

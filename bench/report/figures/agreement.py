@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from bench.report.columns import title_of
@@ -14,6 +13,7 @@ from bench.report.figures.captions import choice_note, joined, seeds_text, short
 from bench.report.figures.information import INFORMATION
 from bench.report.figures.layout import add_legend
 from bench.report.figures.picture import Picture, slug
+from bench.report.figures.points import draw_point, nats_text
 from bench.report.figures.style import INK, Styles
 from bench.report.formatting import number
 from bench.report.ranking import Group
@@ -54,8 +54,7 @@ def agreement_pictures(groups: Sequence[Group], styles: Styles) -> list[Picture]
 def _picture(groups: Sequence[Group], points: Sequence[Point], backbone: str) -> Picture:
     name = title_of(SHARE)
     texts = [
-        f"{point.label} on {point.dataset}: {'at least ' * point.at_bound}{number(point.information.mean)} nats, "
-        f"{number(point.share.mean)}"
+        f"{point.label} on {point.dataset}: {nats_text(point.information, point.at_bound)}, {number(point.share.mean)}"
         for point in points
     ]
     return Picture(
@@ -85,25 +84,15 @@ def _draw(figure: Figure, points: Sequence[Point], ylabel: str) -> None:
     for level in (0, 1):
         ax.axhline(level, color=INK, linewidth=0.8)
     for point in points:
-        bars = np.nan_to_num([point.information.half, point.share.half])
-        style = {**point.style, "linestyle": "", "markersize": 6}
-        ax.errorbar(
-            [point.information.mean], [point.share.mean], xerr=bars[:1], yerr=bars[1:], label=shorten(point.label),
-            elinewidth=0.6, capsize=2, **{key: value for key, value in style.items() if key != "linewidth"},
-        )  # fmt: skip
+        draw_point(ax, point.information, point.share, shorten(point.label), point.style, point.at_bound)
         if max(abs(point.information.mean), abs(point.share.mean)) > NAMED:
             ax.annotate(
                 shorten(point.dataset.split(",")[0], 14), (point.information.mean, point.share.mean), xytext=(5, 4),
                 textcoords="offset points", fontsize=7,
             )  # fmt: skip
-        if point.at_bound:
-            ax.annotate(
-                "", (point.information.mean + 0.7, point.share.mean), (point.information.mean + 0.1, point.share.mean),
-                arrowprops={"arrowstyle": "->", "color": style["color"]},
-            )  # fmt: skip
     shares, nats = [point.share.mean for point in points], [point.information.mean for point in points]
     ax.set_ylim(min(-0.1, min(shares) - 0.1), max(1.2, max(shares) + 0.1))
-    ax.set_xlim(min(-0.5, min(nats) - 0.3), max(nats) + 1.0)
+    ax.set_xlim(min(-0.5, min(nats) - 0.3), max(nats) + 1.3)
     ax.set_xlabel("information (nats per series)")
     ax.set_ylabel(ylabel)
     add_legend(figure, [ax])

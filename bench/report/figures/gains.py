@@ -6,12 +6,12 @@ import math
 from collections.abc import Sequence
 from functools import partial
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from bench.report.columns import title_of
 from bench.report.figures.captions import joined, shorten
 from bench.report.figures.picture import Picture, slug
+from bench.report.figures.points import draw_point
 from bench.report.figures.style import COLOURS, INK
 from bench.report.formatting import number, probability, signed
 from bench.report.gains import Gains
@@ -81,11 +81,8 @@ def _draw(figure: Figure, points: Sequence[tuple[str, bool, Interval, Interval]]
     low, high = min(means) - room, max(means) + room
     heights = apart([(mean - low) / (high - low) for mean in means], LINE)
     for (name, covered, gain, gap), height in zip(points, heights, strict=True):
-        bars = np.nan_to_num([gain.half, gap.half])
-        ax.errorbar(
-            [gain.mean], [gap.mean], xerr=bars[:1], yerr=bars[1:], marker="o", markersize=6, color=COLOURS[0],
-            markerfacecolor=COLOURS[0] if covered else "none", elinewidth=0.8, capsize=2, linestyle="",
-        )  # fmt: skip
+        fill = COLOURS[0] if covered else "none"
+        draw_point(ax, gain, gap, "", {"marker": "o", "color": COLOURS[0], "markerfacecolor": fill})
         ax.annotate(  # beside the axes, where no name lies on another or on a point
             name, (gain.mean, gap.mean), xytext=(1.03, height), textcoords="axes fraction", fontsize=8, va="center",
             arrowprops={"arrowstyle": "-", "color": INK, "linewidth": 0.4, "alpha": 0.5},

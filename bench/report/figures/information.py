@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from bench.report.columns import Column, title_of
 from bench.report.figures.captions import choice_note, joined, legend_name, seeds_text, shorten, shown
 from bench.report.figures.layout import add_legend
 from bench.report.figures.picture import Picture, slug
+from bench.report.figures.points import draw_point, nats_text
 from bench.report.figures.style import INK, Styles
 from bench.report.formatting import number
 from bench.report.ranking import Group
@@ -100,9 +100,8 @@ def _picture(
 
 
 def _words(mark: Mark) -> str:
-    least = "at least " if mark.at_bound else ""
     nothing = "seeds with other bounds" if mark.other_bounds else "no latent"
-    information = f"{least}{number(mark.information.mean)} nats" if mark.information.n else nothing
+    information = nats_text(mark.information, mark.at_bound) if mark.information.n else nothing
     return f"{mark.name} {information}, {number(mark.quality.mean)}"
 
 
@@ -117,17 +116,7 @@ def _draw(figure: Figure, panels: Sequence[Panel], ylabel: str, rows: int, from_
             if not information.n:
                 ax.axhline(quality.mean, label=name, **{**style, "marker": ""})
                 continue
-            bars = np.nan_to_num([information.half, quality.half])
-            points = {**style, "linestyle": "", "markersize": 6}
-            ax.errorbar(
-                [information.mean], [quality.mean], xerr=bars[:1], yerr=bars[1:], label=name, elinewidth=0.8, capsize=2,
-                **{key: value for key, value in points.items() if key != "linewidth"},
-            )  # fmt: skip
-            if at_bound:
-                ax.annotate(
-                    "", (information.mean + 0.9, quality.mean), (information.mean + 0.1, quality.mean),
-                    arrowprops={"arrowstyle": "->", "color": style["color"]},
-                )  # fmt: skip
+            draw_point(ax, information, quality, name, style, at_bound)
         room = (0.2 if from_floor else 0.5) * (max(values) - min(values)) + 0.02
         ax.set_ylim(min(values) - room, max(values) + room)
         nats = [each.information.mean for each in panel.marks if each.information.n]
