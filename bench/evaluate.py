@@ -29,7 +29,10 @@ def main(words: Sequence[str] | None = None) -> int:
     arguments.add_argument("--data", help="folder of the real data files (also: BENCH_DATA)")
     arguments.add_argument("--plugin", action="append", default=[], metavar="FILE.py", help="a Python file of your own")
     arguments.add_argument(
-        "--samples", type=Path, metavar="FILE.npz", help="score this file's array `samples` (n, T, C)"
+        "--samples",
+        type=Path,
+        metavar="FILE",
+        help="score the array `samples` (n, T, C) of an .npz file, or a table that --save-samples wrote",
     )
     dataset = "the data set to score --samples against: NAME, csv:PATH, NAME,window=48, or a YAML mapping"
     arguments.add_argument("--dataset", help=dataset)

@@ -1,7 +1,8 @@
 """`python -m bench.publish`: results in the compact form that can be committed, cited and compared with.
 
-The tables of the finished runs of every sweep, without weights and samples; the lists of the sweeps; and a report per
-sweep. `python -m bench.compare results PUBLISHED` then shows how other results differ from them.
+The tables of the finished runs of every sweep, without weights; the lists of the sweeps; a report per sweep; and, with
+`--samples N`, a few generated series of every method on every data set. `python -m bench.compare results PUBLISHED`
+then shows how other results differ from them.
 """
 
 from __future__ import annotations
@@ -21,10 +22,16 @@ def main(words: Sequence[str] | None = None) -> int:
         "--out", required=True, type=Path, metavar="DIR", help="output folder (replaced if it was published before)"
     )
     parser.add_argument("--sweep", action="append", default=[], metavar="NAME", help="only this sweep (repeatable)")
+    samples = "series of one run of each method on each data set, of runs that had --save-samples (default: none)"
+    parser.add_argument("--samples", type=int, default=0, metavar="N", help=samples)
     given = parser.parse_args(words)
+    if given.samples < 0:
+        raise InputError(f"--samples {given.samples}: expected a whole number >= 0")
 
     # here, after the parser, so that --help does not wait for what these import
+    from bench.registry import load_entry_points
     from bench.report.__main__ import main as report
+    from bench.report.cards import restricted_datasets
     from bench.store import existing
     from bench.store.publication import publish
 
@@ -33,9 +40,14 @@ def main(words: Sequence[str] | None = None) -> int:
         raise InputError(f"--out {given.out}: expected another folder than --results")
     store = existing(source)
     sweeps = [store.membership(name) for name in given.sweep] or store.memberships()
-    size = publish(source, given.out, sweeps)
+    load_entry_points()
+    size = publish(source, given.out, sweeps, given.samples, restricted_datasets())
     count = len({run_id for sweep in sweeps for run_id in sweep.runs})
-    command.write(f"{len(sweeps)} sweeps, {count} runs: {size / 2**20:.1f} MB of tables in {given.out}")
+    drawn = len(list(given.out.glob("samples/*.parquet")))
+    words_of_samples = f" and samples of {drawn} runs" if given.samples else ""
+    command.write(
+        f"{len(sweeps)} sweeps, {count} runs: {size / 2**20:.1f} MB of tables{words_of_samples} in {given.out}"
+    )
     for sweep in sweeps:
         folder = str(given.out / "report" / sweep.name)
         report(["--results", str(given.out), "--sweep", sweep.name, "--out", folder, "--compact"])

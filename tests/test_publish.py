@@ -1,10 +1,14 @@
 """Published results: the same numbers in one part, a report per sweep, and nothing else touched."""
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from report_data import curve_rows, metric_rows, quick_runs, run_row
 
 from bench.contracts import InputError
+from bench.engine.evaluation import read_series
 from bench.publish import main
 from bench.store import Store, load_curves, load_memberships, load_results, spelled
 from bench.store.publication import without_places
@@ -58,6 +62,83 @@ def test_one_sweep_only(results, tmp_path):
     assert len(load_results(out)[0]) == 3
     with pytest.raises(InputError, match="--sweep third: no such sweep"):
         main(["--results", str(results), "--out", str(out), "--sweep", "third"])
+
+
+def write_samples(folder, run_id, values, channels=("count", "degrees")):
+    """A table as --save-samples writes it."""
+    n, steps, _ = values.shape
+    series, t = np.repeat(np.arange(n), steps), np.tile(np.arange(1, steps + 1), n)
+    fields = [pa.field("series", pa.int64()), pa.field("t", pa.int64())]
+    fields += [pa.field(name, pa.float64(), metadata={"unit": "1"}) for name in channels]
+    table = pa.table([series, t, *values.reshape(n * steps, -1).T], schema=pa.schema(fields, {"run_id": run_id}))
+    (folder / "samples").mkdir(exist_ok=True)
+    pq.write_table(table, folder / "samples" / f"{run_id}.parquet")
+
+
+def test_samples_of_one_run_of_each_method_are_published(results, tmp_path):
+    runs, _ = load_results(results)
+    runs = runs[runs.run_id.isin(set(load_memberships(results)[0].runs)) & (runs.kind == "method")]
+    numbers = np.random.default_rng(0)
+    drawn = {}
+    for row in runs[~((runs.label == "proposed") & (runs.seed == 0))].itertuples():  # that one had no --save-samples
+        counts = numbers.integers(0, 100, size=(20, 24, 1)) * 1.7 / 1.7 + 1e-9  # a scale was put on and taken off
+        drawn[row.run_id] = np.concatenate([counts, numbers.uniform(-180, 180, size=(20, 24, 1))], axis=-1)
+        write_samples(results, row.run_id, drawn[row.run_id])
+    out = tmp_path / "published"
+    assert main(["--results", str(results), "--out", str(out), "--sweep", "first", "--samples", "8"]) == 0
+    published = {path.stem for path in out.glob("samples/*")}
+    chosen = runs[runs.run_id.isin(published)]
+    assert sorted(zip(chosen.label, chosen.seed, strict=True)) == [("latent_diffusion", 0), ("proposed", 1)]
+    for run_id in published:
+        values = read_series(out / "samples" / f"{run_id}.parquet", ["count", "degrees"])
+        assert values.shape == (8, 24, 2)
+        np.testing.assert_array_equal(values[..., 0], drawn[run_id][:8, :, 0].round())
+        np.testing.assert_allclose(values[..., 1], drawn[run_id][:8, :, 1], atol=6e-5)
+        schema = pq.read_schema(out / "samples" / f"{run_id}.parquet")
+        assert schema.metadata[b"run_id"] == run_id.encode()
+        assert schema.field("count").metadata == {b"unit": b"1"}
+    # published again from a copy of what was published, and without samples
+    again = tmp_path / "again"
+    assert main(["--results", str(out), "--out", str(again), "--sweep", "first", "--samples", "8"]) == 0
+    for run_id in published:
+        first, second = (pd.read_parquet(folder / "samples" / f"{run_id}.parquet") for folder in (out, again))
+        pd.testing.assert_frame_equal(first, second)
+    assert main(["--results", str(out), "--out", str(again), "--sweep", "first"]) == 0
+    assert not (again / "samples").exists()
+    with pytest.raises(InputError, match="--samples -1: expected a whole number >= 0"):
+        main(["--results", str(out), "--out", str(again), "--samples", "-1"])
+
+
+def test_samples_of_restricted_data_are_not_published(results, tmp_path, monkeypatch):
+    for run_id in load_results(results)[0].run_id:
+        write_samples(results, run_id, np.ones((3, 24, 2)))
+    monkeypatch.setattr("bench.report.cards.restricted_datasets", lambda: {"energy"})
+    out = tmp_path / "published"
+    assert main(["--results", str(results), "--out", str(out), "--sweep", "first", "--samples", "2"]) == 0
+    assert not (out / "samples").exists()
+
+
+def test_a_damaged_table_of_samples_ends_with_one_line(tmp_path):
+    (tmp_path / "samples").mkdir()
+    with pytest.raises(InputError, match="no such file"):
+        read_series(tmp_path / "samples" / "none.parquet", ["count"])
+    (tmp_path / "samples" / "text.parquet").write_text("series,t\n")
+    with pytest.raises(InputError, match="expected a parquet file"):
+        read_series(tmp_path / "samples" / "text.parquet", ["count"])
+    write_samples(tmp_path, "whole", np.arange(12.0).reshape(2, 3, 2))
+    whole = tmp_path / "samples" / "whole.parquet"
+    assert read_series(whole, ["degrees"]).tolist() == [[[1.0], [3.0], [5.0]], [[7.0], [9.0], [11.0]]]
+    with pytest.raises(InputError, match="no column 'height': it holds series, t, count, degrees"):
+        read_series(whole, ["height"])
+    table = pd.read_parquet(whole)
+    table.sample(frac=1, random_state=0).to_parquet(whole)  # in any order
+    assert read_series(whole, ["degrees"])[1].tolist() == [[7.0], [9.0], [11.0]]
+    table.iloc[:-1].to_parquet(whole)
+    with pytest.raises(InputError, match="t: expected the same steps in every one of 2 series"):
+        read_series(whole, ["degrees"])
+    table.assign(degrees="cold").to_parquet(whole)
+    with pytest.raises(InputError, match="degrees: expected numbers"):
+        read_series(whole, ["degrees"])
 
 
 def test_the_archive_of_an_older_version_stays(results, tmp_path):

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import torch
 
 from bench.command import by_reason, write, write_table
@@ -165,17 +166,43 @@ def read_arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     return {name: values.astype(np.float64) for name, values in arrays.items()}
 
 
+def read_series(path: Path, channels: Sequence[str]) -> np.ndarray:
+    """Series (n, T, C) of a parquet file as `--save-samples` writes it: columns series, t and the channels; float64.
+
+    Raises InputError naming the file and the column where one is missing, and where series have not the same steps.
+    """
+    if not path.is_file():
+        raise InputError(f"--samples {path}: no such file")
+    try:
+        table = pd.read_parquet(path)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise InputError(f"--samples {path}: cannot be read ({first_line(error)}): expected a parquet file") from error
+    for name in ("series", "t", *channels):
+        if name not in table:
+            present = ", ".join(map(str, table.columns))
+            raise InputError(f"--samples {path}: no column '{name}': it holds {present}")
+        if not pd.api.types.is_numeric_dtype(table[name]):
+            raise InputError(f"--samples {path}: {name}: expected numbers, not {table[name].dtype}")
+    table = table.sort_values(["series", "t"])
+    n = table["series"].nunique()
+    steps = len(table) // max(n, 1)
+    if n == 0 or not np.array_equal(table["t"], np.tile(table["t"].iloc[:steps], n)):
+        raise InputError(f"--samples {path}: t: expected the same steps in every one of {n} series")
+    return table[list(channels)].to_numpy(np.float64).reshape(n, steps, len(channels))
+
+
 def score_file(
     path: Path, splits: Splits, metrics: Sequence[Metric], scope: Scope, scale: Scale | None, n: int
 ) -> list[Row]:
     """Rows for the file's `samples` (n, T, C), in the data set's units unless `scale` says otherwise, and for every
-    reference.
+    reference. A `.parquet` file is a table as `--save-samples` writes it.
 
     Units: train, (x - mean) / standard deviation of the training rows; minmax, 0 and 1 at the least and the largest
     training value of each channel, or where the data set says they are. Values that are far from the training windows
     are refused unless the scale is stated as `units`.
     """
-    samples = read_arrays(path, ["samples"])["samples"]
+    table = path.suffix == ".parquet"
+    samples = read_series(path, splits.channels) if table else read_arrays(path, ["samples"])["samples"]
     shape = (splits.window, len(splits.channels))
     if samples.ndim != 3 or samples.shape[1:] != shape:
         wanted = f"(n, {shape[0]}, {shape[1]}): series, time steps, channels ({', '.join(splits.channels)})"

@@ -1,26 +1,35 @@
-"""The compact form of results that can be committed: their tables without weights and samples, and lists of sweeps."""
+"""The compact form of results that can be committed: their tables without weights, lists of sweeps, a few samples."""
 
 from __future__ import annotations
 
 import json
 import shlex
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from bench.contracts import InputError
 from bench.store.memberships import Membership
 from bench.store.store import Store, load_curves, load_results
 
 PLACES = ("--results", "--data")
-OWN = ("runs", "metrics", "curves", "sweeps", "report")
+OWN = ("runs", "metrics", "curves", "sweeps", "samples", "report")
+DIGITS = 7  # of a sample's largest value, which are kept: float32 has no more
 
 
-def publish(source: Path, out: Path, sweeps: Sequence[Membership]) -> int:
+def publish(
+    source: Path, out: Path, sweeps: Sequence[Membership], series: int = 0, restricted: Collection[str] = ()
+) -> int:
     """Write the tables and lists of these sweeps to `out`, in place of what was published there; its size in bytes.
+
+    series: how many samples of a method on a data set, none of those whose name is in `restricted`.
 
     Files beside them (.md, .yaml) and folders `archive-VERSION` of older results stay; old tables are removed when the
     new ones are complete. Raises InputError where `out` holds anything else, or tables and reports that this command
@@ -52,12 +61,46 @@ def publish(source: Path, out: Path, sweeps: Sequence[Membership]) -> int:
             equivalence=sweep.equivalence,
             contrasts=sweep.contrasts,
         )
+    if series:
+        names = runs["dataset"].map(lambda key: str(key).partition(",")[0])
+        _publish_samples(source, staging, runs[~names.isin(set(restricted))], series)
     for name in OWN:
         shutil.rmtree(out / name, ignore_errors=True)
         if (staging / name).exists():
             (staging / name).rename(out / name)
     shutil.rmtree(staging)
     return sum(path.stat().st_size for path in out.glob("*/*.parquet"))
+
+
+def _publish_samples(source: Path, out: Path, runs: pd.DataFrame, series: int) -> None:
+    """The first series of one run of each method on each data set, the one with the lowest seed that has samples.
+
+    A table as `--save-samples` writes it, in float32, so that it is small.
+    """
+    cells: set[tuple[str, ...]] = set()
+    for row in runs.sort_values("seed").to_dict("records"):
+        place = source / "samples" / f"{row['run_id']}.parquet"
+        cell = tuple(str(row[name]) for name in ("dataset", "shuffle", "backbone", "label"))
+        if cell in cells or not place.is_file():
+            continue
+        cells.add(cell)
+        table = pq.read_table(place)
+        table = table.filter(pc.less(table["series"], series))
+        columns = [
+            column.cast(pa.int32()) if field.name in ("series", "t") else pa.array(_shortened(column.to_numpy()))
+            for field, column in zip(table.schema, table.columns, strict=True)
+        ]
+        fields = [field.with_type(column.type) for field, column in zip(table.schema, columns, strict=True)]
+        target = out / "samples" / place.name
+        target.parent.mkdir(exist_ok=True)
+        pq.write_table(pa.table(columns, schema=pa.schema(fields, table.schema.metadata)), target, compression="zstd")
+
+
+def _shortened(values: np.ndarray) -> np.ndarray:
+    """Values to seven digits of the largest, in float32: what they were before a scale was put on and taken off."""
+    largest = np.abs(values).max(initial=0.0)
+    decimals = DIGITS - 1 - int(np.floor(np.log10(largest))) if largest > 0 else 0
+    return np.round(values, decimals).astype(np.float32)
 
 
 def without_places(command: str) -> str:
