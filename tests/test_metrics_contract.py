@@ -133,7 +133,7 @@ def test_a_broken_encoder_is_a_row_with_a_reason(name: str, trained: Any) -> Non
     # what does not look at the encoder's z, counts, and bounds may stand; nothing else may
     assert {row[0] for row in rows if row[4] == "ok"} <= {
         "nll_noise", "nll_zero", "nll_marginal", "probe_truth_series", "dependency_unresolved",
-        "dependency_mean_unresolved",
+        "dependency_mean_unresolved", "noised_information_capacity",
         "mutual_information_bound", "sliced_from_diffusion", "latent_information_bound", "prior_bound",
         "prior_bound_500", "sampling_temperature",
     }  # fmt: skip

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -122,6 +123,60 @@ def test_latent_information_in_closed_form(noise):
     assert 0.6 < tau < 1.7  # the exact density is the best critic
     assert rows["latent_information_tau_1"].value == pytest.approx(value.value, abs=0.05)
     assert rows["latent_information_bound"].value == pytest.approx(math.log(512))
+
+
+class KnowsTheNoise(Exact):
+    """The decoder p(x | z^i) at one step of the diffusion, where z^i keeps the share `kept` of the variance of z."""
+
+    def __init__(self, noise: float, kept: float) -> None:
+        super().__init__(noise)
+        self.alpha_bar = torch.tensor([1.0, kept], dtype=torch.float64)
+        self.latent_mean, self.latent_scale = torch.zeros(1, D), torch.ones(1, D)
+        flat, steps = self.weights.reshape(-1, D), np.arange(T)
+        correlation = torch.from_numpy(np.kron(0.5 ** np.abs(steps[:, None] - steps) * noise**2 / 0.75, np.eye(C)))
+        self.told = math.sqrt(kept) * flat
+        self.law = torch.distributions.MultivariateNormal(
+            self.offset.repeat(T), correlation + (1 - kept) * flat @ flat.T
+        )
+
+    def noised_truth(self) -> float:
+        """I(x; z^i) = -ln det(kept Cov(z | x) + (1 - kept) I) / 2, because z^i has covariance I."""
+        kept = self.alpha_bar[1]
+        return -0.5 * float(torch.logdet(kept * torch.linalg.inv(self.precision) + (1 - kept) * torch.eye(D)))
+
+    def decode(self, z: Tensor, past: Tensor) -> Any:
+        mean = z.double() @ self.told.T
+        return SimpleNamespace(log_prob=lambda x: self.law.log_prob(x.double().flatten(2) - mean))
+
+
+@pytest.mark.parametrize("kept", [0.9, 0.5, 0.1])
+@pytest.mark.parametrize("noise", [0.3, 1.0])
+def test_information_after_noise_in_closed_form(noise, kept, monkeypatch):
+    monkeypatch.setattr("bench.metrics.diffusion_information.PLACES", (1.0,))
+    model = KnowsTheNoise(noise, kept)
+    at = LatentEvaluation(model, ExactMethod(model), model.series(3000, 0), Randomness([("test", 0)]).draws)
+    information, capacity = METRICS["noised_information"]().measure(at)
+    assert (information.name, information.coordinate, information.index) == ("noised_information", "diffusion_step", 1)
+    assert information.value == pytest.approx(model.noised_truth(), abs=3 * information.error)
+    assert 0 < information.error < 0.3
+    assert capacity.value == pytest.approx(-0.5 * D * math.log(1 - kept))
+    assert model.noised_truth() < capacity.value
+
+
+def test_a_decoder_that_does_not_know_the_noise_takes_less(monkeypatch):
+    """The exact p(x | z) at z^i: a lower bound still, and far below the truth where z^i is mostly noise."""
+    monkeypatch.setattr("bench.metrics.diffusion_information.PLACES", (1.0,))
+    knows = KnowsTheNoise(0.3, 0.5)
+    found = {}
+    for name, model in (("knows", knows), ("does not", Exact(0.3))):
+        model.alpha_bar, model.latent_mean, model.latent_scale = knows.alpha_bar, knows.latent_mean, knows.latent_scale
+        at = LatentEvaluation(model, ExactMethod(model), model.series(3000, 0), Randomness([("test", 0)]).draws)
+        found[name] = METRICS["noised_information"]().measure(at)[0]
+    assert found["does not"].value < knows.noised_truth() + 2 * found["does not"].error
+    assert found["does not"].value < found["knows"].value
+    assert (
+        METRICS["noised_information"]().measure(dataclasses.replace(at, series=at.series[:3]))[0].status == "undefined"
+    )
 
 
 def test_the_second_half_is_scored_given_the_true_past():

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
-from bench.contracts import LatentEvaluation, Measurement
+from bench.contracts import LatentEvaluation, Measurement, Model
 from bench.metrics.base import LatentMetric, from_everywhere, groups_of, own_latents, spread, undefined
 from bench.metrics.nll import nll_per_value, shifted
 from bench.metrics.probe import explained
@@ -15,6 +17,17 @@ from bench.registry import register_metric
 
 MAX_SERIES = 500
 PLACES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)  # of L
+
+
+def along_diffusion(model: Model, z: Tensor, noise: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """Ten steps i from 0 to L, and z^i (1, n, D) there: latents z (1, n, D) with one `noise` (n, D) at every step.
+
+    Noise is added in the space of the denoiser, where latents are standardised, and z^i is mapped back for the decoder.
+    """
+    last = len(model.alpha_bar) - 1
+    for i in dict.fromkeys(round(place * last) for place in PLACES):
+        kept = model.alpha_bar[i]
+        yield i, from_denoiser(model, kept.sqrt() * to_denoiser(model, z) + (1 - kept).sqrt() * noise)
 
 
 @register_metric("diffusion_information")
@@ -30,7 +43,6 @@ class DiffusionInformation(LatentMetric):
     Where the curve stays flat over the first steps, those steps may stand in for variational inference: their noise
     costs the decoder nothing. The probe is fitted at each i on half of the series' groups and judged on the other half,
     both ways round.
-    z^i is noised in the space of the denoiser, where latents are standardised, and mapped back for the decoder.
     Shapes: 500 test series, evenly spaced; coordinate diffusion_step, ten values of i from 0 to L. Unit: nats per
     value; share. sd is over series (over channels for the probe).
     Errors: undefined below 4 series.
@@ -57,11 +69,8 @@ class DiffusionInformation(LatentMetric):
         other = shifted(evaluation.draws("permutation").permutation(n)[0])
         level = x.mean(dim=1)
         varies = level.std(dim=0, correction=0) > 0
-        last = len(model.alpha_bar) - 1
         rows = []
-        for i in dict.fromkeys(round(place * last) for place in PLACES):
-            kept = model.alpha_bar[i]
-            noised = from_denoiser(model, kept.sqrt() * to_denoiser(model, z) + (1 - kept).sqrt() * noise)
+        for i, noised in along_diffusion(model, z, noise):
             own, permuted = (nll_per_value(model, latent, x) for latent in (noised, noised[:, other]))
             for name, values in zip(self.outputs, (permuted - own, own), strict=False):
                 rows.append(spread(name, values, n, "diffusion_step", i, groups))

@@ -38,6 +38,7 @@ SHORT = {
     "nll_zero": "NLL given z = 0",
     "probe_level": "probe of the level (R²)",
     "diffusion_information": "information left",
+    "noised_information": "nats from the noised latent",
     "diffusion_nll_own": "NLL given the noised latent",
     "diffusion_probe": "probe of the level (R²)",
     "active_units_curve": "active units by threshold",

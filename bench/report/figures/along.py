@@ -35,6 +35,13 @@ COORDINATES = {
 }
 """Coordinate -> title, label of the axis, and what is seen; any other coordinate names a factor."""
 
+BOUNDS = {"noised_information": "noised_information_capacity"}
+"""Metric -> the metric that bounds it from above; it has no panel of its own."""
+
+CAPACITY = (
+    "The dashed line is the capacity of the noise, -(D / 2) ln(1 - alpha_bar_i): no latent of D numbers tells more."
+)
+
 
 def along(
     selection: Selection, groups: Sequence[Group], styles: Styles, facts: Mapping[str, MetricFacts]
@@ -53,18 +60,30 @@ def along(
             ticks: tuple[str, ...] = ()
             if coordinate == "factor":
                 ticks, mine = _by_component(mine)
-            panels = []
-            for metric in sorted(rows["metric"].unique()):
+            panels, bounded = [], False
+            for metric in sorted(set(rows["metric"].unique()) - set(BOUNDS.values())):
                 lines = {
                     label: points.loc[points["metric"] == metric, ["index", "value"]].set_axis(["x", "value"], axis=1)
                     for label, points in mine
                 }
-                panels.append(metric_panel(metric, facts, lines, styles, names)._replace(ticks=ticks))
+                panel = metric_panel(metric, facts, lines, styles, names)._replace(ticks=ticks)
+                bound = _bound(BOUNDS.get(metric), [points for _, points in mine])
+                panels.append(panel._replace(bound=bound))
+                bounded |= bound is not None
             n = series_text(n for _, points in mine for n in points["n"].unique())
-            caption = [what, f"Measured on {n}." if n else ""]
+            caption = [what, f"Measured on {n}." if n else "", CAPACITY if bounded else ""]
             words = (str(coordinate), "over-training", title, xlabel)
             pictures += panels_picture(group, panels, *words, caption)
     return pictures
+
+
+def _bound(name: str | None, rows: Sequence[pd.DataFrame]) -> pd.Series | None:
+    """The bound by index, where the methods have one and the same."""
+    found = [points.loc[points["metric"] == name].groupby("index")["value"].agg(["min", "max"]) for points in rows]
+    table = pd.concat(found).groupby(level=0).agg({"min": "min", "max": "max"}) if name and found else pd.DataFrame()
+    if table.empty or not (table["max"] - table["min"] < 1e-6 * table["max"].abs() + 1e-12).all():
+        return None
+    return table["max"]
 
 
 def _by_component(rows: Sequence[tuple[str, pd.DataFrame]]) -> tuple[tuple[str, ...], list[tuple[str, pd.DataFrame]]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
+from textwrap import fill
 from typing import NamedTuple
 
 import numpy as np
@@ -36,6 +37,7 @@ class Panel(NamedTuple):
     lines: list[Line]
     bottom: float = -math.inf
     ticks: tuple[str, ...] = ()  # of x = 1, 2, ..: kinds, which no line joins
+    bound: pd.Series | None = None  # what no value can exceed, by x: a dashed line
 
 
 def panel_of(
@@ -89,7 +91,10 @@ def _panels(figure: Figure, panels: Sequence[Panel], xlabel: str, order: Sequenc
                         linewidth=0,
                     )  # fmt: skip
             heights += np.maximum(line.mean, panel.bottom).tolist()
-        if len(heights) > 20:  # one divergence must not flatten all the rest
+        if panel.bound is not None:
+            ax.plot(panel.bound.index, panel.bound.to_numpy(), color="0.35", linestyle="--", linewidth=1)
+            ax.set_ylim(top=1.15 * max(heights))  # a bound that is far above all values flattens them
+        elif len(heights) > 20:  # one divergence must not flatten all the rest
             low, high = np.quantile(heights, [0.01, 0.97])
             margin = 0.1 * (high - low) or 0.05 * abs(high) or 0.05
             ax.set_ylim(low - margin, high + margin)
@@ -102,7 +107,7 @@ def _panels(figure: Figure, panels: Sequence[Panel], xlabel: str, order: Sequenc
             ax.xaxis.set_major_locator(MaxNLocator(5, steps=STEPS, integer=whole))
         ax.yaxis.set_major_locator(MaxNLocator(5, steps=STEPS))
         ax.set_title(shorten(panel.title, 40))
-        ax.set_ylabel(panel.unit)
+        ax.set_ylabel(fill(panel.unit, 26))
         if place >= len(panels) - across:
             ax.set_xlabel(xlabel)
     place_axes(figure, grid, add_legend(figure, axes, order))

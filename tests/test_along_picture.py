@@ -1,0 +1,60 @@
+"""Metrics along the diffusion: a bound is a dashed line beside the values that it bounds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+from report_data import FACTS, frames, membership, quick_runs, reader, select
+
+from bench.report.cells import cells_of
+from bench.report.figures.along import along
+from bench.report.figures.picture import Picture, drawn
+from bench.report.figures.style import Styles
+from bench.report.ranking import groups_of
+
+VALUES = {"latent_diffusion": (0.0, 0.0, 0.0), "proposed": (4.0, 2.0, 0.5)}
+CAPACITY = (12.0, 2.5)  # at i = 10 and 500; infinite at 0
+
+
+def picture(capacity_of_proposed: tuple[float, float] = CAPACITY) -> Picture:
+    runs = quick_runs(("energy",), seeds=2, shuffles=(False,), labels=tuple(VALUES))
+    frame, metrics, curves = frames(runs)
+    methods = frame[frame["kind"] == "method"]
+    template = metrics.iloc[0].to_dict() | {"train_step": -1, "coordinate": "diffusion_step", "status": "ok"}
+    rows = []
+    for run, label in zip(methods["run_id"], methods["label"], strict=True):
+        capacity = capacity_of_proposed if label == "proposed" else CAPACITY
+        for name, points in (
+            ("noised_information", zip((0, 10, 500), VALUES[label], strict=True)),
+            ("noised_information_capacity", zip((10, 500), capacity, strict=True)),
+        ):
+            rows += [template | {"run_id": run, "metric": name, "index": i, "value": value} for i, value in points]
+    metrics["metric"], metrics["coordinate"] = metrics["metric"].astype(str), metrics["coordinate"].astype(str)
+    chosen = select(frame, pd.concat([metrics, pd.DataFrame(rows)]), reader(curves), membership(runs), Path("results"))
+    (found,) = along(chosen, groups_of(cells_of(chosen), FACTS), Styles(list(VALUES)), FACTS)
+    return found
+
+
+def test_the_capacity_is_a_dashed_line_and_no_method() -> None:
+    found = picture()
+    figure = Figure(figsize=found.size)
+    found.make(figure)
+    (ax,) = (ax for ax in figure.axes if ax.get_visible())
+    assert ax.get_title() == "nats from the noised latent"
+    (bound,) = (line for line in ax.lines if line.get_linestyle() == "--" and line.get_color() == "0.35")
+    assert [list(map(float, values)) for values in bound.get_data()] == [[10, 500], list(CAPACITY)]
+    assert ax.get_ylim()[1] == pytest.approx(1.15 * 4)  # 12 would flatten the values
+    assert "capacity of the noise" in found.caption
+    assert drawn(found).png.startswith(b"\x89PNG")
+
+
+def test_methods_with_several_capacities_have_no_common_line() -> None:
+    found = picture(capacity_of_proposed=(6.0, 1.0))  # another L, or another number of dimensions
+    figure = Figure(figsize=found.size)
+    found.make(figure)
+    (ax,) = (ax for ax in figure.axes if ax.get_visible())
+    assert len(ax.lines) == 2
+    assert "capacity" not in found.caption
