@@ -69,7 +69,7 @@ class CollapseCheck:
             self.table.astype(object).where(self.table.notna(), "").to_string(float_format="{:.3f}".format),
             f"latent_information and second_half in nats per series, at most ln M = {self.bound:.1f}; values within "
             f"{NEAR_BOUND:g} of it are lower bounds without an order. gap in nats per value.",
-            f"{self.train_steps:,} + {self.diffusion_steps:,} updates each (a run of the "
+            f"{self.train_steps:,} + {self.diffusion_steps:,} updates each at most (a run of the "
             f"harness has {FULL[0]:,} + {FULL[1]:,}), {self.seconds:.0f} seconds, one seed: a first look only.",
         ]
         if 3 * self.train_steps < FULL[0]:

@@ -1,8 +1,9 @@
 """`python -m bench.diagnose mine.csv`: whether a model collapses on a file, and what helps, on one page.
 
-Trains vanilla latent diffusion, two mitigations and vanilla with a mixture likelihood at a small size on a user's own
-file (the shipped sweep "diagnose"), prints what was found beside what the phase-transition criterion expects
-(`bench.loading.phase_transition`), and renders the report with the figures.
+Trains vanilla latent diffusion, two methods with a live latent and a decoder without one at a small size on a file (the
+shipped sweep "diagnose"). It answers in the order in which one has to ask: can a latent matter here, are the models
+trained, has the latent collapsed, does a live one make better samples, what follows. Below stands what the
+phase-transition criterion expects (`bench.loading.phase_transition`), and the report has the figures.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ def decoder_variance(model: StackedModel, method: Method, splits: Splits) -> np.
 
 
 def expected_of(results: Path, group: Group) -> list[Expected]:
-    """What the criterion expects before training, and of each variational autoencoder with a Gaussian decoder.
+    """What the criterion expects of vanilla before training, and of its trained decoder where that is Gaussian.
 
     They are read from the runs that are kept in the results folder.
     """
@@ -70,11 +71,11 @@ def expected_of(results: Path, group: Group) -> list[Expected]:
     from bench.report.diagnosis import VANILLA, Expected
     from bench.scoring.artifacts import folder, load_model, load_run
 
-    before: dict[str, Criterion] = {}  # by the hash of the windows
-    after, dimensions = [], 0
-    for cell in group.cells:
-        found = []
-        for run_id in cell.seeds if cell.method == VANILLA else ():
+    expected = []
+    for cell in (cell for cell in group.cells if cell.method == VANILLA):
+        before: dict[str, Criterion] = {}  # by the hash of the windows
+        after, dimensions = [], 0
+        for run_id in cell.seeds:
             if not (folder(results, run_id) / "run.json").is_file():
                 continue
             kept = load_run(results, run_id)
@@ -84,10 +85,10 @@ def expected_of(results: Path, group: Group) -> list[Expected]:
             loaded = load_model(results, kept, splits)
             variance = None if loaded is None else decoder_variance(*loaded, splits)
             if variance is not None:
-                found.append(moments.criterion(variance))
-        if found:
-            after.append(Expected(cell, found, dimensions))
-    return [Expected(None, list(before.values()), dimensions), *after] if before else []
+                after.append(moments.criterion(variance))
+        criteria = ((False, list(before.values())), (True, after))
+        expected += [Expected(cell, trained, found, dimensions) for trained, found in criteria if found]
+    return expected
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -99,7 +100,7 @@ def main(words: Sequence[str] | None = None) -> int:
     option = "an option of the file, such as id=patient (see: bench.data describe csv)"
     arguments.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help=option)
     arguments.add_argument("--backbone", default="lstm", help="lstm (default) or transformer")
-    arguments.add_argument("--seeds", default="0:2", help="0:2 (default), or 1,2,7")
+    arguments.add_argument("--seeds", default="0:3", help="0:3 (default), or 1,2,7")
     arguments.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as in bench.run")
     arguments.add_argument("--jobs", default="auto", help="number of worker processes (default: auto)")
     arguments.add_argument("--results", default="results/diagnose", metavar="DIR", help="(default: results/diagnose)")

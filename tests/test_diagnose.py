@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from bench import diagnose
 from bench.contracts import InputError
 from bench.registry import METHODS
+from bench.report.diagnosis import _collapsed, _what_follows
 
 SMALL = ("evaluate.n_samples=50", "evaluate.dependency_series=8", "evaluate.during_training=0")
 
@@ -46,7 +49,12 @@ def test_a_users_file_gets_an_answer_and_a_report(tmp_path, capsys):
     lines = [line for line in printed.splitlines() if line]
     assert len(lines) == len(set(lines))
     for once in (
-        "Vanilla latent diffusion",
+        "1. Can a latent matter on these data? ",
+        "2. Are the models trained?",
+        "4 of 4 runs have not reached",
+        "3. Has the latent collapsed? Vanilla latent diffusion",
+        "4. Does a live latent make better samples? kl_free − no_latent: ",
+        "5. What follows? First train longer",
         "How certain are these results?",
         "before training",  # by the phase-transition criterion
         "The phase-transition criterion assumes a linear decoder.",
@@ -58,8 +66,49 @@ def test_a_users_file_gets_an_answer_and_a_report(tmp_path, capsys):
         assert [line.split()[0] for line in lines].count(row) == 1, printed
     assert "Vanilla latent diffusion" in printed
     assert "kl_free" in printed
-    assert "latent_diffusion + mixture" in printed
+    assert "no_latent" in printed
     assert (tmp_path / "out" / "report" / "index.html").is_file()
+
+
+def group_of(verdict: str, labels: tuple[str, ...] = ("latent_diffusion", "kl_free", "no_latent")) -> SimpleNamespace:
+    cells = [SimpleNamespace(label=label, verdicts={verdict: 3}) for label in labels]
+    return SimpleNamespace(cells=cells, references=[])
+
+
+@pytest.mark.parametrize(
+    ("verdict", "first"),
+    [
+        ("better", "Use a live latent (kl_free)."),
+        ("worse", "Use the decoder alone (no_latent): it makes better samples than kl_free."),
+        ("equivalent", "Use the decoder alone (no_latent): a live latent changes less than 0.05."),
+        ("undecided", "These runs do not decide whether a latent helps."),
+    ],
+)
+def test_what_follows_is_what_the_contrast_says(verdict, first):
+    contrast = SimpleNamespace(of="kl_free", against="no_latent")
+    stated = SimpleNamespace(question=SimpleNamespace(contrast=contrast), bound=0.05)
+    comparison = SimpleNamespace(verdict=verdict, difference=SimpleNamespace(n=3))
+    said = _what_follows(group_of("collapsed"), [(stated, comparison)])
+    assert said[0] == first
+    assert said[-1] == "Vanilla latent diffusion is a decoder without a latent here, at the cost of one."
+    assert any("a wider decoder" in sentence for sentence in said) == (verdict == "better")
+    assert any("--seeds 0:8" in sentence for sentence in said) == (verdict == "undecided")
+    assert _what_follows(group_of("alive"), [(stated, comparison)]) == said[:-1]
+    assert _what_follows(group_of("alive"), []) == ["Nothing yet: the runs that would be compared are missing."]
+
+
+@pytest.mark.parametrize(
+    ("word", "says"),
+    [
+        ("collapsed", "Vanilla latent diffusion collapses on these data"),
+        ("partial", "for the first steps only"),
+        ("undecided", "the interval of the latent information contains a threshold"),
+    ],
+)
+def test_only_an_alive_latent_is_called_alive(word, says):
+    assert says in " ".join(_collapsed(group_of(word)))
+    assert "Nothing else is alive in every seed." in _collapsed(group_of(word))
+    assert "Alive in every seed: kl_free, no_latent." in _collapsed(group_of("alive"))
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ ON_AR1 = {
     "core_gaussian": (11, "2c6f6656d9cbd3cd", "f2493f1a44f29f52"),
     "decoders": (11, "1f5bfabd2834514b", "aef6a046b678f322"),
     "decoders-reduced": (11, "192a5817dd64e8a7", "f53f0f475692de33"),
-    "diagnose": (10, "27d561bd3e997fa4", "ed9d6e7066b16c8d"),
+    "diagnose": (10, "43836400c1ed5568", "f652a3e7101cbcd4"),
     "diffusion_steps": (16, "1190c7ddae0a9e54", "f4aed3499fa8d64b"),
     "diffusion_steps-reduced": (16, "078898525f85dd21", "e5f19c1ebfa4fb21"),
     "domains": (13, "09122ad8ec3042d2", "da387a88257c7a1b"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -205,7 +206,10 @@ def test_only_a_gaussian_decoder_has_a_variance():
 def test_several_seeds_are_printed_as_a_range():
     moments = SecondMoments.of_covariance(hand_made(4.0, 2.0, 0.5, 0.1), channels=2)
     criteria = [moments.criterion(np.full(2, variance)) for variance in (0.4, 1.0)]
-    expected = Expected(None, criteria, 16)
+    cell = SimpleNamespace(name="latent_diffusion", values={}, text=lambda metric: f"{metric} of the runs")
+    expected = Expected(cell, False, criteria, 16)
     assert expected.text(lambda criterion: criterion.windows) == "2 to 3 (7.00)"
-    assert expected.row()[:3] == ["before training", "0.700", "2 to 3 (7.00)"]
+    assert expected.row()[:3] == ["latent_diffusion, before training", "0.700", "2 to 3 (7.00)"]
+    assert expected.row()[-2] == "latent_information of the runs"  # what happened stands beside what was expected
+    assert dataclasses.replace(expected, trained=True).row()[0] == "latent_diffusion"
     assert dataclasses.replace(expected, criteria=criteria[:1]).text(lambda c: c.windows) == "3 (10.0)"

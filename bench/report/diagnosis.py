@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -9,14 +10,25 @@ import numpy as np
 
 from bench.command import write, write_table
 from bench.loading.phase_transition import Criterion, Spectrum
-from bench.report.cautions import signed_name
+from bench.report.cautions import about_training, not_converged, signed_name, uncalibrated
 from bench.report.cells import Cell, verdict_of
-from bench.report.formatting import counted, number
-from bench.report.ranking import Group
+from bench.report.columns import title_of
+from bench.report.contrasts import Stated
+from bench.report.formatting import counted, number, signed
+from bench.report.gains import GAIN
+from bench.report.ranking import Group, floor_of
 from bench.report.report import Report
-from bench.report.statements import answer
+from bench.report.statements import Answer
+from bench.report.statistics import Comparison
 
 VANILLA = "latent_diffusion"
+LITTLE = 0.03  # of the variance: two splits of one recording differ by a few hundredths
+
+SAID = {
+    "collapsed": "collapses on these data: its decoder ignores the latent or soon forgets it",
+    "alive": "keeps its latent on these data",
+    "partial": "uses its latent on these data for the first steps only",
+}
 ASSUMES = (
     "The phase-transition criterion assumes a linear decoder. Without a past it says when the variance of the windows "
     "lets a latent dimension live. An autoregressive decoder can collapse earlier, because it needs z only for what it "
@@ -29,7 +41,8 @@ ASSUMES = (
 class Expected:
     """What the phase-transition criterion expects, and of which runs."""
 
-    cell: Cell | None  # None: before training
+    cell: Cell
+    trained: bool  # whether the criteria take the variance of its trained decoder, or one from before training
     criteria: Sequence[Criterion]  # of each seed
     dimensions: int  # D
 
@@ -47,11 +60,10 @@ class Expected:
             self.text(lambda c: c.given_past),
             self.text(lambda c: c.second_half),
         ]
-        if self.cell is None:
-            return ["before training", variance, *expected, "", "", ""]
+        name = self.cell.name if self.trained else f"{self.cell.name}, before training"
         measured = ("latent_information", "latent_information_second_half")
         texts = [mean(self.cell, "active_units"), *(self.cell.text(metric) for metric in measured)]
-        return [self.cell.name, variance, *expected, *texts]
+        return [name, variance, *expected, *texts]
 
 
 def mean(cell: Cell, metric: str) -> str:
@@ -60,28 +72,98 @@ def mean(cell: Cell, metric: str) -> str:
     return number(cell.interval(metric).mean) if values else "-"
 
 
-def one_page(group: Group) -> list[str]:
-    """Whether the model collapses and what helps, in sentences that the verdicts support."""
+def steps(group: Group, report: Report) -> list[Answer]:
+    """The questions in the order in which one has to ask them, each with what the numbers of a data set say."""
+    stated = [one for one in report.stated if one.question.backbone == group.backbone]
+    found = [(one, one.finding.datasets[group.dataset]) for one in stated if group.dataset in one.finding.datasets]
+    trained, faults = _trained(group, report)
+    return [
+        Answer("Can a latent matter on these data?", _can_matter(group)),
+        Answer("Are the models trained?", trained),
+        Answer("Has the latent collapsed?", _collapsed(group)),
+        Answer("Does a live latent make better samples?", [_contrast(*each) for each in found] or ["Not measured."]),
+        Answer("What follows?", faults or _what_follows(group, found)),
+    ]
+
+
+def _can_matter(group: Group) -> list[str]:
+    """What a window knows of itself over a long range: the part that a latent of the whole window could carry."""
+    real = floor_of(group.references, GAIN)
+    if real is None:
+        return ["Not measured."]
+    gain = real.interval(GAIN)
+    what = (
+        f"Beyond its last two steps, the first two thirds of a window say {signed(gain)} of the variance of the rest."
+    )
+    if gain.mean < LITTLE:
+        return [what, "That is next to nothing, so a latent of the whole window has little to add to the recent past."]
+    return [what, "A latent of the whole window can carry that. So can a decoder with a longer memory."]
+
+
+def _trained(group: Group, report: Report) -> tuple[list[str], list[str]]:
+    """What is to be said of training, and what has to be done before anything else counts."""
+    runs = report.selection.runs
+    mine = {run for cell in group.cells for run in cell.seeds}
+    early = not_converged(runs) & mine
+    sentences, faults = about_training(group.cells), []
+    if early:
+        sentences.append(
+            f"{len(early)} of {len(mine)} runs have not reached the plateau of their validation objective."
+        )
+        faults.append("First train longer: --set train.steps=20000 --set diffusion.steps=20000.")
+    if any(uncalibrated(cell) for cell in group.cells):
+        faults.append("First find a likelihood that fits these data, such as --set model.likelihood=categorical.")
+    return sentences, faults
+
+
+def _collapsed(group: Group) -> list[str]:
+    """Whether the latent of vanilla is used, and whose is, in sentences that the verdicts support."""
     by_label = {cell.label: cell for cell in group.cells}
-
-    def always(label: str, word: str) -> bool:
-        cell = by_label.get(label)
-        return cell is not None and verdict_of(cell) == word
-
-    if always(VANILLA, "collapsed"):
-        lines = ["Vanilla latent diffusion collapses on these data: its decoder ignores the latent or soon forgets it."]
-    elif always(VANILLA, "alive"):
-        lines = ["Vanilla latent diffusion keeps its latent on these data; no mitigation is needed for that."]
-    elif always(VANILLA, "partial"):
-        lines = ["Vanilla latent diffusion uses its latent on these data for the first steps only."]
+    if VANILLA not in by_label:
+        return ["Not measured."]
+    word = verdict_of(by_label[VANILLA])
+    if word in SAID:
+        lines = [f"Vanilla latent diffusion {SAID[word]}."]
     else:
         seen = ", ".join(f"{word} ({count})" for word, count in by_label[VANILLA].verdicts.items()) or "not measured"
         lines = [f"Vanilla latent diffusion is neither clearly collapsed nor clearly alive here: {seen}."]
         if "undecided" in seen:
             lines.append("Undecided: the interval of the latent information contains a threshold; see the report.")
-    helping = [label for label in by_label if label != VANILLA and always(label, "alive")]
+    helping = [label for label, cell in by_label.items() if label != VANILLA and verdict_of(cell) == "alive"]
     lines.append(f"Alive in every seed: {', '.join(helping)}." if helping else "Nothing else is alive in every seed.")
     return lines
+
+
+def _contrast(one: Stated, found: Comparison) -> str:
+    """A difference with its interval, its p and what it says."""
+    what = f"{signed(found.difference)} in {title_of(one.column.metric)} ({one.column.direction} is better)"
+    text = f"{one.sides_text}: {what}, n = {found.difference.n}, p = {number(found.p)}: {found.verdict}."
+    if found.verdict == "undecided" and math.isfinite(found.detectable):
+        text += f" A true difference of {number(found.detectable)} would be found with 80 % power."
+    return text
+
+
+def _what_follows(group: Group, found: Sequence[tuple[Stated, Comparison]]) -> list[str]:
+    """What a practitioner does next, by the first contrast: a live latent against none with the same decoder."""
+    if not found:
+        return ["Nothing yet: the runs that would be compared are missing."]
+    one, comparison = found[0]
+    of, against = one.question.contrast.of, one.question.contrast.against
+    vanilla = next((cell for cell in group.cells if cell.label == VANILLA), None)
+    said = {
+        "better": [f"Use a live latent ({of})."],
+        "worse": [f"Use the decoder alone ({against}): it makes better samples than {of}."],
+        "equivalent": [f"Use the decoder alone ({against}): a live latent changes less than {one.bound:g}."],
+        "undecided": [
+            "These runs do not decide whether a latent helps.",
+            f"Run more seeds (--seeds 0:{2 * comparison.difference.n + 2}); the finished ones are kept.",
+        ],
+    }[comparison.verdict]
+    if comparison.verdict == "better":
+        said.append("Before you credit the latent, see whether a wider decoder does the same: --set model.hidden=96.")
+    if vanilla is not None and verdict_of(vanilla) == "collapsed":
+        said.append("Vanilla latent diffusion is a decoder without a latent here, at the cost of one.")
+    return said
 
 
 def say_expected(expected: Sequence[Expected]) -> None:
@@ -101,7 +183,7 @@ def say_expected(expected: Sequence[Expected]) -> None:
 
 
 def say(path: str, groups: Sequence[Group], report: Report, expected: Sequence[Sequence[Expected]]) -> None:
-    """The answer: the numbers, what they say about the latent and the samples, and how certain that is.
+    """The answer: the numbers, what they say question by question, what was expected, and how certain that is.
 
     expected: of each group, by the phase-transition criterion.
     """
@@ -115,12 +197,11 @@ def say(path: str, groups: Sequence[Group], report: Report, expected: Sequence[S
         heads = ["verdict", "latent information", "reconstruction NLL", "NLL permuted", "C2ST AUC", "sliced W."]
         write_table(rows, [path, *heads])
         write()
-        for line in one_page(group):
-            write(line)
+        for place, step in enumerate(steps(group, report), 1):
+            write(f"{place}. {step.about} {' '.join(step.sentences)}")
         say_expected(of_group)
-    trained, certain = report.headline[:1], report.headline[-1:]
-    for about in [*trained, *answer(groups), *certain]:
-        write(f"{about.about}: {' '.join(about.sentences)}")
+    for about in report.headline[-1:]:
+        write(f"{about.about} {' '.join(about.sentences)}")
     for group in groups:
         if group.dataset in report.few_test_windows:
             write(f"warning: {report.few_test_windows[group.dataset]}")
