@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -10,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from bench.contracts import Dataset, InputError, Recordings, Resolution
-from bench.loading.files import Remote, as_numbers, find, first_line
+from bench.loading.files import Remote, as_numbers, check_file, find, first_line
 from bench.registry import register_dataset
 
 STEPS = 8
@@ -77,7 +78,16 @@ class PenDigits(Dataset):
 
 
 def _digits(path: Path) -> np.ndarray:
-    """x1, y1, .., x8, y8 and the digit, (n, 17). Raises InputError that names the file, the row and the column."""
+    """x1, y1, .., x8, y8 and the digit, (n, 17). A file is read once per process and version.
+
+    Raises InputError that names the file, the row and the column.
+    """
+    status = check_file(path).stat()
+    return _remembered(path, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=2)
+def _remembered(path: Path, *_version: int) -> np.ndarray:
     columns = [f"{axis}{step}" for step in range(1, STEPS + 1) for axis in "xy"] + ["digit"]
     try:
         table = pd.read_csv(path, header=None, names=columns, dtype=str, index_col=False, skipinitialspace=True)
@@ -92,4 +102,5 @@ def _digits(path: Path) -> np.ndarray:
             f"{path}: row {row + 1}, column {columns[column]}: expected a whole number from 0 to {high[column]} "
             f"in each of {len(columns)} columns"
         )
+    rows.flags.writeable = False  # it is handed out again
     return rows

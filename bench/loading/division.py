@@ -199,6 +199,13 @@ def _blocks(series: Sequence[np.ndarray], window: int) -> Iterable[list[np.ndarr
         yield np.array_split(rows, max(1, len(rows) // max(length, 1)))
 
 
+def _marked(series: Sequence[np.ndarray], marks: np.ndarray) -> list[np.ndarray]:
+    """A column (rows, 1) of each series that holds its mark: slices of one array, because series may be many."""
+    lengths = [len(rows) for rows in series]
+    column = np.repeat(marks, lengths)[:, None]
+    return [column[end - length : end] for length, end in zip(lengths, np.cumsum(lengths).tolist(), strict=True)]
+
+
 def divided_truth(
     series: Sequence[np.ndarray], recordings: Recordings, spec: DatasetSpec, seed: int
 ) -> Mapping[str, Truth]:
@@ -206,8 +213,7 @@ def divided_truth(
     if not recordings.truth:
         return {name: {} for name in PARTS}
     window = recordings.window
-    places = [np.full((len(rows), 1), number) for number, rows in enumerate(series)]
-    parts, chosen = divided(places, recordings, spec, seed), {}
+    parts, chosen = divided(_marked(series, np.arange(len(series))), recordings, spec, seed), {}
     for name in PARTS:
         stride = recordings.test_stride if name == "test" else recordings.train_stride
         pieces = [piece for piece in parts[name] if len(piece) >= window]
@@ -226,8 +232,7 @@ def groups_of(
     window, whose = recordings.window, np.arange(len(series))
     if recordings.entities:
         whose = np.unique(np.asarray(recordings.entities), return_inverse=True)[1]
-    owners = [np.full((len(rows), 1), owner) for rows, owner in zip(series, whose, strict=True)]
-    parts = divided(owners, recordings, spec, seed)
+    parts = divided(_marked(series, whose), recordings, spec, seed)
     strides, found = {"validation": recordings.train_stride, "test": recordings.test_stride}, {}
     for name, stride in strides.items():
         pieces = [piece for piece in parts[name] if len(piece) >= window]
