@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from bench.contracts import DiffusionConfig, EvaluateConfig, InputError, Splits, TrainConfig, nearest
 from bench.engine.trials import time_updates
 from bench.library import ARRAY, Fitted, fitted_of, make_run, read_device, read_splits, read_whole, train_run
-from bench.registry import load_entry_points
+from bench.registry import METHODS, load_entry_points
 from bench.scoring.scores import Scope, score_reference
 from bench.sweeps.expand import variants_of
 from bench.sweeps.file import SHIPPED, read_file
@@ -42,8 +42,8 @@ class CollapseCheck:
     """
 
     table: pd.DataFrame
-    train_steps: int  # updates of each autoencoder
-    diffusion_steps: int  # updates of each denoiser
+    train_steps: int  # updates of each autoencoder, at most
+    diffusion_steps: int  # updates of each denoiser, at most
     seconds: float  # in all
     bound: float  # ln M, which no latent information exceeds; NaN where none was measured
     models: Mapping[str, Fitted]  # by the names of the table's rows
@@ -94,7 +94,8 @@ def check_collapse(
     """Does vanilla latent diffusion collapse on these data, and does an alternative keep its latent alive?
 
     Both are trained for as many updates as fit into about `budget` seconds, as estimated from two short trainings of
-    each. There are at least 50 updates, even if they take longer, and at most those of a run of the harness. For x,
+    each. There are at least 50 updates, even if they take longer, and at most those of a run of the harness; training
+    ends before that where the objective is at its plateau. For x,
     window, stride, channels and the warnings see `fit`. alternative: a label of the shipped sweep `diagnose` (default:
     its second). `python -m bench.diagnose` answers the same question for a file, with more methods and seeds. Raises
     InputError.
@@ -106,7 +107,7 @@ def check_collapse(
     check_backbones([backbone], "check_collapse")
     file = read_file(SHIPPED / "diagnose.yaml")
     entries = {entry.label or entry.name: entry for entry in file.methods}
-    vanilla, *others = entries
+    vanilla, *others = (label for label, entry in entries.items() if METHODS[entry.name].latent_route != "none")
     other = others[0] if alternative is None else alternative
     if other not in others:
         raise InputError(f"alternative = {other!r}: {nearest(str(other), others)}")

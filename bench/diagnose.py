@@ -93,7 +93,7 @@ def expected_of(results: Path, group: Group) -> list[Expected]:
 
 def main(words: Sequence[str] | None = None) -> int:
     """The command. Returns the exit status of the sweep."""
-    arguments = parser("diagnose", "Does latent diffusion collapse on your file, and which mitigation helps?")
+    arguments = parser("diagnose", "Does latent diffusion collapse on your file, and does a live latent help?")
     arguments.add_argument("file", nargs="?", type=Path, metavar="FILE", help="a .csv, .parquet or .npz file")
     arguments.add_argument("--data", type=Path, metavar="FILE", help="the same file, as an option")
     arguments.add_argument("--window", type=int, metavar="T", help="time steps per series (default: the data set's)")
@@ -119,7 +119,7 @@ def main(words: Sequence[str] | None = None) -> int:
     sweep += ["--seeds", given.seeds, "--jobs", given.jobs, "--results", given.results]
     for flag, values in (("--set", given.set), ("--plugin", given.plugin)):
         sweep += [word for value in values for word in (flag, value)]
-    status = run.main(sweep, summary=False)
+    status = run.main(sweep, answered=True)
     if status in (0, 1):
         report, page = render(Path(given.results), Path(given.results) / "report", SWEEP)
         chosen = [group for group in report.groups if str(path) in group.dataset and group.backbone == given.backbone]

@@ -29,7 +29,7 @@ def main(words: Sequence[str] | None = None) -> int:
         raise InputError(f"--samples {given.samples}: expected a whole number >= 0")
 
     # here, after the parser, so that --help does not wait for what these import
-    from bench.registry import load_entry_points
+    from bench.registry import DATASETS, load_entry_points
     from bench.report.__main__ import main as report
     from bench.report.cards import restricted_datasets
     from bench.store import existing
@@ -41,7 +41,10 @@ def main(words: Sequence[str] | None = None) -> int:
     store = existing(source)
     sweeps = [store.membership(name) for name in given.sweep] or store.memberships()
     load_entry_points()
-    size = publish(source, given.out, sweeps, given.samples, restricted_datasets())
+    open_data = (
+        set(DATASETS) - restricted_datasets()
+    )  # a data set of a plug-in is not known here, and may be restricted
+    size = publish(source, given.out, sweeps, given.samples, open_data)
     count = len({run_id for sweep in sweeps for run_id in sweep.runs})
     drawn = len(list(given.out.glob("samples/*.parquet")))
     words_of_samples = f" and samples of {drawn} runs" if given.samples else ""

@@ -27,16 +27,17 @@ BAD = ("failed", "oom", "timeout", "killed")
 RETRIED = ("diverged", *BAD, "skipped")
 
 
-def main(arguments: Sequence[str] | None = None, summary: bool = True) -> int:
+def main(arguments: Sequence[str] | None = None, answered: bool = False) -> int:
     """Exit 0: every run is ok, diverged or skipped with a reason. 1: some are not. 2: bad input. 130: Ctrl-C.
 
-    summary: whether the tables are printed; a command that prints an answer of its own leaves them out.
+    answered: by the command that calls this, about these runs alone. No table is printed, and the sweep's list holds
+    these runs only, in place of those of an earlier call with other settings.
     """
     given = _parser().parse_args(arguments)
     gc.set_threshold(100_000)  # millions of objects stay in a large sweep: looking for cycles took a sixth of it
     line = shlex.join(["python", "-m", "bench.run", *(sys.argv[1:] if arguments is None else arguments)])
     if not given.until_resolved:
-        return _run(given, line, summary)
+        return _run(given, line, answered)
     if given.max_seeds is None or given.max_seeds < 1:
         raise InputError(f"--max-seeds {given.max_seeds}: expected a whole number >= 1 with --until-resolved")
     return _run_until_resolved(given, line)
@@ -87,7 +88,7 @@ def _places(group: Any) -> Iterable[Any]:
     return group.standings[column.metric].values() if column else ()
 
 
-def _run(given: Namespace, line: str, summary: bool = True) -> int:
+def _run(given: Namespace, line: str, answered: bool = False) -> int:
     retry = _statuses(given.retry)
     jobs, per_device = parse_count(given.jobs, "--jobs"), parse_count(given.slots_per_device, "--slots-per-device")
     seconds = None if given.time_limit is None else parse_duration(given.time_limit, "--time-limit")
@@ -129,7 +130,7 @@ def _run(given: Namespace, line: str, summary: bool = True) -> int:
     try:
         store.prepare()
         labels = {run.run_id: run.label for run in sweep.runs}
-        narrowed = bool(given.method or given.dataset or given.backbone or given.seeds)
+        narrowed = bool(given.method or given.dataset or given.backbone or given.seeds) and not answered
         stated = sweep.equivalence, sweep.contrasts
         store.write_membership(sweep.name, labels, sweep.description, line, narrowed, *stated)
         if not stacks and not given.quiet:
@@ -153,7 +154,7 @@ def _run(given: Namespace, line: str, summary: bool = True) -> int:
             cluster.close()
     # Files that workers on other machines wrote may not be visible on this machine yet.
     statuses = {run_id: done.status for run_id, done in store.done().items()} | ended
-    if summary and not given.quiet:
+    if not answered and not given.quiet:
         _summary(sweep.runs, store, statuses)
         again = ["python", "-m", "bench.report", "--results", given.results]
         again += [word for plugin in given.plugin for word in ("--plugin", plugin)]

@@ -11,7 +11,8 @@ import pytest
 from bench import diagnose
 from bench.contracts import InputError
 from bench.registry import METHODS
-from bench.report.diagnosis import _collapsed, _what_follows
+from bench.report.diagnosis import _can_matter, _collapsed, _what_follows
+from bench.report.statistics import interval
 
 SMALL = ("evaluate.n_samples=50", "evaluate.dependency_series=8", "evaluate.during_training=0")
 
@@ -42,6 +43,8 @@ def test_a_users_file_gets_an_answer_and_a_report(tmp_path, capsys):
         words += ["--set", setting]
     try:
         assert diagnose.main(words) == 0
+        capsys.readouterr()
+        assert diagnose.main([*words, "--set", "train.steps=5"]) == 0  # the answer is about these runs alone
         assert "own" in METHODS
     finally:
         METHODS._classes.pop("own", None)
@@ -51,10 +54,10 @@ def test_a_users_file_gets_an_answer_and_a_report(tmp_path, capsys):
     for once in (
         "1. Can a latent matter on these data? ",
         "2. Are the models trained?",
-        "4 of 4 runs have not reached",
+        "4 of 4 runs ended before the plateau of their autoencoder",
         "3. Has the latent collapsed? Vanilla latent diffusion",
         "4. Does a live latent make better samples? kl_free − no_latent: ",
-        "5. What follows? First train longer",
+        "5. What follows? First train the autoencoder longer (--set train.steps=20000), and ",
         "How certain are these results?",
         "before training",  # by the phase-transition criterion
         "The phase-transition criterion assumes a linear decoder.",
@@ -70,31 +73,68 @@ def test_a_users_file_gets_an_answer_and_a_report(tmp_path, capsys):
     assert (tmp_path / "out" / "report" / "index.html").is_file()
 
 
-def group_of(verdict: str, labels: tuple[str, ...] = ("latent_diffusion", "kl_free", "no_latent")) -> SimpleNamespace:
+def group_of(verdict: str, labels: tuple[str, ...] = ("latent_diffusion", "kl_free")) -> SimpleNamespace:
     cells = [SimpleNamespace(label=label, verdicts={verdict: 3}) for label in labels]
     return SimpleNamespace(cells=cells, references=[])
+
+
+def contrast(against: str, verdict: str, values: tuple[float, ...] = (-0.04, -0.01, -0.05)) -> tuple:
+    contrast = SimpleNamespace(of="kl_free", against=against)
+    stated = SimpleNamespace(question=SimpleNamespace(contrast=contrast), bound=0.05)
+    return stated, SimpleNamespace(verdict=verdict, difference=interval(values), level=0.05)
 
 
 @pytest.mark.parametrize(
     ("verdict", "first"),
     [
-        ("better", "Use a live latent (kl_free)."),
+        ("better", "A live latent (kl_free) helps this decoder. Against one that is twice as wide it is undecided"),
         ("worse", "Use the decoder alone (no_latent): it makes better samples than kl_free."),
         ("equivalent", "Use the decoder alone (no_latent): a live latent changes less than 0.05."),
-        ("undecided", "These runs do not decide whether a latent helps."),
+        ("undecided", "These runs do not decide whether a latent helps. With --seeds 0:"),
     ],
 )
-def test_what_follows_is_what_the_contrast_says(verdict, first):
-    contrast = SimpleNamespace(of="kl_free", against="no_latent")
-    stated = SimpleNamespace(question=SimpleNamespace(contrast=contrast), bound=0.05)
-    comparison = SimpleNamespace(verdict=verdict, difference=SimpleNamespace(n=3))
-    said = _what_follows(group_of("collapsed"), [(stated, comparison)])
-    assert said[0] == first
-    assert said[-1] == "Vanilla latent diffusion is a decoder without a latent here, at the cost of one."
-    assert any("a wider decoder" in sentence for sentence in said) == (verdict == "better")
-    assert any("--seeds 0:8" in sentence for sentence in said) == (verdict == "undecided")
-    assert _what_follows(group_of("alive"), [(stated, comparison)]) == said[:-1]
-    assert _what_follows(group_of("alive"), []) == ["Nothing yet: the runs that would be compared are missing."]
+def test_what_follows_is_what_the_contrasts_say(verdict, first):
+    found = [contrast("no_latent, twice as wide", "undecided"), contrast("no_latent", verdict)]
+    (said,) = _what_follows(group_of("alive"), found)
+    assert said.startswith(first)
+
+
+def test_a_latent_is_credited_only_beside_a_wider_decoder_and_only_where_it_lives():
+    better = [contrast("no_latent", "better"), contrast("no_latent, twice as wide", "better")]
+    assert _what_follows(group_of("alive"), better) == ["Use a live latent (kl_free)."]
+    assert _what_follows(group_of("collapsed"), better) == [
+        "Nothing about a live latent: that of kl_free is collapsed."
+    ]
+    (said,) = _what_follows(group_of("alive"), better[:1])
+    assert "not measured" in said
+    for missing in ([], [contrast("latent_diffusion", "better")]):
+        (said,) = _what_follows(group_of("alive"), missing)
+        assert said.startswith("Nothing yet: runs of no_latent, which a live latent has to beat, are missing.")
+
+
+def test_more_seeds_are_never_advised_without_their_chance():
+    small = contrast("no_latent", "undecided", (-0.04, 0.03, 0.02, -0.02))
+    (said,) = _what_follows(group_of("alive"), [small])
+    assert "little chance" in said
+    assert "--seeds" not in said
+    collapsed = group_of("alive")
+    collapsed.cells[0].verdicts = {"collapsed": 3}
+    assert _what_follows(collapsed, [small])[-1].startswith("Vanilla latent diffusion is a decoder without a latent")
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ((0.001, 0.002, 0.0), "next to nothing"),
+        ((0.2, 0.22, 0.19), "can carry that"),
+        ((-0.2, 0.22, 0.05), "not clear from these seeds"),
+        ((0.2,), "not clear from these seeds"),  # one seed has no interval
+    ],
+)
+def test_whether_a_latent_can_matter_is_said_by_an_interval(values, says, monkeypatch):
+    real = SimpleNamespace(interval=lambda metric: interval(values))
+    monkeypatch.setattr("bench.report.diagnosis.floor_of", lambda references, metric: real)
+    assert says in _can_matter(group_of("alive"))[-1]
 
 
 @pytest.mark.parametrize(
@@ -108,7 +148,7 @@ def test_what_follows_is_what_the_contrast_says(verdict, first):
 def test_only_an_alive_latent_is_called_alive(word, says):
     assert says in " ".join(_collapsed(group_of(word)))
     assert "Nothing else is alive in every seed." in _collapsed(group_of(word))
-    assert "Alive in every seed: kl_free, no_latent." in _collapsed(group_of("alive"))
+    assert "Alive in every seed: kl_free." in _collapsed(group_of("alive"))
 
 
 @pytest.mark.parametrize(
@@ -126,15 +166,15 @@ def test_one_file_is_given(words, message):
 def test_what_is_given_reaches_the_sweep(tmp_path, monkeypatch):
     (tmp_path / "mine.csv").write_text("a\n1\n")
     asked = []
-    monkeypatch.setattr(diagnose.run, "main", lambda words, summary: asked.append((words, summary)) or 2)
+    monkeypatch.setattr(diagnose.run, "main", lambda words, answered: asked.append((words, answered)) or 2)
     options = ["--plugin", "one.py", "--plugin", "two.py", "--set", "N=2"]
     for file in ([str(tmp_path / "mine.csv")], ["--data", str(tmp_path / "mine.csv")]):
         assert diagnose.main([*file, *options]) == 2
-    (words, summary), other = asked
-    assert other == (words, summary)
+    (words, answered), other = asked
+    assert other == (words, answered)
     assert words[-6:] == ["--set", "N=2", "--plugin", "one.py", "--plugin", "two.py"]
     assert f"{{name: csv, path: {str(tmp_path / 'mine.csv')!r}}}" in words
-    assert not summary  # it prints an answer of its own
+    assert answered  # it prints an answer of its own
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,8 @@ from bench.sweeps.file import shipped_sweeps
 Expected = tuple[int, str, str]
 
 ON_AR1 = {
-    "ablation": (29, "00bf59ca40b249fc", "f4f535736296207e"),
-    "ablation-reduced": (29, "053139ebb1860bbd", "e0532e09c69ec9f2"),
+    "ablation": (27, "00bf59ca40b249fc", "f4f535736296207e"),
+    "ablation-reduced": (27, "053139ebb1860bbd", "e0532e09c69ec9f2"),
     "architectures": (24, "19680f969594d7f4", "fb0a2a23063f28af"),
     "architectures-reduced": (14, "197844171ed62c8c", "c29db73f392d7557"),
     "budget": (25, "09558c4b5eb33f1b", "fb2a23ee7fd47022"),
@@ -27,7 +27,7 @@ ON_AR1 = {
     "core_gaussian": (11, "2c6f6656d9cbd3cd", "f2493f1a44f29f52"),
     "decoders": (11, "1f5bfabd2834514b", "aef6a046b678f322"),
     "decoders-reduced": (11, "192a5817dd64e8a7", "f53f0f475692de33"),
-    "diagnose": (10, "43836400c1ed5568", "f652a3e7101cbcd4"),
+    "diagnose": (11, "43836400c1ed5568", "f652a3e7101cbcd4"),
     "diffusion_steps": (16, "1190c7ddae0a9e54", "f4aed3499fa8d64b"),
     "diffusion_steps-reduced": (16, "078898525f85dd21", "e5f19c1ebfa4fb21"),
     "domains": (10, "00bf59ca40b249fc", "f4f535736296207e"),
@@ -65,7 +65,7 @@ ON_OWN_SIMULATED_DATA = {
     "transformer-reduced": (10, "0ae79d65f77259a5", "ea6c0b921044a944"),
     "window_length-reduced": (9, "0ae79d65f77259a5", "fb43390a5716ea07"),
     "domains-reduced": (10, "07f07159f80b8c51", "9ebe7c307379aa4b"),
-    "diagnose": (10, "0323c07a527455a2", "fec51e2654b4b98b"),
+    "diagnose": (11, "0323c07a527455a2", "fec51e2654b4b98b"),
     "latent_per_step-reduced": (20, "04b657f9dc110251", "f7f3ab4cf283c667"),
     "core-reduced": (12, "13cf922599d6c23b", "e0ee88036a0b7c07"),
     "literature-reduced": (8, "7c3ffee6087e64dd", "eba463f1d70f9319"),
@@ -78,9 +78,9 @@ ON_OWN_SIMULATED_DATA = {
 }
 
 ON_OWN_REAL_DATA = {
-    "ablation": (58, "021be9d56a130d1d", "fe53288821840436"),
-    "likelihoods": (63, "021be9d56a130d1d", "fc0d08c19e84f310"),
-    "window_length": (54, "0312cbbdbb4642a8", "f0375d607c3ff902"),
+    "ablation": (54, "021be9d56a130d1d", "fe53288821840436"),
+    "likelihoods": (63, "021be9d56a130d1d", "fc0cf60ba9f82a50"),
+    "window_length": (54, "052b4a61d0677e90", "fe4ced30ebbc6d45"),
     "architectures": (48, "003aeb5b30c6814c", "fe437c0ed367eb7a"),
     "core": (108, "021be9d56a130d1d", "fda741770cdbc5fe"),
     "core_gaussian": (33, "021be9d56a130d1d", "f57360d182a8a934"),

@@ -292,7 +292,7 @@ MISTAKES = {
     "budget": (lambda: check_collapse(windows(), budget=0), "budget = 0: expected a number of seconds > 0"),
     "alternative": (
         lambda: check_collapse(windows(), alternative="kl_fre"),
-        "alternative = 'kl_fre': did you mean 'kl_free'? known: kl_free, no_latent, proposed + skip",
+        "alternative = 'kl_fre': did you mean 'kl_free'? known: kl_free, proposed + skip",
     ),
     "folder": (lambda: load("nowhere"), "nowhere: holds no saved run: expected a folder that Fitted.save wrote"),
 }

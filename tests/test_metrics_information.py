@@ -126,41 +126,54 @@ def test_latent_information_in_closed_form(noise):
 
 
 class KnowsTheNoise(Exact):
-    """The decoder p(x | z^i) at one step of the diffusion, where z^i keeps the share `kept` of the variance of z."""
+    """The decoder p(x | z^i) at one step of the diffusion, z^i = sqrt(kept) size z + sqrt(1 - kept) e."""
 
-    def __init__(self, noise: float, kept: float) -> None:
+    def __init__(self, noise: float, kept: float, size: float = 1.0) -> None:
         super().__init__(noise)
         self.alpha_bar = torch.tensor([1.0, kept], dtype=torch.float64)
         self.latent_mean, self.latent_scale = torch.zeros(1, D), torch.ones(1, D)
         flat, steps = self.weights.reshape(-1, D), np.arange(T)
         correlation = torch.from_numpy(np.kron(0.5 ** np.abs(steps[:, None] - steps) * noise**2 / 0.75, np.eye(C)))
-        self.told = math.sqrt(kept) * flat
+        self.size, self.variance = size, kept * size**2 + 1 - kept  # of each dimension of z^i
+        self.told = math.sqrt(kept) * size / self.variance * flat
         self.law = torch.distributions.MultivariateNormal(
-            self.offset.repeat(T), correlation + (1 - kept) * flat @ flat.T
+            self.offset.repeat(T), correlation + (1 - kept) / self.variance * flat @ flat.T
         )
 
     def noised_truth(self) -> float:
-        """I(x; z^i) = -ln det(kept Cov(z | x) + (1 - kept) I) / 2, because z^i has covariance I."""
+        """I(x; z^i) = ln det Cov(z^i) / 2 - ln det Cov(z^i | x) / 2."""
         kept = self.alpha_bar[1]
-        return -0.5 * float(torch.logdet(kept * torch.linalg.inv(self.precision) + (1 - kept) * torch.eye(D)))
+        given = kept * self.size**2 * torch.linalg.inv(self.precision) + (1 - kept) * torch.eye(D)
+        return 0.5 * (D * math.log(self.variance) - float(torch.logdet(given)))
 
     def decode(self, z: Tensor, past: Tensor) -> Any:
         mean = z.double() @ self.told.T
         return SimpleNamespace(log_prob=lambda x: self.law.log_prob(x.double().flatten(2) - mean))
 
 
+@dataclass(frozen=True)
+class Larger(ExactMethod):
+    """The exact posterior of `size` times z."""
+
+    def posterior(self, model: Any, x: Tensor) -> ExactPosterior:
+        exact, size = super().posterior(model, x), model.size
+        return ExactPosterior(size * exact.mean, size * exact.root)
+
+
 @pytest.mark.parametrize("kept", [0.9, 0.5, 0.1])
-@pytest.mark.parametrize("noise", [0.3, 1.0])
-def test_information_after_noise_in_closed_form(noise, kept, monkeypatch):
+@pytest.mark.parametrize(("noise", "size"), [(0.3, 1.0), (1.0, 1.0), (0.3, 3.0)])
+def test_information_after_noise_in_closed_form(noise, size, kept, monkeypatch):
     monkeypatch.setattr("bench.metrics.diffusion_information.PLACES", (1.0,))
-    model = KnowsTheNoise(noise, kept)
-    at = LatentEvaluation(model, ExactMethod(model), model.series(3000, 0), Randomness([("test", 0)]).draws)
+    model = KnowsTheNoise(noise, kept, size)
+    at = LatentEvaluation(model, Larger(model), model.series(3000, 0), Randomness([("test", 0)]).draws)
     information, capacity = METRICS["noised_information"]().measure(at)
     assert (information.name, information.coordinate, information.index) == ("noised_information", "diffusion_step", 1)
     assert information.value == pytest.approx(model.noised_truth(), abs=3 * information.error)
     assert 0 < information.error < 0.3
-    assert capacity.value == pytest.approx(-0.5 * D * math.log(1 - kept))
-    assert model.noised_truth() < capacity.value
+    at_scale = 0.5 * D * math.log(1 + size**2 * kept / (1 - kept))  # the variance of 256 latents is known to a tenth
+    assert capacity.value == pytest.approx(at_scale, abs=0.5 * D * math.log(1.2))
+    assert information.value < capacity.value + 3 * information.error
+    assert math.isnan(capacity.sd)
 
 
 def test_a_decoder_that_does_not_know_the_noise_takes_less(monkeypatch):

@@ -1,5 +1,7 @@
 """Published results: the same numbers in one part, a report per sweep, and nothing else touched."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -11,7 +13,7 @@ from bench.contracts import InputError
 from bench.engine.evaluation import read_series
 from bench.publish import main
 from bench.store import Store, load_curves, load_memberships, load_results, spelled
-from bench.store.publication import without_places
+from bench.store.publication import publish, without_places
 
 
 @pytest.fixture
@@ -109,13 +111,35 @@ def test_samples_of_one_run_of_each_method_are_published(results, tmp_path):
         main(["--results", str(out), "--out", str(again), "--samples", "-1"])
 
 
-def test_samples_of_restricted_data_are_not_published(results, tmp_path, monkeypatch):
+@pytest.mark.parametrize("known", [True, False])
+def test_samples_of_restricted_and_of_unknown_data_are_not_published(results, tmp_path, monkeypatch, known):
     for run_id in load_results(results)[0].run_id:
         write_samples(results, run_id, np.ones((3, 24, 2)))
-    monkeypatch.setattr("bench.report.cards.restricted_datasets", lambda: {"energy"})
+    if known:
+        monkeypatch.setattr("bench.report.cards.restricted_datasets", lambda: {"energy"})
+    else:  # as a plug-in's data set is, where the plug-in is not loaded
+        monkeypatch.setattr("bench.registry.DATASETS", {"regimes": None})
     out = tmp_path / "published"
     assert main(["--results", str(results), "--out", str(out), "--sweep", "first", "--samples", "2"]) == 0
     assert not (out / "samples").exists()
+
+
+def test_every_setting_has_its_own_samples(results, tmp_path):
+    store = Store(tmp_path / "two")
+    store.prepare()
+    config = {"label": "proposed", "seed": 0, "dataset": {"name": "energy"}}
+    runs = [run_row("proposed", config=json.dumps({**config, "hyper": {"N": n}})) for n in (1, 2)]
+    for n, run in enumerate(runs):
+        run["run_id"] = f"{n:016x}"
+        store.write_part(f"part-{n}", [run], [{**row, "run_id": run["run_id"]} for row in metric_rows(run)], [])
+        values = np.full((3, 24, 2), n + 0.5)
+        values[0, 0, 0] = np.nan  # one value that is none does not change the others
+        write_samples(store.path, run["run_id"], values)
+    store.write_membership("grid", {run["run_id"]: "proposed" for run in runs})
+    publish(store.path, tmp_path / "out", store.memberships(), 2, {"energy"})
+    for n in (0, 1):
+        table = pd.read_parquet(tmp_path / "out" / "samples" / f"{n:016x}.parquet")
+        assert set(table["count"].dropna()) == {n + 0.5}
 
 
 def test_a_damaged_table_of_samples_ends_with_one_line(tmp_path):

@@ -49,9 +49,10 @@ def mean_and_half(found: np.ndarray, digits: int) -> str:
 
 def nats(of: pd.Series, metric: str) -> str:
     """A latent information: a bound where every seed is at it; least and largest where seeds have other bounds."""
-    near = math.log(512) - 0.5
-    if of["latent_information_bound"].nunique() > 1:  # these are never averaged
-        return f"{of[metric].min():.1f} to {of[metric].max():.1f}"
+    bounds = of["latent_information_bound"]
+    if bounds.nunique() > 1:  # these are never averaged
+        return f"{of[metric].min():.1f} to {of[metric].max():.1f}".replace("-0.0", "0.0")
+    near = bounds.min() - 0.5
     return f"≥ {near:.1f}" if of[metric].min() > near else mean_and_half(of[metric].to_numpy(), 1)
 
 

@@ -13,6 +13,7 @@ from bench.metrics.base import LatentMetric, every_other, from_everywhere, group
 from bench.metrics.diffusion_information import along_diffusion
 from bench.metrics.latent_information import fitted_tau, information
 from bench.metrics.nll import crossed_log_probs
+from bench.parts.diffusion import to_denoiser
 from bench.registry import register_metric
 
 LATENTS = 256  # M
@@ -22,17 +23,17 @@ SERIES = 64
 @register_metric("noised_information")
 @dataclass(frozen=True)
 class NoisedInformation(LatentMetric):
-    """`latent_information` of the latent at diffusion step i, and the most that a latent of D numbers can hold there.
+    """`latent_information` of the latent at diffusion step i, and the most that a latent of its size can tell there.
 
         z^i = sqrt(alpha_bar_i) z + sqrt(1 - alpha_bar_i) e,   z ~ q(z | x),   e ~ N(0, I), the same e at every i
         noised_information = E_x[ tau ln p(x | z_x^i, past) - ln (1/M) sum_m p(x | z_m^i, past)^tau ] <= I(x; z^i), ln M
-        noised_information_capacity = -(D / 2) ln(1 - alpha_bar_i) >= I(x; z^i)
+        noised_information_capacity = (D / 2) ln(1 + P alpha_bar_i / (1 - alpha_bar_i)) >= I(x; z^i)
 
-    The capacity is that of D Gaussian channels whose inputs have variance 1, as the denoiser's latents have over the
-    training windows; no encoder and no data exceed it. It says what training with the first N steps of noise allows:
-    an early step N is a bound on the rate, as the KL term is in variational inference. A decoder near the capacity at
-    i = N uses all that the noise leaves; what is left at larger i, where the bound is far below ln M, is what a series
-    has in common with no other, told from the noise that a code without a price stores.
+    P is the mean variance of a latent's numbers between series, where noise is added: 1 for standardised latents and,
+    at most, under layer norm, so that the capacity is -(D / 2) ln(1 - alpha_bar_i) there; another value where the
+    method sets its own scale. The capacity holds for every encoder and all data. It belongs to step i: training with
+    steps that are drawn from 0 to N also sees less noise. At large i, where the bound is far below ln M, what is left is
+    shared by few series; the noise that a code without a price stores is lost by then.
     Shapes: 64 test series evenly spaced against M = 256 latents (all, where there are fewer); coordinate
     diffusion_step, ten values of i from 0 to L, of the capacity all but i = 0, where it is infinite. tau is fitted at
     each i on half of the series' groups, every other one, and judged on the other half, both ways round. Unit: nats per
@@ -40,7 +41,7 @@ class NoisedInformation(LatentMetric):
     Errors: undefined below 4 series.
     Source: Li et al., arXiv:2405.14021, sec. 4.2, the question; van den Oord et al. 2018, arXiv:1807.03748, eq. 4, the
     bound; Cover and Thomas 2006, Elements of Information Theory, ch. 9, the capacity (section and chapter are not
-    checked against the texts). Ours: the decoder's likelihood to the power tau as the critic.
+    checked against the text). Ours: the decoder's likelihood to the power tau as the critic.
     Blind to: a latent that sets the first steps only; it scores all of them.
     """
 
@@ -63,14 +64,16 @@ class NoisedInformation(LatentMetric):
         own = torch.from_numpy(places).to(x.device)
         z = own_latents(evaluation)[:, pool]
         noise = evaluation.draws("diffusion noise").normal(*z.shape[1:])
+        power = float(to_denoiser(model, z)[0].var(dim=0, correction=0).mean())
         rows = []
         for i, noised in along_diffusion(model, z, noise):
             log_probs = crossed_log_probs(model, noised, x, lambda p, series: p.log_prob(series))[0]
             values = _both_ways(log_probs, own, torch.from_numpy(every_other(groups)).to(x.device))
             rows.append(spread(self.outputs[0], values, len(x), "diffusion_step", i, groups))
             if i > 0:
-                capacity = -0.5 * z.shape[-1] * math.log(1 - float(model.alpha_bar[i]))
-                rows.append(Measurement(self.outputs[1], capacity, coordinate="diffusion_step", index=i, n=len(x)))
+                kept = float(model.alpha_bar[i])
+                capacity = 0.5 * z.shape[-1] * math.log1p(power * kept / (1 - kept))
+                rows.append(spread(self.outputs[1], torch.tensor([capacity]), len(pool), "diffusion_step", i))
         return rows
 
 

@@ -38,16 +38,23 @@ def uncalibrated(cell: Cell) -> list[int]:
 
 
 def not_converged(runs: pd.DataFrame) -> set[str]:
-    """The finished runs of which a stage ended at its maximum, before its objective had stopped improving.
+    """The finished runs of which a stage ended at its maximum, before its objective had stopped improving."""
+    return set[str]().union(*ended_early(runs).values())
+
+
+def ended_early(runs: pd.DataFrame) -> dict[str, set[str]]:
+    """Stage -> the finished runs that ended at its maximum, before its objective had stopped improving.
 
     Not those of which nobody knows, nor those whose denoiser makes one update: it is none (`no_latent` has no use
     for it).
     """
     known = runs.reindex(columns=["run_id", "status", "converged", "denoiser_converged", "denoiser_updates"])
-    ended = (known["converged"] == False) | (  # noqa: E712  (null is no answer)
-        (known["denoiser_converged"] == False) & (known["denoiser_updates"] > 1)  # noqa: E712
-    )
-    return set(known.loc[ended.fillna(False).astype(bool) & (known["status"] == "ok"), "run_id"])
+    known = known[known["status"] == "ok"]
+    ended = {
+        "autoencoder": known["converged"] == False,  # noqa: E712  (null is no answer)
+        "denoiser": (known["denoiser_converged"] == False) & (known["denoiser_updates"] > 1),  # noqa: E712
+    }
+    return {stage: set(known.loc[early.fillna(False).astype(bool), "run_id"]) for stage, early in ended.items()}
 
 
 def copies(cell: Cell) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 
 from bench.command import write, write_table
 from bench.loading.phase_transition import Criterion, Spectrum
-from bench.report.cautions import about_training, not_converged, signed_name, uncalibrated
+from bench.report.cautions import about_training, ended_early, signed_name, uncalibrated
 from bench.report.cells import Cell, verdict_of
 from bench.report.columns import title_of
 from bench.report.contrasts import Stated
@@ -19,9 +19,12 @@ from bench.report.gains import GAIN
 from bench.report.ranking import Group, floor_of
 from bench.report.report import Report
 from bench.report.statements import Answer
-from bench.report.statistics import Comparison
+from bench.report.statistics import Comparison, more_seeds
 
 VANILLA = "latent_diffusion"
+NONE = "no_latent"
+WIDER = "no_latent, twice as wide"
+LENGTH = {"autoencoder": "train.steps", "denoiser": "diffusion.steps"}
 LITTLE = 0.03  # of the variance: two splits of one recording differ by a few hundredths
 
 SAID = {
@@ -77,12 +80,13 @@ def steps(group: Group, report: Report) -> list[Answer]:
     stated = [one for one in report.stated if one.question.backbone == group.backbone]
     found = [(one, one.finding.datasets[group.dataset]) for one in stated if group.dataset in one.finding.datasets]
     trained, faults = _trained(group, report)
+    follows = [f"First {', and '.join(faults)}."] if faults else _what_follows(group, found)
     return [
         Answer("Can a latent matter on these data?", _can_matter(group)),
         Answer("Are the models trained?", trained),
         Answer("Has the latent collapsed?", _collapsed(group)),
         Answer("Does a live latent make better samples?", [_contrast(*each) for each in found] or ["Not measured."]),
-        Answer("What follows?", faults or _what_follows(group, found)),
+        Answer("What follows?", follows),
     ]
 
 
@@ -93,26 +97,28 @@ def _can_matter(group: Group) -> list[str]:
         return ["Not measured."]
     gain = real.interval(GAIN)
     what = (
-        f"Beyond its last two steps, the first two thirds of a window say {signed(gain)} of the variance of the rest."
+        "By ridge regression, the first two thirds of a window say more of its last third than the two steps just "
+        f"before it: {signed(gain)} of the variance."
     )
-    if gain.mean < LITTLE:
+    if gain.high < LITTLE:
         return [what, "That is next to nothing, so a latent of the whole window has little to add to the recent past."]
-    return [what, "A latent of the whole window can carry that. So can a decoder with a longer memory."]
+    if gain.low > 0:
+        return [what, "A latent of the whole window can carry that. So can a decoder with a longer memory."]
+    return [what, "Whether that is more than nothing is not clear from these seeds."]
 
 
 def _trained(group: Group, report: Report) -> tuple[list[str], list[str]]:
     """What is to be said of training, and what has to be done before anything else counts."""
-    runs = report.selection.runs
     mine = {run for cell in group.cells for run in cell.seeds}
-    early = not_converged(runs) & mine
+    runs = report.selection.runs
+    runs = runs[runs["run_id"].isin(mine)]
     sentences, faults = about_training(group.cells), []
-    if early:
-        sentences.append(
-            f"{len(early)} of {len(mine)} runs have not reached the plateau of their validation objective."
-        )
-        faults.append("First train longer: --set train.steps=20000 --set diffusion.steps=20000.")
+    for stage, early in ended_early(runs).items():
+        if early:
+            sentences.append(f"{len(early)} of {len(mine)} runs ended before the plateau of their {stage}.")
+            faults.append(f"train the {stage} longer (--set {LENGTH[stage]}=20000)")
     if any(uncalibrated(cell) for cell in group.cells):
-        faults.append("First find a likelihood that fits these data, such as --set model.likelihood=categorical.")
+        faults.append("find a likelihood that fits these data (such as --set model.likelihood=categorical)")
     return sentences, faults
 
 
@@ -144,26 +150,41 @@ def _contrast(one: Stated, found: Comparison) -> str:
 
 
 def _what_follows(group: Group, found: Sequence[tuple[Stated, Comparison]]) -> list[str]:
-    """What a practitioner does next, by the first contrast: a live latent against none with the same decoder."""
-    if not found:
-        return ["Nothing yet: the runs that would be compared are missing."]
-    one, comparison = found[0]
-    of, against = one.question.contrast.of, one.question.contrast.against
-    vanilla = next((cell for cell in group.cells if cell.label == VANILLA), None)
-    said = {
-        "better": [f"Use a live latent ({of})."],
-        "worse": [f"Use the decoder alone ({against}): it makes better samples than {of}."],
-        "equivalent": [f"Use the decoder alone ({against}): a live latent changes less than {one.bound:g}."],
-        "undecided": [
-            "These runs do not decide whether a latent helps.",
-            f"Run more seeds (--seeds 0:{2 * comparison.difference.n + 2}); the finished ones are kept.",
-        ],
-    }[comparison.verdict]
-    if comparison.verdict == "better":
-        said.append("Before you credit the latent, see whether a wider decoder does the same: --set model.hidden=96.")
-    if vanilla is not None and verdict_of(vanilla) == "collapsed":
+    """What a practitioner does next: by a live latent against none with the same decoder, then with a wider one."""
+    by_label = {cell.label: cell for cell in group.cells}
+    against = {one.question.contrast.against: (one, comparison) for one, comparison in found}
+    if NONE not in against:
+        return [f"Nothing yet: runs of {NONE}, which a live latent has to beat, are missing."]
+    one, comparison = against[NONE]
+    of = one.question.contrast.of
+    if verdict_of(by_label[of]) != "alive":
+        return [f"Nothing about a live latent: that of {of} is {verdict_of(by_label[of])}."]
+    if comparison.verdict == "worse":
+        said = [f"Use the decoder alone ({NONE}): it makes better samples than {of}."]
+    elif comparison.verdict == "equivalent":
+        said = [f"Use the decoder alone ({NONE}): a live latent changes less than {one.bound:g}."]
+    elif comparison.verdict == "better":
+        wider = against[WIDER][1].verdict if WIDER in against else "not measured"
+        said = [
+            f"Use a live latent ({of})."
+            if wider == "better"
+            else f"A live latent ({of}) helps this decoder. Against one that is twice as wide it is {wider}, so that "
+            "it may only stand in for capacity."
+        ]
+    else:
+        said = [f"These runs do not decide whether a latent helps. {_more(comparison)}"]
+    if VANILLA in by_label and verdict_of(by_label[VANILLA]) == "collapsed":
         said.append("Vanilla latent diffusion is a decoder without a latent here, at the cost of one.")
     return said
+
+
+def _more(found: Comparison) -> str:
+    """What further seeds would do about a difference that is not decided."""
+    advice = more_seeds(found.difference, 1 - found.level)
+    if advice is None:
+        return "More seeds of it have little chance to: the difference is small beside its spread."
+    total = found.difference.n + advice.seeds
+    return f"With --seeds 0:{total} they would with a chance of {advice.chance:.0%}, as far as these seeds can tell."
 
 
 def say_expected(expected: Sequence[Expected]) -> None:

@@ -21,15 +21,16 @@ from bench.store.store import Store, load_curves, load_results
 
 PLACES = ("--results", "--data")
 OWN = ("runs", "metrics", "curves", "sweeps", "samples", "report")
+SEEDS = ("seed", "split_seed", "data_sha256")  # of a configuration: what differs between the runs of one setting
 DIGITS = 7  # of a sample's largest value, which are kept: float32 has no more
 
 
 def publish(
-    source: Path, out: Path, sweeps: Sequence[Membership], series: int = 0, restricted: Collection[str] = ()
+    source: Path, out: Path, sweeps: Sequence[Membership], series: int = 0, open_data: Collection[str] = ()
 ) -> int:
     """Write the tables and lists of these sweeps to `out`, in place of what was published there; its size in bytes.
 
-    series: how many samples of a method on a data set, none of those whose name is in `restricted`.
+    series: how many samples of a method on a data set whose name is in `open_data`.
 
     Files beside them (.md, .yaml) and folders `archive-VERSION` of older results stay; old tables are removed when the
     new ones are complete. Raises InputError where `out` holds anything else, or tables and reports that this command
@@ -63,7 +64,7 @@ def publish(
         )
     if series:
         names = runs["dataset"].map(lambda key: str(key).partition(",")[0])
-        _publish_samples(source, staging, runs[~names.isin(set(restricted))], series)
+        _publish_samples(source, staging, runs[names.isin(set(open_data))], series)
     for name in OWN:
         shutil.rmtree(out / name, ignore_errors=True)
         if (staging / name).exists():
@@ -73,14 +74,15 @@ def publish(
 
 
 def _publish_samples(source: Path, out: Path, runs: pd.DataFrame, series: int) -> None:
-    """The first series of one run of each method on each data set, the one with the lowest seed that has samples.
+    """The first series of one run of each setting on each data set, the one with the lowest seed that has samples.
 
     A table as `--save-samples` writes it, in float32, so that it is small.
     """
-    cells: set[tuple[str, ...]] = set()
-    for row in runs.sort_values("seed").to_dict("records"):
+    cells: set[str] = set()
+    for row in runs.sort_values(["seed", "run_id"]).to_dict("records"):
         place = source / "samples" / f"{row['run_id']}.parquet"
-        cell = tuple(str(row[name]) for name in ("dataset", "shuffle", "backbone", "label"))
+        config = {key: value for key, value in json.loads(row["config"]).items() if key not in SEEDS}
+        cell = json.dumps(config, sort_keys=True)
         if cell in cells or not place.is_file():
             continue
         cells.add(cell)
@@ -98,7 +100,7 @@ def _publish_samples(source: Path, out: Path, runs: pd.DataFrame, series: int) -
 
 def _shortened(values: np.ndarray) -> np.ndarray:
     """Values to seven digits of the largest, in float32: what they were before a scale was put on and taken off."""
-    largest = np.abs(values).max(initial=0.0)
+    largest = np.abs(values[np.isfinite(values)]).max(initial=0.0)
     decimals = DIGITS - 1 - int(np.floor(np.log10(largest))) if largest > 0 else 0
     return np.round(values, decimals).astype(np.float32)
 

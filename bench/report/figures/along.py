@@ -38,9 +38,7 @@ COORDINATES = {
 BOUNDS = {"noised_information": "noised_information_capacity"}
 """Metric -> the metric that bounds it from above; it has no panel of its own."""
 
-CAPACITY = (
-    "The dashed line is the capacity of the noise, -(D / 2) ln(1 - alpha_bar_i): no latent of D numbers tells more."
-)
+CAPACITY = "Dashed: the largest capacity of the noise for these latents, more than which none of them can tell."
 
 
 def along(
@@ -78,12 +76,10 @@ def along(
 
 
 def _bound(name: str | None, rows: Sequence[pd.DataFrame]) -> pd.Series | None:
-    """The bound by index, where the methods have one and the same."""
-    found = [points.loc[points["metric"] == name].groupby("index")["value"].agg(["min", "max"]) for points in rows]
-    table = pd.concat(found).groupby(level=0).agg({"min": "min", "max": "max"}) if name and found else pd.DataFrame()
-    if table.empty or not (table["max"] - table["min"] < 1e-6 * table["max"].abs() + 1e-12).all():
-        return None
-    return table["max"]
+    """The largest value of a bound by index; None where there is none."""
+    found = [points.loc[points["metric"] == name].groupby("index")["value"].max() for points in rows]
+    largest = pd.concat(found).groupby(level=0).max() if name and found else pd.Series(dtype=float)
+    return largest if len(largest) else None
 
 
 def _by_component(rows: Sequence[tuple[str, pd.DataFrame]]) -> tuple[tuple[str, ...], list[tuple[str, pd.DataFrame]]]:

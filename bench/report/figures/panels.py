@@ -93,7 +93,11 @@ def _panels(figure: Figure, panels: Sequence[Panel], xlabel: str, order: Sequenc
             heights += np.maximum(line.mean, panel.bottom).tolist()
         if panel.bound is not None:
             ax.plot(panel.bound.index, panel.bound.to_numpy(), color="0.35", linestyle="--", linewidth=1)
-            ax.set_ylim(top=1.15 * max(heights))  # a bound that is far above all values flattens them
+            # a bound far above all values would flatten them
+            low = min((line.mean - line.down).min() for line in panel.lines)
+            high = max((line.mean + line.up).max() for line in panel.lines)
+            margin = 0.1 * (high - low) or 0.05
+            ax.set_ylim(low - margin, high + margin)
         elif len(heights) > 20:  # one divergence must not flatten all the rest
             low, high = np.quantile(heights, [0.01, 0.97])
             margin = 0.1 * (high - low) or 0.05 * abs(high) or 0.05
