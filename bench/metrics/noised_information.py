@@ -32,8 +32,8 @@ class NoisedInformation(LatentMetric):
     P is the mean variance of a latent's numbers between series, where noise is added: 1 for standardised latents and,
     at most, under layer norm, so that the capacity is -(D / 2) ln(1 - alpha_bar_i) there; another value where the
     method sets its own scale. The capacity holds for every encoder and all data. It belongs to step i: training with
-    steps that are drawn from 0 to N also sees less noise. At large i, where the bound is far below ln M, what is left is
-    shared by few series; the noise that a code without a price stores is lost by then.
+    steps that are drawn from 0 to N also sees less noise. At large i, where the value is far below ln M, what is left
+    tells groups of series apart, and no longer one series from all others.
     Shapes: 64 test series evenly spaced against M = 256 latents (all, where there are fewer); coordinate
     diffusion_step, ten values of i from 0 to L, of the capacity all but i = 0, where it is infinite. tau is fitted at
     each i on half of the series' groups, every other one, and judged on the other half, both ways round. Unit: nats per
