@@ -32,6 +32,7 @@ def main(words: Sequence[str] | None = None) -> int:
     from bench.registry import DATASETS, load_entry_points
     from bench.report.__main__ import main as report
     from bench.report.cards import restricted_datasets
+    from bench.report.formatting import plural
     from bench.store import existing
     from bench.store.publication import publish
 
@@ -48,9 +49,8 @@ def main(words: Sequence[str] | None = None) -> int:
     count = len({run_id for sweep in sweeps for run_id in sweep.runs})
     drawn = len(list(given.out.glob("samples/*.parquet")))
     words_of_samples = f" and samples of {drawn} runs" if given.samples else ""
-    command.write(
-        f"{len(sweeps)} sweeps, {count} runs: {size / 2**20:.1f} MB of tables{words_of_samples} in {given.out}"
-    )
+    amount = f"{plural(len(sweeps), 'sweep')}, {plural(count, 'run')}"
+    command.write(f"{amount}: {size / 2**20:.1f} MB of tables{words_of_samples} in {given.out}")
     for sweep in sweeps:
         folder = str(given.out / "report" / sweep.name)
         report(["--results", str(given.out), "--sweep", sweep.name, "--out", folder, "--compact"])
