@@ -486,6 +486,7 @@ class Splits:
     validation_groups: np.ndarray | None = None
     cells: Cells | None = None  # how finely each channel was measured; none: not known
     division: str = ""  # how the parts were made: `split` of the recordings, or `drawn` anew for every seed
+    gap: int = 0  # rows that are left out between neighbouring parts of one series
     held_out: np.ndarray | None = None  # windows of the training recordings that nothing is trained on; none: as `test`
     whole: bool = False  # whether every part is all windows: samples are compared with what a method was trained on
     zero_one: tuple[np.ndarray, np.ndarray] | None = None  # (C,) each, train-scaled: 0 and 1 of the literature's scale

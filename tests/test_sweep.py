@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -198,6 +200,14 @@ def test_a_gap_that_leaves_out_nothing_is_said(tmp_path: Path) -> None:
     (note,) = sweep(tmp_path, BASE.replace("[sines]", "[{name: sines, gap: T}, sines]")).notes
     assert "s.yaml: sines,gap=T: gap leaves out no rows" in note
     assert "(split: drawn, expected blocks or time)" in note
+
+
+def test_whole_days_of_one_recording_have_a_gap(tmp_path: Path) -> None:
+    """They are divided as entities after a day was left out at every border between parts."""
+    rows = pd.DataFrame({"time": pd.date_range("2024-01-01", periods=24 * 60, freq="h"), "a": np.arange(24.0 * 60) % 7})
+    rows.to_csv(tmp_path / "hours.csv", index=False)
+    days = "{name: csv, path: hours.csv, window: 24, align: day, gap: T}"
+    assert not [note for note in sweep(tmp_path, BASE.replace("[sines]", f"[{days}]")).notes if "gap" in note]
 
 
 # ---------------------------------------------------------------- identity

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bench.contracts import ONE_SPLIT, OVERLAPPING, WITH_GAP, Dataset, DatasetSpec, InputError, Recordings, Splits
+from bench.contracts import ONE_SPLIT, OVERLAPPING, Dataset, DatasetSpec, InputError, Recordings, Splits
 from bench.loading.cells import MeasuredCells
 from bench.loading.division import PARTS, divided
 from bench.loading.fetch import recorded
@@ -108,8 +108,7 @@ def contents(recordings: Recordings, splits: Splits, spec: DatasetSpec, seed: in
         else "missing: nothing"
     )
     lines += pauses(recordings)
-    left_out = recordings.gap if splits.division in WITH_GAP else 0
-    gap = f", {left_out} rows left out between parts" if left_out else ""
+    gap = f", {recordings.gap} rows left out between parts" if recordings.gap else ""
     lines.append(
         f"windows: T = {splits.window}, test windows every {recordings.test_stride} rows, split: "
         f"{recordings.split}{gap}"

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from bench.contracts import (
+    WITH_GAP,
     Dataset,
     DatasetSpec,
     InputError,
@@ -115,7 +116,8 @@ def _loaded(dataset: Dataset, spec: DatasetSpec, seed: int, data_dir: Path | Non
         raise InputError(f"{spec.key}: cannot be loaded: {in_one_line(error)}") from error
     if not isinstance(recordings, Recordings):
         raise InputError(f"{spec.key}: `load` returns {type(recordings).__name__}, expected Recordings")
-    drawn, gap = repr(rng.bit_generator.state) != untouched, recordings.window if dataset.gap == "T" else 0
+    drawn = repr(rng.bit_generator.state) != untouched
+    gap = recordings.window if dataset.gap == "T" and recordings.split in WITH_GAP else 0
     recordings = dataclasses.replace(recordings, drawn=drawn, gap=gap, training_windows=dataset.training_windows)
     recordings = day_windows(recordings, spec.key) if dataset.align == "day" else recordings
     return _undivided(recordings, dataset, spec.key) if dataset.protocol == "literature" else recordings
@@ -213,6 +215,7 @@ def make_splits(recordings: Recordings, spec: DatasetSpec, seed: int) -> Splits:
         validation_groups=groups["validation"],
         cells=cells,
         division="drawn" if recordings.drawn else recordings.split,
+        gap=recordings.gap,
         held_out=cut.get("held_out") if len(cut.get("held_out", ())) else None,
         whole=whole,
         zero_one=None

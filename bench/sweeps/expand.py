@@ -134,7 +134,7 @@ def _expand(parsed: SweepFile, place: str, selection: Selection, data: Path | No
                 f"{place}: seeds.splits = {splits}: {spec.key} has one split ({division}), expected 1 (its "
                 "initialisations may be many), or a sweep of its own"
             )
-        if dict(spec.options).get("gap") and division and division not in WITH_GAP:
+        if dict(spec.options).get("gap") and found and not found.gap:
             notes.append(
                 f"{place}: {spec.key}: gap leaves out no rows, because its parts are no neighbouring pieces of one "
                 f"series (split: {division}, expected {' or '.join(WITH_GAP)})"
