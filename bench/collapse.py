@@ -22,7 +22,7 @@ from bench.sweeps.file import SHIPPED, read_file
 from bench.sweeps.options import check_backbones, checked
 from bench.sweeps.run import Run
 from bench.training.stopping import CHECKS
-from bench.verdict import NEAR_BOUND, UNKNOWN, Estimate, verdict
+from bench.verdict import NEAR_BOUND, SAID, UNKNOWN, Estimate, verdict
 
 FULL = TrainConfig.steps, DiffusionConfig.steps
 """Updates of the two stages in a run of the harness; `check_collapse` never makes more."""
@@ -57,9 +57,7 @@ class CollapseCheck:
         vanilla, other = self.table.index[:2]
         first, second = self.table.verdict.iloc[:2]
         said = {
-            "collapsed": "collapses on these data: its decoder ignores the latent or soon forgets it",
-            "alive": "keeps its latent on these data",
-            "partial": "uses its latent on these data for the first steps only",
+            **SAID,
             "undecided": "is neither clearly collapsed nor clearly alive on these data: the interval of its latent "
             "information contains a threshold",
             "diverged": "diverged on these data",
@@ -95,10 +93,9 @@ def check_collapse(
 
     Both are trained for as many updates as fit into about `budget` seconds, as estimated from two short trainings of
     each. There are at least 50 updates, even if they take longer, and at most those of a run of the harness; training
-    ends before that where the objective is at its plateau. For x,
-    window, stride, channels and the warnings see `fit`. alternative: a label of the shipped sweep `diagnose` (default:
-    its second). `python -m bench.diagnose` answers the same question for a file, with more methods and seeds. Raises
-    InputError.
+    ends before that where the objective is at its plateau. For x, window, stride, channels and the warnings see `fit`.
+    alternative: a label of the shipped sweep `diagnose` (default: its second). `python -m bench.diagnose` answers the
+    same question for a file, with more methods and seeds. Raises InputError.
     """
     began = time.perf_counter()
     load_entry_points()

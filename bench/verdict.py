@@ -36,6 +36,13 @@ Verdict = Literal["collapsed", "partial", "alive", "undecided", "-"]
 Illusion = Literal["yes", "no", "-"]
 Side = Literal["above", "below", "unclear", "unknown"]
 
+SAID = {
+    "collapsed": "collapses on these data: its decoder ignores the latent or soon forgets it",
+    "alive": "keeps its latent on these data",
+    "partial": "uses its latent on these data for the first steps only",
+}
+"""What a method does, as a sentence about one data set goes on; by the verdict."""
+
 
 @dataclass(frozen=True)
 class Thresholds:

@@ -117,6 +117,8 @@ def test_more_seeds_are_never_advised_without_their_chance():
     (said,) = _what_follows(group_of("alive"), [small])
     assert "little chance" in said
     assert "--seeds" not in said
+    (said,) = _what_follows(group_of("alive"), [contrast("no_latent", "undecided", (-0.04, 0.03))])
+    assert said.endswith("Fewer than three seeds say too little of how much they differ: run three.")
     collapsed = group_of("alive")
     collapsed.cells[0].verdicts = {"collapsed": 3}
     assert _what_follows(collapsed, [small])[-1].startswith("Vanilla latent diffusion is a decoder without a latent")

@@ -20,6 +20,7 @@ from bench.report.ranking import Group, floor_of
 from bench.report.report import Report
 from bench.report.statements import Answer
 from bench.report.statistics import Comparison, more_seeds
+from bench.verdict import SAID
 
 VANILLA = "latent_diffusion"
 NONE = "no_latent"
@@ -27,11 +28,6 @@ WIDER = "no_latent, twice as wide"
 LENGTH = {"autoencoder": "train.steps", "denoiser": "diffusion.steps"}
 LITTLE = 0.03  # of the variance: two splits of one recording differ by a few hundredths
 
-SAID = {
-    "collapsed": "collapses on these data: its decoder ignores the latent or soon forgets it",
-    "alive": "keeps its latent on these data",
-    "partial": "uses its latent on these data for the first steps only",
-}
 ASSUMES = (
     "The phase-transition criterion assumes a linear decoder. Without a past it says when the variance of the windows "
     "lets a latent dimension live. An autoregressive decoder can collapse earlier, because it needs z only for what it "
@@ -180,6 +176,8 @@ def _what_follows(group: Group, found: Sequence[tuple[Stated, Comparison]]) -> l
 
 def _more(found: Comparison) -> str:
     """What further seeds would do about a difference that is not decided."""
+    if found.difference.n < 3:
+        return "Fewer than three seeds say too little of how much they differ: run three."
     advice = more_seeds(found.difference, 1 - found.level)
     if advice is None:
         return "More seeds of it have little chance to: the difference is small beside its spread."
