@@ -235,7 +235,7 @@ def test_a_change_of_any_file_that_draws_draws_again(tmp_path):
     assert len({same, package("more", **{"new.py": ""}), *changed}) == 5
 
 
-def test_a_compact_report_is_two_files_and_the_dependency_plots(tmp_path):
+def test_a_compact_report_is_two_files_and_the_main_figures(tmp_path):
     runs = quick_runs(("energy",), 1, (False,), ("proposed",))
     rendered(runs, tmp_path)
     report = build(selection(runs, tmp_path), FACTS, made=MADE)
@@ -245,7 +245,8 @@ def test_a_compact_report_is_two_files_and_the_dependency_plots(tmp_path):
     assert [link for link in page.links if not link.startswith("#")] == []
     assert len(report.pictures) == (tmp_path / "index.html").read_text(encoding="utf-8").count("<svg ") > 0
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
-    assert "figures/" not in text
+    kept = [file for file in files if file.endswith(".png")]
+    assert re.findall(r"figures/[\w-]+\.png", text) == kept
     assert "tables/" not in text
 
 

@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     which = "the windows whose numbers are shown (default: test; validation where no method was scored on test windows)"
     parser.add_argument("--split", choices=get_args(Scored), help=which)
-    parser.add_argument("--compact", action="store_true", help="page, text and dependency plots: to commit")
+    parser.add_argument("--compact", action="store_true", help="page, text, claims and the main plots: to commit")
     parser.add_argument("--plugin", action="append", default=[], metavar="FILE", help="a Python file of your own")
     parser.add_argument("--watch", action="store_true", help="render again whenever results arrive, until Ctrl-C")
     parser.add_argument("--every", type=float, default=10.0, metavar="SECONDS", help="how often --watch looks")

@@ -17,7 +17,7 @@ from bench.report.claims import FILE as CLAIMS_FILE
 from bench.report.claims import as_parquet, claims_of
 from bench.report.columns import COSTS, LONG, Column
 from bench.report.contrasts import sensitivity
-from bench.report.figures.picture import slug
+from bench.report.figures.picture import Picture, slug
 from bench.report.formatting import counted, number, plain, probability, signed, with_interval
 from bench.report.inline_svg import inlined
 from bench.report.literature import SCORES
@@ -174,11 +174,14 @@ def _environment() -> Environment:
 def write(report: Report, out: Path, compact: bool = False) -> Path:
     """Write the whole report under `out` and return the page's path. What an earlier report left there is removed.
 
-    compact: index.html, report.md and the dependency plots as PNG, nothing else: small enough to commit.
+    compact: index.html, report.md and the main figures as PNG, nothing else: small enough to commit.
     Raises InputError where `out` cannot be written.
     """
-    jinja, words = _environment(), {**_words(report), "compact": compact}
-    files = _dependency_plots(report) if compact else _files_beside(report)
+    pictures = _kept_pictures(report, compact)
+    jinja, words = _environment(), {**_words(report), "compact": compact, "kept_pictures": pictures}
+    files: dict[str, str | bytes] = {f"figures/{picture.name}.png": picture.png for picture in pictures}
+    if not compact:
+        files |= _files_beside(report)
     if report.stated:
         files[CLAIMS_FILE] = as_parquet(claims_of(report.stated, report.selection, report.gains))
     files["report.md"] = jinja.get_template("report.md.jinja").render(words)
@@ -192,17 +195,16 @@ def write(report: Report, out: Path, compact: bool = False) -> Path:
     return out / "index.html"
 
 
-def _dependency_plots(report: Report) -> dict[str, str | bytes]:
-    """The pictures that go with a compact report, by their path."""
-    chosen = [picture for picture in report.pictures if picture.name.startswith("dependency-")]
-    return {f"figures/{picture.name}.png": picture.png for picture in chosen}
+def _kept_pictures(report: Report, compact: bool) -> list[Picture]:
+    """All pictures, or the few of a compact report: stated contrasts, dependency, information and quality."""
+    kinds = ("dependency-", "information-and-quality-")
+    chosen = [each for each in report.pictures if each.section == "contrasts" or each.name.startswith(kinds)]
+    return chosen if compact else report.pictures
 
 
 def _files_beside(report: Report) -> dict[str, str | bytes]:
-    """Tables and figures as files of their own, by their path."""
-    files: dict[str, str | bytes] = {}
-    for picture in report.pictures:
-        files[f"figures/{picture.name}.svg"], files[f"figures/{picture.name}.png"] = picture.svg, picture.png
+    """Figures that scale, and tables, as files of their own, by their path."""
+    files: dict[str, str | bytes] = {f"figures/{picture.name}.svg": picture.svg for picture in report.pictures}
     for group in report.groups:
         name = slug(group.name)
         files[f"tables/{name}.csv"] = csv_of(wide_table(group))
