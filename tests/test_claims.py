@@ -199,7 +199,8 @@ def test_the_claims_of_published_results_follow_from_their_rows(file: Path, tmp_
     pd.testing.assert_frame_equal(pd.read_parquet(file), pd.read_parquet(tmp_path / FILE), rtol=1e-9)
 
 
-PAGES = [ROOT / "README.md", *(page for folder in (*FOLDERS, ROOT / "bench" / "docs") for page in folder.glob("*.md"))]
+PLACES = (ROOT, ROOT / "results", *FOLDERS, ROOT / "bench" / "docs")
+PAGES = [page for place in PLACES for page in place.glob("*.md")]
 
 
 @pytest.mark.parametrize("page", sorted(PAGES), ids=lambda page: f"{page.parent.name}-{page.stem}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,7 +13,7 @@ from bench import diagnose
 from bench.contracts import InputError
 from bench.registry import METHODS
 from bench.report.diagnosis import _can_matter, _collapsed, _what_follows
-from bench.report.statistics import interval
+from bench.report.statistics import Comparison, interval
 
 SMALL = ("evaluate.n_samples=50", "evaluate.dependency_series=8", "evaluate.during_training=0")
 
@@ -78,10 +79,12 @@ def group_of(verdict: str, labels: tuple[str, ...] = ("latent_diffusion", "kl_fr
     return SimpleNamespace(cells=cells, references=[])
 
 
-def contrast(against: str, verdict: str, values: tuple[float, ...] = (-0.04, -0.01, -0.05)) -> tuple:
+def contrast(
+    against: str, verdict: str, values: tuple[float, ...] = (-0.04, -0.01, -0.05), equivalence_p: float = 1.0
+) -> tuple:
     contrast = SimpleNamespace(of="kl_free", against=against)
     stated = SimpleNamespace(question=SimpleNamespace(contrast=contrast), bound=0.05)
-    return stated, SimpleNamespace(verdict=verdict, difference=interval(values), level=0.05)
+    return stated, Comparison(interval(values), math.nan, math.nan, equivalence_p, verdict, level=0.05)
 
 
 @pytest.mark.parametrize(
@@ -97,6 +100,11 @@ def test_what_follows_is_what_the_contrasts_say(verdict, first):
     found = [contrast("no_latent, twice as wide", "undecided"), contrast("no_latent", verdict)]
     (said,) = _what_follows(group_of("alive"), found)
     assert said.startswith(first)
+
+
+def test_a_difference_that_is_there_and_does_not_matter_is_no_reason_for_a_latent():
+    (said,) = _what_follows(group_of("alive"), [contrast("no_latent", "better", (-0.01, -0.012, -0.009), 0.001)])
+    assert said == "Use the decoder alone (no_latent): a live latent changes less than 0.05."
 
 
 def test_a_latent_is_credited_only_beside_a_wider_decoder_and_only_where_it_lives():

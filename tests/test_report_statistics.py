@@ -218,6 +218,9 @@ def test_comparisons_say_equivalent_only_with_a_bound_and_evidence():
     with_bound = comparisons(column, "base", "lower", bound=0.1)
     assert with_bound["alike"].verdict == "equivalent"
     assert with_bound["loose"].verdict == "undecided"
+    assert with_bound["better"].words == "better"
+    small = comparisons({"base": base, "little": shifted(-0.05, 0.01)}, "base", "lower", bound=0.1)["little"]
+    assert (small.verdict, small.words) == ("better", "better, below the bound")
     assert {c.verdict for c in comparisons({"base": base, "worse": column["better"]}, "base", "higher").values()} == {
         "worse"
     }

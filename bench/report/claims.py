@@ -157,7 +157,8 @@ def _statement(one: Stated, scope: _Scope) -> str:
     if scope.found.verdict == "equivalent":
         limit = number(scope.bound)
         return f"{contrast.of} and {contrast.against} differ in {measure} by less than {limit} {where}."
-    return f"{contrast.of} is {scope.found.verdict} than {contrast.against} in {measure} {where}."
+    small = f", by less than {number(scope.bound)}" if scope.found.negligible else ""
+    return f"{contrast.of} is {scope.found.verdict} than {contrast.against} in {measure} {where}{small}."
 
 
 def as_parquet(claims: pa.Table) -> bytes:

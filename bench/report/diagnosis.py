@@ -139,7 +139,7 @@ def _collapsed(group: Group) -> list[str]:
 def _contrast(one: Stated, found: Comparison) -> str:
     """A difference with its interval, its p and what it says."""
     what = f"{signed(found.difference)} in {title_of(one.column.metric)} ({one.column.direction} is better)"
-    text = f"{one.sides_text}: {what}, n = {found.difference.n}, p = {number(found.p)}: {found.verdict}."
+    text = f"{one.sides_text}: {what}, n = {found.difference.n}, p = {number(found.p)}: {found.words}."
     if found.verdict == "undecided" and math.isfinite(found.detectable):
         text += f" A true difference of {number(found.detectable)} would be found with 80 % power."
     return text
@@ -157,7 +157,7 @@ def _what_follows(group: Group, found: Sequence[tuple[Stated, Comparison]]) -> l
         return [f"Nothing about a live latent: that of {of} is {verdict_of(by_label[of])}."]
     if comparison.verdict == "worse":
         said = [f"Use the decoder alone ({NONE}): it makes better samples than {of}."]
-    elif comparison.verdict == "equivalent":
+    elif comparison.verdict == "equivalent" or comparison.negligible:
         said = [f"Use the decoder alone ({NONE}): a live latent changes less than {one.bound:g}."]
     elif comparison.verdict == "better":
         wider = against[WIDER][1].verdict if WIDER in against else "not measured"

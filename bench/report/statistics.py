@@ -319,6 +319,16 @@ class Comparison(NamedTuple):
     verdict: Verdict
     level: float  # at which Holm's procedure tested it
 
+    @property
+    def negligible(self) -> bool:
+        """Whether the difference is significant and significantly below the bound: there, and of no importance."""
+        return self.verdict in ("better", "worse") and self.equivalence_p <= ALPHA
+
+    @property
+    def words(self) -> str:
+        """The verdict as it is printed."""
+        return f"{self.verdict}, below the bound" if self.negligible else self.verdict
+
 
 class Gap(NamedTuple):
     """A difference of two sides before it is tested."""

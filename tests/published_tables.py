@@ -1,0 +1,230 @@
+"""The tables of the pages about results, computed from the published rows without the report's code.
+
+`python tests/published_tables.py` writes the tables and the numbers of marked claims anew, after `bench.publish` has
+written the rows. The words around them stay the author's. `test_reference.py` and `test_claims.py` compare all of them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import cache, partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.stats import t
+
+from bench.report.claims import Claim, read_claims
+from bench.store import load_results
+from bench.verdict import Estimate, verdict_by_information
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+REFERENCE = ROOT / "results" / "reference"
+CORE = ROOT / "results" / "core"
+FINDINGS = ROOT / "results" / "FINDINGS.md"
+
+METHODS = ("latent_diffusion", "no_latent", "no_latent, twice as wide", "kl_free", "proposed + skip")
+FLOOR = "floor_held_out"
+CONTRASTS = (
+    "a live latent against none",
+    "a live latent against a collapsed one",
+    "the framework against the same without its penalty",
+)
+
+
+@cache
+def asked(folder: Path, sweep: str) -> pd.DataFrame:
+    """The runs of a sweep in the order of its file."""
+    members = json.loads((folder / "sweeps" / f"{sweep}.json").read_text(encoding="utf-8"))["runs"]
+    return load_results(folder)[0].set_index("run_id").loc[list(members)]
+
+
+@cache
+def ended(folder: Path, sweep: str) -> pd.DataFrame:
+    """Data set, label, metric, seed -> value and error at the end of training."""
+    runs = asked(folder, sweep)[["dataset", "label", "seed"]]
+    metrics = load_results(folder)[1]
+    last = metrics[(metrics.train_step < 0) & (metrics.coordinate == "")]
+    named = last.merge(runs, left_on="run_id", right_index=True)
+    by = ["dataset", "label", "metric", "seed"]
+    return named.astype(dict.fromkeys(by[:3], str)).set_index(by)[["value", "error"]].sort_index()
+
+
+def values_of(folder: Path, sweep: str) -> pd.Series:
+    """Data set, label, metric, seed -> the value at the end of training."""
+    return ended(folder, sweep)["value"]
+
+
+def mean_and_half(found: np.ndarray, digits: int) -> str:
+    """Mean and half of a 95 % t interval; of one seed the value."""
+    if len(found) == 1:
+        text = f"{found[0]:.{digits}f}"
+        return text if float(text) else text.lstrip("-")
+    half = t.ppf(0.975, len(found) - 1) * found.std(ddof=1) / math.sqrt(len(found))
+    return f"{found.mean():.{digits}f} ± {half:.{digits}f}".replace("-0.0 ", "0.0 ")
+
+
+def nats(of: pd.Series, metric: str) -> str:
+    """A latent information: a bound where every seed is at it; least and largest where seeds have other bounds."""
+    bounds = of["latent_information_bound"]
+    if bounds.nunique() > 1:  # these are never averaged
+        return f"{of[metric].min():.1f} to {of[metric].max():.1f}".replace("-0.0", "0.0")
+    near = bounds.min() - 0.5
+    return f"≥ {near:.1f}" if of[metric].min() > near else mean_and_half(of[metric].to_numpy(), 1)
+
+
+def above_floor(values: pd.Series, data: str, label: str, metric: str, digits: int) -> str:
+    """A measure minus its floor, paired over seeds."""
+    of = values[data, label, metric]
+    return mean_and_half((of - values[data, FLOOR, metric].reindex(of.index)).to_numpy(), digits)
+
+
+def row_of(values: pd.Series, data: str, label: str) -> list[str]:
+    """The cells of a table of methods beside the names."""
+    of = values[data, label]
+    cells = ["–"] * 3
+    if "latent_information" in of.index and of["latent_information"].notna().any():
+        information = [nats(of, metric) for metric in ("latent_information", "latent_information_second_half")]
+        cells = [f"{of['calibration_distance'].mean():.2f}", *information]
+    measures = (("c2st_auc", 2), ("sliced_wasserstein", 3))
+    return cells + [above_floor(values, data, label, metric, digits) for metric, digits in measures]
+
+
+def datasets_of(sweep: str) -> list[str]:
+    """The data sets of a published sweep, in the order of its file."""
+    return list(asked(CORE, sweep)["dataset"].unique())
+
+
+def short(data: str) -> str:
+    """The name of a data set without its options."""
+    return data.split(",")[0]
+
+
+def every_method(sweep: str = "core") -> list[list[str]]:
+    """Every method on every data set of a sweep."""
+    values, rows = values_of(CORE, sweep), []
+    for data in datasets_of(sweep):
+        for label in ("latent_diffusion", "proposed + skip", "kl_free", "no_latent", "no_latent, twice as wide"):
+            name, *rest = label.split(", ")
+            seeds = len(values[data, label, "c2st_auc"])
+            rows.append([data, ", ".join([f"`{name}`", *rest]), str(seeds), *row_of(values, data, label)])
+    return rows
+
+
+def main_comparison() -> list[list[str]]:
+    """A row per data set: what its windows tell of themselves, and how far every method is above the floor."""
+    values, rows = values_of(CORE, "core"), []
+    for data in datasets_of("core"):
+        gain = f"{values[data, FLOOR, 'long_range_gain'].mean():.2f}"
+        rows.append([short(data), gain, *(above_floor(values, data, label, "c2st_auc", 2) for label in METHODS)])
+    return rows
+
+
+def verdicts() -> list[list[str]]:
+    """A row per data set: in how many seeds the latent of each method is alive, partial, collapsed, undecided."""
+    found, rows = ended(CORE, "core"), []
+    for data in datasets_of("core"):
+        cells = []
+        for label in ("latent_diffusion", "kl_free", "proposed + skip"):
+            whole = found.loc[(data, label, "latent_information")]
+            later = found.loc[(data, label, "latent_information_second_half")]
+            words = Counter(
+                verdict_by_information(Estimate(*whole.loc[seed]), Estimate(*later.loc[seed])) for seed in whole.index
+            )
+            cells.append(", ".join(f"{word} {count}" for word, count in words.most_common()))
+        rows.append([short(data), *cells])
+    return rows
+
+
+def differences() -> list[list[str]]:
+    """A row per data set: the three stated contrasts as the table of claims has them."""
+    table = pd.read_parquet(CORE / "report" / "core" / "claims.parquet").set_index(["contrast", "scope", "measure"])
+    claims = read_claims(CORE)
+    rows = []
+    for data in datasets_of("core"):
+        names = [table["claim"].get((contrast, data, "c2st_auc")) for contrast in CONTRASTS]
+        if None not in names:  # a simulated data set is in no contrast
+            rows.append([short(data), *(f"{claims[name].effect} ({claims[name].verdict})" for name in names)])
+    return rows
+
+
+def explanations() -> list[list[str]]:
+    """A row per data set: how much of the long range samples have, and what the diffusion adds to the distance."""
+    values, rows = values_of(CORE, "core"), []
+    for data in datasets_of("core"):
+        share = [f"{values[data, label, 'long_range_r2'].mean():.2f}" for label in (FLOOR, "no_latent", "kl_free")]
+        diffused = values[data, "kl_free", "sliced_from_diffusion"]
+        gap = diffused - values[data, "kl_free", "sliced_from_posteriors"].reindex(diffused.index)
+        rows.append([short(data), *share, mean_and_half(gap.to_numpy(), 3)])
+    return rows
+
+
+def learning_curve() -> list[list[str]]:
+    """A row per data set and number of training windows: methods above the floor, and a live latent minus none."""
+    runs, values, rows = asked(CORE, "learning_curve"), values_of(CORE, "learning_curve"), []
+    for data in datasets_of("learning_curve"):
+        (windows,) = runs[(runs["dataset"] == data) & (runs["kind"] == "method")]["n_train"].unique()
+        shown_methods = ("latent_diffusion", "no_latent", "kl_free")
+        above = [above_floor(values, data, label, "c2st_auc", 2) for label in shown_methods]
+        live, none = (values[data, label, "c2st_auc"] for label in ("kl_free", "no_latent"))
+        gap = mean_and_half((live - none.reindex(live.index)).to_numpy(), 3)
+        rows.append(
+            [short(data), f"{int(windows):,}", *above, gap, nats(values[data, "kl_free"], "latent_information")]
+        )
+    return rows
+
+
+TABLES: dict[tuple[Path, str], Callable[[], Sequence[Sequence[str]]]] = {
+    (CORE / "README.md", "Each method on each data set"): every_method,
+    (README, "What was found"): main_comparison,
+    (FINDINGS, "Is the latent used?"): verdicts,
+    (FINDINGS, "Does it make better samples?"): differences,
+    (FINDINGS, "What else could explain it?"): explanations,
+}
+"""The first table of a section of a page -> what its rows have to be."""
+
+_TABLE = r"(^\|[^\n]*\n\|[ :|-]+\n)((?:^\|[^\n]*\n)*)"
+
+
+_MARKED = re.compile(r"(?<![\w.])[+-]\d(?:(?!<!--|\n\n|\n[-|]).)*(?= <!-- claim: (\S+) -->)", flags=re.DOTALL)
+"""The numbers of a marked claim, from the effect on."""
+
+
+def _section(page: Path, section: str) -> re.Match[str]:
+    """The first table below a heading: its head, its rows."""
+    text = page.read_text(encoding="utf-8")
+    found = re.search(rf"^## {re.escape(section)}\n.*?{_TABLE}", text, flags=re.MULTILINE | re.DOTALL)
+    assert found, f"{page}: no table below '## {section}'"
+    return found
+
+
+def shown(page: Path, section: str) -> list[list[str]]:
+    """The rows of the first table of a section."""
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in _section(page, section)[2].splitlines()]
+
+
+def sentence(claim: Claim) -> str:
+    """A claim as the pages print it."""
+    closing = f" ({claim.equivalence})" if claim.equivalence else ""
+    return f"{', '.join(claim.together)}: {claim.verdict}{closing}."
+
+
+def main() -> None:
+    """Write the tables and the numbers of the claims."""
+    for (page, section), rows in TABLES.items():
+        found = _section(page, section)
+        lines = "".join(f"| {' | '.join(row)} |\n" for row in rows())
+        page.write_text(found.string[: found.start(2)] + lines + found.string[found.end(2) :], encoding="utf-8")
+    claims = read_claims(CORE)
+    for page in sorted({page for page, _ in TABLES}):
+        text = _MARKED.sub(lambda found: sentence(claims[found[1]]), page.read_text(encoding="utf-8"))
+        page.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
