@@ -216,6 +216,7 @@ TABLES: dict[tuple[Path, str], Callable[[], Sequence[Sequence[str]]]] = {
     (FINDINGS, "Is the latent used?"): verdicts,
     (FINDINGS, "Does it make better samples?"): differences,
     (FINDINGS, "Does it depend on where the latent lives?"): subsets,
+    (FINDINGS, "Few training windows, or many?"): learning_curve,
     (FINDINGS, "What else could explain it?"): explanations,
 }
 """The first table of a section of a page -> what its rows have to be."""

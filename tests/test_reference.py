@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from published_tables import CORE, FINDINGS, METHODS, README, REFERENCE, TABLES, row_of, shown, values_of
+from published_tables import CORE, FINDINGS, METHODS, README, REFERENCE, TABLES, asked, row_of, shown, values_of
 
 from bench import replay
 from bench.contracts import InputError
@@ -24,7 +24,7 @@ def test_a_table_about_core_is_what_its_rows_say(page: Path, section: str) -> No
 
 
 def test_every_method_of_core_is_shown_on_every_data_set() -> None:
-    runs = load_results(CORE)[0]
+    runs = asked(CORE, "core")
     done = runs[(runs["kind"] == "method") & (runs["status"] == "ok") & runs["label"].isin(METHODS)]
     cells = done.groupby(["dataset", "label"], observed=True)["seed"].nunique()
     assert len(shown(CORE / "README.md", "Each method on each data set")) == len(cells) == 45
