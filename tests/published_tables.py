@@ -11,7 +11,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -217,6 +217,7 @@ TABLES: dict[tuple[Path, str], Callable[[], Sequence[Sequence[str]]]] = {
     (FINDINGS, "Does it make better samples?"): differences,
     (FINDINGS, "Does it depend on where the latent lives?"): subsets,
     (FINDINGS, "Few training windows, or many?"): learning_curve,
+    (FINDINGS, "And with the paper's likelihood?"): partial(every_method, "core_gaussian"),
     (FINDINGS, "What else could explain it?"): explanations,
 }
 """The first table of a section of a page -> what its rows have to be."""
