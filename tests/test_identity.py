@@ -95,7 +95,7 @@ ON_OWN_REAL_DATA = {
     "literature": (49, "0a7a815065e9eca4", "f5370c6988ac3095"),
     "quick": (18, "0b76c24cb09fac07", "fdc3088794604882"),
     "registry": (204, "00abc4762ff0f949", "fe8b4373fc2772e3"),
-    "replication": (40, "071e498bd6ffb601", "dd6757bc32054b69"),
+    "replication": (30, "099d6e28d8ea1343", "d4ab88118736b451"),
     "sensitivity": (62, "021be9d56a130d1d", "fc0cf60ba9f82a50"),
     "sweep": (66, "09d1dc7663a8c0ed", "facccdc4ecc6afac"),
     "transformer": (30, "021be9d56a130d1d", "fc0cf60ba9f82a50"),
