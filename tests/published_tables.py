@@ -1,5 +1,7 @@
 """The tables of the pages about results, computed from the published rows without the report's code.
 
+Only the contrasts on single data sets are taken from the table of claims, which `test_claims.py` computes again.
+
 `python tests/published_tables.py` writes the tables and the numbers of marked claims anew, after `bench.publish` has
 written the rows. The words around them stay the author's. `test_reference.py` and `test_claims.py` compare all of them.
 """
@@ -39,18 +41,21 @@ CONTRASTS = (
 )
 
 
+loaded = cache(load_results)
+
+
 @cache
 def asked(folder: Path, sweep: str) -> pd.DataFrame:
     """The runs of a sweep in the order of its file."""
     members = json.loads((folder / "sweeps" / f"{sweep}.json").read_text(encoding="utf-8"))["runs"]
-    return load_results(folder)[0].set_index("run_id").loc[list(members)]
+    return loaded(folder)[0].set_index("run_id").loc[list(members)]
 
 
 @cache
 def ended(folder: Path, sweep: str) -> pd.DataFrame:
     """Data set, label, metric, seed -> value and error at the end of training."""
     runs = asked(folder, sweep)[["dataset", "label", "seed"]]
-    metrics = load_results(folder)[1]
+    metrics = loaded(folder)[1]
     last = metrics[(metrics.train_step < 0) & (metrics.coordinate == "")]
     named = last.merge(runs, left_on="run_id", right_index=True)
     by = ["dataset", "label", "metric", "seed"]
@@ -80,10 +85,14 @@ def nats(of: pd.Series, metric: str) -> str:
     return f"≥ {near:.1f}" if of[metric].min() > near else mean_and_half(of[metric].to_numpy(), 1)
 
 
+def paired(of: pd.Series, against: pd.Series) -> np.ndarray:
+    """The differences of two sides, seed by seed of the first."""
+    return (of - against.reindex(of.index)).to_numpy()
+
+
 def above_floor(values: pd.Series, data: str, label: str, metric: str, digits: int) -> str:
-    """A measure minus its floor, paired over seeds."""
-    of = values[data, label, metric]
-    return mean_and_half((of - values[data, FLOOR, metric].reindex(of.index)).to_numpy(), digits)
+    """A measure minus its floor."""
+    return mean_and_half(paired(values[data, label, metric], values[data, FLOOR, metric]), digits)
 
 
 def row_of(values: pd.Series, data: str, label: str) -> list[str]:
@@ -108,13 +117,14 @@ def short(data: str) -> str:
 
 
 def every_method(sweep: str = "core") -> list[list[str]]:
-    """Every method on every data set of a sweep."""
-    values, rows = values_of(CORE, sweep), []
-    for data in datasets_of(sweep):
-        for label in ("latent_diffusion", "proposed + skip", "kl_free", "no_latent", "no_latent, twice as wide"):
-            name, *rest = label.split(", ")
-            seeds = len(values[data, label, "c2st_auc"])
-            rows.append([data, ", ".join([f"`{name}`", *rest]), str(seeds), *row_of(values, data, label)])
+    """Every method on every data set of a sweep, in the order of its file."""
+    runs, values = asked(CORE, sweep), values_of(CORE, sweep)
+    ended_well = runs[(runs["kind"] == "method") & (runs["status"] == "ok")]
+    rows = []
+    for data, label in ended_well[["dataset", "label"]].astype(str).drop_duplicates().itertuples(index=False):
+        name, *rest = label.split(", ")
+        seeds = len(values[data, label, "c2st_auc"])
+        rows.append([data, ", ".join([f"`{name}`", *rest]), str(seeds), *row_of(values, data, label)])
     return rows
 
 
@@ -169,8 +179,8 @@ def subsets() -> list[list[str]]:
     rows = []
     for name, names in chosen.items():
         cells = []
-        for of, against in (("kl_free", "no_latent"), ("kl_free", "latent_diffusion"), ("kl_free", METHODS[2])):
-            gaps = [values[data, of, "c2st_auc"] - values[data, against, "c2st_auc"] for data in names]
+        for against in ("no_latent", "latent_diffusion", "no_latent, twice as wide"):
+            gaps = [paired(values[data, "kl_free", "c2st_auc"], values[data, against, "c2st_auc"]) for data in names]
             found = np.array([gap.mean() for gap in gaps])
             error = found.std(ddof=1) / math.sqrt(len(found))
             alike = t.sf((BOUND - abs(found.mean())) / error, len(found) - 1)
@@ -189,9 +199,9 @@ def explanations() -> list[list[str]]:
             for measure in ("r2", "gain")
             for label in (FLOOR, "no_latent", "kl_free")
         ]
-        diffused = values[data, "kl_free", "sliced_from_diffusion"]
-        gap = diffused - values[data, "kl_free", "sliced_from_posteriors"].reindex(diffused.index)
-        rows.append([short(data), *share, mean_and_half(gap.to_numpy(), 3)])
+        live = values[data, "kl_free"]
+        gap = paired(live["sliced_from_diffusion"], live["sliced_from_posteriors"])
+        rows.append([short(data), *share, mean_and_half(gap, 3)])
     return rows
 
 
@@ -202,8 +212,7 @@ def learning_curve() -> list[list[str]]:
         (windows,) = runs[(runs["dataset"] == data) & (runs["kind"] == "method")]["n_train"].unique()
         shown_methods = ("latent_diffusion", "no_latent", "kl_free")
         above = [above_floor(values, data, label, "c2st_auc", 2) for label in shown_methods]
-        live, none = (values[data, label, "c2st_auc"] for label in ("kl_free", "no_latent"))
-        gap = mean_and_half((live - none.reindex(live.index)).to_numpy(), 3)
+        gap = mean_and_half(paired(values[data, "kl_free", "c2st_auc"], values[data, "no_latent", "c2st_auc"]), 3)
         rows.append(
             [short(data), f"{int(windows):,}", *above, gap, nats(values[data, "kl_free"], "latent_information")]
         )
@@ -223,8 +232,6 @@ TABLES: dict[tuple[Path, str], Callable[[], Sequence[Sequence[str]]]] = {
 """The first table of a section of a page -> what its rows have to be."""
 
 _TABLE = r"(^\|[^\n]*\n\|[ :|-]+\n)((?:^\|[^\n]*\n)*)"
-
-
 _MARKED = re.compile(r"(?<![\w.])[+-]\d(?:(?!<!--|\n\n|\n[-|]).)*(?= <!-- claim: (\S+) -->)", flags=re.DOTALL)
 """The numbers of a marked claim, from the effect on."""
 

@@ -197,9 +197,10 @@ def write(report: Report, out: Path, compact: bool = False) -> Path:
 
 def _kept_pictures(report: Report, compact: bool) -> list[Picture]:
     """All pictures, or the few of a compact report: stated contrasts, dependency, information and quality."""
+    if not compact:
+        return report.pictures
     kinds = ("dependency-", "information-and-quality-")
-    chosen = [each for each in report.pictures if each.section == "contrasts" or each.name.startswith(kinds)]
-    return chosen if compact else report.pictures
+    return [each for each in report.pictures if each.section == "contrasts" or each.name.startswith(kinds)]
 
 
 def _files_beside(report: Report) -> dict[str, str | bytes]:
