@@ -1,0 +1,46 @@
+"""The test over given data sets, by known answers. That the pages agree with it is in test_reference.py."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from published_tables import OverDatasets, mean_of_given
+from scipy.stats import ttest_1samp, ttest_ind
+
+
+def test_one_data_set_without_overlap_is_students_t() -> None:
+    gaps = np.random.default_rng(0).normal(0.2, 1, 7)
+    found = mean_of_given([gaps], overlap=0)
+    assert found.df == pytest.approx(6)
+    assert found.p == pytest.approx(ttest_1samp(gaps, 0).pvalue)
+
+
+def test_two_data_sets_without_overlap_are_welchs_t() -> None:
+    rng = np.random.default_rng(1)
+    first, second = rng.normal(0.3, 1, 5), rng.normal(0.1, 3, 8)
+    welch = ttest_ind(first, -second, equal_var=False)
+    found = mean_of_given([first, second], overlap=0)
+    assert found.df == pytest.approx(welch.df)
+    assert found.p == pytest.approx(welch.pvalue)
+
+
+def test_overlap_widens_the_error_by_its_share_of_the_variance() -> None:
+    gaps = [np.random.default_rng(seed).normal(0, 1, 5) for seed in range(3)]
+    plain, corrected = mean_of_given(gaps, overlap=0), mean_of_given(gaps)
+    assert corrected.error / plain.error == pytest.approx(np.sqrt(1 + 5 * 2 / 7))
+    assert corrected.df == pytest.approx(plain.df)
+
+
+@pytest.mark.parametrize(
+    ("mean", "error", "words"),
+    [
+        (-0.1, 0.01, "helps"),
+        (-0.02, 0.001, "helps, by less than what matters"),
+        (0.1, 0.01, "harms"),
+        (0.02, 0.001, "harms, by less than what matters"),
+        (0.005, 0.01, "does not matter"),
+        (-0.03, 0.03, "undecided"),
+    ],
+)
+def test_the_words_are_those_of_the_plan_in_its_order(mean: float, error: float, words: str) -> None:
+    assert OverDatasets(mean, error, 10.0).words == words
