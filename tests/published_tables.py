@@ -12,7 +12,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
@@ -24,6 +24,7 @@ from scipy.stats import t
 from bench.report.claims import Claim, read_claims
 from bench.store import load_results
 from bench.verdict import Estimate, Verdict, verdict_by_information
+from datasets.linear_gaussian import LinearGaussian
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -117,15 +118,25 @@ def short(data: str) -> str:
     return data.split(",")[0]
 
 
+def quoted(label: str) -> str:
+    """A label whose method is set as code."""
+    name, *rest = label.split(", ")
+    return ", ".join([f"`{name}`", *rest])
+
+
+def counted(words: Iterable[Verdict]) -> str:
+    """How often each verdict was given, the most frequent first."""
+    return ", ".join(f"{word} {count}" for word, count in Counter(words).most_common())
+
+
 def every_method(sweep: str = "core") -> list[list[str]]:
     """Every method on every data set of a sweep, in the order of its file."""
     runs, values = asked(CORE, sweep), values_of(CORE, sweep)
     ended_well = runs[(runs["kind"] == "method") & (runs["status"] == "ok")]
     rows = []
     for data, label in ended_well[["dataset", "label"]].astype(str).drop_duplicates().itertuples(index=False):
-        name, *rest = label.split(", ")
         seeds = len(values[data, label, "c2st_auc"])
-        rows.append([data, ", ".join([f"`{name}`", *rest]), str(seeds), *row_of(values, data, label)])
+        rows.append([data, quoted(label), str(seeds), *row_of(values, data, label)])
     return rows
 
 
@@ -152,10 +163,7 @@ def verdicts(sweep: str, *labels: str) -> list[list[str]]:
     """A row per data set: in how many seeds the latent of each method is alive, partial, collapsed, undecided."""
     rows = []
     for data in datasets_of(sweep):
-        counts = [Counter(words_of(sweep, data, label).values()) for label in labels]
-        rows.append(
-            [short(data), *(", ".join(f"{word} {count}" for word, count in words.most_common()) for words in counts)]
-        )
+        rows.append([short(data), *(counted(words_of(sweep, data, label).values()) for label in labels)])
     return rows
 
 
@@ -222,6 +230,85 @@ def learning_curve() -> list[list[str]]:
         rows.append(
             [short(data), f"{int(windows):,}", *above, gap, nats(values[data, "kl_free"], "latent_information")]
         )
+    return rows
+
+
+def changed_parts(sweep: str, base: str) -> list[list[str]]:
+    """A row per method: on each data set what is said of its latent, AUC minus floor, and AUC minus that of `base`."""
+    runs, values = asked(CORE, sweep), values_of(CORE, sweep)
+    rows = []
+    for label in runs[runs["kind"] == "method"]["label"].astype(str).unique():
+        cells = []
+        for data in datasets_of(sweep):
+            auc = values[data, label, "c2st_auc"]
+            gap = paired(auc, values[data, base, "c2st_auc"])
+            cells += [
+                counted(words_of(sweep, data, label).values()) if "no_latent" not in label else "–",
+                above_floor(values, data, label, "c2st_auc", 2),
+                mean_and_half(gap, 2) if label != base else "–",
+            ]
+        rows.append([label, *cells])
+    return rows
+
+
+STEPS = (0, 50, 200)  # of the diffusion, where the nats in a latent are shown
+
+
+def noise_of(L: int = 1000) -> np.ndarray:
+    """alpha_bar of i = 0 to L, of the paper's schedule."""
+    return np.concatenate([[1.0], np.cumprod(1 - np.linspace(1e-4, 0.02, L))])
+
+
+def nats_of_true_latent(data: LinearGaussian, i: int) -> float:
+    """I(x; z^i) of the simulator's own latent: -ln det(alpha_bar_i P + (1 - alpha_bar_i) I) / 2, P = Cov(z | x)."""
+    weights, _ = data.loadings()
+    steps = np.arange(data.window)
+    noise = 0.5 ** np.abs(steps[:, None] - steps) * data.noise**2 / (1 - 0.5**2)
+    flat = weights.reshape(-1, data.latent)
+    precision = np.eye(data.latent) + flat.T @ np.linalg.solve(np.kron(noise, np.eye(data.channels)), flat)
+    kept = noise_of()[i]
+    return float(-np.linalg.slogdet(kept * np.linalg.inv(precision) + (1 - kept) * np.eye(data.latent))[1] / 2)
+
+
+def early_steps() -> list[list[str]]:
+    """A row per data set and method: the nats that the decoder takes from z^i, what z costs, and the samples.
+
+    Above them what no latent of this size exceeds, and on `linear_gaussian` what the simulator's own latent holds.
+    """
+    runs, values, rows = asked(CORE, "early_steps"), values_of(CORE, "early_steps"), []
+    metrics = loaded(CORE)[1]
+    along = metrics[(metrics["metric"] == "noised_information") & (metrics["train_step"] < 0)]
+    along = along.merge(runs[["dataset", "label", "seed"]], left_on="run_id", right_index=True)
+    for data in datasets_of("early_steps"):
+        most = ["∞", *(f"{-2 * math.log(1 - noise_of()[i]):.1f}" for i in STEPS[1:])]
+        rows.append([short(data), "4 numbers with this noise, at most", *most, *["–"] * 3])
+        if short(data) == "linear_gaussian":
+            true = [nats_of_true_latent(LinearGaussian(window=12, channels=2, latent=4), i) for i in STEPS]
+            rows.append([short(data), "the simulator's own latent", *(f"{nats:.1f}" for nats in true), *["–"] * 3])
+        here = runs[(runs["dataset"] == data) & (runs["kind"] == "method")]
+        for label in here["label"].astype(str).unique():
+            of = along[(along["dataset"] == data) & (along["label"] == label)]
+            told = [mean_and_half(of.loc[of["index"] == i, "value"].to_numpy(), 1) for i in STEPS]
+            measured = values[data, label]
+            rate, bound = (
+                mean_and_half(measured[metric].to_numpy(), 1) if metric in measured.index else "–"
+                for metric in ("rate", "prior_bound")
+            )
+            rows.append([short(data), label, *told, rate, bound, above_floor(values, data, label, "c2st_auc", 2)])
+    return rows
+
+
+def dialled() -> list[list[str]]:
+    """A row per share of the variance that a latent explains: nats of all steps, of the second half, and the words."""
+    runs, values, rows = asked(CORE, "synthetic"), values_of(CORE, "synthetic"), []
+    labels = runs[runs["kind"] == "method"]["label"].astype(str).unique()
+    for data in datasets_of("synthetic"):
+        cells = []
+        for label in labels:
+            told = [values[data, label, f"latent_information{part}"].mean() for part in ("", "_second_half")]
+            words = counted(words_of("synthetic", data, label).values())
+            cells.append(f"{told[0]:.1f}, {told[1]:.1f}: {words}".replace("-0.0", "0.0"))
+        rows.append([data.split("=")[1], *cells])
     return rows
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from published_tables import OverDatasets, mean_of_given
-from scipy.stats import ttest_1samp, ttest_ind
+from published_tables import OverDatasets, mean_of_given, nats_of_true_latent, noise_of
+from scipy.stats import multivariate_normal, ttest_1samp, ttest_ind
+
+from datasets.linear_gaussian import LinearGaussian
 
 
 def test_one_data_set_without_overlap_is_students_t() -> None:
@@ -44,3 +46,19 @@ def test_overlap_widens_the_error_by_its_share_of_the_variance() -> None:
 )
 def test_the_words_are_those_of_the_plan_in_its_order(mean: float, error: float, words: str) -> None:
     assert OverDatasets(mean, error, 10.0).words == words
+
+
+@pytest.mark.parametrize("i", [0, 200])
+def test_the_nats_of_the_true_latent_are_the_mean_of_a_log_ratio(i: int) -> None:
+    data, rng = LinearGaussian(window=6, channels=2, latent=3), np.random.default_rng(0)
+    weights, offset = data.loadings()
+    recordings = data.load(None, rng)
+    x, z = np.stack(recordings.series), recordings.truth["latent"]
+    kept = noise_of()[i]
+    noised = np.sqrt(kept) * z + np.sqrt(1 - kept) * rng.standard_normal(z.shape)
+    steps = np.arange(data.window)
+    noise = np.kron(0.5 ** abs(steps[:, None] - steps) * data.noise**2 / 0.75, np.eye(data.channels))
+    flat = weights.reshape(-1, data.latent)
+    left = (x - offset).reshape(len(x), -1) - np.sqrt(kept) * noised @ flat.T
+    ratio = multivariate_normal(cov=noise + (1 - kept) * flat @ flat.T).logpdf(left) - data.log_likelihood(x)
+    assert nats_of_true_latent(data, i) == pytest.approx(ratio.mean(), abs=3 * ratio.std() / np.sqrt(len(ratio)))
