@@ -28,6 +28,18 @@ def parser(verb: str, description: str) -> Parser:
     return Parser(prog=f"python -m bench.{verb}", description=description, allow_abbrev=False)
 
 
+def add_plugin(parser: argparse.ArgumentParser) -> None:
+    """The flag --plugin, for `bench.registry.load_plugins`."""
+    parser.add_argument(
+        "--plugin", action="append", default=[], metavar="FILE", help="a Python file of your own (repeatable)"
+    )
+
+
+def plugin_flags(files: Iterable[str]) -> list[str]:
+    """The words that give them to another command."""
+    return [word for file in files for word in ("--plugin", file)]
+
+
 def run_command(main: Callable[[Sequence[str] | None], int]) -> NoReturn:
     """Run a verb and exit: 2 and one line per mistake for bad input, 130 after Ctrl-C."""
     for stream in (sys.stdout, sys.stderr):

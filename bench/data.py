@@ -10,15 +10,13 @@ from pathlib import Path
 
 from bench import command
 from bench.contracts import DatasetSpec, InputError, Unavailable
-from bench.registry import DATASETS, load_entry_points, load_plugin
+from bench.registry import DATASETS, load_plugins
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit 0: done. 1: `verify` found a file with an unexpected content. 2: bad input."""
     given = _parser().parse_args(arguments)
-    load_entry_points()
-    for plugin in given.plugin:
-        load_plugin(plugin)
+    load_plugins(given.plugin)
     data = command.data_dir(given.data)
     if given.verb == "describe":
         return _describe(given, data)
@@ -33,9 +31,7 @@ def _parser() -> command.Parser:
     parser = command.parser("data", "List, describe, download and verify data sets.")
     shared = command.Parser(add_help=False)
     shared.add_argument("--data", metavar="DIR", help="the data folder (default: the variable BENCH_DATA)")
-    shared.add_argument(
-        "--plugin", action="append", default=[], metavar="FILE", help="a file with data sets of your own"
-    )
+    command.add_plugin(shared)
     verbs = parser.add_subparsers(dest="verb", required=True, parser_class=command.Parser, metavar="VERB")
     verbs.add_parser("list", parents=[shared], help="names, kinds, and whether the files are there")
     describe = verbs.add_parser("describe", parents=[shared], help="the card, the windows, and a figure")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench import run
-from bench.command import data_dir, parser, run_command, write
+from bench.command import add_plugin, data_dir, parser, run_command, write
 from bench.contracts import InputError
 
 if TYPE_CHECKING:  # --help does not wait for what these import
@@ -104,8 +104,7 @@ def main(words: Sequence[str] | None = None) -> int:
     arguments.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as in bench.run")
     arguments.add_argument("--jobs", default="auto", help="number of worker processes (default: auto)")
     arguments.add_argument("--results", default="results/diagnose", metavar="DIR", help="(default: results/diagnose)")
-    plugin = "a Python file of your own, as in bench.run (repeatable)"
-    arguments.add_argument("--plugin", action="append", default=[], metavar="FILE", help=plugin)
+    add_plugin(arguments)
     given = arguments.parse_args(words)
 
     from bench.report.diagnosis import say  # here, after the parser, so that --help does not wait for what these import

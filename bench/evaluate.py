@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-from bench.command import data_dir, parser, run_command, write
+from bench.command import add_plugin, data_dir, parser, run_command, write
 from bench.contracts import InputError, Metric, Scale, Scored
-from bench.registry import load_entry_points, load_plugin
+from bench.registry import load_plugins
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -27,7 +27,7 @@ def main(words: Sequence[str] | None = None) -> int:
     where = "evaluate finished runs on these windows (default: as in the sweep)"
     arguments.add_argument("--split", choices=get_args(Scored), help=where)
     arguments.add_argument("--data", help="folder of the real data files (also: BENCH_DATA)")
-    arguments.add_argument("--plugin", action="append", default=[], metavar="FILE.py", help="a Python file of your own")
+    add_plugin(arguments)
     arguments.add_argument(
         "--samples",
         type=Path,
@@ -54,9 +54,7 @@ def main(words: Sequence[str] | None = None) -> int:
     from bench.scoring.scores import Scope, choose
     from bench.sweeps.expand import named_dataset
 
-    load_entry_points()
-    for plugin in given.plugin:
-        load_plugin(plugin)
+    load_plugins(given.plugin)
     names = given.metrics[0] if given.metrics in (["fast"], ["all"]) else given.metrics
     data = data_dir(given.data)
     if given.samples is None:

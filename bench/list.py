@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from bench import command
 from bench.contracts import InputError
-from bench.registry import BACKBONES, DATASETS, LIKELIHOODS, METHODS, METRICS, Registry, load_entry_points, load_plugin
+from bench.registry import BACKBONES, DATASETS, LIKELIHOODS, METHODS, METRICS, Registry, load_plugins
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -42,13 +42,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = command.parser("list", "List methods, data sets, metrics, backbones, likelihoods and sweeps.")
     parser.add_argument("kind", nargs="?", choices=(*KINDS, "sweeps"), help="only these (default: all)")
     parser.add_argument("--long", action="store_true", help="the whole card of each")
-    parser.add_argument("--plugin", action="append", default=[], metavar="FILE", help="a Python file of your own")
+    command.add_plugin(parser)
     given = parser.parse_args(arguments)
     shipped_only = not given.plugin and not entry_points(group="bench.plugins")
     if not shipped_only:
-        load_entry_points()
-        for plugin in given.plugin:
-            load_plugin(plugin)
+        load_plugins(given.plugin)
     for number, kind in enumerate([given.kind] if given.kind else (*KINDS, "sweeps")):
         rows = _sweeps() if kind == "sweeps" else _rows(kind, short=shipped_only and not given.long)
         if not given.kind:

@@ -24,12 +24,13 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--sweep", action="append", default=[], metavar="NAME", help="only this sweep (repeatable)")
     samples = "series of one run of each method on each data set, of runs that had --save-samples (default: none)"
     parser.add_argument("--samples", type=int, default=0, metavar="N", help=samples)
+    command.add_plugin(parser)
     given = parser.parse_args(words)
     if given.samples < 0:
         raise InputError(f"--samples {given.samples}: expected a whole number >= 0")
 
     # here, after the parser, so that --help does not wait for what these import
-    from bench.registry import DATASETS, load_entry_points
+    from bench.registry import DATASETS, load_plugins
     from bench.report.__main__ import main as report
     from bench.report.cards import restricted_datasets
     from bench.report.formatting import plural
@@ -41,10 +42,9 @@ def main(words: Sequence[str] | None = None) -> int:
         raise InputError(f"--out {given.out}: expected another folder than --results")
     store = existing(source)
     sweeps = [store.membership(name) for name in given.sweep] or store.memberships()
-    load_entry_points()
-    open_data = (
-        set(DATASETS) - restricted_datasets()
-    )  # a data set of a plug-in is not known here, and may be restricted
+    load_plugins([])
+    open_data = set(DATASETS) - restricted_datasets()  # no data set of a --plugin: it may be restricted
+    load_plugins(given.plugin)
     size = publish(source, given.out, sweeps, given.samples, open_data)
     count = len({run_id for sweep in sweeps for run_id in sweep.runs})
     drawn = len(list(given.out.glob("samples/*.parquet")))
@@ -53,7 +53,8 @@ def main(words: Sequence[str] | None = None) -> int:
     command.write(f"{amount}: {size / 2**20:.1f} MB of tables{words_of_samples} in {given.out}")
     for sweep in sweeps:
         folder = str(given.out / "report" / sweep.name)
-        report(["--results", str(given.out), "--sweep", sweep.name, "--out", folder, "--compact"])
+        own = command.plugin_flags(given.plugin)
+        report(["--results", str(given.out), "--sweep", sweep.name, "--out", folder, "--compact", *own])
     return 0
 
 

@@ -12,7 +12,7 @@ import importlib
 import importlib.util
 import pkgutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -117,6 +117,13 @@ register_dataset = DATASETS.register
 register_metric = METRICS.register
 register_backbone = BACKBONES.register
 register_likelihood = LIKELIHOODS.register
+
+
+def load_plugins(files: Iterable[str | Path]) -> None:
+    """Everything that is not shipped: plug-ins of installed packages, then a user's own files (`--plugin`)."""
+    load_entry_points()
+    for file in files:
+        load_plugin(file)
 
 
 def load_plugin(path: str | Path) -> None:

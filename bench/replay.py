@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.command import parser, run_command
+from bench.command import add_plugin, parser, run_command
 from bench.contracts import InputError
-from bench.registry import load_entry_points, load_plugin
+from bench.registry import load_plugins
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -28,7 +28,7 @@ def main(words: Sequence[str] | None = None) -> int:
     arguments.add_argument(
         "--within", type=float, default=1.0, metavar="SD", help="standard deviations over seeds that count as noise (1)"
     )
-    arguments.add_argument("--plugin", action="append", default=[], metavar="FILE.py", help="a Python file of your own")
+    add_plugin(arguments)
     given = arguments.parse_args(words)
     if given.all == (given.run_id is not None):
         raise InputError("bench.replay: expected a RUN_ID, or --all")
@@ -41,9 +41,7 @@ def main(words: Sequence[str] | None = None) -> int:
     from bench.engine.repetition import one, several
     from bench.store import load_results
 
-    load_entry_points()
-    for plugin in given.plugin:
-        load_plugin(plugin)
+    load_plugins(given.plugin)
     runs, metrics = load_results(given.results)
     return several(runs, metrics, given) if given.all else one(runs, metrics, given)
 

@@ -21,7 +21,7 @@ from bench.hardware.devices import (
     parse_size,
     slots_that_fit,
 )
-from bench.registry import load_entry_points, load_plugin
+from bench.registry import load_plugins
 
 BAD = ("failed", "oom", "timeout", "killed")
 RETRIED = ("diverged", *BAD, "skipped")
@@ -157,7 +157,7 @@ def _run(given: Namespace, line: str, answered: bool = False) -> int:
     if not answered and not given.quiet:
         _summary(sweep.runs, store, statuses)
         again = ["python", "-m", "bench.report", "--results", given.results]
-        again += [word for plugin in given.plugin for word in ("--plugin", plugin)]
+        again += command.plugin_flags(given.plugin)
         command.write(f"To render the report: {shlex.join(again)}")
     if interrupted:
         command.write("interrupted: start the same command again to go on")
@@ -186,15 +186,13 @@ def add_selection(parser: command.Parser, positional: bool = False) -> None:
     add("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda or cuda:0,cuda:1")
     add("--results", default="results", metavar="DIR", help="the results folder (default: results)")
     add("--data", metavar="DIR", help="the folder of the real data (default: the variable BENCH_DATA)")
-    add("--plugin", action="append", default=[], metavar="FILE", help="a Python file with methods of your own")
+    command.add_plugin(parser)
 
 
 def read_selected(given: Namespace) -> Any:
     """The `bench.sweeps.expand.Sweep` that the flags of `add_selection` ask for. Raises InputError."""
     data = command.data_dir(given.data)
-    load_entry_points()
-    for plugin in given.plugin:
-        load_plugin(plugin)
+    load_plugins(given.plugin)
 
     from bench.sweeps.expand import Selection, read_sweep
     from bench.sweeps.options import parse_seeds

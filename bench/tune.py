@@ -28,22 +28,26 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", metavar="DIR", help="folder of the real data (or the variable BENCH_DATA)")
     parser.add_argument("--jobs", default="auto", metavar="N|auto", help="number of workers")
     parser.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda or cuda:0,cuda:1")
+    command.add_plugin(parser)
     given = parser.parse_args(words)
 
     # here, after the parser, so that --help does not wait for what these import
+    from bench.registry import load_plugins
     from bench.sweeps.file import find_sweep, read_file
     from bench.sweeps.tuning import choose, folder_key, trial_sweep, tuned_sweep, write_sweep
 
+    load_plugins(given.plugin)
+    own = command.plugin_flags(given.plugin)
     path = find_sweep(given.grid)
     file = read_file(path, given.reduced)
     entries = [entry.model_dump(exclude_defaults=True) for entry in file.methods]
     document, results = trial_sweep(file, entries, str(path)), Path(given.results)
     assert file.tune is not None
-    again = shlex.join(["python", "-m", "bench.tune", "--grid", str(given.grid)] + ["--reduced"] * given.reduced)
+    again = shlex.join(["python", "-m", "bench.tune", "--grid", str(given.grid)] + ["--reduced"] * given.reduced + own)
     trial_file = results / f"{document['name']}.yaml"
     write_sweep(trial_file, {**document, **folder_key(file, trial_file)}, f"Written by: {again}")
     flags = ["--grid", str(trial_file), "--results", str(results), "--jobs", given.jobs, "--device", given.device]
-    flags += ["--keep", "none"] + (["--data", given.data] if given.data else [])
+    flags += ["--keep", "none", *own] + (["--data", given.data] if given.data else [])
     status = run.main(flags)
     if status not in (0, 1):
         return status

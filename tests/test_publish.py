@@ -66,6 +66,16 @@ def test_one_sweep_only(results, tmp_path):
         main(["--results", str(results), "--out", str(out), "--sweep", "third"])
 
 
+def test_a_plugin_is_loaded_for_the_report(results, tmp_path):
+    plugin, out = tmp_path / "mine.py", tmp_path / "published"
+    plugin.write_text(f"open({str(tmp_path / 'loaded')!r}, 'w').close()\n")
+    flags = ["--results", str(results), "--out", str(out), "--sweep", "second", "--plugin"]
+    assert main([*flags, str(plugin)]) == 0
+    assert (tmp_path / "loaded").exists()
+    with pytest.raises(InputError, match=r"--plugin .*none\.py: no such file"):
+        main([*flags, "none.py"])
+
+
 def write_samples(folder, run_id, values, channels=("count", "degrees")):
     """A table as --save-samples writes it."""
     n, steps, _ = values.shape

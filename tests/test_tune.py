@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from bench.contracts import InputError
+from bench.registry import METHODS
 from bench.scoring.scores import Scope
 from bench.store import load_results
 from bench.sweeps.expand import Selection, read_sweep
@@ -101,6 +102,29 @@ def test_a_tuned_sweep_holds_the_best_trials_and_nothing_of_the_test_windows(swe
         label = entry.get("label", entry["name"])
         own = {"ours": {"N": 2, "M": 9}, "latent_diffusion": None}[label]
         assert (entry.get("set") == own) == (best[label] == 0)
+
+
+@pytest.mark.usefixtures("inline")
+def test_a_method_of_a_plugin_is_tuned(sweep, tmp_path):
+    plugin = tmp_path / "mine.py"
+    plugin.write_text(
+        "from dataclasses import dataclass\n"
+        "from bench.registry import register_method\n"
+        "from methods.latent_diffusion import LatentDiffusion\n"
+        '@register_method("tuned_plugin")\n'
+        "@dataclass(frozen=True)\n"
+        "class Mine(LatentDiffusion):\n"
+        '    """Vanilla under another name.\n\n    Shapes: as there.\n    Source: none.\n    Ours: all."""\n'
+    )
+    sweep.write_text(SWEEP.replace("  - latent_diffusion\n", "  - tuned_plugin\n"))
+    flags = ["--grid", str(sweep), "--results", str(tmp_path / "r"), "--jobs", "1", "--plugin", str(plugin)]
+    try:
+        assert main(flags) == 0
+    finally:
+        METHODS._classes.pop("tuned_plugin", None)
+    text = (tmp_path / "r" / "tiny-tuned.yaml").read_text()
+    assert f"--plugin {plugin}" in text
+    assert [entry["name"] for entry in yaml.safe_load(text)["methods"]] == ["tuned_plugin", "proposed"]
 
 
 def test_validation_windows_take_the_place_of_the_test_windows():

@@ -27,7 +27,7 @@ from bench.loading.windows import load_splits
 from bench.method import stacked
 from bench.models import lstm_triton
 from bench.models.build import StackedModel
-from bench.registry import DATASETS, load_entry_points, load_plugin
+from bench.registry import DATASETS, load_plugins
 from bench.scoring.artifacts import keep_run, save_minmax, save_series
 from bench.scoring.scores import (
     Scope,
@@ -92,9 +92,7 @@ def run_stack(stack: Stack, settings: JobSettings, attempt: int = 1) -> list[Out
     A run that ran out of memory gets the row `oom` only if it was alone in its stack. Runs of a larger stack get no row
     and are repeated in smaller stacks. Raises Unwritable where the results cannot be written.
     """
-    load_entry_points()
-    for plugin in settings.plugins:
-        load_plugin(plugin)
+    load_plugins(settings.plugins)
     device = torch.device(settings.device)
     part = Part(stack, attempt, settings.device, [], [], [])
     changed: list[str] = []

@@ -116,13 +116,11 @@ def _fastest_of(run: Run, kind: str, data: Path | None, plugins: Sequence[str], 
     import torch
 
     from bench.loading.windows import load_splits
-    from bench.registry import load_entry_points, load_plugin
+    from bench.registry import load_plugins
     from bench.training.stack import train_stack
 
     torch.set_num_threads(1)
-    load_entry_points()
-    for plugin in plugins:
-        load_plugin(plugin)
+    load_plugins(plugins)
     splits, method = load_splits(run.dataset, run.data_seed, data), run.build_method()
 
     def train(size: int, updates: int) -> float:

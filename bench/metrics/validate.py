@@ -21,7 +21,7 @@ from pathlib import Path
 
 from bench import command
 from bench.contracts import InputError
-from bench.registry import load_entry_points, load_plugin
+from bench.registry import load_plugins
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--repeats", type=int, default=3, help="draws of windows and metric seeds (default: 3)")
     parser.add_argument("--seed", type=int, default=0, help="of the split and of the corruptions (default: 0)")
     parser.add_argument("--out", metavar="FILE.csv", help="write the values too")
-    parser.add_argument("--plugin", action="append", default=[], metavar="FILE", help="a Python file of your own")
+    command.add_plugin(parser)
     given = parser.parse_args(arguments)
     for name, least in (("n", 10), ("repeats", 2)):
         if getattr(given, name) < least:
@@ -47,9 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from bench.scoring.scores import Scope, choose
     from bench.scoring.validation import print_findings, row_of, spec_of, validate, write_csv
 
-    load_entry_points()
-    for plugin in given.plugin:
-        load_plugin(plugin)
+    load_plugins(given.plugin)
     words = given.metrics[0] if len(given.metrics) == 1 else given.metrics
     metrics, found, failed = choose(words, "samples"), [], 0
     specs = [spec_of(word) for word in given.dataset]

@@ -11,7 +11,7 @@ from typing import cast, get_args
 
 from bench import command
 from bench.contracts import InputError, Scored
-from bench.registry import load_entry_points, load_plugin
+from bench.registry import load_plugins
 from bench.report import Bars
 from bench.report.unchanged import fingerprint, remember, remembered
 
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     which = "the windows whose numbers are shown (default: test; validation where no method was scored on test windows)"
     parser.add_argument("--split", choices=get_args(Scored), help=which)
     parser.add_argument("--compact", action="store_true", help="page, text, claims and the main plots: to commit")
-    parser.add_argument("--plugin", action="append", default=[], metavar="FILE", help="a Python file of your own")
+    command.add_plugin(parser)
     parser.add_argument("--watch", action="store_true", help="render again whenever results arrive, until Ctrl-C")
     parser.add_argument("--every", type=float, default=10.0, metavar="SECONDS", help="how often --watch looks")
     given = parser.parse_args(arguments)
@@ -63,9 +63,7 @@ def _rendered(results: Path, out: Path, given: Namespace) -> tuple[str, Path]:
     from bench.report.page import MANIFEST  # here: what these import takes longer than to see that nothing has changed
     from bench.report.rendering import render
 
-    load_entry_points()
-    for plugin in given.plugin:
-        load_plugin(plugin)
+    load_plugins(given.plugin)
     report, page = render(results, out, given.sweep, cast(Bars, given.bars), given.compact, given.split)
     runs = ", ".join(f"{count} {word}" for word, count in report.status) or "no runs"
     status = f"{report.selection.name}: {runs}"
