@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 from report_data import FACTS, curve_rows, frames, membership, metric_rows, quick_runs, reader, select
 from test_contrasts import LIVE, SKIP
@@ -23,7 +24,7 @@ from bench.report.gains import gains_of
 from bench.report.page import write
 from bench.report.ranking import groups_of
 from bench.report.report import build
-from bench.report.selection import load
+from bench.report.selection import Selection, load
 from bench.report.statements import compared
 from bench.store import Store
 
@@ -33,12 +34,16 @@ RUNS = quick_runs(("bike", "energy", "regimes"), seeds=4, shuffles=(False,))
 ID = "quick/a-live-latent-against-vanilla/pooled/sliced_wasserstein"
 
 
+def select_of(runs: list[dict]) -> Selection:
+    frame, metrics, curves = frames(runs)
+    return select(frame, metrics, reader(curves), membership(runs), Path("results"))
+
+
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A results folder whose report has claims."""
     folder = tmp_path_factory.mktemp("results")
-    frame, metrics, curves = frames(RUNS)
-    chosen = select(frame, metrics, reader(curves), membership(RUNS), folder)
+    chosen = select_of(RUNS)
     stated = {"contrasts": [LIVE, SKIP], "equivalence": {"sliced_wasserstein": 0.05}}
     write(build(dataclasses.replace(chosen, **stated), FACTS), folder / "report")
     return folder
@@ -68,6 +73,25 @@ def test_a_row_per_contrast_scope_and_measure(results: Path) -> None:
     assert row["command"] == "python -m bench.run --grid quick && python -m bench.report --sweep quick"
     assert row["git_commits"] == "587d681"
     assert table.set_index("scope")["seeds"]["first half of the seeds"].tolist() == [2, 2]
+
+
+def test_a_claim_counts_the_runs_of_its_own_seeds() -> None:
+    early = [
+        {
+            **run,
+            "converged": run["seed"] < 2,
+            "denoiser_converged": True,
+            "denoiser_updates": 100,
+            "git_commit": "early" if run["seed"] < 2 else "late",
+        }
+        for run in RUNS
+    ]
+    chosen = dataclasses.replace(select_of(early), contrasts=[LIVE])
+    table = claims_from(chosen).to_pandas().set_index(["scope", "measure"])
+    measure = "sliced_wasserstein"
+    assert table.loc[("pooled", measure), ["not_converged", "git_commits"]].tolist() == [12, "early, late"]
+    for scope in ("first half of the seeds", "trained runs only"):
+        assert table.loc[(scope, measure), ["seeds", "not_converged", "git_commits"]].tolist() == [2, 0, "early"]
 
 
 def test_the_pooled_effect_is_the_mean_of_its_data_sets(results: Path) -> None:
@@ -140,6 +164,10 @@ def test_a_folder_without_claims_and_a_claim_in_two_reports_are_refused(results:
     shutil.copytree(results / "report", tmp_path / "twice" / "report" / "quick")
     with pytest.raises(InputError, match="stands in two reports"):
         main([str(tmp_path / "twice")])
+    table = pd.read_parquet(results / "report" / FILE)
+    table.assign(effect="much").to_parquet(tmp_path / FILE)
+    with pytest.raises(InputError, match="expected a table of claims"):
+        main([str(tmp_path)])
     (tmp_path / FILE).write_text("no table")
     with pytest.raises(InputError, match="expected a table of claims"):
         main([str(tmp_path)])
@@ -157,9 +185,7 @@ def test_the_page_shows_the_contrasts_and_a_later_report_without_any_takes_them_
     assert "| a live latent against vanilla | proposed + skip − latent\\_diffusion | 3 of 3 | 4 | -0.1" in text
     assert "figures/contrast-a-live-latent-against-vanilla.svg" in page
     assert "(secondary)" in text
-    frame, metrics, curves = frames(RUNS)
-    plain = select(frame, metrics, reader(curves), membership(RUNS), tmp_path)
-    write(build(plain, FACTS), tmp_path / "report")
+    write(build(select_of(RUNS), FACTS), tmp_path / "report")
     assert not (tmp_path / "report" / FILE).exists()
     page = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
     assert "contrasts" not in page
@@ -182,12 +208,16 @@ def test_published_results_have_their_claims(tmp_path: Path) -> None:
 
 
 def recomputed(folder: Path, sweep: str) -> bytes:
-    """The claims of a sweep from its rows."""
-    selection = load(folder, sweep)
+    """The claims of a sweep from its rows, as a file."""
+    return as_parquet(claims_from(load(folder, sweep)))
+
+
+def claims_from(selection: Selection) -> pa.Table:
+    """The claims of what was selected."""
     groups = groups_of(cells_of(selection), metric_facts(), selection.equivalence)
     stated = stated_contrasts(selection, groups)
     gains = gains_of(selection.contrasts, compared(groups), stated[0].column)
-    return as_parquet(claims_of(stated, selection, gains))
+    return claims_of(stated, selection, gains)
 
 
 PUBLISHED = sorted(file for folder in FOLDERS for file in folder.glob(f"report/*/{FILE}"))

@@ -204,7 +204,7 @@ def test_the_contrasts_of_a_sweep_are_answered_in_the_first_measure_that_ranks()
     assert one.finding.pooled.verdict == "better"
     assert two.finding.pooled.verdict == "worse"
     assert one.finding.pooled.level == ALPHA  # a family of one
-    assert one.n_runs == 24
+    assert len(one.counted) == 24
     assert one.seeds_text == "4"
     assert set(one.without) == set(one.sides)
     assert all(each.difference.n == 2 for each in one.without.values())
@@ -215,7 +215,7 @@ def test_a_contrast_may_leave_data_sets_out() -> None:
     (one,) = stated(selection(RUNS, dataclasses.replace(LIVE, without=["regimes"])))
     assert list(one.sides) == ["bike", "energy"]
     assert one.finding.pooled.difference.n == 2
-    assert one.n_runs == 16
+    assert len(one.counted) == 16
     (none,) = stated(selection(RUNS, dataclasses.replace(LIVE, without=["bike", "energy", "regimes"])))
     assert (none.finding.pooled.verdict, none.finding.pooled.difference.n) == ("undecided", 0)
 
@@ -245,7 +245,8 @@ def test_runs_that_are_not_trained_are_counted_beside_the_contrast() -> None:
     (one,) = stated(chosen)
     assert one.unconverged == {live[0]["run_id"], live[1]["run_id"]}
     assert one.uncalibrated == set()
-    assert one.n_runs == 23
+    assert len(one.counted) == 23
+    assert one.share(one.unconverged) == "2 of 23 runs"
     assert one.finding.pooled.verdict == "undecided"  # a diverged run: the side that lacks a seed is not better
     assert not not_converged(chosen.runs.drop(columns=["converged", "denoiser_converged", "denoiser_updates"]))
     lost = f"On {live[4]['dataset']} proposed + skip lacks 1 seed that the other side has, and a side that lacks runs"

@@ -12,6 +12,7 @@ import pytest
 from bench import diagnose
 from bench.contracts import InputError
 from bench.registry import METHODS
+from bench.report.contrasts import Sides
 from bench.report.diagnosis import _can_matter, _collapsed, _what_follows
 from bench.report.statistics import Comparison, interval
 
@@ -76,14 +77,15 @@ def test_a_users_file_gets_an_answer_and_a_report(tmp_path, capsys):
 
 def group_of(verdict: str, labels: tuple[str, ...] = ("latent_diffusion", "kl_free")) -> SimpleNamespace:
     cells = [SimpleNamespace(label=label, verdicts={verdict: 3}) for label in labels]
-    return SimpleNamespace(cells=cells, references=[])
+    return SimpleNamespace(cells=cells, references=[], dataset="data")
 
 
 def contrast(
     against: str, verdict: str, values: tuple[float, ...] = (-0.04, -0.01, -0.05), equivalence_p: float = 1.0
 ) -> tuple:
     contrast = SimpleNamespace(of="kl_free", against=against)
-    stated = SimpleNamespace(question=SimpleNamespace(contrast=contrast), bound=0.05)
+    sides = {"data": Sides(dict(enumerate(values)), dict.fromkeys(range(len(values)), 0.0))}
+    stated = SimpleNamespace(question=SimpleNamespace(contrast=contrast), bound=0.05, sides=sides)
     return stated, Comparison(interval(values), math.nan, math.nan, equivalence_p, verdict, level=0.05)
 
 

@@ -43,7 +43,7 @@ def test_what_changed_is_found_and_what_is_noise_is_not(tmp_path):
 def test_differing_ingredients_versions_and_cells_are_named(tmp_path):
     a = [run_row("proposed", seed=seed) for seed in (0, 1)]
     b = [{**run_row("proposed", seed=seed, **{"train.steps": 1000.0}), "data_sha256": "ff" * 32} for seed in (0, 1)]
-    b += [run_row("kl_annealing")]
+    b += [{**run_row("kl_annealing"), "data_sha256": "ff" * 32}]
     b[1]["status"] = "diverged"
     found = comparison.compare(side(a, tmp_path), side(b, tmp_path, version="mmd2"))
     notes = "\n".join(found.notes)

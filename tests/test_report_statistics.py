@@ -14,6 +14,7 @@ from statsmodels.stats.weightstats import ttost_paired
 from bench.report.statistics import (
     LEAST_CHANCE,
     MOST_SEEDS,
+    OVERLAP,
     POWER,
     _chance,
     by_unit,
@@ -115,8 +116,9 @@ def of(values):
     return difference(dict(enumerate(values)), dict.fromkeys(range(len(values)), 0.0))
 
 
+@pytest.mark.parametrize("overlap", [0.0, OVERLAP])
 @pytest.mark.parametrize(("n", "t", "total"), [(3, 3.0, 9), (5, 2.0, 20), (10, 1.5, 11)])
-def test_the_chance_of_more_seeds_is_that_of_simulated_futures(n, t, total):
+def test_the_chance_of_more_seeds_is_that_of_simulated_futures(n, t, total, overlap):
     rng, k = np.random.default_rng(0), total - n
     mean, repeats = t / math.sqrt(n), 100_000
     sigma = np.sqrt((n - 1) / rng.chisquare(n - 1, repeats))
@@ -124,9 +126,16 @@ def test_the_chance_of_more_seeds_is_that_of_simulated_futures(n, t, total):
     now = mean + np.resize([1.0, -1.0], n) * np.where(n % 2, np.r_[np.ones(n - 1), 0], np.ones(n))
     now = mean + (now - mean) / now.std(ddof=1)  # n values with this mean and standard deviation 1
     everything = np.concatenate([np.broadcast_to(now[:, None], (n, repeats)), later])
-    found = stats.ttest_1samp(everything, 0)
-    wins = ((found.pvalue <= 0.05) & (found.statistic > 0)).mean()
-    assert _chance(t, n, total, 0.95) == pytest.approx(wins, abs=0.012)
+    error = everything.std(axis=0, ddof=1) * math.sqrt(1 / total + overlap)
+    wins = (everything.mean(axis=0) / error > stats.t.ppf(0.975, total - 1)).mean()
+    assert _chance(t, n, total, 0.95, overlap) == pytest.approx(wins, abs=0.012)
+
+
+def test_where_splits_overlap_fewer_seeds_are_advised():
+    found = of([0.5, 1.5, 2.5, 1.0])
+    assert not for_overlapping_splits(found).excludes_zero
+    assert more_seeds(found, overlapping=True) is None  # no number of splits is enough
+    assert more_seeds(of([0.9, 1.4, 1.9]), overlapping=True).chance >= 0.8
 
 
 def test_more_seeds_gives_the_first_number_that_would_do_and_its_chance():
@@ -330,6 +339,11 @@ def test_seeds_that_diverged_do_not_help():
     assert table["survivor"].place == "worse"  # on the seeds that it has
     assert (table["lucky"].place, table["lucky"].rank) == ("incomplete", 0)
     assert (table["far"].place, table["far"].rank) == ("worse", 2)
+    # each lacks a seed of the other: on those that both have, b is better every time
+    other = {"a": dict.fromkeys(range(4), 1.0), "b": {0: 0.9, 1: 0.91, 2: 0.89, 4: 5.0}}
+    table = standings(other, "lower")
+    assert (table["b"].place, table["a"].place) == ("best", "worse")
+    assert {place.place for place in standings({"a": {0: 1.0}, "b": {1: 0.9}}, "lower").values()} == {"none"}
 
 
 def test_alpha_is_spent_as_by_obrien_and_fleming():

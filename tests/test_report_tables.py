@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from report_data import FACTS, frames, grid_runs, membership, quick_runs, reader, run_row, select, selection
-from scipy import stats
 
 from bench.report.cells import cells_of, verdict_of
 from bench.report.formatting import counted, number, with_interval
 from bench.report.ranking import groups_of
 from bench.report.statements import (
     _against_baseline,
+    _who_samples_better,
     answer,
     best_text,
     bottleneck,
@@ -46,6 +46,34 @@ def test_settings_that_vary_make_cells_and_name_them():
     cells = cells_of(selection(runs))
     assert [cell.name for cell in cells] == ["proposed (N = 10)", "proposed (N = 100)"]  # by value, not as text
     assert [cell.ok for cell in cells] == [2, 2]
+
+
+def test_runs_on_windows_that_have_changed_are_left_out():
+    runs = [run_row(label, seed=seed) for seed in range(2) for label in ("latent_diffusion", "proposed")]
+    later = {"data_sha256": "cd34" * 16, "finished_at": "2026-11-24T09:00:00+00:00"}
+    runs += [{**run_row("proposed", N=50.0, seed=0), **later, "run_id": "f" * 16}]
+    chosen = selection(runs)
+    assert chosen.left_out == ["energy: 2 runs left out, because the windows have changed since."]
+    kept = {(run.label, run.seed, run.run_id == "f" * 16) for run in chosen.runs.itertuples()}
+    assert kept == {("proposed", 0, True), ("latent_diffusion", 1, False), ("proposed", 1, False)}
+
+
+def test_the_last_run_of_a_setting_and_seed_counts():
+    first = run_row("proposed")
+    again = {**first, "run_id": "f" * 16, "method_version": 2, "finished_at": "2026-11-24T09:00:00+00:00"}
+    other = run_row("proposed", N=20.0)
+    for runs in ([first, again, other], [again, first, other]):
+        chosen = selection(runs)
+        assert chosen.left_out == ["energy: 1 run left out, because a later run has the same settings and seed."]
+        assert set(chosen.runs["run_id"]) == {again["run_id"], other["run_id"]}
+
+
+def test_different_numbers_of_generated_series_are_a_warning():
+    sizes = {"evaluate.n_samples": 200}
+    runs = [{**run_row("proposed"), **sizes}, {**run_row("latent_diffusion"), **sizes, "evaluate.n_samples": 1000}]
+    (said,) = selection(runs).left_out
+    assert said.startswith("energy: runs were measured with 200 and 1,000 generated series.")
+    assert not selection([{**run, **sizes} for run in runs]).left_out
 
 
 def test_values_come_by_seed_with_what_is_derived_from_them():
@@ -522,6 +550,7 @@ def test_a_tie_says_what_could_have_been_found_and_what_more_seeds_would_do():
     )
     assert unresolved(Standing("tie", 2, gap, 0.25)) == "a true difference of 0.250 would be found with 80 % power"
     assert unresolved(Standing("tie", 2, interval([0.2]))) == "fewer than two shared seeds"
+    assert "3 more splits would resolve" in unresolved(Standing("tie", 2, gap, 0.25, Advice(3, 0.81)), "split")
 
 
 def test_the_best_of_many_settings_pays_for_all_of_them():
@@ -529,11 +558,22 @@ def test_the_best_of_many_settings_pays_for_all_of_them():
         runs = [run_row("latent_diffusion", seed=seed) for seed in range(4)]
         runs += [run_row("proposed", seed=seed, N=N) for seed in range(4) for N in settings]
         _, groups = grouped(runs)
-        return _against_baseline(groups, groups[0].quality[0])[0]["proposed"][0]
+        return _against_baseline(groups, groups[0].quality[0])[1]
 
-    one, many = against([50.0]), against([50.0, 60.0, 70.0])
-    assert stats.t.ppf(1 - 0.025, 3) * one.sd / 2 == pytest.approx(one.half)
-    assert stats.t.ppf(1 - 0.025 / 3, 3) * many.sd / 2 == pytest.approx(many.half)
+    assert against([50.0]) == 1
+    assert against([50.0, 60.0, 70.0]) == 3
+
+
+def test_a_method_whose_seeds_diverged_is_not_called_better_in_the_headline():
+    runs = [run_row("latent_diffusion", seed=seed) for seed in range(6)]
+    runs += [{**run_row("proposed", seed=seed), "status": "diverged" if seed > 3 else "ok"} for seed in range(6)]
+
+    def said(lost):
+        _, groups = grouped(runs if lost else [{**run, "status": "ok"} for run in runs])
+        return " ".join(_who_samples_better(groups))
+
+    assert "Significantly better than latent_diffusion" in said(lost=False)
+    assert "Significantly better" not in said(lost=True)
 
 
 def test_the_bottleneck_is_the_part_with_the_larger_share():

@@ -107,6 +107,18 @@ def test_added_numbers_win_and_belong_to_an_attempt(store: Store) -> None:
         store.write_evaluated([number("z")])
 
 
+def test_a_new_version_of_one_split_leaves_the_numbers_of_the_other(store: Store) -> None:
+    on_the_way = number("a", value=2, train_step=100)
+    store.write_part("p", [row("a")], [number("a", value=1), on_the_way])
+    store.write_evaluated([number("a", value=3, split="validation", version=2)])
+    _, metrics = load_results(store.path)
+    assert sorted(metrics[["split", "train_step", "value", "version"]].values.tolist()) == [
+        ["test", -1, 1, 1],
+        ["test", 100, 2, 1],
+        ["validation", -1, 3, 2],
+    ]
+
+
 def test_numbers_of_the_code_that_was_added_last_win(store: Store) -> None:
     curve = [number("a", value=k, index=k, metric_code="old") for k in range(3)]
     others = [number("b", value=3, metric_code="old"), number("b", "mmd2", 4)]

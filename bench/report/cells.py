@@ -18,14 +18,9 @@ import pandas as pd
 from bench.contracts import TEST_BLOCKS
 from bench.report.columns import BOUNDED, COSTS, ENDED
 from bench.report.formatting import number, plain, with_interval
-from bench.report.selection import Selection, places_in
+from bench.report.selection import Selection, is_setting, places_in
 from bench.report.statistics import EACH_ITS_OWN, NOTHING, Interval, by_unit, interval
-from bench.store import RUNS
 from bench.verdict import NEAR_BOUND, UNKNOWN, Estimate, Verdict, dependency_illusion, standard_error, verdict
-
-RUN_COLUMNS = frozenset(RUNS) - {"method"}
-"""Columns of a run that are no hyper-parameter; `method` varies like one, should a label name two methods."""
-
 
 VERDICTS = ("alive", "partial", "collapsed", "undecided", "mixed over seeds", "not measured")
 
@@ -117,11 +112,6 @@ def verdict_of(cell: Cell) -> str:
     """One word for all seeds of a cell, those that did not end well included."""
     words = set(cell.verdicts)
     return "not measured" if words <= {"-"} else words.pop() if len(words) == 1 else "mixed over seeds"
-
-
-def is_setting(column: str) -> bool:
-    """Whether a column of the runs table is a hyper-parameter; how a run is measured is none."""
-    return column not in RUN_COLUMNS and not column.startswith(("version_", "evaluate."))
 
 
 def _missing(value: Any) -> bool:

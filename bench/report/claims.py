@@ -90,10 +90,15 @@ def _row(one: Stated, scope: _Scope, selection: Selection, commits: dict[str, st
     contrast, backbone = one.question
     gap = scope.found.difference
     place = [one.name, scope.name, scope.column.metric]
-    runs = [run for dataset in scope.datasets for run in one.runs.get(dataset, ())]
     sides = one.trained_sides if scope.name == TRAINED else one.sides
     halved = scope.name == FIRST_HALF
-    seeds = [len((both.first_half if halved else both).seeds) for d, both in sides.items() if d in scope.datasets]
+    shared = {d: (both.first_half if halved else both).seeds for d, both in sides.items() if d in scope.datasets}
+    runs = [
+        run
+        for dataset in scope.datasets
+        for run, seed in one.runs[dataset].items()
+        if dataset not in shared or seed in shared[dataset]  # a correlation has data sets that the contrast leaves out
+    ]
     made = f"{selection.command} && " if selection.command else ""
     return {
         "claim": "/".join([selection.name, *map(slug, place)]),
@@ -107,7 +112,7 @@ def _row(one: Stated, scope: _Scope, selection: Selection, commits: dict[str, st
         "measure": scope.column.metric,
         "scope": scope.name,
         "n": gap.n,
-        "seeds": min(seeds, default=0),
+        "seeds": min(map(len, shared.values()), default=0),
         "effect": gap.mean,
         "low": gap.low,
         "high": gap.high,
@@ -118,8 +123,8 @@ def _row(one: Stated, scope: _Scope, selection: Selection, commits: dict[str, st
         "equivalence_bound": scope.bound,
         "equivalence_p": scope.found.equivalence_p,
         "verdict": scope.found.verdict,
-        "not_converged": len(one.unconverged.intersection(runs)) if scope.name != TRAINED else 0,
-        "not_calibrated": len(one.uncalibrated.intersection(runs)) if scope.name != TRAINED else 0,
+        "not_converged": len(one.unconverged & set(runs)),
+        "not_calibrated": len(one.uncalibrated & set(runs)),
         "copies": ", ".join(label for label, places in one.copying.items() if set(places) & set(scope.datasets)),
         "command": f"{made}python -m bench.report --sweep {selection.name}",
         "git_commits": ", ".join(dict.fromkeys(commits[run] for run in runs)),
@@ -208,7 +213,7 @@ def read_claims(folder: Path) -> dict[str, Claim]:
         try:
             rows = pd.read_parquet(file).to_dict("records")
             claims = [_printed(row) for row in rows]
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{file}: expected a table of claims: {' '.join(str(error).split())}") from error
         for claim in claims:
             if claim.id in found:

@@ -8,6 +8,7 @@ have the same floor on a seed, so that the difference of two values minus their 
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -138,9 +139,9 @@ class Stated:
     others: Sequence[tuple[Column, Finding]]  # the same question in every other measure that ranks
     sides: Mapping[str, Sides]  # by data set
     uncounted: Sequence[str]  # data sets of the sweep that lack a side
-    runs: Mapping[str, Sequence[str]]  # data set -> the finished runs of both sides
-    unconverged: set[str]  # of these runs
-    uncalibrated: set[str]
+    runs: Mapping[str, Mapping[str, int]]  # every data set, also one that the contrast leaves out -> run -> seed
+    unconverged: Set[str]  # of these runs
+    uncalibrated: Set[str]
     copying: Mapping[str, Sequence[str]]  # label -> the data sets on which its samples are copies
 
     @property
@@ -161,9 +162,13 @@ class Stated:
         return f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
 
     @property
-    def n_runs(self) -> int:
-        """Finished runs behind the answer."""
-        return sum(map(len, self.runs.values()))
+    def counted(self) -> Set[str]:
+        """The finished runs behind the answer."""
+        return {run for dataset in self.seeds for run in self.runs[dataset]}
+
+    def share(self, marked: Set[str]) -> str:
+        """ "2 of 80 runs", of those behind the answer."""
+        return f"{len(marked & self.counted)} of {len(self.counted)} runs"
 
 
 def stated_contrasts(selection: Selection, groups: Sequence[Group]) -> list[Stated]:
@@ -210,9 +215,13 @@ def _family(
     several = len({question.backbone for question in questions}) > 1
     stated = []
     for question in questions:
-        cells = _cells(question, groups)
+        everywhere = dataclasses.replace(question.contrast, without=())
+        cells = _cells(question._replace(contrast=everywhere), groups)
         counted = [dataset for dataset, both in family[question].items() if both.seeds]
-        runs = {d: [run for cell in cells[d] for run in cell.seeds if run in finished] for d in counted}
+        runs = {
+            dataset: {run: seed for cell in of_both for run, seed in cell.seeds.items() if run in finished}
+            for dataset, of_both in cells.items()
+        }
         stated.append(
             Stated(
                 question,
@@ -228,8 +237,8 @@ def _family(
                 family[question],
                 [dataset for dataset in family[question] if dataset not in counted],
                 runs,
-                unconverged.intersection(run for ids in runs.values() for run in ids),
-                {run for d in counted for cell in cells[d] for run in _uncalibrated(cell)},
+                unconverged,
+                {run for of_both in cells.values() for cell in of_both for run in _uncalibrated(cell)},
                 _copying(cell for dataset in counted for cell in cells[dataset]),
             )
         )

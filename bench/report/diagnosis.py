@@ -13,13 +13,13 @@ from bench.loading.phase_transition import Criterion, Spectrum
 from bench.report.cautions import about_training, ended_early, signed_name, uncalibrated
 from bench.report.cells import Cell, verdict_of
 from bench.report.columns import title_of
-from bench.report.contrasts import Stated
+from bench.report.contrasts import Sides, Stated
 from bench.report.formatting import counted, number, signed
 from bench.report.gains import GAIN
 from bench.report.ranking import Group, floor_of
 from bench.report.report import Report
 from bench.report.statements import Answer
-from bench.report.statistics import Comparison, more_seeds
+from bench.report.statistics import Comparison, more_seeds, paired
 from bench.verdict import SAID
 
 VANILLA = "latent_diffusion"
@@ -168,17 +168,19 @@ def _what_follows(group: Group, found: Sequence[tuple[Stated, Comparison]]) -> l
             "it may only stand in for capacity."
         ]
     else:
-        said = [f"These runs do not decide whether a latent helps. {_more(comparison)}"]
+        more = _more(comparison, one.sides[group.dataset])
+        said = [f"These runs do not decide whether a latent helps. {more}"]
     if VANILLA in by_label and verdict_of(by_label[VANILLA]) == "collapsed":
         said.append("Vanilla latent diffusion is a decoder without a latent here, at the cost of one.")
     return said
 
 
-def _more(found: Comparison) -> str:
+def _more(found: Comparison, sides: Sides) -> str:
     """What further seeds would do about a difference that is not decided."""
     if found.difference.n < 3:
         return "Fewer than three seeds say too little of how much they differ: run three."
-    advice = more_seeds(found.difference, 1 - found.level)
+    uncorrected = paired(sides.of, sides.against, sides.units).at(1 - found.level)
+    advice = more_seeds(uncorrected, 1 - found.level, sides.overlapping)
     if advice is None:
         return "More seeds of it have little chance to: the difference is small beside its spread."
     total = found.difference.n + advice.seeds

@@ -7,7 +7,6 @@ rows (floors and controls) of that data. Reference generators stand among the ce
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -96,6 +95,11 @@ class Group:
         best = self.best_settings
         return best.get(BASELINE) or next(iter(best.values())) if len(best) > 1 else None
 
+    @property
+    def baseline_settings(self) -> int:
+        """Settings of the baseline's label, of which the baseline is the best."""
+        return sum(cell.label == self.baseline.label for cell in self.cells) if self.baseline else 0
+
     def comparisons(self, column: Column) -> list[tuple[Cell, Comparison]]:
         """Every cell of another label against the baseline, in one quality column; one family for Holm."""
         base = self.baseline
@@ -104,8 +108,7 @@ class Group:
         others = [cell for cell in self.cells if cell.label != base.label and cell.values.get(column.metric)]
         values = {cell.id: cell.values.get(column.metric, {}) for cell in [base, *others]}
         bound = self.equivalence.get(column.metric, math.nan)
-        settings = Counter(cell.label for cell in self.cells)[base.label]
-        found = comparisons(values, base.id, column.direction, bound, settings, base.units)
+        found = comparisons(values, base.id, column.direction, bound, self.baseline_settings, base.units)
         return [(cell, found[cell.id]) for cell in others]
 
     @property

@@ -1,6 +1,7 @@
 """Which rows of the store a report shows: one sweep, the newest version of each metric, one split.
 
-A plug-in's metric has no such order of its code: where runs were measured by several forms of it, it is left out.
+A plug-in's metric has no such order of its code: where runs were measured by several forms of it, it is left out. So
+are runs on windows that have changed since, and runs that a later one has replaced.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from bench.contracts import TRAINING_BLOCKS, Contrast, Scored, later_options
 from bench.registry import METHODS
 from bench.report.formatting import plural
 from bench.store import RUNS, Membership, existing
+
+RUN_COLUMNS = frozenset(RUNS) - {"method"}
+"""Columns of a run that are no hyper-parameter; `method` varies like one, should a label name two methods."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class Selection:
     curves: Callable[[Iterable[str]], pd.DataFrame]  # training curves of some runs: of a large sweep few are drawn
     equivalence: Mapping[str, float] = field(default_factory=dict)  # metric -> differences below it do not matter
     contrasts: Sequence[Contrast] = ()  # what the sweep states, tested over all data sets
-    left_out: Sequence[str] = ()  # what is not shown although it was measured, and why
+    left_out: Sequence[str] = ()  # what is not shown although it was measured, or does not compare, and why
 
 
 def load(folder: Path, sweep: str | None = None, split: Scored | None = None) -> Selection:
@@ -64,7 +68,7 @@ def select(
         known = set(runs["run_id"])
         runs = runs.set_index("run_id").loc[[run for run in sweep.runs if run in known]].reset_index()
         runs["label"] = [sweep.runs[run] or label for run, label in zip(runs["run_id"], runs["label"], strict=True)]
-    runs = _with_later_options(runs)
+    runs, older = _latest(_with_later_options(runs))
     tables = [_where(table, table["run_id"].isin(runs["run_id"])) for table in (at_end, during)]
     split = split or _scored(runs, tables)
     at_end, during = _newest([_where(table, table["split"] == split) for table in tables])
@@ -83,8 +87,57 @@ def select(
         curves=curves,
         equivalence=sweep.equivalence if sweep else {},
         contrasts=sweep.contrasts if sweep else (),
-        left_out=left_out,
+        left_out=[*older, *left_out, *_of_other_sizes(runs)],
     )
+
+
+def is_setting(column: str) -> bool:
+    """Whether a column of the runs table is a hyper-parameter; how a run is measured is none."""
+    return column not in RUN_COLUMNS and not column.startswith(("version_", "evaluate."))
+
+
+def _latest(runs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """The runs without those that a later one stands for, and a sentence about what is left out.
+
+    A folder can hold runs on windows that a file no longer has, and runs of older code beside newer ones. Of a
+    (data set, seed) the windows of the last run count, and of what differs in no setting and seed the last run.
+    """
+    ordered = runs.assign(place=range(len(runs))).sort_values("finished_at", kind="stable", na_position="first")
+    place = ["dataset", "shuffle", "seed", *(["split_seed"] if "split_seed" in runs else [])]
+    windows = ordered["data_sha256"].astype(str)
+    known = windows.where(~windows.isin(["", "nan", "None"]))
+    last = known.groupby([ordered[name] for name in place], sort=False, dropna=False).transform("last")
+    outdated = known.notna() & (known != last)
+    found = []
+    for dataset, count in ordered[outdated].groupby("dataset", sort=False, observed=True).size().items():
+        found.append(f"{dataset}: {plural(count, 'run')} left out, because the windows have changed since.")
+    ordered = ordered[~outdated]
+    methods, others = ordered["kind"] == "method", ordered["kind"] != "method"
+    whose = [*place, "backbone", "label", "method"]
+    settings = [str(name) for name in runs if is_setting(str(name)) and runs[name].nunique(dropna=False) > 1]
+    again = ordered[methods].duplicated([*dict.fromkeys([*whose, *settings])], keep="last")
+    again = pd.concat([again, ordered[others].duplicated(whose, keep="last")])  # a reference has no settings
+    replaced = ordered[again.reindex(ordered.index)]
+    for dataset, count in replaced.groupby("dataset", sort=False, observed=True).size().items():
+        found.append(f"{dataset}: {plural(count, 'run')} left out, because a later run has the same settings and seed.")
+    kept = ordered.drop(replaced.index).sort_values("place").drop(columns="place")
+    return kept, found
+
+
+def _of_other_sizes(runs: pd.DataFrame) -> list[str]:
+    """A sentence per data set whose runs were measured with different numbers of generated series."""
+    if "evaluate.n_samples" not in runs:
+        return []
+    finished = runs[runs["status"] == "ok"]
+    found = []
+    for dataset, sizes in finished.groupby("dataset", sort=False, observed=True)["evaluate.n_samples"]:
+        if len(several := sorted({int(size) for size in sizes.dropna()})) > 1:
+            counts = " and ".join(f"{size:,}" for size in several)
+            found.append(
+                f"{dataset}: runs were measured with {counts} generated series. Measures of samples of different "
+                "numbers do not compare, nor does one with a floor of another number. Use a results folder for each."
+            )
+    return found
 
 
 def _scored(runs: pd.DataFrame, tables: Sequence[pd.DataFrame]) -> Scored:

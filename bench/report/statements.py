@@ -15,7 +15,7 @@ from bench.report.columns import BOUNDED, LONG, Column
 from bench.report.formatting import number, plural, signed
 from bench.report.ranking import BASELINE, Group, floor_of
 from bench.report.selection import Selection
-from bench.report.statistics import ALPHA, Interval, Standing, detectable, difference, standings
+from bench.report.statistics import ALPHA, Gap, Standing, detectable, difference, paired, standings
 from bench.verdict import THRESHOLDS, independent_windows
 
 MOST_NAMES = 3  # in one sentence
@@ -111,7 +111,9 @@ def _who_samples_better(groups: Sequence[Group]) -> list[str]:
     for label, found in gaps.items():
         if label not in scored:
             continue
-        better, worse = sum(gap.high < 0 for gap in found), sum(gap.low > 0 for gap in found)
+        at = [gap.at(1 - ALPHA / count) for gap in found]
+        better = sum(each.high < 0 and not gap.lacks for each, gap in zip(at, found, strict=True))
+        worse = sum(each.low > 0 and not gap.other_lacks for each, gap in zip(at, found, strict=True))
         caution = " [reference generator]" if label in references else ""
         caution += f" [samples are copies on {_of(copying[label], ranked)}]" if copying[label] else ""
         for word, times in (("better", better), ("worse", worse)):
@@ -119,7 +121,7 @@ def _who_samples_better(groups: Sequence[Group]) -> list[str]:
                 where = f" (on {times} of {len(found)})" if len(ranked) > 1 else ""
                 outcomes[word].append(f"{label}{where}{caution}")
         if not better and not worse:
-            smallest = [effect for gap in found if math.isfinite(effect := detectable(gap, ALPHA / count))]
+            smallest = [effect for each in at if math.isfinite(effect := detectable(each, ALPHA / count))]
             outcomes["neither"].append(f"{label}{_detectable(smallest)}{caution}")
     family = corrected(count, f"with {BASELINE} on {_of(len(ranked), ranked)}")
     starts = {
@@ -153,11 +155,11 @@ def _detectable(effects: Sequence[float]) -> str:
     return f" (detectable: {low if low == high else f'{low} to {high}'})"
 
 
-def _against_baseline(groups: Sequence[Group], column: Column) -> tuple[dict[str, list[Interval]], int]:
+def _against_baseline(groups: Sequence[Group], column: Column) -> tuple[dict[str, list[Gap]], int]:
     """Label -> its best setting minus the baseline's, per group, below 0 where it is better; paired over seeds.
 
-    Widened for every comparison that could have been made (Bonferroni), because the numbers that choose a setting judge
-    it; their number is returned as well.
+    To be corrected for every comparison that could have been made (Bonferroni), because the numbers that choose a
+    setting judge it: their number is returned as well.
     """
     sign = 1.0 if column.direction == "lower" else -1.0
     pairs: list[tuple[str, Cell, Cell]] = []
@@ -168,10 +170,10 @@ def _against_baseline(groups: Sequence[Group], column: Column) -> tuple[dict[str
         settings = Counter(cell.label for cell in group.cells)
         count += sum(settings[label] * settings[BASELINE] for label in cells if label != BASELINE)
         pairs += [(label, cell, base) for label, cell in cells.items() if base is not None and cell is not base]
-    found: dict[str, list[Interval]] = {}
+    found: dict[str, list[Gap]] = {}
     for label, *both in pairs:
         mine, other = ({seed: sign * v for seed, v in c.values.get(column.metric, {}).items()} for c in both)
-        found.setdefault(label, []).append(difference(mine, other, 1 - ALPHA / count, both[0].units))
+        found.setdefault(label, []).append(paired(mine, other, both[0].units))
     return found, count
 
 
@@ -271,7 +273,10 @@ def best_text(group: Group, column: Column) -> str:
     if of["tie"] and of["worse"]:
         sentences.append(f"Not significantly worse: {_first_few([said_name(cell) for cell in of['tie']])}.")
     if tested := [cell for cell in of["tie"] if places[cell.id].gap.n > 1]:
-        power = "; ".join(f"for {said_name(cell)} {unresolved(places[cell.id])}" for cell in tested[:MOST_NAMES])
+        repeat = "split" if best.units else "seed"
+        power = "; ".join(
+            f"for {said_name(cell)} {unresolved(places[cell.id], repeat)}" for cell in tested[:MOST_NAMES]
+        )
         sentences.append(f"What this comparison can show: {power}.")
     if of["incomplete"]:
         sentences.append(
@@ -295,15 +300,15 @@ def _first_few(names: Sequence[str]) -> str:
     return listed([*few, f"{len(names) - MOST_NAMES} others"] if len(names) > MOST_NAMES + 1 else list(names))
 
 
-def unresolved(standing: Standing) -> str:
-    """What a comparison without a result could have found, and what more seeds would do."""
+def unresolved(standing: Standing, repeat: str = "seed") -> str:
+    """What a comparison without a result could have found, and what more repeats of this kind would do."""
     if standing.gap.n < 2:
-        return "fewer than two shared seeds"
+        return f"fewer than two shared {repeat}s"
     if not math.isfinite(standing.detectable):
-        return "no variance over seeds"
+        return f"no variance over {repeat}s"
     text = f"a true difference of {number(standing.detectable)} would be found with 80 % power"
     if standing.more is not None:
-        more = plural(standing.more.seeds, "more seed")
+        more = plural(standing.more.seeds, f"more {repeat}")
         text += f", and {more} would resolve the observed one with a chance of {standing.more.chance:.0%}"
     return text
 
@@ -324,7 +329,9 @@ def recommendations(group: Group) -> list[str]:
         places = standings(
             {cell.id: cell.values[column.metric] for cell in pool}, column.direction, units=pool[0].units
         )
-        best = next(cell for cell in pool if places[cell.id].place == "best")
+        best = next((cell for cell in pool if places[cell.id].place == "best"), None)
+        if best is None:  # no two settings share a seed
+            continue
         worse = sum(standing.place == "worse" for standing in places.values())
         copied = " [samples are copies]" if copies(best) else ""
         ties = [standing.detectable for standing in places.values() if standing.place == "tie"]

@@ -24,6 +24,7 @@ ALPHA = 0.05  # the chance of a wrong statement in one family of comparisons
 POWER = 0.8  # with which a minimal detectable effect is found
 MOST_SEEDS = 50  # beyond this many in all, "more seeds" is no advice
 LEAST_CHANCE = 0.8  # "more seeds" is said only where it succeeds so often, given the data
+OVERLAP = TEST_SHARE / (1 - VALIDATION_SHARE - TEST_SHARE)  # test rows per training row
 ROUNDING = 1e-9  # of a mean: a smaller standard deviation comes from floating-point arithmetic
 
 
@@ -159,12 +160,12 @@ def for_overlapping_splits(found: Interval) -> Interval:
     70 %: no number of splits makes the variance smaller than that of three or four
     independent ones. `sd` is widened alike, so that tests of what is returned are corrected as well.
     """
-    wider = math.sqrt(1 + found.n * TEST_SHARE / (1 - VALIDATION_SHARE - TEST_SHARE))
+    wider = math.sqrt(1 + found.n * OVERLAP)
     half = found.half * wider
     return found._replace(low=found.mean - half, high=found.mean + half, sd=found.sd * wider)
 
 
-def more_seeds(found: Interval, confidence: float = 0.95) -> Advice | None:
+def more_seeds(found: Interval, confidence: float = 0.95, overlapping: bool = False) -> Advice | None:
     """The fewest further seeds after which the paired t test resolves the difference with LEAST_CHANCE, given the data.
 
     The probability is that of the posterior predictive distribution: later seeds are drawn with every true mean and
@@ -172,36 +173,41 @@ def more_seeds(found: Interval, confidence: float = 0.95) -> Advice | None:
     None where MOST_SEEDS in all would not do, and below three seeds, which say too little of the variance. A prior
     that expects no difference would promise less: of pairs that are exactly equal
     6 % (ten seeds) to 18 % (three seeds) are given advice.
+    overlapping: the later test will be that of `for_overlapping_splits`, whose error has a part that no number of
+    splits takes away. `found` is the interval without that correction.
     """
     if found.n < 3 or found.without_spread or not found.sd > 0:
         return None
-    return _advice(round(abs(found.mean) / found.sd * math.sqrt(found.n), 2), found.n, confidence)
+    overlap = OVERLAP if overlapping else 0.0
+    return _advice(round(abs(found.mean) / found.sd * math.sqrt(found.n), 2), found.n, confidence, overlap)
 
 
 @cache
-def _advice(t: float, n: int, confidence: float) -> Advice | None:
+def _advice(t: float, n: int, confidence: float, overlap: float) -> Advice | None:
     low, high = n, MOST_SEEDS
-    if n >= high or t > _quantile(n, confidence):
+    if n >= high or t > _quantile(n, confidence) * math.sqrt(1 + n * overlap):
         return None
-    if special.stdtr(n - 1, t) < LEAST_CHANCE or _chance(t, n, high, confidence) < LEAST_CHANCE:
+    if special.stdtr(n - 1, t) < LEAST_CHANCE or _chance(t, n, high, confidence, overlap) < LEAST_CHANCE:
         return None  # the first is the chance of any number of seeds
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if _chance(t, n, middle, confidence) >= LEAST_CHANCE else (middle, high)
-    return Advice(high - n, _chance(t, n, high, confidence))
+        low, high = (low, middle) if _chance(t, n, middle, confidence, overlap) >= LEAST_CHANCE else (middle, high)
+    return Advice(high - n, _chance(t, n, high, confidence, overlap))
 
 
-def _chance(t: float, n: int, total: int, confidence: float) -> float:
+def _chance(t: float, n: int, total: int, confidence: float, overlap: float = 0.0) -> float:
     """P(the t test of `total` seeds rejects in the direction seen | n of them have this t and standard deviation 1).
 
     Given sigma, the mean of the later k is normal around the present one with variance sigma^2 (1/n + 1/k), and their
     sum of squares is sigma^2 times a chi-squared variable of k - 1 degrees of freedom: a mean over quantiles of both.
+    overlap: see `for_overlapping_splits`.
     """
     k, mean = total - n, t / math.sqrt(n)
     sigma = 1 / _spreads(n - 1, 40)[:, None]
     later = mean + sigma * math.sqrt(1 / n + 1 / k) * special.ndtri((np.arange(80) + 0.5) / 80)
     pooled = (n * mean + k * later) / total
-    most = total * (total - 1) * (pooled / _quantile(total, confidence)) ** 2  # the sum of squares that still rejects
+    # the sum of squares that still rejects
+    most = total * (total - 1) * (pooled / _quantile(total, confidence)) ** 2 / (1 + total * overlap)
     room = most - (n - 1) - n * k / total * (later - mean) ** 2
     below = special.gammainc((k - 1) / 2, np.maximum(room, 0) / (2 * sigma**2))
     return float(np.where((pooled > 0) & (room >= 0), below, 0.0).mean())
@@ -230,16 +236,23 @@ def standings(
     the number of comparisons (Bonferroni), so that the cell whose expectation is best is called worse in at most
     alpha / 2 of columns, whichever it is: the best and its ties are a confidence set for it (Hsu 1996, Multiple
     Comparisons, ch. 4). That none of several equal cells is called worse is not promised. With one seed all others are
-    ties: nothing speaks against them. A cell with fewer seeds than the fullest one (runs that diverged) is neither the
-    best nor a tie, because what is missing is no accident; it is worse where it is so on the seeds that it has.
+    ties: nothing speaks against them. A cell that lacks a seed of another one (runs that diverged) is neither the
+    best nor a tie, because what is missing is no accident; it is worse where it is so on the seeds that it has. Where
+    every cell lacks some, they are compared on the seeds that all of them have.
     """
     sign = 1.0 if direction == "lower" else -1.0
     signed = {
         cell: {seed: sign * value for seed, value in values.items() if math.isfinite(value)}
         for cell, values in column.items()
     }
-    most = max(map(len, signed.values()), default=0)
-    means = {cell: sum(values.values()) / most for cell, values in signed.items() if values and len(values) == most}
+    known = [values.keys() for values in signed.values() if values]
+    seeds: set[int] = set().union(*known)
+    if known and not any(keys == seeds for keys in known):
+        seeds = set.intersection(*map(set, known))
+        signed = {cell: {seed: values[seed] for seed in seeds & values.keys()} for cell, values in signed.items()}
+    means = {
+        cell: sum(values.values()) / len(seeds) for cell, values in signed.items() if values.keys() == seeds and seeds
+    }
     found = {cell: Standing("none") for cell in column}
     if not means:
         return found
@@ -256,7 +269,7 @@ def standings(
         else:
             found[cell] = Standing("tie", rank, gap, detectable(gap, level), more_seeds(gap, confidence))
     for cell, values in signed.items():
-        if 0 < len(values) < most:
+        if 0 < len(values) < len(seeds):
             gap = difference(values, signed[best], confidence, units)
             found[cell] = Standing("worse" if gap.low > 0 else "incomplete", 0, gap, detectable(gap, level))
     return found
@@ -299,7 +312,7 @@ def p_difference(found: Interval) -> float:
 
 def p_equivalence(found: Interval, bound: float) -> float:
     """The p-value of two one-sided t tests (TOST, Schuirmann 1987) that the mean lies outside -bound .. bound."""
-    if not math.isfinite(found.low):
+    if not math.isfinite(found.low) or math.isnan(bound):
         return math.nan
     if found.sd == 0:
         return 0.0 if abs(found.mean) < bound else 1.0

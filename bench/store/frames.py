@@ -100,20 +100,21 @@ def _append(found: dict[str, np.ndarray], name: str, values: np.ndarray) -> None
 
 
 def newest(metrics: pd.DataFrame) -> pd.DataFrame:
-    """One row per key, of the highest version of each (run, metric); added rows win over the stack's own.
+    """One row per key, of the highest version of each metric of a run; added rows win over the stack's own.
 
-    Of a plug-in's metric the code that was added last wins, on the windows and at the end or on the way, as measured.
+    Test and validation windows, and the end of training and the way there, are apart: one may be measured anew without
+    the other. Of a plug-in's metric the code that was added last wins.
     """
     added = metrics.pop("added")
     if not added.any():
         return metrics
-    by = metrics.groupby(["run_id", "metric"], observed=True)
-    newest = metrics["version"] == by["version"].transform("max")
+    place = [metrics["run_id"], metrics["metric"], metrics["split"], metrics["train_step"] < 0]
+    newest = metrics["version"] == metrics["version"].groupby(place, observed=True).transform("max")
     ordered = pd.concat([metrics[newest & ~added], metrics[newest & added]])  # a later one wins
     if ordered["metric_code"].nunique() > 1:  # a plug-in's metric was edited
         code = ordered["metric_code"].astype("category").cat.codes
-        same = [ordered["run_id"], ordered["metric"], ordered["split"], ordered["train_step"] < 0]
-        ordered = ordered[code == code.groupby(same, observed=True).transform("last")]
+        place = [ordered["run_id"], ordered["metric"], ordered["split"], ordered["train_step"] < 0]
+        ordered = ordered[code == code.groupby(place, observed=True).transform("last")]
     return ordered.drop_duplicates(_KEY, keep="last", ignore_index=True)
 
 
