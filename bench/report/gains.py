@@ -22,7 +22,10 @@ LEAST = 4  # data sets; Kendall's test of three has no p below .33
 
 
 class Correlation(NamedTuple):
-    """Kendall's rank correlation over data sets, with the exact two-sided p of independent orders."""
+    """Kendall's rank correlation over data sets, with the two-sided p of independent orders.
+
+    Exact, or asymptotic where values are tied.
+    """
 
     tau: float
     p: float
