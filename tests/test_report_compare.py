@@ -1,3 +1,5 @@
+import re
+
 import pytest
 from report_data import frames, membership, quick_runs, reader, run_row, select
 
@@ -106,3 +108,20 @@ def test_command(tmp_path, capsys):
     assert "energy · lstm: proposed  mmd2" in capsys.readouterr().out
     with pytest.raises(InputError, match="nowhere: no results there"):
         verb.main([str(tmp_path / "a"), str(tmp_path / "nowhere")])
+
+
+def test_numbers_of_different_windows_are_not_compared(tmp_path, capsys):
+    runs = [run_row("proposed", seed=seed) for seed in (0, 1)]
+    rows = frames(runs)[1].to_dict("records")
+    of_validation = [{**row, "split": "validation", "value": row["value"] + 1} for row in rows]
+    for name, measured in (("a", rows), ("b", of_validation), ("both", [*rows, *of_validation])):
+        store = Store(tmp_path / name)
+        store.prepare()
+        store.write_part("part", runs, measured)
+    a, b, both = (str(tmp_path / name) for name in ("a", "b", "both"))
+    with pytest.raises(InputError, match=r"a has numbers of test windows, .*b of validation windows: .*--split"):
+        verb.main([a, b])
+    with pytest.raises(InputError, match=r"b has numbers of validation windows, .*both of test windows"):
+        verb.main([b, both])
+    assert verb.main([b, both, "--split", "validation"]) == 0
+    assert re.search(r"^\d+ numbers compared: \d+ identical\.$", capsys.readouterr().out, re.MULTILINE)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench import command
+from bench.contracts import InputError
 from bench.report.cells import Cell, cells_of, is_setting
 from bench.report.formatting import counted, number, plain, with_interval
 from bench.report.selection import Selection
@@ -72,7 +73,15 @@ def _keyed(selection: Selection) -> dict[Key, Cell]:
 
 
 def compare(a: Selection, b: Selection) -> Comparison:
-    """Cells that both have, metric by metric; metrics of different versions are named and left out."""
+    """Cells that both have, metric by metric; metrics of different versions are named and left out.
+
+    Raises InputError where the numbers of both are not of the same windows.
+    """
+    if a.split != b.split:
+        raise InputError(
+            f"{a.folder} has numbers of {a.split} windows, {b.folder} of {b.split} windows: expected those of one "
+            "split (--split test or --split validation)"
+        )
     measured = [s.metrics[["metric", "version"]].drop_duplicates() for s in (a, b)]
     versions = [dict(zip(table["metric"], table["version"], strict=True)) for table in measured]
     moved = {m for m in versions[0].keys() & versions[1].keys() if versions[0][m] != versions[1][m]}
