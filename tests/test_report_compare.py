@@ -61,6 +61,24 @@ def test_differing_ingredients_versions_and_cells_are_named(tmp_path):
     assert {change.word for change in found.changes} <= {"one shared seed", "identical"}
 
 
+def test_numbers_that_one_side_lacks_are_named(tmp_path):
+    runs = [run_row(label, seed=seed) for seed in range(3) for label in ("latent_diffusion", "proposed")]
+    frame, metrics, curves = frames(runs)
+    first = [run["run_id"] for run in runs if run["seed"] == 0]
+    lost = (metrics["metric"] == "mmd2") | ((metrics["metric"] == "kl") & metrics["run_id"].isin(first))
+    a, b = (select(frame, table, reader(curves), membership(runs), tmp_path) for table in (metrics, metrics[~lost]))
+    notes = ["kl: 3 seeds in A, 2 in B, 2 in both: 2 cells", "mmd2: 3 seeds in A, 0 in B, 0 in both: 2 cells"]
+    assert comparison.compare(a, b).notes == notes
+    assert comparison.compare(b, a).notes == [
+        "kl: 2 seeds in A, 3 in B, 2 in both: 2 cells",
+        "mmd2: 0 seeds in A, 3 in B, 0 in both: 2 cells",
+    ]
+    assert comparison.compare(b, b).notes == []
+    compared = {change.metric for change in comparison.compare(a, b).changes}
+    assert "mmd2" not in compared
+    assert "kl" in compared
+
+
 def test_an_edited_metric_is_not_compared(tmp_path):
     runs = [run_row("proposed", seed=seed) for seed in range(3)]
     frame, metrics, curves = frames(runs)
