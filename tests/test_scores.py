@@ -318,6 +318,33 @@ def test_samples_of_any_model_are_scored_beside_the_floors(tmp_path, capsys):
     assert out.read_text().count("\n") == 2 + len(REFERENCES)
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--samples mine.npz --dataset regimes --metrics nll kl", "--metrics nll kl: expected some that need samples"),
+        ("--samples mine.npz", "expected --dataset NAME with it"),
+        ("--samples mine.npz --dataset regimes --split validation", "--split has no effect with --samples"),
+        ("--samples mine.npz --dataset regimes --metric-seeds 3", "--metric-seeds has no effect with --samples"),
+        ("--samples mine.npz --dataset regimes --tolerance 0.1", "--tolerance has no effect without --decoder"),
+        ("--samples mine.npz --decoder m:f --metrics mmd2", "--metrics has no effect without --dataset"),
+        ("--samples mine.npz --decoder m:f --scale train", "--scale has no effect without --dataset"),
+        ("--dataset nosuch", "--dataset has no effect without --samples"),
+        ("--decoder m:f", "--decoder has no effect without --samples"),
+        ("--out rows.csv", "--out has no effect without --samples"),
+    ],
+)
+def test_what_would_have_no_effect_is_refused(tmp_path, monkeypatch, words, message):
+    monkeypatch.chdir(tmp_path)
+    np.savez("mine.npz", samples=np.random.default_rng(0).standard_normal((30, 24, 6)))
+    with pytest.raises(InputError, match=message):
+        evaluate.main(words.split())
+
+
+def test_a_choice_of_no_metric_measures_none():
+    config = EvaluateConfig(n_samples=20, metrics=["mmd2"])
+    assert score_reference("floor_shift", make_splits(n=200), config, Scope("tiny", 0), []) == []
+
+
 def test_a_decoder_of_anybody_gets_its_dependency_measures(tmp_path, capsys, monkeypatch):
     (tmp_path / "my_decoder.py").write_text(
         "import torch\n"

@@ -227,7 +227,7 @@ def score_reference(
         reference, samples = EVERY_REFERENCE[name](splits, n, again.reference())
         if config.round:
             samples = as_recorded(samples, splits.cells)
-        chosen = choose(metrics or config.metrics, "samples")
+        chosen = choose(config.metrics if metrics is None else metrics, "samples")
         rows += score_samples(reference, samples, splits, chosen, again)
     return rows
 
@@ -367,7 +367,8 @@ def score_run(
     With the configuration's, a temperature other than 1 is measured whether it is named or not.
     """
     splits = scope.measured(splits)
-    of_latent, of_samples = (choose(metrics or config.metrics, needs) for needs in ("latent", "samples"))
+    wanted = config.metrics if metrics is None else metrics
+    of_latent, of_samples = (choose(wanted, needs) for needs in ("latent", "samples"))
     if metrics is None and config.temperature != 1:
         of_latent = list(dict.fromkeys([*of_latent, *choose(["sampling_temperature"])]))
     rows = []
