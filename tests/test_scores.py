@@ -361,6 +361,27 @@ def test_a_decoder_of_anybody_gets_its_dependency_measures(tmp_path, capsys, mon
     sys.modules.pop("my_decoder", None)
 
 
+def test_the_means_of_anybodys_decoder_are_over_its_resolved_series(tmp_path, monkeypatch):
+    (tmp_path / "sharp_decoder.py").write_text(
+        "import torch\n"
+        "def states(z, x_prev):\n"
+        "    first = z[:, None, :1]\n"
+        "    smooth = torch.cat([first, first + x_prev.cumsum(1)[:, :, :1]], dim=1)\n"
+        "    return torch.cat([smooth, (first > 0.8).float() * torch.sin(4e5 * smooth**3)], dim=2)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    z = rng.uniform(0.1, 0.7, (12, 2))
+    z[:3] += 0.8
+    np.savez("mine.npz", z=z, x=rng.uniform(0.1, 1, (12, 4, 1)))
+    np.savez("easy.npz", **{name: values[3:] for name, values in np.load("mine.npz").items()})
+    found, easy = (evaluation.measure_decoder("sharp_decoder:states", Path(f"{n}.npz"), 1e-2) for n in ("mine", "easy"))
+    sys.modules.pop("sharp_decoder", None)
+    for mine, expected in zip(found, easy, strict=True):
+        assert (mine["metric"], mine["index"], mine["n"]) == (expected["metric"], expected["index"], 9)
+        assert (mine["value"], mine["sd"]) == pytest.approx((expected["value"], expected["sd"]))
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

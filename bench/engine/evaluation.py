@@ -21,6 +21,7 @@ from bench.engine.progress import Progress, Silent
 from bench.loading.files import DAMAGED_NPZ, first_line, refuse_stand_in
 from bench.loading.references import evaluation_size
 from bench.loading.windows import load_splits, zero_and_span
+from bench.metrics.base import spread
 from bench.metrics.dependency import dependency_measures
 from bench.scoring.artifacts import load_model, load_run, load_samples
 from bench.scoring.scores import (
@@ -263,7 +264,10 @@ def _unlike_training(
 
 
 def measure_decoder(word: str, path: Path, tolerance: float) -> list[Row]:
-    """Dependency measures of `module:function` on the file's arrays `z` (n, D) and `x` (n, T, C)."""
+    """Dependency measures of `module:function` on the file's arrays `z` (n, D) and `x` (n, T, C).
+
+    Means are over the resolved series, as those of the metric `dependency` are.
+    """
     module, colon, name = word.partition(":")
     if not colon or not module or not name:
         raise InputError(f"--decoder {word}: expected module:function")
@@ -280,9 +284,8 @@ def measure_decoder(word: str, path: Path, tolerance: float) -> list[Row]:
     rows = []
     for t in range(x.shape[1]):
         for key, values in (("dependency_global", found.global_), ("dependency_local", found.local)):
-            mine = values[:, t][values[:, t].isfinite()]
-            shared = {"label": word, "metric": key, "coordinate": "t", "index": t + 1, "n": len(mine)}
-            rows.append({**shared, "value": float(mine.mean()), "sd": float(mine.std())})
+            item = dataclasses.asdict(spread(key, values[found.resolved[:, t], t], coordinate="t", index=t + 1))
+            rows.append({"label": word, "metric": item.pop("name"), **item})
     write(f"dependency measures of {word}: {found.unresolved} of {found.global_.numel()} cells unresolved")
     return rows
 
