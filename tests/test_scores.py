@@ -361,6 +361,27 @@ def test_a_decoder_of_anybody_gets_its_dependency_measures(tmp_path, capsys, mon
     sys.modules.pop("my_decoder", None)
 
 
+@pytest.mark.parametrize(
+    ("name", "shape", "message"),
+    [
+        ("boom", (5, 4, 2), "--decoder faulty_decoder:boom: fails: ValueError: no$"),
+        ("number", (5, 4, 2), "--decoder faulty_decoder:number: fails: TypeError: 'int' object is not callable"),
+        ("nothing", (5, 4, 2), "--decoder faulty_decoder:nothing: does not import: AttributeError"),
+        ("flat", (5, 4, 2), r"the decoder gave \(1, 3\) for one series: expected \(1, 4, H\)"),
+        ("flat", (5, 0, 2), r"z \(5, 3\), x \(5, 0, 2\): expected \(n, D\) and \(n, T, C\), none of them 0"),
+    ],
+)
+def test_a_faulty_decoder_is_one_line(tmp_path, monkeypatch, name, shape, message):
+    (tmp_path / "faulty_decoder.py").write_text(
+        "number = 3\ndef flat(z, x_prev):\n    return z\ndef boom(z, x_prev):\n    raise ValueError('no\\nmore')\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    np.savez("mine.npz", z=np.ones((5, 3)), x=np.ones(shape))
+    with pytest.raises(InputError, match=message):
+        evaluate.main(["--samples", "mine.npz", "--decoder", f"faulty_decoder:{name}"])
+    sys.modules.pop("faulty_decoder", None)
+
+
 def test_the_means_of_anybodys_decoder_are_over_its_resolved_series(tmp_path, monkeypatch):
     (tmp_path / "sharp_decoder.py").write_text(
         "import torch\n"

@@ -16,7 +16,7 @@ import pyarrow as pa
 import torch
 
 from bench.command import by_reason, write, write_table
-from bench.contracts import InputError, Metric, Scale, Scored, Splits, Unavailable
+from bench.contracts import InputError, Metric, Scale, Scored, Splits, Unavailable, in_one_line
 from bench.engine.progress import Progress, Silent
 from bench.loading.files import DAMAGED_NPZ, first_line, refuse_stand_in
 from bench.loading.references import evaluation_size
@@ -275,12 +275,18 @@ def measure_decoder(word: str, path: Path, tolerance: float) -> list[Row]:
     try:
         decoder = getattr(importlib.import_module(module), name)
     except Exception as error:  # whatever a user's module raises while it is imported
-        raise InputError(f"--decoder {word}: does not import: {type(error).__name__}: {error}") from error
+        raise InputError(f"--decoder {word}: does not import: {in_one_line(error)}") from error
     arrays = read_arrays(path, ["z", "x"])
     z, x = (torch.from_numpy(arrays[name].astype(np.float32)) for name in ("z", "x"))
-    if z.ndim != 2 or x.ndim != 3 or len(z) != len(x):
-        raise InputError(f"--samples {path}: z {tuple(z.shape)}, x {tuple(x.shape)}: expected (n, D) and (n, T, C)")
-    found = dependency_measures(decoder, z, x[:, :-1], tolerance)
+    if z.ndim != 2 or x.ndim != 3 or len(z) != len(x) or 0 in (*z.shape, *x.shape):
+        shapes = f"z {tuple(z.shape)}, x {tuple(x.shape)}"
+        raise InputError(f"--samples {path}: {shapes}: expected (n, D) and (n, T, C), none of them 0")
+    try:
+        found = dependency_measures(decoder, z, x[:, :-1], tolerance)
+    except InputError:
+        raise
+    except Exception as error:  # whatever a user's function raises, or what is no function
+        raise InputError(f"--decoder {word}: fails: {in_one_line(error)}") from error
     rows = []
     for t in range(x.shape[1]):
         for key, values in (("dependency_global", found.global_), ("dependency_local", found.local)):
