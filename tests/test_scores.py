@@ -458,7 +458,7 @@ def test_a_stack_drawn_together_and_measured_later_has_the_same_numbers(tmp_path
 def test_a_probe_on_the_way_sees_training_windows_from_everywhere(monkeypatch):
     """The first windows of overlapping ones are one stretch of a recording."""
     seen = []
-    monkeypatch.setattr(scores, "_measure", lambda metric, evaluation: seen.append(evaluation.train) or [])
+    monkeypatch.setattr(scores, "measure", lambda metric, evaluation: seen.append(evaluation.train) or [])
     splits = dataclasses.replace(make_splits(n=1000), train_stride=1)
     model = type("Model", (), {"alpha_bar": torch.ones(1)})()
     score_during_training(model, None, splits, EvaluateConfig(), Scope("tiny", 0), 5)

@@ -136,12 +136,13 @@ def choose(metrics: str | Sequence[str], needs: str | None = None) -> list[Metri
     return [metric for metric in chosen if needs in (None, metric.needs)]
 
 
-def _measure(metric: Metric, evaluation: SampleEvaluation | LatentEvaluation) -> list[Measurement]:
+def measure(metric: Metric, evaluation: SampleEvaluation | LatentEvaluation) -> list[Measurement]:
+    """The numbers of a metric; one that is undefined or fails has its reason in their place, and the others go on."""
     try:
         return metric.measure(evaluation)
     except Undefined as error:
         return [Measurement(name, float("nan"), status="undefined", reason=str(error)) for name in metric.outputs]
-    except Exception as error:  # a metric that fails is a row with its reason; the others go on
+    except Exception as error:  # whatever a metric raises
         reason = in_one_line(error)
         return [Measurement(name, float("nan"), status="failed", reason=reason) for name in metric.outputs]
 
@@ -178,7 +179,7 @@ def score_samples(
         splits.zero_one,
         splits.whole,
     )
-    return [row for metric in metrics for row in _rows(metric, _measure(metric, evaluation), scope)]
+    return [row for metric in metrics for row in _rows(metric, measure(metric, evaluation), scope)]
 
 
 def score_beside_both(
@@ -375,7 +376,7 @@ def score_run(
     for again in scope.repeats(config):
         evaluation = _latent(model, method, splits, len(samples), len(splits.train), config, again)
         for metric in of_latent:
-            rows += _rows(metric, _measure(metric, evaluation), again)
+            rows += _rows(metric, measure(metric, evaluation), again)
         rows += score_beside_both(samples, splits, of_samples, again, model.alpha_bar.device.type)
     return rows
 
@@ -390,7 +391,7 @@ def score_during_training(
     return [
         row
         for metric in choose(DURING_TRAINING)
-        for row in _rows(metric, _measure(metric, evaluation), scope, step)
+        for row in _rows(metric, measure(metric, evaluation), scope, step)
         if row["coordinate"] == ""
     ]
 
