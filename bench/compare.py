@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 from bench import command
+from bench.contracts import Scored
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -14,6 +16,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("a", metavar="A", help="a results folder")
     parser.add_argument("b", metavar="B", help="another; differences are B - A")
     parser.add_argument("--sweep", metavar="NAME", help="which sweep of both (default: the one written last in each)")
+    which = (
+        "the windows whose numbers are compared (default: test; validation where no method was scored on test windows)"
+    )
+    parser.add_argument("--split", choices=get_args(Scored), help=which)
     parser.add_argument("--all", action="store_true", help="print every number, not only those that changed")
     given = parser.parse_args(arguments)
 
@@ -21,7 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from bench.report.comparison import compare, show
     from bench.report.selection import load
 
-    show(compare(load(Path(given.a), given.sweep), load(Path(given.b), given.sweep)), given.all)
+    a, b = (load(Path(folder), given.sweep, given.split) for folder in (given.a, given.b))
+    show(compare(a, b), given.all)
     return 0
 
 

@@ -39,8 +39,7 @@ def dataset_of(path: Path, window: int | None, options: Sequence[str] = ()) -> s
     if not path.is_file():
         raise InputError(f"--data {path}: no such file")
     given = {**({"window": window} if window else {}), **dict(parse_setting(text) for text in options)}
-    more = "".join(f", {key}: {json.dumps(value)}" for key, value in given.items())
-    return f"{{name: {KINDS[path.suffix]}, path: {str(path)!r}{more}}}"
+    return json.dumps({"name": KINDS[path.suffix], "path": str(path), **given}, ensure_ascii=False)  # JSON is YAML
 
 
 def decoder_variance(model: StackedModel, method: Method, splits: Splits) -> np.ndarray | None:

@@ -7,6 +7,7 @@ already in the same version (a plug-in's: with the same code) is not measured ag
 
 from __future__ import annotations
 
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
@@ -14,6 +15,15 @@ from typing import get_args
 from bench.command import add_plugin, data_dir, parser, run_command, write
 from bench.contracts import InputError, Metric, Scale, Scored
 from bench.registry import load_plugins
+
+BESIDE = {
+    **dict.fromkeys(("dataset", "decoder", "out"), "samples"),
+    **dict.fromkeys(("scaled", "scale", "seed", "n"), "dataset"),
+    "tolerance": "decoder",
+}
+"""Flags that have an effect only beside another one."""
+
+OF_FINISHED_RUNS = ("results", "sweep", "metric_seeds", "split")
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -47,6 +57,7 @@ def main(words: Sequence[str] | None = None) -> int:
     )
     arguments.add_argument("--out", type=Path, metavar="FILE.csv", help="write the rows to this file as well")
     given = arguments.parse_args(words)
+    _refuse_idle_flags(given, arguments)
 
     # here, after the parser, so that --help does not wait for what these import
     from bench.engine.evaluation import Row, measure_decoder, print_rows, score_file, write_rows
@@ -67,14 +78,13 @@ def main(words: Sequence[str] | None = None) -> int:
     if given.dataset is not None:
         if given.scaled and given.scale not in (None, "train"):
             raise InputError(f"--scaled --scale {given.scale}: expected one of them")
+        if not (metrics := choose(names, "samples")):
+            raise InputError(f"--metrics {' '.join(given.metrics)}: expected some that need samples only")
         spec = named_dataset(given.dataset, f"--dataset {given.dataset}")
         splits = load_splits(spec, given.seed, data)
         scope = Scope.on(spec, given.seed)
         scale: Scale | None = "train" if given.scaled else given.scale
-        rows += score_file(given.samples, splits, choose(names, "samples"), scope, scale, given.n)
-    elif given.decoder is None:
-        listed_by = "`python -m bench.list datasets` lists them"
-        raise InputError(f"--samples {given.samples}: expected --dataset NAME with it ({listed_by})")
+        rows += score_file(given.samples, splits, metrics, scope, scale, given.n)
     if given.decoder is not None:
         rows += measure_decoder(given.decoder, given.samples, given.tolerance)
     print_rows(rows)
@@ -84,6 +94,20 @@ def main(words: Sequence[str] | None = None) -> int:
         except OSError as error:
             raise InputError(f"--out {given.out}: cannot be written: {error.strerror or error}") from error
     return 0
+
+
+def _refuse_idle_flags(given: Namespace, arguments: ArgumentParser) -> None:
+    """Raises InputError for a flag that changes nothing beside the others; nobody should believe that it did."""
+    if given.samples is not None and given.dataset is None and given.decoder is None:
+        listed_by = "`python -m bench.list datasets` lists them"
+        raise InputError(f"--samples {given.samples}: expected --dataset NAME with it ({listed_by})")
+    idle = [(name, f"without --{other}") for name, other in BESIDE.items() if getattr(given, other) is None]
+    if given.samples is not None:
+        idle += [(name, "with --samples") for name in OF_FINISHED_RUNS]
+        idle += [("metrics", "without --dataset")] if given.dataset is None else []
+    for name, why in idle:
+        if getattr(given, name) != arguments.get_default(name):
+            raise InputError(f"--{name.replace('_', '-')} has no effect {why} (see --help)")
 
 
 def _main_kept(

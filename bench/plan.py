@@ -1,7 +1,7 @@
 """`python -m bench.plan`: how many runs, how long and how much memory.
 
-The prediction comes from earlier runs. Where there are none, a few updates of each method, one evaluation and a
-reference row of each data set are timed. Reference rows count as runs of their own.
+The prediction comes from earlier runs. Where there are none (of a method, or of a reference), a few updates of each
+method, one evaluation and a reference row of each data set are timed. Reference rows count as runs of their own.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from bench.engine.progress import clock
     from bench.engine.stack_size import choose
     from bench.engine.tasks import to_do
+    from bench.report.formatting import plural
     from bench.store import Store
     from bench.sweeps.stacks import make_stacks
 
@@ -49,61 +50,72 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     slots = make_slots(devices, parse_count(given.jobs, "--jobs"))[: len(stacks)]
     command.write(f"{len(stacks)} stacks on {len(slots)} workers ({', '.join(sorted({slot.name for slot in slots}))})")
-    past = Past(store.runs(), devices[0].kind) if here else None
-    known = _predicted(past, left) if past else []
-    if known and past is not None:
-        error = past.error()
-        typical = "" if math.isnan(error) else f"; past predictions were typically wrong by a factor of {error:.2f}"
-        source = f"from {len(past.runs)} finished runs{typical}"
-    elif any(run.data_sha256 for run in left):
-        past, source = _tried(left, given, devices[0])
-        known = _predicted(past, left) if past else []
-    if not known or past is None:
-        command.write("the time and memory of the remaining runs cannot be predicted")
+    finished = Past(store.runs(), devices[0].kind) if here else None
+    known, unknown = _predicted(finished, left)
+    pasts, sources, remarks = [finished], list[str](), list[str]()
+    if known and finished:
+        sources.append(plural(len(finished.runs), "finished run"))
+        if not math.isnan(error := finished.error()):
+            remarks.append(f"past predictions were typically wrong by a factor of {error:.2f}")
+    if unknown:
+        pasts.append(_tried(unknown, given, devices[0]))
+        more, _ = _predicted(pasts[-1], unknown)
+        known += more
+        if more:
+            sources.append("what was timed")
+            remarks.append("starting the workers takes additional time")
+    if len(known) < len(left):
+        command.write(f"the time and memory of {len(left) - len(known)} of {len(left)} runs cannot be predicted")
+    if not known:
         return 0
     wall = sum(guess.seconds for guess in known) / len(slots)
-    memory = past.memory(stacks) or max(guess.memory for guess in known)
-    command.write(f"about {clock(wall)}, {source}")
+    memory = max(past.memory(stacks) for past in pasts if past) or max(guess.memory for guess in known)
+    command.write("; ".join([f"about {clock(wall)}, from {' and '.join(sources)}", *remarks]))
     command.write(f"about {memory / 2**30:.1f} GiB at most per worker, {memory * len(slots) / 2**30:.1f} GiB in all")
     return 0
 
 
-def _tried(runs: Sequence[Run], given: Namespace, device: Device) -> tuple[Past | None, str]:
-    """Short trials in the place of past runs (none where none was possible), and the text for their source."""
+def _tried(runs: Sequence[Run], given: Namespace, device: Device) -> Past | None:
+    """Short trials in the place of past runs, and what was timed in words; none where none was possible."""
     import torch  # here, as the trials: most plans need none of it
 
     from bench.engine.estimates import Past
     from bench.engine.progress import clock
     from bench.engine.trials import UPDATES, try_runs
+    from bench.report.formatting import plural
 
     found = try_runs(runs, command.data_dir(given.data), torch.device(device.kind))
     count, references = len(found.of("method")), len(found.of("reference"))
-    settings = f"{count} setting{'' if count == 1 else 's'} of method, backbone and data set"
+    settings = f"{plural(count, 'setting')} of method, backbone and data set"
     source = f"{UPDATES} updates of {settings}, one evaluation" if count else "no training"
-    source += f" and {references} reference row{'' if references == 1 else 's'}" if references else ""
-    command.write(f"no finished run in {given.results} to predict from: timed {source} ({clock(found.seconds)})")
+    source += f" and {plural(references, 'reference row')}" if references else ""
+    missing = f"no finished run in {given.results} to predict {plural(len(runs), 'run')} from"
+    command.write(f"{missing}: timed {source} ({clock(found.seconds)})")
     for note in found.notes:
         command.write(f"  {note}")
     if device.kind == "cuda":
         command.write("  the sweep takes less on a GPU, where updates are recorded and runs train as one stack")
-    past = None if found.runs.empty else Past(found.runs, device.kind)
-    return past, "from what was timed; starting the workers takes additional time"
+    return None if found.runs.empty else Past(found.runs, device.kind)
 
 
-def _predicted(past: Past, runs: Sequence[Run]) -> list[Estimate]:
-    """What each run is expected to take, where that is known; thousands that differ in no cost are asked once."""
+def _predicted(past: Past | None, runs: Sequence[Run]) -> tuple[list[Estimate], list[Run]]:
+    """What the runs that will not be skipped are expected to take, and those of which that is not known.
+
+    Thousands that differ in no cost are asked once.
+    """
     guesses: dict[tuple[object, ...], Estimate | None] = {}
-    found = []
-    for run in runs:
-        if not run.data_sha256:  # it will be skipped
-            continue
+    found: list[Estimate] = []
+    unknown: list[Run] = []
+    for run in (run for run in runs if run.data_sha256):  # without data it is skipped
         route = dict(run.hyper).get("latent_route")
         key = (run.method, route, run.backbone, run.dataset, run.model, run.train, run.diffusion, run.evaluate)
         if key not in guesses:
-            guesses[key] = past.predict(run.columns())
+            guesses[key] = past.predict(run.columns()) if past else None
         if guess := guesses[key]:
             found.append(guess)
-    return found
+        else:
+            unknown.append(run)
+    return found, unknown
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from types import SimpleNamespace
 
@@ -15,6 +16,7 @@ from bench.registry import METHODS
 from bench.report.contrasts import Sides
 from bench.report.diagnosis import _can_matter, _collapsed, _what_follows
 from bench.report.statistics import Comparison, interval
+from bench.sweeps.expand import named_dataset
 
 SMALL = ("evaluate.n_samples=50", "evaluate.dependency_series=8", "evaluate.during_training=0")
 
@@ -185,8 +187,19 @@ def test_what_is_given_reaches_the_sweep(tmp_path, monkeypatch):
     (words, answered), other = asked
     assert other == (words, answered)
     assert words[-6:] == ["--set", "N=2", "--plugin", "one.py", "--plugin", "two.py"]
-    assert f"{{name: csv, path: {str(tmp_path / 'mine.csv')!r}}}" in words
+    assert json.dumps({"name": "csv", "path": str(tmp_path / "mine.csv")}) in words
     assert answered  # it prints an answer of its own
+
+
+@pytest.mark.parametrize(
+    "name", ["back\\slash", "ta\tb", "narrow\u202fspace", "it's", 'a "word"', "x, y: {z} #1", "ü😀"]
+)
+def test_any_name_of_a_file_reaches_the_sweep(tmp_path, name):
+    path = tmp_path / f"{name}.csv"
+    path.write_text("a\n1\n")
+    spec = named_dataset(diagnose.dataset_of(path, 12, ["id=ü😀"]), "--dataset")
+    assert dict(spec.options) == {"path": str(path), "window": 12, "id": "ü😀"}
+    assert str(path) in spec.key  # by which the groups of the report are found
 
 
 @pytest.mark.parametrize(

@@ -83,6 +83,8 @@ def test_noise_in_cells_is_on_grids_only() -> None:
         ([0, 0, 0, 0, 0], "blind"),
         ([0, -1, 0, 2, 4], "rewards"),
         ([0, 3, 1, 2, 4], "uneven"),
+        ([0, 1, 2, 3, np.nan], "undefined"),
+        ([0, 1, 2, 3, np.inf], "undefined"),
     ],
 )
 def test_verdicts(curve: list[float], expected: str) -> None:
@@ -165,6 +167,24 @@ def test_nothing_is_claimed_that_the_shipped_table_does_not_show() -> None:
     assert set(table.verdict[table.claimed]) == {"sees"}
 
 
+LEVEL = """
+from dataclasses import dataclass
+from bench.contracts import Measurement, Undefined
+from bench.metrics.base import SampleMetric
+from bench.registry import register_metric
+@register_metric("level")
+@dataclass(frozen=True)
+class Level(SampleMetric):
+    '''The level. Blind to: the rest.'''
+    version, outputs, unit, direction, source = 1, ("level",), "1", "lower", "ours"
+    sees = {"level": ("noise",)}
+    def compare(self, evaluation):
+        value = deviation = float(evaluation.samples.std())
+        BODY
+        return [Measurement("level", value)]
+"""
+
+
 def test_the_command_prints_verdicts_and_writes_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "validation.csv"
     names = ["wasserstein", "sliced_wasserstein", "marginal", "autocorrelation"]
@@ -181,8 +201,47 @@ def test_the_command_prints_verdicts_and_writes_them(tmp_path: Path, capsys: pyt
 
 
 @pytest.mark.parametrize(
+    ("body", "shown"),
+    [
+        ("raise Undefined('no level')", "undefined: no level (CLAIM FAILS)"),
+        ("raise ZeroDivisionError('mine')", "undefined: ZeroDivisionError: mine (CLAIM FAILS)"),
+        ("value = float('nan') if deviation > 1.1 else deviation", "undefined: the value is nan (CLAIM FAILS)"),
+    ],
+)
+def test_a_claim_without_a_number_fails(
+    tmp_path: Path, body: str, shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plugin, out = tmp_path / "level.py", tmp_path / "validation.csv"
+    plugin.write_text(LEVEL.replace("BODY", body))
+    words = ["--plugin", str(plugin), "--metrics", "level", "--n", "20", "--repeats", "2", "--out", str(out)]
+    try:
+        assert main(words) == 1
+    finally:
+        METRICS._classes.pop("level", None)
+    said = capsys.readouterr().out
+    assert shown in said
+    assert "0 claims hold, 1 fail" in said
+    table = pd.read_csv(out).set_index("corruption")
+    assert table.verdict["noise"] == "undefined"
+    assert table.claimed["noise"]
+    assert "undefined" not in set(table.verdict.drop("noise"))
+
+
+def test_the_number_of_windows_that_were_used_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, out = tmp_path / "mine.csv", tmp_path / "validation.csv"
+    pd.DataFrame({"a": np.random.default_rng(0).normal(size=600)}).to_csv(path, index=False)
+    main(["--dataset", f"csv:{path}", "--metrics", "marginal", "--repeats", "2", "--n", "100000", "--out", str(out)])
+    parts = alternate_runs(load_splits(DatasetSpec("csv", (("path", str(path)),)), 0).train, 3)
+    n = min(map(len, parts[:2]))
+    assert set(pd.read_csv(out).n) == {n}
+    assert f", n = {n}\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--metrics", "nll"], "--metrics nll: expected some that claim to see a corruption"),
+        (["--metrics", "discriminative.timegan"], "expected some that claim to see a corruption"),
         (["--n", "3"], "--n 3: expected a whole number >= 10"),
         (["--repeats", "1"], "--repeats 1: expected a whole number >= 2"),
         (["--metrics", "wassersteen"], "unknown metric 'wassersteen'"),

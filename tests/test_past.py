@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from bench.engine.trials import try_runs
 from bench.hardware.devices import CONTEXT_BYTES, Device, slots_that_fit
 from bench.plan import main as plan_main
 from bench.registry import METHODS
+from bench.store import Store
 from bench.sweeps.expand import read_sweep
 from bench.sweeps.stacks import Stack
 
@@ -87,13 +89,46 @@ def test_without_a_past_run_a_few_updates_are_timed(tiny: Path, capsys: pytest.C
     said = capsys.readouterr().out.splitlines()
     assert said[0] == "tiny: 18 runs, 0 done, 18 to do"
     assert said[2].startswith(
-        f"no finished run in {results} to predict from: timed 5 updates of 3 settings of method, backbone "
+        f"no finished run in {results} to predict 18 runs from: timed 5 updates of 3 settings of method, backbone "
         "and data set, one evaluation and 1 reference row ("
     )
     assert said[3].startswith("about ")
     assert said[3].endswith("s, from what was timed; starting the workers takes additional time")
     assert said[4].startswith("about 0.")
     assert not results.exists()
+
+
+@pytest.mark.parametrize(("done", "timed"), [("reference", "one evaluation ("), ("method", "no training and 1 ref")])
+def test_a_kind_without_a_finished_run_is_timed(
+    tiny: Path, done: str, timed: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """References alone say nothing about methods, which take most of the time."""
+    results = tiny.parent / "some"
+    store = Store(results)
+    store.prepare()
+    seconds = {"train_seconds": 3600.0, "evaluate_seconds": 3600.0, "peak_memory_bytes": 10**8, "stack_size": 1}
+    finished = [run for run in read_sweep(tiny).runs if run.kind == done][:2]
+    store.write_part(
+        "part", [{**run.columns(), "attempt": 1, "status": "ok", "device": "cpu", **seconds} for run in finished]
+    )
+    assert plan_main([str(tiny), "--results", str(results), "--device", "cpu", "--jobs", "1"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[2].startswith(f"no finished run in {results} to predict ")
+    assert timed in said[2]
+    assert re.fullmatch(r"about .* h.*, from 2 finished runs and what was timed; past predictions .*", said[3])
+    assert len(said) == 5
+
+
+def test_how_many_runs_cannot_be_predicted_is_said(
+    tiny: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ValueError("this is mine")
+
+    monkeypatch.setattr("bench.engine.trials.time_updates", broken)
+    assert plan_main([str(tiny), "--results", str(tiny.parent / "none"), "--device", "cpu", "--jobs", "1"]) == 0
+    said = capsys.readouterr().out
+    assert "the time and memory of 6 of 18 runs cannot be predicted\nabout " in said
 
 
 def test_what_is_timed_is_scaled_to_the_whole_run(tiny: Path) -> None:

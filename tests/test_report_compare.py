@@ -1,3 +1,5 @@
+import re
+
 import pytest
 from report_data import frames, membership, quick_runs, reader, run_row, select
 
@@ -59,6 +61,24 @@ def test_differing_ingredients_versions_and_cells_are_named(tmp_path):
     assert {change.word for change in found.changes} <= {"one shared seed", "identical"}
 
 
+def test_numbers_that_one_side_lacks_are_named(tmp_path):
+    runs = [run_row(label, seed=seed) for seed in range(3) for label in ("latent_diffusion", "proposed")]
+    frame, metrics, curves = frames(runs)
+    first = [run["run_id"] for run in runs if run["seed"] == 0]
+    lost = (metrics["metric"] == "mmd2") | ((metrics["metric"] == "kl") & metrics["run_id"].isin(first))
+    a, b = (select(frame, table, reader(curves), membership(runs), tmp_path) for table in (metrics, metrics[~lost]))
+    notes = ["kl: 3 seeds in A, 2 in B, 2 in both: 2 cells", "mmd2: 3 seeds in A, 0 in B, 0 in both: 2 cells"]
+    assert comparison.compare(a, b).notes == notes
+    assert comparison.compare(b, a).notes == [
+        "kl: 2 seeds in A, 3 in B, 2 in both: 2 cells",
+        "mmd2: 0 seeds in A, 3 in B, 0 in both: 2 cells",
+    ]
+    assert comparison.compare(b, b).notes == []
+    compared = {change.metric for change in comparison.compare(a, b).changes}
+    assert "mmd2" not in compared
+    assert "kl" in compared
+
+
 def test_an_edited_metric_is_not_compared(tmp_path):
     runs = [run_row("proposed", seed=seed) for seed in range(3)]
     frame, metrics, curves = frames(runs)
@@ -106,3 +126,20 @@ def test_command(tmp_path, capsys):
     assert "energy · lstm: proposed  mmd2" in capsys.readouterr().out
     with pytest.raises(InputError, match="nowhere: no results there"):
         verb.main([str(tmp_path / "a"), str(tmp_path / "nowhere")])
+
+
+def test_numbers_of_different_windows_are_not_compared(tmp_path, capsys):
+    runs = [run_row("proposed", seed=seed) for seed in (0, 1)]
+    rows = frames(runs)[1].to_dict("records")
+    of_validation = [{**row, "split": "validation", "value": row["value"] + 1} for row in rows]
+    for name, measured in (("a", rows), ("b", of_validation), ("both", [*rows, *of_validation])):
+        store = Store(tmp_path / name)
+        store.prepare()
+        store.write_part("part", runs, measured)
+    a, b, both = (str(tmp_path / name) for name in ("a", "b", "both"))
+    with pytest.raises(InputError, match=r"a has numbers of test windows, .*b of validation windows: .*--split"):
+        verb.main([a, b])
+    with pytest.raises(InputError, match=r"b has numbers of validation windows, .*both of test windows"):
+        verb.main([b, both])
+    assert verb.main([b, both, "--split", "validation"]) == 0
+    assert re.search(r"^\d+ numbers compared: \d+ identical\.$", capsys.readouterr().out, re.MULTILINE)

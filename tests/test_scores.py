@@ -318,6 +318,33 @@ def test_samples_of_any_model_are_scored_beside_the_floors(tmp_path, capsys):
     assert out.read_text().count("\n") == 2 + len(REFERENCES)
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--samples mine.npz --dataset regimes --metrics nll kl", "--metrics nll kl: expected some that need samples"),
+        ("--samples mine.npz", "expected --dataset NAME with it"),
+        ("--samples mine.npz --dataset regimes --split validation", "--split has no effect with --samples"),
+        ("--samples mine.npz --dataset regimes --metric-seeds 3", "--metric-seeds has no effect with --samples"),
+        ("--samples mine.npz --dataset regimes --tolerance 0.1", "--tolerance has no effect without --decoder"),
+        ("--samples mine.npz --decoder m:f --metrics mmd2", "--metrics has no effect without --dataset"),
+        ("--samples mine.npz --decoder m:f --scale train", "--scale has no effect without --dataset"),
+        ("--dataset nosuch", "--dataset has no effect without --samples"),
+        ("--decoder m:f", "--decoder has no effect without --samples"),
+        ("--out rows.csv", "--out has no effect without --samples"),
+    ],
+)
+def test_what_would_have_no_effect_is_refused(tmp_path, monkeypatch, words, message):
+    monkeypatch.chdir(tmp_path)
+    np.savez("mine.npz", samples=np.random.default_rng(0).standard_normal((30, 24, 6)))
+    with pytest.raises(InputError, match=message):
+        evaluate.main(words.split())
+
+
+def test_a_choice_of_no_metric_measures_none():
+    config = EvaluateConfig(n_samples=20, metrics=["mmd2"])
+    assert score_reference("floor_shift", make_splits(n=200), config, Scope("tiny", 0), []) == []
+
+
 def test_a_decoder_of_anybody_gets_its_dependency_measures(tmp_path, capsys, monkeypatch):
     (tmp_path / "my_decoder.py").write_text(
         "import torch\n"
@@ -332,6 +359,48 @@ def test_a_decoder_of_anybody_gets_its_dependency_measures(tmp_path, capsys, mon
     assert "0 of 20 cells unresolved" in lines[0]
     assert lines[2].split() == ["1", "1.0000", "1.0000"]
     sys.modules.pop("my_decoder", None)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "message"),
+    [
+        ("boom", (5, 4, 2), "--decoder faulty_decoder:boom: fails: ValueError: no$"),
+        ("number", (5, 4, 2), "--decoder faulty_decoder:number: fails: TypeError: 'int' object is not callable"),
+        ("nothing", (5, 4, 2), "--decoder faulty_decoder:nothing: does not import: AttributeError"),
+        ("flat", (5, 4, 2), r"the decoder gave \(1, 3\) for one series: expected \(1, 4, H\)"),
+        ("flat", (5, 0, 2), r"z \(5, 3\), x \(5, 0, 2\): expected \(n, D\) and \(n, T, C\), none of them 0"),
+    ],
+)
+def test_a_faulty_decoder_is_one_line(tmp_path, monkeypatch, name, shape, message):
+    (tmp_path / "faulty_decoder.py").write_text(
+        "number = 3\ndef flat(z, x_prev):\n    return z\ndef boom(z, x_prev):\n    raise ValueError('no\\nmore')\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    np.savez("mine.npz", z=np.ones((5, 3)), x=np.ones(shape))
+    with pytest.raises(InputError, match=message):
+        evaluate.main(["--samples", "mine.npz", "--decoder", f"faulty_decoder:{name}"])
+    sys.modules.pop("faulty_decoder", None)
+
+
+def test_the_means_of_anybodys_decoder_are_over_its_resolved_series(tmp_path, monkeypatch):
+    (tmp_path / "sharp_decoder.py").write_text(
+        "import torch\n"
+        "def states(z, x_prev):\n"
+        "    first = z[:, None, :1]\n"
+        "    smooth = torch.cat([first, first + x_prev.cumsum(1)[:, :, :1]], dim=1)\n"
+        "    return torch.cat([smooth, (first > 0.8).float() * torch.sin(4e5 * smooth**3)], dim=2)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    z = rng.uniform(0.1, 0.7, (12, 2))
+    z[:3] += 0.8
+    np.savez("mine.npz", z=z, x=rng.uniform(0.1, 1, (12, 4, 1)))
+    np.savez("easy.npz", **{name: values[3:] for name, values in np.load("mine.npz").items()})
+    found, easy = (evaluation.measure_decoder("sharp_decoder:states", Path(f"{n}.npz"), 1e-2) for n in ("mine", "easy"))
+    sys.modules.pop("sharp_decoder", None)
+    for mine, expected in zip(found, easy, strict=True):
+        assert (mine["metric"], mine["index"], mine["n"]) == (expected["metric"], expected["index"], 9)
+        assert (mine["value"], mine["sd"]) == pytest.approx((expected["value"], expected["sd"]))
 
 
 @pytest.mark.parametrize(
@@ -389,7 +458,7 @@ def test_a_stack_drawn_together_and_measured_later_has_the_same_numbers(tmp_path
 def test_a_probe_on_the_way_sees_training_windows_from_everywhere(monkeypatch):
     """The first windows of overlapping ones are one stretch of a recording."""
     seen = []
-    monkeypatch.setattr(scores, "_measure", lambda metric, evaluation: seen.append(evaluation.train) or [])
+    monkeypatch.setattr(scores, "measure", lambda metric, evaluation: seen.append(evaluation.train) or [])
     splits = dataclasses.replace(make_splits(n=1000), train_stride=1)
     model = type("Model", (), {"alpha_bar": torch.ones(1)})()
     score_during_training(model, None, splits, EvaluateConfig(), Scope("tiny", 0), 5)

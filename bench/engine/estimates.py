@@ -89,7 +89,8 @@ class Past:
     def _from(self, alike: pd.DataFrame, wanted: Mapping[str, object]) -> Estimate:
         seconds = 0.0
         for phase, factors in WORK.items():
-            scaled = alike[phase].fillna(0.0) * _more_updates(phase, alike, wanted)
+            measured = alike.reindex(columns=[phase])[phase]  # reference rows alone have no column of training
+            scaled = measured.fillna(0.0) * _more_updates(phase, alike, wanted)
             for factor in factors:
                 if isinstance(target := wanted.get(factor), (int, float)) and target > 0:
                     scaled = scaled * (target / alike[factor].clip(lower=1))

@@ -16,11 +16,12 @@ import pyarrow as pa
 import torch
 
 from bench.command import by_reason, write, write_table
-from bench.contracts import InputError, Metric, Scale, Scored, Splits, Unavailable
+from bench.contracts import InputError, Metric, Scale, Scored, Splits, Unavailable, in_one_line
 from bench.engine.progress import Progress, Silent
 from bench.loading.files import DAMAGED_NPZ, first_line, refuse_stand_in
 from bench.loading.references import evaluation_size
 from bench.loading.windows import load_splits, zero_and_span
+from bench.metrics.base import spread
 from bench.metrics.dependency import dependency_measures
 from bench.scoring.artifacts import load_model, load_run, load_samples
 from bench.scoring.scores import (
@@ -263,7 +264,10 @@ def _unlike_training(
 
 
 def measure_decoder(word: str, path: Path, tolerance: float) -> list[Row]:
-    """Dependency measures of `module:function` on the file's arrays `z` (n, D) and `x` (n, T, C)."""
+    """Dependency measures of `module:function` on the file's arrays `z` (n, D) and `x` (n, T, C).
+
+    Means are over the resolved series, as those of the metric `dependency` are.
+    """
     module, colon, name = word.partition(":")
     if not colon or not module or not name:
         raise InputError(f"--decoder {word}: expected module:function")
@@ -271,18 +275,23 @@ def measure_decoder(word: str, path: Path, tolerance: float) -> list[Row]:
     try:
         decoder = getattr(importlib.import_module(module), name)
     except Exception as error:  # whatever a user's module raises while it is imported
-        raise InputError(f"--decoder {word}: does not import: {type(error).__name__}: {error}") from error
+        raise InputError(f"--decoder {word}: does not import: {in_one_line(error)}") from error
     arrays = read_arrays(path, ["z", "x"])
     z, x = (torch.from_numpy(arrays[name].astype(np.float32)) for name in ("z", "x"))
-    if z.ndim != 2 or x.ndim != 3 or len(z) != len(x):
-        raise InputError(f"--samples {path}: z {tuple(z.shape)}, x {tuple(x.shape)}: expected (n, D) and (n, T, C)")
-    found = dependency_measures(decoder, z, x[:, :-1], tolerance)
+    if z.ndim != 2 or x.ndim != 3 or len(z) != len(x) or 0 in (*z.shape, *x.shape):
+        shapes = f"z {tuple(z.shape)}, x {tuple(x.shape)}"
+        raise InputError(f"--samples {path}: {shapes}: expected (n, D) and (n, T, C), none of them 0")
+    try:
+        found = dependency_measures(decoder, z, x[:, :-1], tolerance)
+    except InputError:
+        raise
+    except Exception as error:  # whatever a user's function raises, or what is no function
+        raise InputError(f"--decoder {word}: fails: {in_one_line(error)}") from error
     rows = []
     for t in range(x.shape[1]):
         for key, values in (("dependency_global", found.global_), ("dependency_local", found.local)):
-            mine = values[:, t][values[:, t].isfinite()]
-            shared = {"label": word, "metric": key, "coordinate": "t", "index": t + 1, "n": len(mine)}
-            rows.append({**shared, "value": float(mine.mean()), "sd": float(mine.std())})
+            item = dataclasses.asdict(spread(key, values[found.resolved[:, t], t], coordinate="t", index=t + 1))
+            rows.append({"label": word, "metric": item.pop("name"), **item})
     write(f"dependency measures of {word}: {found.unresolved} of {found.global_.numel()} cells unresolved")
     return rows
 

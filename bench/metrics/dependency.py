@@ -55,13 +55,14 @@ class DependencyMeasures(NamedTuple):
     """Values per series and time, NaN where h_t does not differ from its baseline (0 / 0).
 
     completeness_error is ||h_t - h~_t - int dh_t/ds ds|| / ||h_t - h~_t||, at least |1 - sum_j m_{t,j}|.
-    unresolved counts the cells (series, t) that are 0 / 0 or did not reach the tolerance.
+    unresolved counts the cells (series, t) that are 0 / 0 or did not reach the tolerance; resolved are the others.
     """
 
     global_: Tensor  # (B, T), m_{t,0}
     local: Tensor  # (B, T), m_{t,t-1}; at t = 1 the latent is the last input, so local = global = 1
     completeness_error: Tensor  # (B, T)
     unresolved: int
+    resolved: Tensor  # (B, T), bool
 
 
 # ------------------------------------------------------------------------- derivatives along the path
@@ -319,7 +320,7 @@ def dependency_measures(decoder: Decoder, z: Tensor, x_prev: Tensor, tolerance: 
             f"dependency_measures: z {tuple(z.shape)}, x_prev {tuple(x_prev.shape)}: expected (B, D) and (B, T-1, C)"
         )
     found = _measures(decoder, z, x_prev, tolerance)
-    return DependencyMeasures(found.global_, found.local, found.error, int((~found.resolved).sum()))
+    return DependencyMeasures(found.global_, found.local, found.error, int((~found.resolved).sum()), found.resolved)
 
 
 @register_metric("dependency")

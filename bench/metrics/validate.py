@@ -1,9 +1,9 @@
 """`python -m bench.metrics.validate`: whether each measure sees what it claims to see.
 
 Real windows are corrupted more and more, and every sample metric compares them with other real windows. A metric must
-get worse with every step of a corruption that it claims to see (`sees` in its class); what it is blind to, and what it
-even rewards, is printed. Metrics that claim nothing (the literature's variants) are left out. Exit 1 where a claim does
-not hold. The table that reports print was made with
+get worse with every step of a corruption that it claims to see (`sees` in its class), and have a number there; what it
+is blind to, and what it even rewards, is printed. Metrics that claim nothing (the literature's variants) are left out.
+Exit 1 where a claim does not hold. The table that reports print was made with
 
     python -m bench.metrics.validate --dataset regimes energy earthquakes pendigits --n 200 --repeats 2 \\
         --out bench/metrics/validation.csv
@@ -44,20 +44,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     # here, after the parser, so that --help does not wait for what these import
     from bench.loading.windows import load_splits
+    from bench.metrics.base import SampleMetric
     from bench.scoring.scores import Scope, choose
-    from bench.scoring.validation import print_findings, row_of, spec_of, validate, write_csv
+    from bench.scoring.validation import most_windows, print_findings, row_of, spec_of, validate, write_csv
 
     load_plugins(given.plugin)
     words = given.metrics[0] if len(given.metrics) == 1 else given.metrics
-    metrics, found, failed = choose(words, "samples"), [], 0
+    metrics = [metric for metric in choose(words) if isinstance(metric, SampleMetric) and metric.sees]
+    if not metrics:
+        raise InputError(
+            f"--metrics {' '.join(given.metrics)}: expected some that claim to see a corruption of samples"
+        )
+    found, failed = [], 0
     specs = [spec_of(word) for word in given.dataset]
     for spec in specs:
         splits = load_splits(spec, given.seed, command.data_dir(given.data))
         scopes = [Scope.on(spec, given.seed, repeat) for repeat in range(given.repeats)]
-        findings = validate(splits, metrics, given.n, given.repeats, scopes.__getitem__)
-        command.write(f"{spec.key}, n = {min(given.n, len(splits.train) // 3)}")
+        n = min(given.n, most_windows(splits))
+        findings = validate(splits, metrics, n, given.repeats, scopes.__getitem__)
+        command.write(f"{spec.key}, n = {n}")
         failed += print_findings(findings)
-        found += [{"dataset": spec.key, "n": given.n, **row_of(finding)} for finding in sorted(findings)]
+        found += [{"dataset": spec.key, "n": n, **row_of(finding)} for finding in sorted(findings)]
     if given.out:
         write_csv(Path(given.out), found)
     return int(bool(failed))

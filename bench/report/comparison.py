@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from bench import command
+from bench.contracts import InputError
 from bench.report.cells import Cell, cells_of, is_setting
-from bench.report.formatting import counted, number, plain, with_interval
+from bench.report.formatting import counted, number, plain, plural, with_interval
 from bench.report.selection import Selection
 from bench.report.statistics import Interval, detectable, difference
 
@@ -72,7 +73,17 @@ def _keyed(selection: Selection) -> dict[Key, Cell]:
 
 
 def compare(a: Selection, b: Selection) -> Comparison:
-    """Cells that both have, metric by metric; metrics of different versions are named and left out."""
+    """Cells that both have, metric by metric; metrics of different versions are named and left out.
+
+    Metrics that one side lacks, or has of other seeds, are named; shared seeds are compared.
+
+    Raises InputError where the numbers of both are not of the same windows.
+    """
+    if a.split != b.split:
+        raise InputError(
+            f"{a.folder} has numbers of {a.split} windows, {b.folder} of {b.split} windows: expected those of one "
+            "split (--split test or --split validation)"
+        )
     measured = [s.metrics[["metric", "version"]].drop_duplicates() for s in (a, b)]
     versions = [dict(zip(table["metric"], table["version"], strict=True)) for table in measured]
     moved = {m for m in versions[0].keys() & versions[1].keys() if versions[0][m] != versions[1][m]}
@@ -93,15 +104,15 @@ def compare(a: Selection, b: Selection) -> Comparison:
     differing: dict[str, list[str]] = {}
     for key in (key for key in cells_a if key in cells_b):
         one, two = cells_a[key], cells_b[key]
-        for line in _ingredients(one, two, rows[0], rows[1]):
+        # seconds are as much the machine's as the method's
+        metrics = [m for m in sorted((one.values.keys() | two.values.keys()) - moved) if not m.endswith("_seconds")]
+        for line in [*_ingredients(one, two, rows[0], rows[1]), *_missing(one, two, metrics)]:
             differing.setdefault(line, []).append(name_of(key))
         if one.verdicts != two.verdicts and one.kind == "method":
             notes.append(f"{name_of(key)}: latent {counted(one.verdicts)} in A, {counted(two.verdicts)} in B")
         if one.status != two.status:
             notes.append(f"{name_of(key)}: {counted(one.status)} in A, {counted(two.status)} in B")
-        for metric in one.values.keys() & two.values.keys() - moved:
-            if metric.endswith("_seconds"):
-                continue  # as much the machine's as the method's
+        for metric in (m for m in metrics if m in one.values and m in two.values):
             mine, theirs = one.values[metric], two.values[metric]
             shared = mine.keys() & theirs.keys()
             identical = bool(shared) and all(mine[seed] == theirs[seed] for seed in shared)
@@ -140,6 +151,17 @@ def _ingredients(a: Cell, b: Cell, rows_a: Mapping[str, Any], rows_b: Mapping[st
             if x != y:
                 lines[f"{name}: {x} in A, {y} in B"] = None
     return sorted(lines)
+
+
+def _missing(a: Cell, b: Cell, metrics: Sequence[str]) -> list[str]:
+    """The metrics that one of two cells lacks, or has of other seeds, by the numbers of seeds."""
+    found: dict[str, list[str]] = {}
+    for metric in metrics:
+        mine, theirs = a.values.get(metric, {}).keys(), b.values.get(metric, {}).keys()
+        counts = f"{plural(len(mine), 'seed')} in A, {len(theirs)} in B, {len(mine & theirs)} in both"
+        if mine != theirs:
+            found.setdefault(counts, []).append(metric)
+    return [f"{', '.join(names)}: {counts}" for counts, names in found.items()]
 
 
 def show(found: Comparison, everything: bool) -> None:

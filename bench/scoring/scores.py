@@ -136,12 +136,13 @@ def choose(metrics: str | Sequence[str], needs: str | None = None) -> list[Metri
     return [metric for metric in chosen if needs in (None, metric.needs)]
 
 
-def _measure(metric: Metric, evaluation: SampleEvaluation | LatentEvaluation) -> list[Measurement]:
+def measure(metric: Metric, evaluation: SampleEvaluation | LatentEvaluation) -> list[Measurement]:
+    """The numbers of a metric; one that is undefined or fails has its reason in their place, and the others go on."""
     try:
         return metric.measure(evaluation)
     except Undefined as error:
         return [Measurement(name, float("nan"), status="undefined", reason=str(error)) for name in metric.outputs]
-    except Exception as error:  # a metric that fails is a row with its reason; the others go on
+    except Exception as error:  # whatever a metric raises
         reason = in_one_line(error)
         return [Measurement(name, float("nan"), status="failed", reason=reason) for name in metric.outputs]
 
@@ -178,7 +179,7 @@ def score_samples(
         splits.zero_one,
         splits.whole,
     )
-    return [row for metric in metrics for row in _rows(metric, _measure(metric, evaluation), scope)]
+    return [row for metric in metrics for row in _rows(metric, measure(metric, evaluation), scope)]
 
 
 def score_beside_both(
@@ -227,7 +228,7 @@ def score_reference(
         reference, samples = EVERY_REFERENCE[name](splits, n, again.reference())
         if config.round:
             samples = as_recorded(samples, splits.cells)
-        chosen = choose(metrics or config.metrics, "samples")
+        chosen = choose(config.metrics if metrics is None else metrics, "samples")
         rows += score_samples(reference, samples, splits, chosen, again)
     return rows
 
@@ -367,14 +368,15 @@ def score_run(
     With the configuration's, a temperature other than 1 is measured whether it is named or not.
     """
     splits = scope.measured(splits)
-    of_latent, of_samples = (choose(metrics or config.metrics, needs) for needs in ("latent", "samples"))
+    wanted = config.metrics if metrics is None else metrics
+    of_latent, of_samples = (choose(wanted, needs) for needs in ("latent", "samples"))
     if metrics is None and config.temperature != 1:
         of_latent = list(dict.fromkeys([*of_latent, *choose(["sampling_temperature"])]))
     rows = []
     for again in scope.repeats(config):
         evaluation = _latent(model, method, splits, len(samples), len(splits.train), config, again)
         for metric in of_latent:
-            rows += _rows(metric, _measure(metric, evaluation), again)
+            rows += _rows(metric, measure(metric, evaluation), again)
         rows += score_beside_both(samples, splits, of_samples, again, model.alpha_bar.device.type)
     return rows
 
@@ -389,7 +391,7 @@ def score_during_training(
     return [
         row
         for metric in choose(DURING_TRAINING)
-        for row in _rows(metric, _measure(metric, evaluation), scope, step)
+        for row in _rows(metric, measure(metric, evaluation), scope, step)
         if row["coordinate"] == ""
     ]
 

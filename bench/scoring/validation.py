@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 
 from bench import command
-from bench.contracts import Cells, DatasetSpec, InputError, Metric, SampleEvaluation, Splits
+from bench.contracts import Cells, DatasetSpec, InputError, Measurement, SampleEvaluation, Splits
 from bench.loading.references import alternate_runs, first_rows
 from bench.metrics.base import SampleMetric
-from bench.scoring.scores import Scope
+from bench.scoring.scores import Scope, measure
 from bench.sweeps.options import dataset_spec
 
 
@@ -134,6 +134,7 @@ class Finding(NamedTuple):
     strengths: tuple[float, ...]
     means: list[float]  # over repeats, per strength
     noise: float  # standard deviation over repeats of the difference to untouched windows
+    reason: str  # why there is no number; "" where there is one
 
 
 def verdict(rises: np.ndarray) -> tuple[str, float]:
@@ -141,8 +142,11 @@ def verdict(rises: np.ndarray) -> tuple[str, float]:
 
     rewards: clearly better than the untouched windows at some strength. sees: clearly worse at the end, and at no step
     clearly better than at the step before. uneven: worse at the end, but better at some step. blind: none of these.
+    undefined: some value is no finite number.
     Clearly: by 3 standard errors over repeats, which are paired; the variance is pooled over strengths.
     """
+    if not np.isfinite(rises).all():
+        return "undefined", math.nan
     change, step = rises[:, 1:] - rises[:, :1], np.diff(rises, axis=1)
     noise = math.sqrt(float(change.var(axis=0, ddof=1).mean()))
     clear = 3 * noise / math.sqrt(len(rises)) + 1e-9 * max(1.0, float(np.abs(rises).max()))
@@ -155,22 +159,28 @@ def verdict(rises: np.ndarray) -> tuple[str, float]:
     return found, noise
 
 
+def most_windows(splits: Splits) -> int:
+    """How many windows there are for either side."""
+    return min(map(len, alternate_runs(splits.train, 3)[:2]))
+
+
 def validate(
-    splits: Splits, metrics: Sequence[Metric], n: int, repeats: int, scope: Callable[[int], Scope]
+    splits: Splits, metrics: Sequence[SampleMetric], n: int, repeats: int, scope: Callable[[int], Scope]
 ) -> list[Finding]:
     """Findings for every score and corruption: n real windows corrupted, beside n others, in each repeat.
 
+    A score that is undefined at some strength has a finding where it claims to see the corruption, and the claim fails.
     Reference, samples and the training windows that the measures know share no rows, so that nothing is a copy unless
-    it is made one.
+    it is made one. n: at most `most_windows`.
     """
     parts = alternate_runs(splits.train, 3)
     real = Real(parts[2], splits.cells)
-    n = min(n, *map(len, parts[:2]))
-    scores = {name: metric for metric in metrics if isinstance(metric, SampleMetric) for name in metric.sees}
+    scores = {name: metric for metric in metrics for name in metric.sees}
     chosen = [(name, *CORRUPTIONS[name]) for name in CORRUPTIONS if applies(name, real)]
     curves = {
         (name, corruption): np.full((repeats, len(at)), np.nan) for name in scores for corruption, _, at in chosen
     }
+    reasons: dict[tuple[str, str], str] = {}
     for repeat in range(repeats):
         rng = scope(repeat).numpy("validation windows")
         reference, samples = (pool[np.sort(rng.choice(len(pool), n, replace=False))] for pool in parts[:2])
@@ -178,13 +188,13 @@ def validate(
         known = dataclasses.replace(known, reference_start=first_rows(reference, splits))
         begins = first_rows(samples, splits)
 
-        def measured(windows: np.ndarray, known: SampleEvaluation = known, begins: Any = begins) -> dict[str, float]:
+        def measured(windows: np.ndarray, known: SampleEvaluation = known, begins: Any = begins) -> list[Measurement]:
             windows = windows.astype(np.float32)
             now = first_rows(windows, splits)  # a corrupted window shares its neighbours' rows as before
             start = None if now is None else np.where(np.isnan(now), begins, now)
             evaluation = dataclasses.replace(known, samples=windows, sample_start=start)
-            rows = [row for metric in set(scores.values()) for row in metric.measure(evaluation)]
-            return {row.name: row.value for row in rows if row.name in scores and row.status == "ok"}
+            rows = [row for metric in set(scores.values()) for row in measure(metric, evaluation)]
+            return [row for row in rows if row.name in scores]
 
         untouched = measured(samples)
         for corruption, corrupt, strengths in chosen:
@@ -192,18 +202,20 @@ def validate(
                 found = untouched
                 if strength:
                     found = measured(corrupt(samples, strength, scope(repeat).numpy(corruption), real))
-                for name, value in found.items():
-                    curves[name, corruption][repeat, place] = value
+                for row in found:
+                    curves[row.name, corruption][repeat, place] = row.value
+                    if row.reason:
+                        reasons.setdefault((row.name, corruption), row.reason)
     findings = []
     for (name, corruption), values in curves.items():
         metric = scores[name]
-        if np.isnan(values).any():  # undefined or failed somewhere
-            continue
         word, error = verdict(-values if metric.direction == "higher" else values)
-        mean = [float(value) for value in values.mean(axis=0)]
         claimed = corruption in metric.sees[name]
+        if word == "undefined" and not claimed:
+            continue
+        mean, reason = [float(value) for value in values.mean(axis=0)], reasons.get((name, corruption), "")
         strengths = CORRUPTIONS[corruption][1]
-        findings.append(Finding(name, metric.version, corruption, claimed, word, strengths, mean, error))
+        findings.append(Finding(name, metric.version, corruption, claimed, word, strengths, mean, error, reason))
     return findings
 
 
@@ -221,7 +233,8 @@ def print_findings(findings: Sequence[Finding]) -> int:
             (
                 f"{finding.metric}@{finding.version}",
                 finding.corruption,
-                finding.verdict + (" (CLAIM FAILS)" if finding in failed else " (claimed)" if finding.claimed else ""),
+                ": ".join(filter(None, (finding.verdict, finding.reason)))
+                + (" (CLAIM FAILS)" if finding in failed else " (claimed)" if finding.claimed else ""),
                 _spaced(finding.strengths),
                 _spaced(finding.means),
             )
