@@ -179,11 +179,77 @@ def differences() -> list[list[str]]:
     return rows
 
 
+OVERLAP = 2 / 7
+"""Test rows per training row, in splits that deal one recording anew (Nadeau and Bengio 2003, eq. 9)."""
+
+
+class OverDatasets(NamedTuple):
+    """A mean over data sets, its error and degrees of freedom."""
+
+    mean: float
+    error: float
+    df: float
+
+    @property
+    def half(self) -> float:
+        """Half of its 95 % interval."""
+        return float(t.ppf(0.975, self.df) * self.error)
+
+    @property
+    def shown(self) -> str:
+        """Mean and half of the interval."""
+        return f"{self.mean:.3f} ± {self.half:.3f}"
+
+    @property
+    def p(self) -> float:
+        """Of a two-sided test against 0."""
+        return float(2 * t.sf(abs(self.mean) / self.error, self.df))
+
+    @property
+    def p_equivalent(self) -> float:
+        """Of two one-sided tests against BOUND."""
+        return float(t.sf((BOUND - abs(self.mean)) / self.error, self.df))
+
+    @property
+    def words(self) -> str:
+        """What the second test says, the first that applies (results/reference/REPLICATION.md)."""
+        alike = self.p_equivalent < 0.05
+        if self.p < 0.05:
+            return ("helps" if self.mean < 0 else "harms") + (", by less than what matters" if alike else "")
+        return "does not matter" if alike else "undecided"
+
+
+def over_datasets(means: Sequence[float]) -> OverDatasets:
+    """The mean over data sets that are repeats: Student's t."""
+    found = np.array(means)
+    return OverDatasets(float(found.mean()), float(found.std(ddof=1) / math.sqrt(len(found))), len(found) - 1)
+
+
+def mean_of_given(gaps: Sequence[np.ndarray], overlap: float = OVERLAP) -> OverDatasets:
+    """The mean over data sets, each a row of paired differences by seed.
+
+    The error is that of their splits and initialisations, and the degrees of freedom are Satterthwaite's.
+    """
+    k = np.array([len(gap) for gap in gaps])
+    v = np.array([gap.var(ddof=1) for gap in gaps]) * (1 / k + overlap)
+    mean = float(np.mean([gap.mean() for gap in gaps]))
+    return OverDatasets(mean, math.sqrt(v.sum()) / len(gaps), float(v.sum() ** 2 / (v**2 / (k - 1)).sum()))
+
+
+def auc_gap(sweep: str, data: str, against: str) -> np.ndarray:
+    """AUC of `kl_free` minus that of another method, seed by seed."""
+    values = values_of(CORE, sweep)
+    return paired(values[data, "kl_free", "c2st_auc"], values[data, against, "c2st_auc"])
+
+
+def always_alive() -> list[str]:
+    """The data sets of `core` on which the latent of `kl_free` is alive in every run."""
+    return [data for data in datasets_of("core") if set(words_of("core", data, "kl_free").values()) == {"alive"}]
+
+
 def subsets() -> list[list[str]]:
     """A row per choice of data sets: the mean of three differences over them, before any correction."""
-    values = values_of(CORE, "core")
-    recorded = [data for data in datasets_of("core") if data != "regimes"]
-    alive = [data for data in datasets_of("core") if set(words_of("core", data, "kl_free").values()) == {"alive"}]
+    recorded, alive = [data for data in datasets_of("core") if data != "regimes"], always_alive()
     chosen = {
         "all recorded": recorded,
         "`kl_free` alive in every run": [data for data in alive if data in recorded],
@@ -194,12 +260,8 @@ def subsets() -> list[list[str]]:
     for name, names in chosen.items():
         cells = []
         for against in ("no_latent", "latent_diffusion", "no_latent, twice as wide"):
-            gaps = [paired(values[data, "kl_free", "c2st_auc"], values[data, against, "c2st_auc"]) for data in names]
-            found = np.array([gap.mean() for gap in gaps])
-            error = found.std(ddof=1) / math.sqrt(len(found))
-            alike = t.sf((BOUND - abs(found.mean())) / error, len(found) - 1)
-            p = 2 * t.sf(abs(found.mean()) / error, len(found) - 1)
-            cells.append(f"{mean_and_half(found, 3)}; {p:.3f}; {alike:.3f}")
+            found = over_datasets([auc_gap("core", data, against).mean() for data in names])
+            cells.append(f"{found.shown}; {found.p:.3f}; {found.p_equivalent:.3f}")
         rows.append([name, str(len(names)), *cells])
     return rows
 
@@ -312,57 +374,6 @@ def dialled() -> list[list[str]]:
     return rows
 
 
-OVERLAP = 2 / 7
-"""Test rows per training row, in splits that deal one recording anew (Nadeau and Bengio 2003, eq. 9)."""
-
-
-class OverDatasets(NamedTuple):
-    """A mean over data sets that are taken as given, its error and degrees of freedom."""
-
-    mean: float
-    error: float
-    df: float
-
-    @property
-    def half(self) -> float:
-        """Half of its 95 % interval."""
-        return float(t.ppf(0.975, self.df) * self.error)
-
-    @property
-    def shown(self) -> str:
-        """Mean and half of the interval."""
-        return f"{self.mean:.3f} ± {self.half:.3f}"
-
-    @property
-    def p(self) -> float:
-        """Of a two-sided test against 0."""
-        return float(2 * t.sf(abs(self.mean) / self.error, self.df))
-
-    @property
-    def p_equivalent(self) -> float:
-        """Of two one-sided tests against BOUND."""
-        return float(t.sf((BOUND - abs(self.mean)) / self.error, self.df))
-
-    @property
-    def words(self) -> str:
-        """What the second test says, the first that applies (results/reference/REPLICATION.md)."""
-        alike = self.p_equivalent < 0.05
-        if self.p < 0.05:
-            return ("helps" if self.mean < 0 else "harms") + (", by less than what matters" if alike else "")
-        return "does not matter" if alike else "undecided"
-
-
-def mean_of_given(gaps: Sequence[np.ndarray], overlap: float = OVERLAP) -> OverDatasets:
-    """The mean over data sets, each a row of paired differences by seed.
-
-    The error is that of their splits and initialisations, and the degrees of freedom are Satterthwaite's.
-    """
-    k = np.array([len(gap) for gap in gaps])
-    v = np.array([gap.var(ddof=1) for gap in gaps]) * (1 / k + overlap)
-    mean = float(np.mean([gap.mean() for gap in gaps]))
-    return OverDatasets(mean, math.sqrt(v.sum()) / len(gaps), float(v.sum() ** 2 / (v**2 / (k - 1)).sum()))
-
-
 def second_test() -> list[list[str]]:
     """The test of results/reference/REPLICATION.md: a row per contrast, and the first over fewer data sets.
 
@@ -407,6 +418,15 @@ def second_test() -> list[list[str]]:
             pooled = mean_of_given(list(gaps.values()))
             answer = [pooled.shown, f"{pooled.p:.3f}", f"{pooled.p_equivalent:.3f}", pooled.words]
         rows.append([name, *each, *answer])
+    here = [gap(data, "no_latent").mean() for data in complete]
+    there = [auc_gap("core", data, "no_latent").mean() for data in always_alive() if data != "regimes"]
+    for name, means in (
+        ("the first, data sets as repeats", here),
+        (f"the same with the {len(there)} of `core` where it is alive", [*here, *there]),
+    ):
+        found = over_datasets(means)
+        numbers = [found.shown, f"{found.p:.3f}", f"{found.p_equivalent:.3f}"]
+        rows.append([name, *["–"] * len(complete), *numbers, f"exploratory, n = {len(means)}"])
     return rows
 
 
@@ -416,6 +436,8 @@ TABLES: dict[tuple[Path, str], Callable[[], Sequence[Sequence[str]]]] = {
     (FINDINGS, "Is the latent used?"): partial(verdicts, "core", "latent_diffusion", "kl_free", "proposed + skip"),
     (FINDINGS, "Does it make better samples?"): differences,
     (FINDINGS, "Does it depend on where the latent lives?"): subsets,
+    (FINDINGS, "The second test: three other data sets"): second_test,
+    (CORE / "README.md", "The second test"): partial(every_method, "replication"),
     (FINDINGS, "Few training windows, or many?"): learning_curve,
     (FINDINGS, "And with the paper's likelihood?"): partial(every_method, "core_gaussian"),
     (FINDINGS, "What else could explain it?"): explanations,
