@@ -43,6 +43,33 @@ def test_no_parser_waits_for_a_heavy_package():
     assert json.loads(done.stdout) == {verb: [] for verb in ORDER}
 
 
+WORKER = """
+import sys
+from pathlib import Path
+from bench.engine.job import JobSettings, run_stack
+from bench.store import Store
+from bench.sweeps.expand import read_sweep
+from bench.sweeps.stacks import Stack
+Store(Path(sys.argv[2])).prepare()
+run = next(run for run in read_sweep(Path(sys.argv[1])).runs if run.kind == "method")
+assert run_stack(Stack((run,)), JobSettings(Path(sys.argv[2]), None)) == [(run.run_id, "ok", "")]
+print(sorted({"sympy", "torch._inductor", "torch._dynamo"} & set(sys.modules)))
+"""
+
+
+def test_a_worker_loads_neither_a_compiler_nor_a_computer_algebra_system(tmp_path):
+    """Some functions of torch import them on the way: a second, and 100 MB of every worker."""
+    sweep = tmp_path / "tiny.yaml"
+    sweep.write_text(
+        "name: tiny\ndatasets: [{name: regimes, series: 60}]\nmethods: [latent_diffusion]\n"
+        "model: {hidden: 4, latent: 2, likelihood: mixed, channels: autoregressive}\ntrain: {steps: 2}\n"
+        "diffusion: {L: 10, steps: 2, hidden: 4}\nevaluate: {n_samples: 10, metrics: [nll, sliced_wasserstein]}\n"
+    )
+    words = [sys.executable, "-c", WORKER, str(sweep), str(tmp_path / "out")]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1])
+    assert done.stdout.strip() == "[]"
+
+
 @pytest.mark.parametrize("kind", listing.KINDS)
 def test_what_is_listed_without_an_import_is_what_is_registered(kind):
     """A test may have registered more in this process, and a plug-in may be under test."""

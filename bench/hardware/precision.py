@@ -61,10 +61,12 @@ def deterministic(wanted: bool) -> Iterator[None]:
     On a CPU with one thread per worker they do so anyway. On CUDA this costs time, and cuBLAS reads its part of it
     (CUBLAS_WORKSPACE_CONFIG) when a process first multiplies there, so it belongs around a worker's whole job.
     """
+    if not wanted:  # asking for what is so anyway would import torch's compiler: 70 MB, and a second of a worker
+        yield
+        return
     before = torch.are_deterministic_algorithms_enabled()
-    if wanted:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
     try:
         yield
     finally:

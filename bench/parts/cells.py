@@ -263,6 +263,6 @@ def log_probability(middle: Tensor, width: Tensor) -> Tensor:
     >>> round(float(log_probability(torch.tensor(0.0), torch.tensor(2.0)).exp()), 4)  # within one deviation
     0.6827
     """
-    shape = torch.broadcast_shapes(middle.shape, width.shape)
+    shape = np.broadcast_shapes(middle.shape, width.shape)  # torch's own imports a computer algebra system
     result: Tensor = _LogProbability.apply(middle.expand(shape), width.expand(shape))
     return result
