@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from published_tables import OverDatasets, mean_of_given, nats_of_true_latent, noise_of
+from published_rows import OverDatasets, mean_of_given
+from published_tables import nats_of_true_latent, noise_of
 from scipy.stats import multivariate_normal, ttest_1samp, ttest_ind
 
 from datasets.linear_gaussian import LinearGaussian

@@ -6,7 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
-from published_tables import CORE, FINDINGS, METHODS, README, REFERENCE, TABLES, asked, row_of, shown, values_of
+from published_rows import CORE, FINDINGS, README, REFERENCE, asked, row_of, values_of
+from published_tables import METHODS, TABLES, correlation_with_the_gain, shown
 
 from bench import replay
 from bench.contracts import InputError
@@ -21,6 +22,10 @@ ARCHIVE = REFERENCE / "archive-0.1"
 def test_a_table_about_core_is_what_its_rows_say(page: Path, section: str) -> None:
     """`python tests/published_tables.py` writes it anew, after `bench.publish` has."""
     assert shown(page, section) == [list(row) for row in TABLES[page, section]()]
+
+
+def test_the_correlation_with_the_gain_over_both_tests_is_that_of_the_rows() -> None:
+    assert correlation_with_the_gain() in " ".join(FINDINGS.read_text(encoding="utf-8").split())
 
 
 def test_every_method_of_core_is_shown_on_every_data_set() -> None:
