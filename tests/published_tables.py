@@ -42,6 +42,7 @@ from published_rows import (
 from scipy.stats import kendalltau
 
 from bench.report.claims import Claim, read_claims
+from datasets.dialled_latent import DialledLatent
 from datasets.linear_gaussian import LinearGaussian
 
 METHODS = ("latent_diffusion", "no_latent", "no_latent, twice as wide", "kl_free", "proposed + skip")
@@ -188,15 +189,32 @@ def noise_of(L: int = 1000) -> np.ndarray:
     return np.concatenate([[1.0], np.cumprod(1 - np.linspace(1e-4, 0.02, L))])
 
 
+def _told(flat: np.ndarray, noise: np.ndarray, kept: float = 1.0) -> float:
+    """I(x; sqrt(kept) z + sqrt(1 - kept) e) of x = flat z + u, z, e ~ N(0, I), u ~ N(0, noise).
+
+    -ln det(kept P + (1 - kept) I) / 2, P = Cov(z | x).
+    """
+    unit = np.eye(flat.shape[1])
+    precision = unit + flat.T @ np.linalg.solve(noise, flat)
+    return float(-np.linalg.slogdet(kept * np.linalg.inv(precision) + (1 - kept) * unit)[1] / 2)
+
+
+def _autoregressive(T: int, C: int, coefficient: float, variance: float) -> np.ndarray:
+    """The covariance of C independent autoregressive channels over T steps, step after step."""
+    steps = np.arange(T)
+    return np.kron(variance * coefficient ** np.abs(steps[:, None] - steps), np.eye(C))
+
+
 def nats_of_true_latent(data: LinearGaussian, i: int) -> float:
-    """I(x; z^i) of the simulator's own latent: -ln det(alpha_bar_i P + (1 - alpha_bar_i) I) / 2, P = Cov(z | x)."""
-    weights, _ = data.loadings()
-    steps = np.arange(data.window)
-    noise = 0.5 ** np.abs(steps[:, None] - steps) * data.noise**2 / (1 - 0.5**2)
-    flat = weights.reshape(-1, data.latent)
-    precision = np.eye(data.latent) + flat.T @ np.linalg.solve(np.kron(noise, np.eye(data.channels)), flat)
-    kept = noise_of()[i]
-    return float(-np.linalg.slogdet(kept * np.linalg.inv(precision) + (1 - kept) * np.eye(data.latent))[1] / 2)
+    """I(x; z^i) of the latent of `linear_gaussian` at diffusion step i."""
+    noise = _autoregressive(data.window, data.channels, 0.5, data.noise**2 / (1 - 0.5**2))
+    return _told(data.loadings()[0].reshape(-1, data.latent), noise, noise_of()[i])
+
+
+def nats_of_dialled_latent(data: DialledLatent) -> float:
+    """I(x; z) of the latent of `dialled_latent`."""
+    noise = _autoregressive(data.window, data.channels, 0.8, 1 - data.information)
+    return _told(math.sqrt(data.information) * data.directions().reshape(-1, data.latent), noise)
 
 
 def early_steps() -> list[list[str]]:
@@ -228,7 +246,7 @@ def early_steps() -> list[list[str]]:
 
 
 def dialled() -> list[list[str]]:
-    """A row per share of the variance that a latent explains: nats of all steps, of the second half, and the words."""
+    """A row per share of the variance of a latent: its nats, those told of all steps and of the second half, words."""
     runs, values, rows = asked(CORE, "synthetic"), values_of(CORE, "synthetic"), []
     labels = runs[runs["kind"] == "method"]["label"].astype(str).unique()
     for data in datasets_of("synthetic"):
@@ -237,7 +255,9 @@ def dialled() -> list[list[str]]:
             told = [values[data, label, f"latent_information{part}"].mean() for part in ("", "_second_half")]
             words = counted(words_of("synthetic", data, label).values())
             cells.append(f"{told[0]:.1f}, {told[1]:.1f}: {words}".replace("-0.0", "0.0"))
-        rows.append([data.split("=")[1], *cells])
+        share = data.split("=")[1]
+        held = abs(nats_of_dialled_latent(DialledLatent(information=float(share))))
+        rows.append([share, f"{held:.1f}", *cells])
     return rows
 
 
