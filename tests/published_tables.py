@@ -255,7 +255,7 @@ def dialled() -> list[list[str]]:
             told = [values[data, label, f"latent_information{part}"].mean() for part in ("", "_second_half")]
             words = counted(words_of("synthetic", data, label).values())
             cells.append(f"{told[0]:.1f}, {told[1]:.1f}: {words}".replace("-0.0", "0.0"))
-        share = data.split("=")[1]
+        share = data.partition("=")[2] or str(DialledLatent.information)  # the default is not in the name
         held = abs(nats_of_dialled_latent(DialledLatent(information=float(share))))
         rows.append([share, f"{held:.1f}", *cells])
     return rows
