@@ -11,10 +11,10 @@ all steps and second half, beside the nats that a series holds of its latent:
 
     information 0      .00 and .00    of 0      collapsed
     information .1     .00 and .00    of 1.7    collapsed
-    information .25    1.2 and .0     of 3.2    partial: z sets the first steps
-    information .5     2.5 and .1     of 5.1    partial
-    information .75    4.6 and 1.3    of 7.2    alive
-    information .9     5.8 and 2.3    of 9.4    alive (no value can exceed ln 512 = 6.2)
+    information .25    1.0 and .0     of 3.2    partial: z sets the first steps
+    information .5     2.6 and .1     of 5.1    partial
+    information .75    4.7 and 1.2    of 7.2    alive
+    information .9     5.8 and 2.1    of 9.4    alive (no value can exceed ln 512 = 6.2)
 
 The thresholds of version 1 were set on the same data at 1,000 updates; a gap grows with 1 / sigma^2 of the decoder, so
 that they mean different things on different data.
