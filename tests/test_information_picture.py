@@ -10,7 +10,7 @@ import pytest
 from report_data import FACTS, frames, membership, quick_runs, reader, select
 
 from bench.report.cells import cells_of
-from bench.report.figures.agreement import agreement_pictures
+from bench.report.figures.agreement import _names, agreement_pictures
 from bench.report.figures.information import _panel, information_pictures
 from bench.report.figures.picture import drawn
 from bench.report.figures.style import Styles
@@ -74,3 +74,11 @@ def test_the_share_of_the_state_beside_the_information() -> None:
     assert "other on" not in picture.alt
     assert drawn(picture).png.startswith(b"\x89PNG")
     assert not agreement_pictures(groups({}), Styles([cell.label for group in here for cell in group.cells]))
+
+
+def test_data_sets_of_one_name_are_told_apart_by_their_options() -> None:
+    assert _names(["energy,gap=T", "dialled_latent", "dialled_latent,information=0", "dialled_latent"]) == {
+        "energy,gap=T": "energy",
+        "dialled_latent": "dialled_latent",
+        "dialled_latent,information=0": "information=0",
+    }

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -21,7 +22,7 @@ from bench.report.statistics import Interval
 
 SHARE = "dependency_end"
 LEAST = 3  # points, below which there is nothing to see
-NAMED = 0.1  # of either measure, from which on a point has its data set's name: the others lie on each other
+NAMED = 0.1  # of either measure, from which on a point has its data set's name, where there is room for it
 
 
 class Point(NamedTuple):
@@ -67,7 +68,7 @@ def _picture(groups: Sequence[Group], points: Sequence[Point], backbone: str) ->
                 f"series that the decoder takes from it; a point per method and data set, mean over "
                 f"{seeds_text(groups)} with 95 % t intervals, which may extend beyond the axes.",
                 "A share near 1 beside few nats: a decoder that notices its latent and learns little about the series. "
-                "An arrow: the information is at its bound, so it may be larger.",
+                "An arrow: the information is at its bound, so it may be larger. Points that lie close share a name.",
                 f"Not drawn: where {name} is undefined, or seeds have other bounds of the information.",
                 choice_note(groups),
             ]
@@ -79,20 +80,32 @@ def _picture(groups: Sequence[Group], points: Sequence[Point], backbone: str) ->
     )
 
 
+def _names(datasets: Iterable[str]) -> dict[str, str]:
+    """Data set -> its name without options, or with nothing but its options where several have that name."""
+    parts = {dataset: dataset.partition(",") for dataset in datasets}
+    often = Counter(name for name, _, _ in parts.values())
+    return {dataset: options if options and often[name] > 1 else name for dataset, (name, _, options) in parts.items()}
+
+
 def _draw(figure: Figure, points: Sequence[Point], ylabel: str) -> None:
     ax = figure.subplots()
     for level in (0, 1):
         ax.axhline(level, color=INK, linewidth=0.8)
-    for point in points:
-        draw_point(ax, point.information, point.share, shorten(point.label), point.style, point.at_bound)
-        if max(abs(point.information.mean), abs(point.share.mean)) > NAMED:
-            ax.annotate(
-                shorten(point.dataset.split(",")[0], 14), (point.information.mean, point.share.mean), xytext=(5, 4),
-                textcoords="offset points", fontsize=7,
-            )  # fmt: skip
     shares, nats = [point.share.mean for point in points], [point.information.mean for point in points]
-    ax.set_ylim(min(-0.1, min(shares) - 0.1), max(1.2, max(shares) + 0.1))
-    ax.set_xlim(min(-0.5, min(nats) - 0.3), max(nats) + 1.3)
+    low, high = min(-0.1, min(shares) - 0.1), max(1.2, max(shares) + 0.1)
+    left, right = min(-0.5, min(nats) - 0.3), max(nats) + 1.3
+    names = _names(point.dataset for point in points)
+    named: list[tuple[float, float]] = []
+    for point in points:
+        place = point.information.mean, point.share.mean
+        draw_point(ax, point.information, point.share, shorten(point.label), point.style, point.at_bound)
+        free = all(abs(x - place[0]) > (right - left) / 6 or abs(y - place[1]) > (high - low) / 20 for x, y in named)
+        if free and max(map(abs, place)) > NAMED:
+            named.append(place)
+            text = shorten(names[point.dataset], 18)
+            ax.annotate(text, place, xytext=(5, 4), textcoords="offset points", fontsize=7)
+    ax.set_ylim(low, high)
+    ax.set_xlim(left, right)
     ax.set_xlabel("information (nats per series)")
     ax.set_ylabel(ylabel)
     add_legend(figure, [ax])
