@@ -328,7 +328,7 @@ TABLES: dict[tuple[Path, str], Callable[[], Sequence[Sequence[str]]]] = {
     (FINDINGS, "The second test: three other data sets"): second_test,
     (CORE / "README.md", "The second test"): partial(every_method, "replication"),
     (FINDINGS, "Few training windows, or many?"): learning_curve,
-    (FINDINGS, "Does the measure of use follow the truth?"): dialled,
+    (FINDINGS, "Does the measure of use follow what the data hold?"): dialled,
     (FINDINGS, "The parts of the framework"): partial(changed_parts, "ablation", "proposed + skip"),
     (FINDINGS, "And with the paper's likelihood?"): partial(every_method, "core_gaussian"),
     (FINDINGS, "What else could explain it?"): explanations,
