@@ -34,7 +34,8 @@ class Walking(Dataset):
     About 33 rows a second, 29 s to 11 min for each person. Channels: acceleration along x, y and z in m/s2, with
     gravity.
     The licence of this set is not confirmed: the repository states CC BY 4.0 for what is donated to it in general, and
-    the set's own README names none. So it is handled as restricted data are: measures may be published, and neither windows nor samples.
+    the set's own README names none. So it is handled as restricted data are: measures may be published, and neither
+    windows nor samples.
 
     Quirks: z repeats y in every row of person 19 and in 1,738 rows of person 18; these rows are left out. The clock of
     persons 17 and 18 jumps back and repeats a block of rows several times; a row is used only if its time is later than
