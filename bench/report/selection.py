@@ -99,29 +99,36 @@ def is_setting(column: str) -> bool:
 def _latest(runs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """The runs without those that a later one stands for, and a sentence about what is left out.
 
-    A folder can hold runs on windows that a file no longer has, and runs of older code beside newer ones. Of a
-    (data set, seed) the windows of the last run count, and of what differs in no setting and seed the last run.
+    A folder can hold runs on windows that a file no longer has, and runs of older code beside newer ones.
     """
-    ordered = runs.assign(place=range(len(runs))).sort_values("finished_at", kind="stable", na_position="first")
+    ordered = runs.sort_values("finished_at", kind="stable", na_position="first")
     place = ["dataset", "shuffle", "seed", *(["split_seed"] if "split_seed" in runs else [])]
+    outdated = _on_other_windows(ordered, place)
+    replaced = _replaced(ordered[~outdated], place).reindex(ordered.index, fill_value=False)
+    reasons = (outdated, "the windows have changed since"), (replaced, "a later run has the same settings and seed")
+    found = [
+        f"{dataset}: {plural(count, 'run')} left out, because {reason}."
+        for gone, reason in reasons
+        for dataset, count in ordered[gone].groupby("dataset", sort=False, observed=True).size().items()
+    ]
+    return _where(runs, ~(outdated | replaced).reindex(runs.index)), found
+
+
+def _on_other_windows(ordered: pd.DataFrame, place: Sequence[str]) -> pd.Series:
+    """Whether each run had other windows than the last run of its data set and seed; one without windows had not."""
     windows = ordered["data_sha256"].astype(str)
     known = windows.where(~windows.isin(["", "nan", "None"]))
     last = known.groupby([ordered[name] for name in place], sort=False, dropna=False).transform("last")
-    outdated = known.notna() & (known != last)
-    found = []
-    for dataset, count in ordered[outdated].groupby("dataset", sort=False, observed=True).size().items():
-        found.append(f"{dataset}: {plural(count, 'run')} left out, because the windows have changed since.")
-    ordered = ordered[~outdated]
-    methods, others = ordered["kind"] == "method", ordered["kind"] != "method"
+    return known.notna() & (known != last)
+
+
+def _replaced(ordered: pd.DataFrame, place: Sequence[str]) -> pd.Series:
+    """Whether a later run differs from each run in no setting and no seed; a reference row has no settings."""
     whose = [*place, "backbone", "label", "method"]
-    settings = [str(name) for name in runs if is_setting(str(name)) and runs[name].nunique(dropna=False) > 1]
-    again = ordered[methods].duplicated([*dict.fromkeys([*whose, *settings])], keep="last")
-    again = pd.concat([again, ordered[others].duplicated(whose, keep="last")])  # a reference has no settings
-    replaced = ordered[again.reindex(ordered.index)]
-    for dataset, count in replaced.groupby("dataset", sort=False, observed=True).size().items():
-        found.append(f"{dataset}: {plural(count, 'run')} left out, because a later run has the same settings and seed.")
-    kept = ordered.drop(replaced.index).sort_values("place").drop(columns="place")
-    return kept, found
+    settings = [str(name) for name in ordered if is_setting(str(name)) and ordered[name].nunique(dropna=False) > 1]
+    methods = ordered["kind"] == "method"
+    of_methods = ordered[methods].duplicated([*dict.fromkeys([*whose, *settings])], keep="last")
+    return pd.concat([of_methods, ordered[~methods].duplicated(whose, keep="last")])
 
 
 def _of_other_sizes(runs: pd.DataFrame) -> list[str]:
