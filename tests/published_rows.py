@@ -161,12 +161,6 @@ class OverDatasets(NamedTuple):
         return "does not matter" if alike else "undecided"
 
 
-def over_datasets(means: Sequence[float]) -> OverDatasets:
-    """The mean over data sets that are repeats: Student's t."""
-    found = np.array(means)
-    return OverDatasets(float(found.mean()), float(found.std(ddof=1) / math.sqrt(len(found))), len(found) - 1)
-
-
 def mean_of_given(gaps: Sequence[np.ndarray], overlap: float = OVERLAP) -> OverDatasets:
     """The mean over data sets, each a row of paired differences by seed.
 
@@ -178,10 +172,16 @@ def mean_of_given(gaps: Sequence[np.ndarray], overlap: float = OVERLAP) -> OverD
     return OverDatasets(mean, math.sqrt(v.sum()) / len(gaps), float(v.sum() ** 2 / (v**2 / (k - 1)).sum()))
 
 
-def auc_gap(sweep: str, data: str, against: str) -> np.ndarray:
-    """AUC of `kl_free` minus that of another method, seed by seed."""
+def over_datasets(means: Sequence[float]) -> OverDatasets:
+    """The mean over data sets that are repeats: Student's t."""
+    return mean_of_given([np.array(means)], overlap=0)
+
+
+def auc_gap(sweep: str, data: str, against: str, seeds: Sequence[int] | None = None) -> np.ndarray:
+    """AUC of `kl_free` minus that of another method, seed by seed (of all, where none are named)."""
     values = values_of(CORE, sweep)
-    return paired(values[data, "kl_free", "c2st_auc"], values[data, against, "c2st_auc"])
+    ours = values[data, "kl_free", "c2st_auc"]
+    return paired(ours if seeds is None else ours.loc[list(seeds)], values[data, against, "c2st_auc"])
 
 
 def always_alive() -> list[str]:

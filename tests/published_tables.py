@@ -41,6 +41,7 @@ from published_rows import (
 )
 from scipy.stats import kendalltau
 
+from bench.parts.diffusion import linear_schedule
 from bench.report.claims import Claim, read_claims
 from datasets.dialled_latent import DialledLatent
 from datasets.linear_gaussian import LinearGaussian
@@ -151,7 +152,7 @@ def learning_curve() -> list[list[str]]:
         (windows,) = runs[(runs["dataset"] == data) & (runs["kind"] == "method")]["n_train"].unique()
         shown_methods = ("latent_diffusion", "no_latent", "kl_free")
         above = [above_floor(values, data, label, "c2st_auc", 2) for label in shown_methods]
-        gap = mean_and_half(paired(values[data, "kl_free", "c2st_auc"], values[data, "no_latent", "c2st_auc"]), 3)
+        gap = mean_and_half(auc_gap("learning_curve", data, "no_latent"), 3)
         rows.append(
             [short(data), f"{int(windows):,}", *above, gap, nats(values[data, "kl_free"], "latent_information")]
         )
@@ -182,11 +183,7 @@ def changed_parts(sweep: str, base: str) -> list[list[str]]:
 
 
 STEPS = (0, 50, 200)  # of the diffusion, where the nats in a latent are shown
-
-
-def noise_of(L: int = 1000) -> np.ndarray:
-    """alpha_bar of i = 0 to L, of the paper's schedule."""
-    return np.concatenate([[1.0], np.cumprod(1 - np.linspace(1e-4, 0.02, L))])
+ALPHA_BAR = linear_schedule(1000).double().numpy()  # of i = 0 to L
 
 
 def _told(flat: np.ndarray, noise: np.ndarray, kept: float = 1.0) -> float:
@@ -208,7 +205,7 @@ def _autoregressive(T: int, C: int, coefficient: float, variance: float) -> np.n
 def nats_of_true_latent(data: LinearGaussian, i: int) -> float:
     """I(x; z^i) of the latent of `linear_gaussian` at diffusion step i."""
     noise = _autoregressive(data.window, data.channels, 0.5, data.noise**2 / (1 - 0.5**2))
-    return _told(data.loadings()[0].reshape(-1, data.latent), noise, noise_of()[i])
+    return _told(data.loadings()[0].reshape(-1, data.latent), noise, ALPHA_BAR[i])
 
 
 def nats_of_dialled_latent(data: DialledLatent) -> float:
@@ -227,7 +224,7 @@ def early_steps() -> list[list[str]]:
     along = metrics[(metrics["metric"] == "noised_information") & (metrics["train_step"] < 0)]
     along = along.merge(runs[["dataset", "label", "seed"]], left_on="run_id", right_index=True)
     for data in datasets_of("early_steps"):
-        most = ["∞", *(f"{-2 * math.log(1 - noise_of()[i]):.1f}" for i in STEPS[1:])]
+        most = ["∞", *(f"{-2 * math.log(1 - ALPHA_BAR[i]):.1f}" for i in STEPS[1:])]
         rows.append([short(data), "4 numbers with this noise, at most", *most, *["–"] * 3])
         if short(data) == "linear_gaussian":
             true = [nats_of_true_latent(LinearGaussian(window=12, channels=2, latent=4), i) for i in STEPS]
@@ -277,8 +274,7 @@ def second_test() -> list[list[str]]:
             complete[data] = seeds
 
     def gap(data: str, against: str) -> np.ndarray:
-        ours, theirs = (values[data, label, "c2st_auc"].loc[complete[data]] for label in ("kl_free", against))
-        return paired(ours, theirs)
+        return auc_gap("replication", data, against, complete[data])
 
     def alive(data: str) -> bool:
         words = words_of("replication", data, "kl_free")

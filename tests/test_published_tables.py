@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from published_rows import OverDatasets, mean_of_given
-from published_tables import nats_of_true_latent, noise_of
+from published_tables import ALPHA_BAR, nats_of_true_latent
 from scipy.stats import multivariate_normal, ttest_1samp, ttest_ind
 
 from datasets.linear_gaussian import LinearGaussian
@@ -55,7 +55,7 @@ def test_the_nats_of_the_true_latent_are_the_mean_of_a_log_ratio(i: int) -> None
     weights, offset = data.loadings()
     recordings = data.load(None, rng)
     x, z = np.stack(recordings.series), recordings.truth["latent"]
-    kept = noise_of()[i]
+    kept = ALPHA_BAR[i]
     noised = np.sqrt(kept) * z + np.sqrt(1 - kept) * rng.standard_normal(z.shape)
     steps = np.arange(data.window)
     noise = np.kron(0.5 ** abs(steps[:, None] - steps) * data.noise**2 / 0.75, np.eye(data.channels))
