@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t
+from scipy.stats import f, t
 
 from bench.store import load_results
 from bench.verdict import Estimate, Verdict, verdict_by_information
@@ -36,12 +36,24 @@ def asked(folder: Path, sweep: str) -> pd.DataFrame:
 
 
 @cache
+def at_the_end(folder: Path) -> pd.DataFrame:
+    """The metrics of finished runs that are one number."""
+    metrics = loaded(folder)[1]
+    return metrics[(metrics["train_step"] < 0) & (metrics["coordinate"] == "")]
+
+
+def of_runs(folder: Path, runs: pd.DataFrame) -> pd.DataFrame:
+    """Metric, seed -> value and error at the end of training, of the runs of one method on one data set."""
+    named = at_the_end(folder).merge(runs[["seed"]], left_on="run_id", right_index=True)
+    assert not named.duplicated(["metric", "seed"]).any(), "two runs with one seed"
+    return named.astype({"metric": str}).set_index(["metric", "seed"])[["value", "error"]].sort_index()
+
+
+@cache
 def ended(folder: Path, sweep: str) -> pd.DataFrame:
     """Data set, label, metric, seed -> value and error at the end of training."""
     runs = asked(folder, sweep)[["dataset", "label", "seed"]]
-    metrics = loaded(folder)[1]
-    last = metrics[(metrics.train_step < 0) & (metrics.coordinate == "")]
-    named = last.merge(runs, left_on="run_id", right_index=True)
+    named = at_the_end(folder).merge(runs, left_on="run_id", right_index=True)
     by = ["dataset", "label", "metric", "seed"]
     return named.astype(dict.fromkeys(by[:3], str)).set_index(by)[["value", "error"]].sort_index()
 
@@ -113,12 +125,63 @@ def counted(words: Iterable[str]) -> str:
 
 def words_of(sweep: str, data: str, label: str) -> dict[int, Verdict]:
     """Seed -> what is said of the latent of that run."""
-    found = ended(CORE, sweep)
-    whole = found.loc[(data, label, "latent_information")]
-    later = found.loc[(data, label, "latent_information_second_half")]
-    return {
-        seed: verdict_by_information(Estimate(*whole.loc[seed]), Estimate(*later.loc[seed])) for seed in whole.index
-    }
+    found = ended(CORE, sweep).loc[(data, label)]
+    return {seed: word_of(found, seed) for seed in found.loc["latent_information"].index}
+
+
+def word_of(found: pd.DataFrame, seed: int) -> Verdict:
+    """What is said of the latent of one run, of a table of its metrics by name and seed."""
+    whole, later = (found.loc[(f"latent_information{part}", seed)] for part in ("", "_second_half"))
+    return verdict_by_information(Estimate(*whole), Estimate(*later))
+
+
+def last_values(folder: Path, metric: str) -> pd.Series:
+    """Run -> the value of one metric at the end of training."""
+    last = at_the_end(folder)
+    return last[last["metric"] == metric].set_index("run_id")["value"]
+
+
+def full_grid(runs: pd.DataFrame, options: Sequence[str]) -> pd.Series:
+    """Which runs belong to the full grid of two options: the levels that meet every level of the other one."""
+    inside = pd.Series(True, index=runs.index)
+    for option, other in (options, options[::-1]):
+        met = runs.groupby(option)[other].nunique()
+        inside &= runs[option].isin(met[met > 1].index)
+    return inside
+
+
+class FTest(NamedTuple):
+    """An F test: the statistic, its degrees of freedom, p."""
+
+    statistic: float
+    df: int
+    df_rest: int
+    p: float
+
+
+def additive_f(values: pd.Series, factors: pd.DataFrame, tested: str) -> FTest:
+    """Of one factor in an additive model of several, by least squares with and without it."""
+
+    def fitted(names: Sequence[str]) -> tuple[float, int]:
+        columns = [pd.get_dummies(factors[name], drop_first=True).to_numpy(float) for name in names]
+        design = np.column_stack([np.ones(len(values)), *columns])
+        solved = np.linalg.lstsq(design, values.to_numpy(), rcond=None)
+        left = values.to_numpy() - design @ solved[0]
+        return float(left @ left), int(solved[2])
+
+    (whole, rank), (without, fewer) = fitted(list(factors)), fitted([name for name in factors if name != tested])
+    df, df_rest = rank - fewer, len(values) - rank
+    statistic = (without - whole) / df / (whole / df_rest)
+    return FTest(statistic, df, df_rest, float(f.sf(statistic, df, df_rest)))
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """The p of a family of tests, corrected by Holm's procedure."""
+    order = np.argsort(p)
+    steps = np.maximum.accumulate(np.array(p)[order] * np.arange(len(p), 0, -1))
+    corrected = np.empty(len(p))
+    corrected[order] = np.minimum(steps, 1)
+    return [float(one) for one in corrected]
 
 
 OVERLAP = 2 / 7

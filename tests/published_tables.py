@@ -22,21 +22,27 @@ from published_rows import (
     FLOOR,
     README,
     above_floor,
+    additive_f,
     always_alive,
     asked,
     auc_gap,
     counted,
     datasets_of,
+    full_grid,
+    holm,
+    last_values,
     loaded,
     mean_and_half,
     mean_of_given,
     nats,
+    of_runs,
     over_datasets,
     paired,
     quoted,
     row_of,
     short,
     values_of,
+    word_of,
     words_of,
 )
 from scipy.stats import kendalltau
@@ -239,6 +245,59 @@ def early_steps() -> list[list[str]]:
                 for metric in ("rate", "prior_bound")
             )
             rows.append([short(data), label, *told, rate, bound, above_floor(values, data, label, "c2st_auc", 2)])
+    return rows
+
+
+def settings(sweep: str, *options: str) -> list[list[str]]:
+    """A row per setting of some options: on each data set what is said of the latent, its nats, AUC minus floor."""
+    runs, values = asked(CORE, sweep), values_of(CORE, sweep)
+    runs = runs[runs["kind"] == "method"]
+    rows = []
+    for setting, alike in runs.groupby(["method", "latent_route", *options], sort=False, dropna=False):
+        method, route, *chosen = setting
+        name = f"`{method}`" + (" + skip" if route == "every_step" else "")
+        cells = [name, *("–" if pd.isna(option) else f"{option:g}" for option in chosen)]
+        for data in datasets_of(sweep):
+            here = alike[alike["dataset"] == data]
+            if here.empty:
+                cells += ["–"] * 3
+                continue
+            of, floor = of_runs(CORE, here), values[data, FLOOR, "c2st_auc"]
+            lost = counted(here.loc[here["status"] != "ok", "status"])
+            said = counted(word_of(of, seed) for seed in sorted(here.loc[here["status"] == "ok", "seed"]))
+            cells += [
+                ", ".join(filter(None, (said, lost))),
+                nats(of["value"], "latent_information"),
+                mean_and_half(paired(of["value"]["c2st_auc"], floor), 2),
+            ]
+        rows.append(cells)
+    return rows
+
+
+def factors(sweep: str, *grids: tuple[str, ...]) -> list[list[str]]:
+    """A row per data set and option of full grids: the mean AUC minus floor of its lowest and highest level, and tests.
+
+    An additive model of the options of a grid and the seeds; F is of all levels of one option, p is corrected by Holm
+    over all rows.
+    """
+    runs, values = asked(CORE, sweep), values_of(CORE, sweep)
+    runs = runs[(runs["kind"] == "method") & (runs["method"] == "proposed") & (runs["status"] == "ok")]
+    found = []
+    for data in datasets_of(sweep):
+        floor = values[data, FLOOR, "c2st_auc"]
+        here = runs[runs["dataset"] == data]
+        auc = last_values(CORE, "c2st_auc").reindex(here.index) - here["seed"].map(floor)
+        for grid in grids:
+            inside = here[full_grid(here, grid)]
+            for option in grid:
+                means = auc[inside.index].groupby(inside[option]).mean()
+                found.append((data, option, means, additive_f(auc[inside.index], inside[[*grid, "seed"]], option)))
+    rows = []
+    for (data, option, means, test), p in zip(found, holm([test.p for *_, test in found]), strict=True):
+        low, high = means.idxmin(), means.idxmax()
+        least, most = f"{means.min():.2f} ({low:g})", f"{means.max():.2f} ({high:g})"
+        tests = [f"{test.statistic:.1f} ({test.df}, {test.df_rest})", f"{test.p:.3f}", f"{p:.2f}"]
+        rows.append([short(data), f"`{option}`", least, most, *tests])
     return rows
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
-from published_rows import OverDatasets, mean_of_given
+from published_rows import OverDatasets, additive_f, full_grid, holm, mean_of_given
 from published_tables import ALPHA_BAR, nats_of_true_latent
-from scipy.stats import multivariate_normal, ttest_1samp, ttest_ind
+from scipy.stats import f_oneway, multivariate_normal, ttest_1samp, ttest_ind, ttest_rel
 
 from datasets.linear_gaussian import LinearGaussian
 
@@ -47,6 +48,34 @@ def test_overlap_widens_the_error_by_its_share_of_the_variance() -> None:
 )
 def test_the_words_are_those_of_the_plan_in_its_order(mean: float, error: float, words: str) -> None:
     assert OverDatasets(mean, error, 10.0).words == words
+
+
+def test_a_factor_of_two_levels_is_a_paired_t_test_over_the_seeds() -> None:
+    rng = np.random.default_rng(2)
+    one, other = rng.normal(0, 1, 6), rng.normal(0.5, 1, 6)
+    table = pd.DataFrame({"N": np.repeat([0, 200], 6), "seed": [*range(6), *range(6)]})
+    found = additive_f(pd.Series(np.concatenate([one, other])), table, "N")
+    paired = ttest_rel(one, other)
+    assert (found.df, found.df_rest) == (1, 5)
+    assert found.statistic == pytest.approx(paired.statistic**2)
+    assert found.p == pytest.approx(paired.pvalue)
+
+
+def test_a_factor_alone_is_one_way_analysis_of_variance() -> None:
+    levels = [np.random.default_rng(seed).normal(seed / 3, 1, 5) for seed in range(4)]
+    table = pd.DataFrame({"N": np.repeat(range(4), 5)})
+    found, known = additive_f(pd.Series(np.concatenate(levels)), table, "N"), f_oneway(*levels)
+    assert (found.statistic, found.p) == (pytest.approx(known.statistic), pytest.approx(known.pvalue))
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
+
+
+def test_a_full_grid_leaves_out_settings_that_meet_one_level_only() -> None:
+    runs = pd.DataFrame({"N": [0, 0, 50, 50, 51, 50], "M": [100, 900, 100, 900, 827, 850]})
+    assert list(full_grid(runs, ("N", "M"))) == [True, True, True, True, False, False]
 
 
 @pytest.mark.parametrize("i", [0, 200])
