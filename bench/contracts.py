@@ -484,6 +484,7 @@ class Splits:
     train_stride: int | None = None  # of training and validation windows; none: as the test windows
     test_groups: np.ndarray | None = None  # (n,), the group of each test window, whose windows resemble each other
     validation_groups: np.ndarray | None = None
+    entities: Mapping[str, np.ndarray] = field(default_factory=dict)  # part -> (n,), whose window it is
     cells: Cells | None = None  # how finely each channel was measured; none: not known
     division: str = ""  # how the parts were made: `split` of the recordings, or `drawn` anew for every seed
     gap: int = 0  # rows that are left out between neighbouring parts of one series
@@ -741,6 +742,8 @@ class SampleEvaluation:
     cells: Cells | None = None  # how finely each channel was measured; none: not known
     reference_start: np.ndarray | None = None  # (n,), NaN for a window of no known recording; none: nothing is shared
     sample_start: np.ndarray | None = None  # (m,)
+    reference_entity: np.ndarray | None = None  # (n,), whose window it is; none: the data name no one with several
+    sample_entity: np.ndarray | None = None  # (m,), NaN for a window of nobody
     zero_one: tuple[np.ndarray, np.ndarray] | None = None  # as in `Splits`; none: the range of the training windows
     whole: bool = False  # as in `Splits`: the reference windows are training windows
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -17,10 +18,11 @@ from bench.contracts import (
     TrainConfig,
 )
 from bench.loading.cells import MeasuredCells
-from bench.loading.references import first_rows
+from bench.loading.references import origin
 from bench.loading.windows import load_splits
 from bench.method import stacked
 from bench.metrics.c2st import C2ST, FOLDS, Windows, auc, both_kinds, separation
+from bench.metrics.c2st_entities import C2STEntities
 from bench.metrics.window_features import common_values, features_by_family
 from bench.randomness import numpy_generator
 from bench.registry import METHODS
@@ -89,6 +91,46 @@ def test_equal_laws_score_a_half(pair: Callable[..., dict[str, np.ndarray]]) -> 
     assert error < 0.03
 
 
+def people(rng: np.random.Generator, n: int = 40) -> dict[str, np.ndarray]:
+    """Six windows of each of n people, who have levels of their own: half of the people beside the other half."""
+    whose = np.repeat(np.arange(n), 6)
+    windows = levels(rng, len(whose)) + 2 * rng.standard_normal((n, 1, 2))[whose]
+    first = np.isin(whose, rng.permutation(n)[: n // 2])
+    entities = {"reference_entity": whose[first].astype(float), "sample_entity": whose[~first].astype(float)}
+    return {"reference": windows[first], "samples": windows[~first], **entities}
+
+
+def test_people_that_the_judge_has_not_seen_score_a_half() -> None:
+    pairs = [people(np.random.default_rng(k)) for k in range(20)]
+    whole = [C2STEntities().measure(evaluation(**pair))[0].value for pair in pairs]
+    assert abs(np.mean(whole) - 0.5) < 2 * np.std(whole, ddof=1) / np.sqrt(len(whole))
+    torn = [primary(pair["reference"], pair["samples"], k) for k, pair in enumerate(pairs)]
+    assert np.mean(torn) > 0.55  # the judge of `c2st` has seen other windows of the people it judges
+
+
+def test_samples_of_nobody_are_told_apart_by_their_law_and_not_by_their_people() -> None:
+    pair = people(np.random.default_rng(0))
+    known = {"reference_entity": pair["reference_entity"]}
+    flat = np.repeat(pair["samples"].mean(axis=1, keepdims=True), T, axis=1)
+    (found,) = C2STEntities().measure(evaluation(pair["reference"], flat, **known))
+    assert found.value > 0.95
+    (unknown,) = C2STEntities().measure(evaluation(pair["reference"], flat))
+    assert (unknown.status, "see c2st" in unknown.reason) == ("undefined", True)
+    (few,) = C2STEntities().measure(evaluation(pair["reference"][:30], flat, reference_entity=np.repeat(range(5), 6)))
+    assert "needs 10 entities" in few.reason
+
+
+def test_all_windows_of_an_entity_and_those_equal_to_one_share_a_fold() -> None:
+    pair = people(np.random.default_rng(1))
+    samples = np.concatenate([levels(np.random.default_rng(2), 60), pair["reference"][::4]])
+    _, windows = both_kinds(evaluation(pair["reference"], samples))
+    whose = np.concatenate([pair["reference_entity"], np.full(len(samples), np.nan)])
+    fold = dataclasses.replace(windows, entity=whose).folds(np.random.default_rng(0))
+    for entity in np.unique(pair["reference_entity"]):
+        assert len(np.unique(fold[whose == entity])) == 1
+    np.testing.assert_array_equal(fold[-30:], fold[: len(pair["reference"]) : 4])
+
+
 def test_a_permuted_copy_is_a_half_exactly() -> None:
     x = levels(np.random.default_rng(0), 60)
     found = measured(x, x[np.random.default_rng(1).permutation(60)])
@@ -150,14 +192,15 @@ def test_scores_fill_in_where_windows_begin() -> None:
     rows = levels(rng, 1, 500)[0].astype(np.float32)
     windows = cut(rows, np.arange(0, 480, 4))
     splits = Splits(windows[:80], windows[80:100], windows[100:], np.zeros(2), np.ones(2), ("a", "b"), ("", ""), 4, "")
-    found = first_rows(np.concatenate([splits.test[:3], splits.train[5:6], windows[:1] + 1]), splits)
+    found = origin(np.concatenate([splits.test[:3], splits.train[5:6], windows[:1] + 1]), splits).start
+    assert found is not None
     np.testing.assert_array_equal(np.diff(found[:3]), [4, 4])
     assert found[3] == 20
     assert np.isnan(found[4])
     (row, *_) = score_samples(splits.test, splits.train[:20], splits, [C2ST()], Scope("tiny", 0))
     assert row["status"] == "ok"
     single = load_splits(DatasetSpec("regimes", (("series", 60),)), 0)
-    assert first_rows(single.test, single) is None  # windows of one series each share nothing
+    assert origin(single.test, single) == (None, None)  # windows of one series each share nothing
 
 
 # ---------------------------------------------------------------- cells

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from bench.contracts import DatasetSpec, InputError, Recordings
 from bench.loading.days import day_windows
 from bench.loading.division import LONG, divide, divided, hold_out
+from bench.loading.references import origin
 from bench.loading.windows import cut_windows, load_splits, make_splits, open_dataset
 from bench.randomness import numpy_generator
 from bench.scoring.scores import Scope
@@ -255,6 +256,24 @@ def test_all_series_of_one_entity_share_a_part():
     splits = make_splits(given_, SPEC, 3)
     owners = [{whose[row // 10] for row in row_numbers(splits, name).ravel()} for name in PARTS]
     assert sum(map(len, owners)) == len(set.union(*owners)) == 11
+
+
+@pytest.mark.parametrize("training_windows", [0, 20])
+def test_whose_every_window_is(training_windows):
+    series = numbered([10] * 90, np.random.default_rng(0))
+    whose = [f"patient {k % 30}" for k in range(90)]
+    given_ = dataclasses.replace(recordings(series, 5, 5, "entity"), entities=whose, training_windows=training_windows)
+    splits = make_splits(dataclasses.replace(given_, test_stride=5), SPEC, 3)
+    names = sorted(set(whose))  # numbered in the order of their names
+    for part in (name for name in splits.entities if len(splits.entities[name])):
+        rows = row_numbers(splits, part)
+        assert [names[k] for k in splits.entities[part]] == [whose[row // 10] for row in rows[:, 0]]
+    found = origin(np.concatenate([splits.test[:4], splits.train[-2:], splits.test[:1] + 1]), splits)
+    assert found.start is None  # no two windows share a row
+    expected = [*splits.entities["test"][:4], *splits.entities["train"][-2:], np.nan]
+    np.testing.assert_array_equal(found.entity, expected)
+    measured = Scope("anything", 0, split="validation").measured(splits)
+    np.testing.assert_array_equal(measured.entities["test"], splits.entities["validation"])
 
 
 def test_windows_by_hand():

@@ -212,13 +212,35 @@ def divided_truth(
     """Each part's rows of the truth, in the order of its windows: a window has the row of the series it is cut from."""
     if not recordings.truth:
         return {name: {} for name in PARTS}
-    window = recordings.window
-    parts, chosen = divided(_marked(series, np.arange(len(series))), recordings, spec, seed), {}
-    for name in PARTS:
-        stride = recordings.test_stride if name == "test" else recordings.train_stride
-        pieces = [piece for piece in parts[name] if len(piece) >= window]
-        chosen[name] = np.repeat([piece[0, 0] for piece in pieces], [(len(p) - window) // stride + 1 for p in pieces])
+    chosen = _marks_of_windows(np.arange(len(series)), series, recordings, spec, seed)
     return {name: {factor: values[chosen[name]] for factor, values in recordings.truth.items()} for name in PARTS}
+
+
+def entities_of(
+    series: Sequence[np.ndarray], recordings: Recordings, spec: DatasetSpec, seed: int
+) -> dict[str, np.ndarray]:
+    """Of which entity each window of each part is, (n,), in the order of its windows; none where no entity has several.
+
+    Under the literature's protocol, where every part is all windows, no entity is kept apart.
+    """
+    if not recordings.entities or recordings.split == "whole":
+        return {}
+    whose = np.unique(np.asarray(recordings.entities), return_inverse=True)[1]
+    found = _marks_of_windows(whose, series, recordings, spec, seed)
+    return found if any(len(np.unique(whose)) < len(whose) for whose in found.values()) else {}
+
+
+def _marks_of_windows(
+    marks: np.ndarray, series: Sequence[np.ndarray], recordings: Recordings, spec: DatasetSpec, seed: int
+) -> dict[str, np.ndarray]:
+    """The mark of the series that each window of each part is cut from, (n,), in the order of its windows."""
+    window, found = recordings.window, {}
+    for name, pieces in divided(_marked(series, marks), recordings, spec, seed).items():
+        stride = recordings.train_stride if name in ("train", "validation") else recordings.test_stride
+        long = [piece for piece in pieces if len(piece) >= window]
+        counts = [(len(piece) - window) // stride + 1 for piece in long]
+        found[name] = np.repeat([piece[0, 0] for piece in long], counts).astype(np.int64)
+    return found
 
 
 def groups_of(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import numpy as np
 
@@ -35,25 +36,42 @@ def reference_windows(splits: Splits, n: int, rng: np.random.Generator) -> np.nd
     return splits.reference[some_rows(splits.reference, n, rng)]
 
 
-def first_rows(windows: np.ndarray, splits: Splits) -> np.ndarray | None:
-    """The row at which each window (n, T, C) of the data begins, (n,), NaN for a window that is none of them.
+class Origin(NamedTuple):
+    """Where windows (n, T, C) come from, as far as they are windows of the data; NaN for one that is none of them."""
+
+    start: np.ndarray | None  # (n,), the row at which each begins; none where no windows of these data share rows
+    entity: np.ndarray | None  # (n,), whose window each is; none where no entity has several
+
+
+def origin(windows: np.ndarray, splits: Splits) -> Origin:
+    """Where each of these windows comes from.
 
     Rows are counted through all parts, the ends of recordings not being known: two windows share no row where their
-    first rows differ by T or more. None where no windows of these data share rows.
+    first rows differ by T or more.
     """
     train_stride = splits.train_stride or splits.test_stride
-    parts = [(splits.train, train_stride), (splits.validation, train_stride), (splits.test, splits.test_stride)]
+    strides = {"train": train_stride, "validation": train_stride, "test": splits.test_stride}
     if splits.held_out is not None:
-        parts.append((splits.held_out, splits.test_stride))
-    if all(stride >= splits.window for _, stride in parts):
-        return None
-    rows: dict[bytes, int] = {}
-    after = 0
-    for part, stride in parts:
-        for place, window in enumerate(part):
-            rows.setdefault(_digest(window), after + place * stride)
+        strides["held_out"] = splits.test_stride
+    places: dict[bytes, int] = {}
+    start: list[np.ndarray] = []
+    entity: list[np.ndarray] = []
+    before = after = 0
+    for name, stride in strides.items():
+        part = getattr(splits, name)
+        for place, window in enumerate(part, start=before):
+            places.setdefault(_digest(window), place)
+        before += len(part)
+        start.append(after + stride * np.arange(len(part)))
+        entity.append(splits.entities.get(name, np.full(len(part), np.nan)))
         after += len(part) * stride + splits.window
-    return np.array([rows.get(_digest(window), np.nan) for window in windows], dtype=np.float64)
+    found = np.array([places.get(_digest(window), -1) for window in windows], dtype=np.int64)
+
+    def of(values: list[np.ndarray]) -> np.ndarray:
+        return np.append(np.concatenate(values).astype(np.float64), np.nan)[found]  # -1 is the last one
+
+    shared = any(stride < splits.window for stride in strides.values())
+    return Origin(of(start) if shared else None, of(entity) if splits.entities else None)
 
 
 def _digest(window: np.ndarray) -> bytes:

@@ -33,7 +33,7 @@ from bench.contracts import (
 )
 from bench.loading.cells import measure_cells, resolutions_of
 from bench.loading.days import day_windows
-from bench.loading.division import PARTS, divided, divided_truth, groups_of, too_short
+from bench.loading.division import PARTS, divided, divided_truth, entities_of, groups_of, too_short
 from bench.loading.files import LARGEST, anchored, remotes, stored
 from bench.loading.recordings_check import check
 from bench.randomness import numpy_generator
@@ -195,10 +195,12 @@ def make_splits(recordings: Recordings, spec: DatasetSpec, seed: int) -> Splits:
     if whole:
         cut = dict.fromkeys(PARTS, cut["train"])  # one array, which may be large
     truth, groups = divided_truth(series, recordings, spec, seed), groups_of(series, recordings, spec, seed)
+    entities = entities_of(series, recordings, spec, seed)
     every = 1
     if recordings.training_windows:
         every = -(-len(cut["train"]) // recordings.training_windows)  # from everywhere
         cut["train"] = np.ascontiguousarray(cut["train"][::every])
+        entities = {**entities, "train": entities["train"][::every]} if entities else {}
     return Splits(
         **{name: cut[name] for name in PARTS},
         mean=mean,
@@ -213,6 +215,7 @@ def make_splits(recordings: Recordings, spec: DatasetSpec, seed: int) -> Splits:
         train_stride=recordings.train_stride,
         test_groups=groups["test"],
         validation_groups=groups["validation"],
+        entities=entities,
         cells=cells,
         division="drawn" if recordings.drawn else recordings.split,
         gap=recordings.gap,

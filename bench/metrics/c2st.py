@@ -36,6 +36,7 @@ class Windows:
     same: np.ndarray  # (N,), equal windows have equal numbers
     start: np.ndarray  # (N,), the row at which a window begins in its recording, NaN for a window of no recording
     length: int  # T
+    entity: np.ndarray | None = None  # (N,), whose windows stay together, NaN for a window of nobody; none: by rows
 
     @classmethod
     def of(cls, windows: np.ndarray, kind: np.ndarray, start: np.ndarray) -> Windows:
@@ -48,7 +49,7 @@ class Windows:
         return cls(kind, same, np.where(known, start, found), windows.shape[1])
 
     def groups(self) -> np.ndarray:
-        """What goes into one fold as a whole, (N,): a block of a recording, or the windows that are equal.
+        """What goes into one fold as a whole, (N,): a unit of the data, or the windows that are equal.
 
         A window that fills more than a fold by itself is no group: a sampler that returns one window only would leave
         nothing to learn from.
@@ -57,19 +58,26 @@ class Windows:
         per_fold = np.bincount(self.kind, minlength=2) / FOLDS
         often = np.stack([np.bincount(self.same, self.kind == k, self.same.max() + 1) for k in (0, 1)], axis=1)
         repeated = np.any(often > np.maximum(per_fold, 2 * FOLDS), axis=1)[self.same]
-        recorded = ~np.isnan(self.start)
+        unit = self._blocks() if self.entity is None else self.entity
+        known = ~np.isnan(unit)
+        if known.any():
+            # equal windows of several units go where the first of them goes, without their units
+            first = np.full(self.same.max() + 1, np.inf)
+            np.minimum.at(first, self.same[known], unit[known])
+            group = np.where(np.isinf(first[self.same]), self.same, -1 - first[self.same])
+        group[repeated] = group.max() + 1 + np.arange(repeated.sum())
+        return np.unique(group, return_inverse=True)[1]
+
+    def _blocks(self) -> np.ndarray:
+        """The block of its recording in which each window begins, (N,), NaN for a window of no recording."""
+        block, recorded = self.start.copy(), ~np.isnan(self.start)
         if recorded.any():
             rows = np.unique(self.start[recorded])
             gaps = np.minimum(np.diff(rows), self.length)  # between recordings nothing is counted
             place = np.concatenate([[0.0], np.cumsum(gaps)])
             size = max(1.0, min(BLOCK * self.length, place[-1] / (FOLDS * BLOCKS_PER_FOLD)))
-            # equal windows of several blocks go where the first of them goes, without their blocks
-            block = np.full(self.same.max() + 1, np.inf)
-            own = place[np.searchsorted(rows, self.start[recorded])] // size
-            np.minimum.at(block, self.same[recorded], own)
-            group = np.where(np.isinf(block[self.same]), self.same, -1 - block[self.same])
-        group[repeated] = group.max() + 1 + np.arange(repeated.sum())
-        return np.unique(group, return_inverse=True)[1]
+            block[recorded] = place[np.searchsorted(rows, self.start[recorded])] // size
+        return block
 
     def folds(self, rng: np.random.Generator) -> np.ndarray:
         """The fold of every window, (N,): groups are drawn one by one, the large ones first.

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from bench.contracts import SampleEvaluation, Splits
 from bench.loading.cells import as_recorded
-from bench.loading.references import evaluation_size, first_rows, reference_windows
+from bench.loading.references import evaluation_size, origin, reference_windows
 from bench.loading.windows import load_splits
 from bench.method import DataSpaceMethod, Method
 from bench.metrics.c2st import REPEATS, both_kinds, separation
@@ -91,7 +91,7 @@ class Kept:
         scope = Scope.of(self.run)
         measured = scope.measured(self.splits)
         real = reference_windows(measured, len(samples), scope.reference())
-        starts = first_rows(real, measured), first_rows(samples[: len(real)], measured)
+        starts = origin(real, measured).start, origin(samples[: len(real)], measured).start
         return primary(
             SampleEvaluation(
                 real,

@@ -32,7 +32,7 @@ from bench.loading.cells import as_recorded
 from bench.loading.references import (
     EVERY_REFERENCE,
     evaluation_size,
-    first_rows,
+    origin,
     reference_windows,
     references_of,
     some_rows,
@@ -81,6 +81,7 @@ class Scope:
             test_truth=splits.validation_truth,
             test_stride=stride,
             test_groups=splits.validation_groups,
+            entities={**splits.entities, "test": splits.entities["validation"]} if splits.entities else {},
             held_out=None,
         )
 
@@ -166,6 +167,7 @@ def score_samples(
     device: str = "cpu",
 ) -> list[dict[str, Any]]:
     """Metric rows for generated windows beside as many real ones of `splits`, all (n, T, C) in train-scaled units."""
+    of_reference, of_samples = origin(reference, splits), origin(samples, splits)
     evaluation = SampleEvaluation(
         reference,
         samples,
@@ -174,8 +176,10 @@ def score_samples(
         scope.cache,
         device,
         splits.cells,
-        first_rows(reference, splits),
-        first_rows(samples, splits),
+        of_reference.start,
+        of_samples.start,
+        of_reference.entity,
+        of_samples.entity,
         splits.zero_one,
         splits.whole,
     )

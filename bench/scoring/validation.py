@@ -13,7 +13,7 @@ import pandas as pd
 
 from bench import command
 from bench.contracts import Cells, DatasetSpec, InputError, Measurement, SampleEvaluation, Splits
-from bench.loading.references import alternate_runs, first_rows
+from bench.loading.references import alternate_runs, origin
 from bench.metrics.base import SampleMetric
 from bench.scoring.scores import Scope, measure
 from bench.sweeps.options import dataset_spec
@@ -185,12 +185,12 @@ def validate(
         rng = scope(repeat).numpy("validation windows")
         reference, samples = (pool[np.sort(rng.choice(len(pool), n, replace=False))] for pool in parts[:2])
         known = SampleEvaluation(reference, samples, real.train, scope(repeat).numpy, cells=splits.cells)
-        known = dataclasses.replace(known, reference_start=first_rows(reference, splits))
-        begins = first_rows(samples, splits)
+        known = dataclasses.replace(known, reference_start=origin(reference, splits).start)
+        begins = origin(samples, splits).start
 
         def measured(windows: np.ndarray, known: SampleEvaluation = known, begins: Any = begins) -> list[Measurement]:
             windows = windows.astype(np.float32)
-            now = first_rows(windows, splits)  # a corrupted window shares its neighbours' rows as before
+            now = origin(windows, splits).start  # a corrupted window shares its neighbours' rows as before
             start = None if now is None else np.where(np.isnan(now), begins, now)
             evaluation = dataclasses.replace(known, samples=windows, sample_start=start)
             rows = [row for metric in set(scores.values()) for row in measure(metric, evaluation)]
