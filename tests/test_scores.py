@@ -248,6 +248,25 @@ def test_references_give_as_many_windows_as_they_are_compared_with(name):
         assert all(np.sort(row, axis=0).tobytes() in train for row in samples)
 
 
+def test_halves_of_train_part_no_entity_and_few_neighbours():
+    splits = make_splits(n=60)
+    whose = np.arange(len(splits.train)) // 3
+    known = dataclasses.replace(splits, entities={"train": whose})
+    of = {row.tobytes(): owner for row, owner in zip(known.train, whose, strict=True)}
+    first, second = (
+        {of[row.tobytes()] for row in part} for part in REFERENCES["floor_noise"](known, 99, np.random.default_rng(0))
+    )
+    assert not first & second
+    windows = np.lib.stride_tricks.sliding_window_view(np.arange(1000.0), 5)[:, :, None].astype(np.float32)
+    shared = dataclasses.replace(splits, train=windows[::2], test=windows, test_stride=2, train_stride=2)
+    first, second = REFERENCES["floor_noise"](shared, 999, np.random.default_rng(0))
+    assert len(first) == len(second) == 248  # stretches of 50 rows in turn
+    assert set(first[:, 0, 0] // 50 % 2) == {0}
+    assert set(second[:, 0, 0] // 50 % 2) == {1}
+    few = dataclasses.replace(shared, test=windows[:7])
+    assert len(REFERENCES["floor_noise"](few, 999, np.random.default_rng(0))[0]) == 7  # as many as the other rows have
+
+
 def test_the_gaussian_fit_has_the_covariance_of_train():
     splits = make_splits(n=400, window=3)
     many = dataclasses.replace(splits, test=np.repeat(splits.test, 500, axis=0))

@@ -15,8 +15,6 @@ import numpy as np
 
 from bench.contracts import Splits
 
-REFERENCES_VERSION = 3  # 2: halves of train that share no rows; windows in time's order. 3: beside held-out windows
-
 Pair = tuple[np.ndarray, np.ndarray]
 Reference = Callable[[Splits, int, np.random.Generator], Pair]
 
@@ -96,11 +94,21 @@ def halves(windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def floor_noise(splits: Splits, n: int, rng: np.random.Generator) -> Pair:
-    """Half of train against the other half: sampling noise alone (n is smaller where train is short)."""
-    parts = halves(splits.train)
-    n = min(n, *map(len, parts))
-    first, second = (part[np.sort(rng.permutation(len(part))[:n])] for part in parts)
-    return first, second
+    """Half of train against the other half: sampling noise alone (n is smaller where train is short).
+
+    Every second entity is in the same half; where none are known, every second stretch of 10 T rows, or every second
+    window where windows share no rows.
+    """
+    stride = splits.train_stride or splits.test_stride
+    stretch = 10 * splits.window // stride if stride < splits.window else 1
+    position = np.arange(len(splits.train))
+    unit = splits.entities.get("train", position // stretch)
+    units, number = np.unique(unit, return_inverse=True)
+    second = number % 2 == 1 if len(units) > 1 else position >= len(position) // 2
+    parts = splits.train[~second], splits.train[second]
+    n = min(n, len(splits.reference), *map(len, parts))
+    first, other = (part[np.sort(rng.permutation(len(part))[:n])] for part in parts)
+    return first, other
 
 
 def floor_held_out(splits: Splits, n: int, rng: np.random.Generator) -> Pair:
@@ -185,6 +193,10 @@ UNDIVIDED: Mapping[str, Reference] = _named(
 """Those of data under the literature's protocol; see `references_of`."""
 
 EVERY_REFERENCE: Mapping[str, Reference] = {**REFERENCES, **UNDIVIDED}
+
+VERSIONS: Mapping[str, int] = {**dict.fromkeys(EVERY_REFERENCE, 3), floor_noise.__name__: 4}
+"""2: halves of train that share no rows; windows in time's order. 3: beside held-out windows. 4: whole entities, or
+stretches counted in rows and not in windows, and no more windows than the other rows have."""
 
 
 def references_of(splits: Splits) -> list[str]:
