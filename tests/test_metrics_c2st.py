@@ -116,8 +116,8 @@ def test_samples_of_nobody_are_told_apart_by_their_law_and_not_by_their_people()
     assert found.value > 0.95
     (unknown,) = C2STEntities().measure(evaluation(pair["reference"], flat))
     assert (unknown.status, "see c2st" in unknown.reason) == ("undefined", True)
-    (few,) = C2STEntities().measure(evaluation(pair["reference"][:30], flat, reference_entity=np.repeat(range(5), 6)))
-    assert "needs 10 entities" in few.reason
+    (few,) = C2STEntities().measure(evaluation(pair["reference"][:30], flat, reference_entity=np.arange(30) % 4))
+    assert "needs 5 entities" in few.reason
 
 
 def test_all_windows_of_an_entity_and_those_equal_to_one_share_a_fold() -> None:

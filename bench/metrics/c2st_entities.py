@@ -26,7 +26,7 @@ class C2STEntities(SampleMetric):
     and finds others of their windows by it; that lifts the value of every method, and of the floor.
     sd is over 2 repeats with fresh folds; n is the number of reference windows.
     Shapes: windows (n, T, C), numbers may differ. Unit: probability. Errors: undefined where the data name no entities
-    of several windows, and below 10 entities in the reference.
+    of several windows, and below 5 entities in the reference, one for each fold.
     Source: Lopez-Paz and Oquab 2017, arXiv:1610.06545. Ours: as in `c2st`; whole entities.
     The chance error is that of the number of entities and not of windows: 20 people beside 20 others score between .2
     and .8. The difference of two methods is less uncertain, because they share the reference.
@@ -45,8 +45,8 @@ class C2STEntities(SampleMetric):
         n, generated = len(evaluation.reference), len(evaluation.samples)
         if evaluation.reference_entity is None:
             return undefined(self.outputs, "the data name no entities of several windows: see c2st", n)
-        if min(len(np.unique(evaluation.reference_entity)), generated) < 2 * FOLDS:
-            return undefined(self.outputs, f"needs {2 * FOLDS} entities and as many samples", n)
+        if len(np.unique(evaluation.reference_entity)) < FOLDS or generated < 2 * FOLDS:
+            return undefined(self.outputs, f"needs {FOLDS} entities and {2 * FOLDS} samples", n)
         rng = evaluation.rng("c2st_entities")
         values, windows = both_kinds(evaluation)
         nobody = np.full(generated, np.nan)
