@@ -40,7 +40,8 @@ class Bike(Dataset):
     ones by 68 % from 2011 to 2012.
 
     Windows: a calendar day, T = 24 from hour 0, so that a latent cannot carry the hour at which a window begins.
-    `begin: any` takes every run of `window` hours, with stride 1 for training and T // 4 for testing.
+    `begin: any` takes every run of `window` hours, with stride 1 for training. For
+    testing the stride is T // 4 or the next number with which windows begin at every step of a day.
     Split: `weeks` divides whole calendar weeks, anew for every seed, which keeps the growth out. `time` is one cut in
     time over all days, so that it tests beyond the range of the training days.
     A day's season and whether it is a working day are known (the truth `season` and `working_day`); no model sees them.

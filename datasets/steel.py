@@ -42,7 +42,8 @@ class Steel(Dataset):
     365 days are few: this is a case between others, and too small for a result of its own.
 
     Windows: a calendar day, T = 24 hours or 96 quarters of an hour. `begin: any` takes every run of `window` steps,
-    with stride 1 for training and T // 4 for testing.
+    with stride 1 for training. For testing the stride is T // 4 or the next number with which windows begin at every
+    step of a day in turn.
     Split: `weeks` divides whole calendar weeks, anew for every seed. `time` is one cut in time.
     Whether a day is on a weekend is known (the truth `weekend`); no model sees it.
     """

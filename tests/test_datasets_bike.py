@@ -75,6 +75,8 @@ def test_short_days_are_left_out_and_missing_hours_are_without_rentals(folder):
     assert {len(rows) % 24 for rows in every.series} == {0}
     assert sum(map(len, every.series)) == (DAYS - 1) * 24
     assert list(dict.fromkeys(every.parts)) == ["train", "validation", "test"]
+    assert (every.test_stride, load(folder, begin="any")[0].test_stride) == (13, 7)  # no divisor of a day
+    assert {7 * k % 24 for k in range(24)} == set(range(24))  # so that test windows begin at every hour
     weather, _ = load(folder, weather=True)
     assert np.isnan(weather.series[4][5, 2:]).all()
     assert np.isfinite(weather.series[5]).all()
@@ -137,6 +139,6 @@ def test_the_real_file(tmp_path, monkeypatch):
     splits = make_splits(given, spec, 0)
     assert sum(len(getattr(splits, part)) for part in ("train", "validation", "test")) == 723
     assert splits.cells.low.tolist() == [0, 0]
-    assert len(load_splits(DatasetSpec("bike", (("begin", "any"), ("split", "time"))), 0, data).test) > 500
+    assert len(load_splits(DatasetSpec("bike", (("begin", "any"), ("split", "time"))), 0, data).test) > 450
     missing = np.isnan(np.concatenate(load(data, weather=True)[0].series)).sum(axis=0)
     np.testing.assert_array_equal(missing, [0, 0, 74, 122, 96, 74])

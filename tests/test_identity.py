@@ -95,7 +95,7 @@ ON_OWN_REAL_DATA = {
     "literature": (49, "0a7a815065e9eca4", "f2fdf9464d2975a3"),
     "quick": (18, "0b76c24cb09fac07", "fdc3088794604882"),
     "registry": (204, "00abc4762ff0f949", "fe8b4373fc2772e3"),
-    "replication": (30, "099d6e28d8ea1343", "d4ab88118736b451"),
+    "replication": (30, "0d370e9158a6cece", "fe4e2d4e90d73093"),
     "sensitivity": (62, "021be9d56a130d1d", "fbc87a3a819e9db6"),
     "sweep": (66, "09d1dc7663a8c0ed", "facccdc4ecc6afac"),
     "transformer": (30, "021be9d56a130d1d", "f57360d182a8a934"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -51,7 +52,7 @@ def day_recordings(
         units=tuple(units.values()),
         window=length,
         train_stride=length if begin == "midnight" else 1,
-        test_stride=length if begin == "midnight" else max(1, window // 4),
+        test_stride=length if begin == "midnight" else _through_the_day(max(1, window // 4), steps),
         split="entity" if split == "weeks" else "given",
         entities=[f"week {weeks[run.start]}" for run in runs],
         parts=() if split == "weeks" else [str(parts[run.start]) for run in runs],
@@ -59,6 +60,15 @@ def day_recordings(
         truth=truth if begin == "midnight" else {},
         resolutions=resolutions,
     )
+
+
+def _through_the_day(stride: int, steps: int) -> int:
+    """The first stride from this one on with which windows begin at every step of a day in turn.
+
+    Weeks begin at midnight. With a divisor of the day all test windows would begin at the same few hours, and the hour
+    would tell them from training windows, which begin at any, and from samples.
+    """
+    return next(longer for longer in itertools.count(stride) if math.gcd(longer, steps) == 1)
 
 
 def in_time(count: int) -> np.ndarray:
