@@ -41,10 +41,8 @@ def first_rows(windows: np.ndarray, splits: Splits) -> np.ndarray | None:
     Rows are counted through all parts, the ends of recordings not being known: two windows share no row where their
     first rows differ by T or more. None where no windows of these data share rows.
     """
-    train_stride = splits.train_stride or splits.test_stride
-    parts = [(splits.train, train_stride), (splits.validation, train_stride), (splits.test, splits.test_stride)]
-    if splits.held_out is not None:
-        parts.append((splits.held_out, splits.test_stride))
+    named = {name: getattr(splits, name) for name in splits.strides}
+    parts = [(part, splits.strides[name]) for name, part in named.items() if part is not None]
     if all(stride >= splits.window for _, stride in parts):
         return None
     rows: dict[bytes, int] = {}
