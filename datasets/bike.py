@@ -40,7 +40,7 @@ class Bike(Dataset):
     ones by 68 % from 2011 to 2012.
 
     Windows: a calendar day, T = 24 from hour 0, so that a latent cannot carry the hour at which a window begins.
-    `begin: any` takes every run of `window` hours, with stride 1 for training and T // 4 for testing.
+    `begin: any` takes every run of `window` hours (24), with stride 1 for training and T // 4 for testing.
     Split: `weeks` divides whole calendar weeks, anew for every seed, which keeps the growth out. `time` is one cut in
     time over all days, so that it tests beyond the range of the training days.
     A day's season and whether it is a working day are known (the truth `season` and `working_day`); no model sees them.
@@ -62,7 +62,7 @@ class Bike(Dataset):
     )
 
     begin: Begin = "midnight"
-    window: int = option(24, at_least=4)  # T where windows begin at any hour
+    window: int | None = option(None, at_least=4)  # T; none: a day from midnight on, 24 steps from any step on
     weather: bool = False
     split: Split = "weeks"
 
@@ -75,6 +75,7 @@ class Bike(Dataset):
         values = hours[list(units)].to_numpy().reshape(-1, 24, len(units))
         days, first = hours["day"].to_numpy()[::24], hours.iloc[::24]
         return day_recordings(
+            self.name,
             days,
             values,
             units,

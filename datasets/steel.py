@@ -41,8 +41,8 @@ class Steel(Dataset):
     The leading channels hardly move at night for most of the year.
     365 days are few: this is a case between others, and too small for a result of its own.
 
-    Windows: a calendar day, T = 24 hours or 96 quarters of an hour. `begin: any` takes every run of `window` steps,
-    with stride 1 for training and T // 4 for testing.
+    Windows: a calendar day, T = 24 hours or 96 quarters of an hour. `begin: any` takes every run of `window` steps
+    (24), with stride 1 for training and T // 4 for testing.
     Split: `weeks` divides whole calendar weeks, anew for every seed. `time` is one cut in time.
     Whether a day is on a weekend is known (the truth `weekend`); no model sees it.
     """
@@ -64,7 +64,7 @@ class Steel(Dataset):
 
     step: Literal["hour", "quarter"] = "hour"
     begin: Begin = "midnight"
-    window: int = option(24, at_least=4)  # T where windows begin at any step
+    window: int | None = option(None, at_least=4)  # T; none: a day from midnight on, 24 steps from any step on
     split: Split = "weeks"
 
     def load(self, data_dir: Path | None, rng: np.random.Generator) -> Recordings:
@@ -80,6 +80,7 @@ class Steel(Dataset):
         days = rows["day"].to_numpy()[::QUARTERS].astype("datetime64[D]")
         weekend = (days.astype(np.int64) + 3) % 7 >= 5  # 1970-01-01 was a Thursday
         return day_recordings(
+            self.name,
             days,
             values,
             UNITS,
