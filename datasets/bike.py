@@ -11,13 +11,17 @@ import pandas as pd
 from bench.contracts import Dataset, InputError, Recordings, Resolution, option
 from bench.loading.days import Begin, Split, day_recordings
 from bench.loading.exact_logarithms import log1p
-from bench.loading.files import Remote, extract, find, read_csv
+from bench.loading.files import Remote, extract, find, read_csv, refuse_cells
 from bench.registry import register_dataset
 
 FEWEST_HOURS = 22  # of a day that is used
 COUNTS = {"casual": "ln(1 + rentals)", "registered": "ln(1 + rentals)"}
 WEATHER = dict.fromkeys(("temp", "atemp", "hum", "windspeed"), "scaled to 0..1")
-LIMITS = {"hr": 23, "season": 4, "workingday": 1, **dict.fromkeys(COUNTS, np.inf), **dict.fromkeys(WEATHER, 1)}
+LIMITS = {
+    **{"hr": (0, 23), "season": (1, 4), "workingday": (0, 1)},
+    **dict.fromkeys(COUNTS, (0, np.inf)),
+    **dict.fromkeys(WEATHER, (0, 1)),
+}
 RESOLUTIONS = {
     **dict.fromkeys(COUNTS, Resolution(1, transform="log1p")),
     **{"temp": Resolution(0.02), "hum": Resolution(0.01)},
@@ -93,13 +97,11 @@ class Bike(Dataset):
 def _hours(path: Path) -> pd.DataFrame:
     """24 rows for each whole day: the day, its season and kind, the logarithms of the counts, and the weather."""
     given = read_csv(path, numbers=list(LIMITS), times=["dteday"], keep=False)
-    for name, most in LIMITS.items():
+    for name, (least, most) in LIMITS.items():
         whole = name not in WEATHER
-        good = (given[name] >= 0) & (given[name] <= most) & ((given[name] == np.floor(given[name])) | (not whole))
-        if not good.all():
-            row = int(np.flatnonzero(~good.to_numpy())[0])
-            kind = f"a {'whole ' if whole else ''}number from 0{'' if np.isinf(most) else f' to {most:g}'}"
-            raise InputError(f"{path}: row {row + 1}, column '{name}' is {given[name].iloc[row]:g}, expected {kind}")
+        good = given[name].between(least, most) & ((given[name] == np.floor(given[name])) | (not whole))
+        kind = f"a {'whole ' if whole else ''}number from {least}{'' if np.isinf(most) else f' to {most:g}'}"
+        refuse_cells(given[name], ~good, path, kind)
     twice = given.duplicated(["dteday", "hr"])
     if twice.any():
         row = int(np.flatnonzero(twice.to_numpy())[0])

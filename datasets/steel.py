@@ -11,7 +11,7 @@ import pandas as pd
 
 from bench.contracts import Dataset, InputError, Recordings, Resolution, option
 from bench.loading.days import Begin, Split, day_recordings
-from bench.loading.files import Remote, extract, find, read_csv
+from bench.loading.files import Remote, extract, find, read_csv, refuse_empty
 from bench.registry import register_dataset
 
 QUARTERS = 96  # of an hour in a day
@@ -106,9 +106,8 @@ def _rows(path: Path) -> pd.DataFrame:
         row = int(np.flatnonzero(wrong)[0])
         what = "its day's next quarter of an hour, as DD/MM/YYYY HH:MM from 00:15 to 00:00"
         raise InputError(f"{path}: row {row + 1}, column 'date' is {given['date'].iloc[row]!r}, expected {what}")
+    refuse_empty(given, list(COLUMNS), path)
     values = given[list(COLUMNS)].to_numpy()
-    for row, column in np.argwhere(np.isnan(values))[:1]:
-        raise InputError(f"{path}: row {row + 1}, column '{list(COLUMNS)[column]}' is empty, expected a number")
     fault = np.flatnonzero((values == 0).all(axis=1)[1:-1]) + 1
     values[fault] = (values[fault - 1] + values[fault + 1]) / 2
     return pd.DataFrame({"day": day, **dict(zip(UNITS, values.T, strict=True))})

@@ -107,6 +107,8 @@ def test_values_that_stand_for_nothing_are_missing(folder):
     ("old", "new", "complaint"),
     [
         (",5,0,1,1,1,", ",24,0,1,1,1,", r"hour\.csv: row 6, column 'hr' is 24, expected a whole number from 0 to 23"),
+        ("02,1,1,1,5,", "02,0,1,1,5,", r"row 6, column 'season' is 0, expected a whole number from 1 to 4"),
+        (",0,5,5\r", ",0,,5\r", r"row 6, column 'registered' is empty, expected a whole number from 0"),
         (",0,5,5\r", ",0,-5,5\r", r"row 6, column 'registered' is -5, expected a whole number from 0"),
         (",0,5,5\r", ",0,some,5\r", r"row 6, column 'registered' is 'some', expected a number"),
         (",5,0,1,1,1,", ",4,0,1,1,1,", r"row 6 repeats hour 4 of its day, expected it once"),
