@@ -9,7 +9,8 @@ from typing import Literal
 
 import numpy as np
 
-from bench.contracts import TEST_SHARE, VALIDATION_SHARE, InputError, Recordings, Resolution, Truth
+from bench.contracts import InputError, Recordings, Resolution, Truth
+from bench.loading.division import BLOCKS, PARTS, WINDOWS_PER_BLOCK, cuts_in_time
 
 Begin = Literal["midnight", "any"]
 """Where a window may begin: a window is a calendar day, or it begins at any step."""
@@ -70,11 +71,7 @@ def day_recordings(
 
 def in_time(count: int) -> np.ndarray:
     """The part of each of `count` things in time's order, with the usual shares, (count,)."""
-    ends = [round(count * share) for share in (1 - VALIDATION_SHARE - TEST_SHARE, 1 - TEST_SHARE)]
-    return np.array(["train", "validation", "test"])[np.searchsorted(ends, np.arange(count), side="right")]
-
-
-BLOCKS, WINDOWS_PER_BLOCK = 40, 4  # at most so many blocks of neighbouring days, each of at least so many windows
+    return np.array(PARTS)[np.searchsorted(cuts_in_time(count), np.arange(count), side="right")]
 
 
 def day_windows(recordings: Recordings, owner: str) -> Recordings:

@@ -21,6 +21,7 @@ import numpy as np
 
 from bench.contracts import Splits
 from bench.loading.cache import cache_folder
+from bench.loading.evenly_spaced import evenly_spaced
 from bench.randomness import numpy_generator
 
 VERSION = 2  # raised when the same windows give another card
@@ -156,8 +157,7 @@ def measure_card(splits: Splits) -> LatentCard:
 
 
 def _some(windows: np.ndarray) -> np.ndarray:
-    chosen = np.unique(np.linspace(0, len(windows) - 1, min(len(windows), MOST)).astype(int))
-    return windows[chosen].astype(np.float64)
+    return windows[evenly_spaced(len(windows), MOST)].astype(np.float64)
 
 
 def disjoint(windows: np.ndarray, stride: int) -> int:
