@@ -481,7 +481,8 @@ class Splits:
     train_truth: Truth = field(default_factory=dict)  # a row per training window, and so on
     validation_truth: Truth = field(default_factory=dict)
     test_truth: Truth = field(default_factory=dict)
-    train_stride: int | None = None  # of training and validation windows; none: as the test windows
+    train_stride: int | None = None  # of training windows, also where they are every k-th; none: as the test windows
+    validation_stride: int | None = None  # none: as the training windows
     test_groups: np.ndarray | None = None  # (n,), the group of each test window, whose windows resemble each other
     validation_groups: np.ndarray | None = None
     entities: Mapping[str, np.ndarray] = field(default_factory=dict)  # part -> (n,), whose window it is
@@ -497,6 +498,13 @@ class Splits:
     def window(self) -> int:
         """T"""
         return int(self.train.shape[1])
+
+    @property
+    def strides(self) -> Mapping[str, int]:
+        """Rows between two neighbouring windows of each part."""
+        train = self.train_stride or self.test_stride
+        validation = self.validation_stride or train
+        return {"train": train, "validation": validation, "test": self.test_stride, "held_out": self.test_stride}
 
     @property
     def reference(self) -> np.ndarray:

@@ -34,12 +34,13 @@ def dataset_of(path: Path, window: int | None, options: Sequence[str] = ()) -> s
     """The value of --dataset for a file, by its ending; options as KEY=VALUE. Raises InputError."""
     from bench.sweeps.options import parse_setting  # here, as in `main`
 
-    if path.suffix not in KINDS:
+    kind = KINDS.get(path.suffix.lower())
+    if kind is None:
         raise InputError(f"--data {path}: expected a file that ends with {', '.join(KINDS)}")
     if not path.is_file():
         raise InputError(f"--data {path}: no such file")
-    given = {**({"window": window} if window else {}), **dict(parse_setting(text) for text in options)}
-    return json.dumps({"name": KINDS[path.suffix], "path": str(path), **given}, ensure_ascii=False)  # JSON is YAML
+    given = {**({} if window is None else {"window": window}), **dict(parse_setting(text) for text in options)}
+    return json.dumps({"name": kind, "path": str(path), **given}, ensure_ascii=False)  # JSON is YAML
 
 
 def decoder_variance(model: StackedModel, method: Method, splits: Splits) -> np.ndarray | None:

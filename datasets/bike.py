@@ -11,13 +11,17 @@ import pandas as pd
 from bench.contracts import Dataset, InputError, Recordings, Resolution, option
 from bench.loading.days import Begin, Split, day_recordings
 from bench.loading.exact_logarithms import log1p
-from bench.loading.files import Remote, extract, find, read_csv
+from bench.loading.files import Remote, extract, find, read_csv, refuse_cells
 from bench.registry import register_dataset
 
 FEWEST_HOURS = 22  # of a day that is used
 COUNTS = {"casual": "ln(1 + rentals)", "registered": "ln(1 + rentals)"}
 WEATHER = dict.fromkeys(("temp", "atemp", "hum", "windspeed"), "scaled to 0..1")
-LIMITS = {"hr": 23, "season": 4, "workingday": 1, **dict.fromkeys(COUNTS, np.inf), **dict.fromkeys(WEATHER, 1)}
+LIMITS = {
+    **{"hr": (0, 23), "season": (1, 4), "workingday": (0, 1)},
+    **dict.fromkeys(COUNTS, (0, np.inf)),
+    **dict.fromkeys(WEATHER, (0, 1)),
+}
 RESOLUTIONS = {
     **dict.fromkeys(COUNTS, Resolution(1, transform="log1p")),
     **{"temp": Resolution(0.02), "hum": Resolution(0.01)},
@@ -40,8 +44,8 @@ class Bike(Dataset):
     ones by 68 % from 2011 to 2012.
 
     Windows: a calendar day, T = 24 from hour 0, so that a latent cannot carry the hour at which a window begins.
-    `begin: any` takes every run of `window` hours, with stride 1 for training. For
-    testing the stride is T // 4 or the next number with which windows begin at every step of a day.
+    `begin: any` takes every run of `window` hours (24), with stride 1 for training. For testing the stride is T // 4 or
+    the next number with which windows begin at every hour in turn.
     Split: `weeks` divides whole calendar weeks, anew for every seed, which keeps the growth out. `time` is one cut in
     time over all days, so that it tests beyond the range of the training days.
     A day's season and whether it is a working day are known (the truth `season` and `working_day`); no model sees them.
@@ -63,7 +67,7 @@ class Bike(Dataset):
     )
 
     begin: Begin = "midnight"
-    window: int = option(24, at_least=4)  # T where windows begin at any hour
+    window: int | None = option(None, at_least=4)  # T; none: a day from midnight on, 24 steps from any step on
     weather: bool = False
     split: Split = "weeks"
 
@@ -76,6 +80,7 @@ class Bike(Dataset):
         values = hours[list(units)].to_numpy().reshape(-1, 24, len(units))
         days, first = hours["day"].to_numpy()[::24], hours.iloc[::24]
         return day_recordings(
+            self.name,
             days,
             values,
             units,
@@ -93,13 +98,11 @@ class Bike(Dataset):
 def _hours(path: Path) -> pd.DataFrame:
     """24 rows for each whole day: the day, its season and kind, the logarithms of the counts, and the weather."""
     given = read_csv(path, numbers=list(LIMITS), times=["dteday"], keep=False)
-    for name, most in LIMITS.items():
+    for name, (least, most) in LIMITS.items():
         whole = name not in WEATHER
-        good = (given[name] >= 0) & (given[name] <= most) & ((given[name] == np.floor(given[name])) | (not whole))
-        if not good.all():
-            row = int(np.flatnonzero(~good.to_numpy())[0])
-            kind = f"a {'whole ' if whole else ''}number from 0{'' if np.isinf(most) else f' to {most:g}'}"
-            raise InputError(f"{path}: row {row + 1}, column '{name}' is {given[name].iloc[row]:g}, expected {kind}")
+        good = given[name].between(least, most) & ((given[name] == np.floor(given[name])) | (not whole))
+        kind = f"a {'whole ' if whole else ''}number from {least}{'' if np.isinf(most) else f' to {most:g}'}"
+        refuse_cells(given[name], ~good, path, kind)
     twice = given.duplicated(["dteday", "hr"])
     if twice.any():
         row = int(np.flatnonzero(twice.to_numpy())[0])

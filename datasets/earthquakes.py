@@ -11,7 +11,7 @@ import pandas as pd
 
 from bench.contracts import Dataset, InputError, Recordings, Resolution, option
 from bench.loading.exact_logarithms import log1p
-from bench.loading.files import Remote, find, read_csv
+from bench.loading.files import Remote, find, read_csv, refuse_cells
 from bench.registry import register_dataset
 
 FILES = {
@@ -20,6 +20,8 @@ FILES = {
 }
 
 FINE = {"magnitude": Resolution(0.01), "depth": Resolution(0.001, transform="log1p")}  # of Oklahoma
+
+LIMITS = {"latitude": (-90, 90), "longitude": (-180, 360), "depth": (-100, 1000)}  # degrees, km
 
 CONTINUOUS = Resolution(0)
 MAGNITUDES = {"global": Resolution(0.1), "oklahoma": FINE["magnitude"], "both": FINE["magnitude"]}
@@ -36,6 +38,14 @@ def unit_vector(latitude: np.ndarray, longitude: np.ndarray) -> np.ndarray:
     latitude, longitude = np.radians(latitude), np.radians(longitude)
     x, y = np.cos(latitude) * np.cos(longitude), np.cos(latitude) * np.sin(longitude)
     return np.column_stack([x, y, np.sin(latitude)])
+
+
+def refuse_beyond_limits(events: pd.DataFrame, kept: pd.Series, path: Path) -> None:
+    """Raises InputError for a place that is none, or is missing, of an event that is kept."""
+    for name, (low, high) in LIMITS.items():
+        if name in events:
+            wrong = kept & ~events[name].between(low, high)
+            refuse_cells(events[name], wrong, path, f"a number from {low} to {high}")
 
 
 def log_gaps(time: pd.Series) -> np.ndarray:
@@ -130,7 +140,9 @@ class Earthquakes(Dataset):
             f"python -m bench.data fetch earthquakes, or export it as CSV from {self.source} and put it there",
         )
         events = read_csv(path, numbers=["latitude", "longitude", "depth", "mag"], text=["type"], times=["time"])
-        events = events[(events["type"] == "earthquake") & events["mag"].notna()]
+        kept = (events["type"] == "earthquake") & events["mag"].notna()
+        refuse_beyond_limits(events, kept, path)
+        events = events[kept]
         if self.minimum_magnitude is not None:
             events = events[events["mag"] >= self.minimum_magnitude]
         if len(events) <= self.window:

@@ -9,9 +9,9 @@ from typing import Literal
 import numpy as np
 
 from bench.contracts import Dataset, InputError, Recordings, option
-from bench.loading.files import Remote, find, read_csv
+from bench.loading.files import Remote, find, read_csv, refuse_empty
 from bench.registry import register_dataset
-from datasets.earthquakes import CONTINUOUS, MAGNITUDES, log_gaps, unit_vector
+from datasets.earthquakes import CONTINUOUS, MAGNITUDES, log_gaps, refuse_beyond_limits, unit_vector
 
 
 @register_dataset("earthquakes_japan")
@@ -55,6 +55,8 @@ class EarthquakesJapan(Dataset):
             f"{self.source} under this name",
         )
         events = read_csv(path, numbers=["longitude", "latitude", "magnitude"], times=["time"])
+        refuse_empty(events, ["magnitude"], path)
+        refuse_beyond_limits(events, events["magnitude"].notna(), path)
         if self.minimum_magnitude is not None:
             events = events[events["magnitude"] >= self.minimum_magnitude]
         if len(events) <= self.window:

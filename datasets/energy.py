@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from bench.contracts import Dataset, Recordings, Resolution, option
-from bench.loading.files import Remote, extract, find, read_csv
+from bench.loading.files import Remote, extract, find, read_csv, refuse_empty
 from bench.loading.tables import in_order
 from bench.registry import register_dataset
 
@@ -93,4 +93,6 @@ class Energy(Dataset):
 
 
 def _rows(path: Path) -> pd.DataFrame:
-    return in_order(read_csv(path, numbers=list(UNITS), times=["date"], keep=False), [], "date", path)
+    given = read_csv(path, numbers=list(UNITS), times=["date"], keep=False)
+    refuse_empty(given, list(UNITS), path)
+    return in_order(given, [], "date", path)

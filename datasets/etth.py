@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from bench.contracts import Dataset, Recordings, Resolution, option
-from bench.loading.files import Remote, find, read_csv
+from bench.loading.files import Remote, find, read_csv, refuse_empty
 from bench.loading.tables import in_order
 from bench.registry import register_dataset
 
@@ -58,7 +58,9 @@ class ETTh(Dataset):
         """The file's rows, one series."""
         how = f"python -m bench.data fetch etth, or put ETTh1.csv of {self.source} into literature/"
         path = find(["literature/ETTh1.csv", "literature/ETTh1.csv.gz"], data_dir, how)
-        rows = in_order(read_csv(path, numbers=list(WIDTHS), times=["date"]), [], "date", path)
+        table = read_csv(path, numbers=list(WIDTHS), times=["date"])
+        refuse_empty(table, list(WIDTHS), path)
+        rows = in_order(table, [], "date", path)
         return Recordings(
             series=[rows[list(WIDTHS)].to_numpy()],
             channels=tuple(WIDTHS),

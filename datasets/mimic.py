@@ -73,9 +73,9 @@ class MIMIC(Dataset):
 
     Quirks: the item ids of both charting systems are read; pressures come from the arterial line, or from the cuff in
     hours without one; deg F becomes deg C by item id, and FiO2 as a fraction becomes per cent; rows that are marked as
-    errors, without a stay, before `intime` or after `outtime` are left out; implausible values count as missing
-    (outside HR 10..300 bpm, SBP 20..300, DBP 10..200, MAP 10..250 mmHg, RR 1..80, SpO2 20..100 %, Temp 25..45 deg C,
-    FiO2 20..100 %, Glucose 10..2000 mg/dL).
+    errors, without a stay, before `intime` or after the hour in which the stay ends (hours count from `intime`) are
+    left out; implausible values count as missing (outside HR 10..300 bpm, SBP 20..300, DBP 10..200, MAP 10..250 mmHg,
+    RR 1..80, SpO2 20..100 %, Temp 25..45 deg C, FiO2 20..100 %, Glucose 10..2000 mg/dL).
     The first `hours` of each stay with at least T hours of heart rate are used. Dates are shifted per patient, so only
     differences are used. The extract is stored beside the data if that folder is not marked read-only, nowhere else.
     Missing hours: as in `icu2012` (`missing: ffill`, `mask`, `drop`).
@@ -91,6 +91,7 @@ class MIMIC(Dataset):
         "demo: Open Database License 1.0 (Johnson, Pollard, Mark, 2019, doi:10.13026/C2HM2Q)"
     )
     restricted = True
+    version = 2  # the extract holds every stay, whatever the window
 
     folder: str = "mimic"
     channels: tuple[str, ...] | list[str] = DEFAULT
@@ -108,6 +109,7 @@ class MIMIC(Dataset):
         stays, events = _table(folder, "icustays"), _table(folder, "chartevents")
         label = f"mimic version {self.version} {self.hours} {','.join(self.channels)}"
         hours = extract(label, [events, stays], lambda: self._hours(stays, events), private=True)
+        hours = hours[hours["heard"] >= self.window]
         lengths = hours.groupby("stay", sort=False)["hour"].size().to_numpy()
         owners = hours["subject"].to_numpy()[np.cumsum(lengths) - lengths]
         units = {name: CHANNELS[name][0] for name in self.channels}
@@ -124,7 +126,10 @@ class MIMIC(Dataset):
         )
 
     def _hours(self, stays_path: Path, events_path: Path) -> pd.DataFrame:
-        """One row per hour of a kept stay: subject, stay, hour and the channels."""
+        """One row per hour of every stay: subject, stay, hour, the stay's hours with a heart rate, and the channels.
+
+        Which stays are used depends on the window, which is no part of the extract's name.
+        """
         stays = _stays(stays_path, self.hours)
         sources = [source for source in SOURCES if source.channel in {"HR", *self.channels}]
         source_of = {item: number for number, source in enumerate(sources) for item in source.items}
@@ -143,15 +148,14 @@ class MIMIC(Dataset):
             known = columns.setdefault(source.channel, column)
             known[np.isnan(known)] = column[np.isnan(known)]
         heard = np.bincount(owner, weights=~np.isnan(columns["HR"]), minlength=len(stays))
-        kept = (heard >= self.window)[owner]
         first = np.cumsum(means.lengths) - means.lengths
-        owner = owner[kept]
         table = {
             "subject": stays["subject"].to_numpy(np.int32)[owner],
             "stay": stays["stay"].to_numpy(np.int32)[owner],
-            "hour": (np.flatnonzero(kept) - first[owner]).astype(np.int32),
+            "hour": (np.arange(len(owner)) - first[owner]).astype(np.int32),
+            "heard": heard.astype(np.int32)[owner],
         }
-        return pd.DataFrame({**table, **{name: columns[name][kept] for name in self.channels}}, copy=False)
+        return pd.DataFrame({**table, **{name: columns[name] for name in self.channels}}, copy=False)
 
 
 def _in_units(values: np.ndarray, number: np.ndarray, sources: Sequence[Source]) -> np.ndarray:

@@ -14,7 +14,7 @@ import pandas as pd
 
 from bench.contracts import Dataset, InputError, Recordings, Resolution, option
 from bench.loading.exact_logarithms import log1p
-from bench.loading.files import Remote, as_numbers, check_columns, extract, find, read_csv
+from bench.loading.files import Remote, as_numbers, check_columns, extract, find, read_csv, refuse_empty
 from bench.registry import register_dataset
 
 ORDERS = {
@@ -130,6 +130,8 @@ def _lines(path: Path) -> pd.DataFrame:
         )
     else:
         lines = read_csv(path, numbers=numbers, text=text, times=[time], keep=False)
+    refuse_empty(lines, numbers, path)
+    refuse_empty(lines, ["InvoiceNo", "Country"], path, "text")  # a line without a customer is an official one
     return lines.assign(
         revenue=lines["Quantity"] * lines["UnitPrice"],
         cancelled=lines["InvoiceNo"].str.startswith("C").astype(float),

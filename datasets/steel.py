@@ -11,7 +11,7 @@ import pandas as pd
 
 from bench.contracts import Dataset, InputError, Recordings, Resolution, option
 from bench.loading.days import Begin, Split, day_recordings
-from bench.loading.files import Remote, extract, find, read_csv
+from bench.loading.files import Remote, extract, find, read_csv, refuse_empty
 from bench.registry import register_dataset
 
 QUARTERS = 96  # of an hour in a day
@@ -41,9 +41,9 @@ class Steel(Dataset):
     The leading channels hardly move at night for most of the year.
     365 days are few: this is a case between others, and too small for a result of its own.
 
-    Windows: a calendar day, T = 24 hours or 96 quarters of an hour. `begin: any` takes every run of `window` steps,
-    with stride 1 for training. For testing the stride is T // 4 or the next number with which windows begin at every
-    step of a day in turn.
+    Windows: a calendar day, T = 24 hours or 96 quarters of an hour. `begin: any` takes every run of `window` steps
+    (24), with stride 1 for training. For testing the stride is T // 4 or the next number with which windows begin at
+    every step of a day in turn.
     Split: `weeks` divides whole calendar weeks, anew for every seed. `time` is one cut in time.
     Whether a day is on a weekend is known (the truth `weekend`); no model sees it.
     """
@@ -65,7 +65,7 @@ class Steel(Dataset):
 
     step: Literal["hour", "quarter"] = "hour"
     begin: Begin = "midnight"
-    window: int = option(24, at_least=4)  # T where windows begin at any step
+    window: int | None = option(None, at_least=4)  # T; none: a day from midnight on, 24 steps from any step on
     split: Split = "weeks"
 
     def load(self, data_dir: Path | None, rng: np.random.Generator) -> Recordings:
@@ -81,6 +81,7 @@ class Steel(Dataset):
         days = rows["day"].to_numpy()[::QUARTERS].astype("datetime64[D]")
         weekend = (days.astype(np.int64) + 3) % 7 >= 5  # 1970-01-01 was a Thursday
         return day_recordings(
+            self.name,
             days,
             values,
             UNITS,
@@ -106,9 +107,8 @@ def _rows(path: Path) -> pd.DataFrame:
         row = int(np.flatnonzero(wrong)[0])
         what = "its day's next quarter of an hour, as DD/MM/YYYY HH:MM from 00:15 to 00:00"
         raise InputError(f"{path}: row {row + 1}, column 'date' is {given['date'].iloc[row]!r}, expected {what}")
+    refuse_empty(given, list(COLUMNS), path)
     values = given[list(COLUMNS)].to_numpy()
-    for row, column in np.argwhere(np.isnan(values))[:1]:
-        raise InputError(f"{path}: row {row + 1}, column '{list(COLUMNS)[column]}' is empty, expected a number")
     fault = np.flatnonzero((values == 0).all(axis=1)[1:-1]) + 1
     values[fault] = (values[fault - 1] + values[fault + 1]) / 2
     return pd.DataFrame({"day": day, **dict(zip(UNITS, values.T, strict=True))})

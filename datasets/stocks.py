@@ -8,9 +8,9 @@ from typing import Literal
 
 import numpy as np
 
-from bench.contracts import Dataset, InputError, Recordings, Resolution, option
+from bench.contracts import Dataset, Recordings, Resolution, option
 from bench.loading.exact_logarithms import log
-from bench.loading.files import Remote, find, read_csv
+from bench.loading.files import Remote, find, read_csv, refuse_cells
 from bench.registry import register_dataset
 
 PRICES = ("Open", "High", "Low", "Close", "Adj_Close")
@@ -55,12 +55,10 @@ class Stocks(Dataset):
         """The file's rows, one series."""
         how = f"python -m bench.data fetch stocks, or put stock_data.csv of {self.source} into literature/"
         path = find(["literature/stock_data.csv", "literature/stock_data.csv.gz"], data_dir, how)
-        rows = read_csv(path, numbers=COLUMNS)[list(COLUMNS)].to_numpy()
-        wrong = ~(rows > 0)
-        for row, column in np.argwhere(wrong)[:1]:
-            raise InputError(
-                f"{path}: row {row + 1}, column '{COLUMNS[column]}' is {rows[row, column]:g}, expected a number above 0"
-            )
+        table = read_csv(path, numbers=COLUMNS)
+        for name in COLUMNS:
+            refuse_cells(table[name], ~(table[name] > 0), path, "a number above 0")
+        rows = table[list(COLUMNS)].to_numpy()
         returns = self.values == "returns"
         return Recordings(
             series=[np.diff(log(rows), axis=0) if returns else rows],

@@ -85,6 +85,12 @@ def test_describe_tells_the_share_that_is_filled_in(folder, capsys):
     assert (folder / "results/data/csv-own.csv.png").is_file()
 
 
+def test_describe_says_that_a_gap_leaves_out_nothing(folder, capsys):
+    words = ["describe", "sines", "--set", "series=60", "--set", "gap=T"]
+    assert "gap leaves out no rows, because its parts are no neighbouring" in said(capsys, *words)[1]
+    assert "gap leaves out" not in said(capsys, *words[:-2])[1]
+
+
 def test_describe_draws_no_restricted_data_unless_asked(folder, capsys):
     words = ["describe", "wards", "--set", "simulated=true", "--set", "patients=20"]
     assert "figure: none, the data are restricted" in said(capsys, *words)[1]

@@ -64,6 +64,14 @@ def test_a_window_is_a_day_and_weeks_stay_whole(folder):
     assert (splits.test_truth["season"] == [1, 0, 0, 0]).all()
 
 
+def test_a_window_that_is_no_day_does_not_begin_at_midnight(folder):
+    with refused(r"bike\.window = 48: expected 24, a day, where begin = midnight; or begin = any"):
+        load(folder, window=48)
+    for options in ({"window": 24}, {"begin": "any"}, {"begin": "any", "window": 24}):
+        assert load(folder, **options)[0].window == 24
+    assert load(folder, begin="any", window=12)[0].window == 12
+
+
 def test_short_days_are_left_out_and_missing_hours_are_without_rentals(folder):
     rows = [rows_of_a_day(day) for day in range(DAYS)]
     del rows[4][5], rows[6][:3]
@@ -101,6 +109,8 @@ def test_values_that_stand_for_nothing_are_missing(folder):
     ("old", "new", "complaint"),
     [
         (",5,0,1,1,1,", ",24,0,1,1,1,", r"hour\.csv: row 6, column 'hr' is 24, expected a whole number from 0 to 23"),
+        ("02,1,1,1,5,", "02,0,1,1,5,", r"row 6, column 'season' is 0, expected a whole number from 1 to 4"),
+        (",0,5,5\r", ",0,,5\r", r"row 6, column 'registered' is empty, expected a whole number from 0"),
         (",0,5,5\r", ",0,-5,5\r", r"row 6, column 'registered' is -5, expected a whole number from 0"),
         (",0,5,5\r", ",0,some,5\r", r"row 6, column 'registered' is 'some', expected a number"),
         (",5,0,1,1,1,", ",4,0,1,1,1,", r"row 6 repeats hour 4 of its day, expected it once"),

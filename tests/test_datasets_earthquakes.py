@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import refused
 
 from bench.contracts import DatasetSpec, InputError, Unavailable
 from bench.loading.windows import load_splits, open_dataset
@@ -120,6 +121,27 @@ def test_unusable_exports(folder, spoil, message):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        ({"latitude": ""}, "row 3, column 'latitude' is empty, expected a number from -90 to 90"),
+        ({"latitude": 999}, "row 3, column 'latitude' is 999, expected a number from -90 to 90"),
+        ({"longitude": -180.5}, "row 3, column 'longitude' is -180.5, expected a number from -180 to 360"),
+        ({"depth": ""}, "row 3, column 'depth' is empty, expected a number from -100 to 1000"),
+    ],
+)
+def test_an_event_without_a_place_is_refused_where_it_would_be_used(folder, cells, message):
+    def lines(**more):
+        return [event(f"2009-01-{d:02}T00:00:00.000Z", **(more if d == 3 else {})) for d in range(1, 16)]
+
+    write(folder, lines(**cells))
+    with refused(message):
+        load(folder, window=4)
+    for reason in ({"mag": ""}, {"kind": "quarry blast"}):  # an event that is left out anyway
+        write(folder, lines(**cells, **reason))
+        assert len(load(folder, window=4).series[0]) == 13
+
+
 def test_a_file_cut_short_a_folder_and_no_file(folder):
     with pytest.raises(
         Unavailable, match=r"usgs_comcat_global_m5_2009_2019\.csv is not in the data folder.*earthquake\.usgs\.gov"
@@ -163,6 +185,13 @@ def test_japan_has_a_schema_of_its_own(folder):
     few = open_dataset(DatasetSpec("earthquakes_japan", (("minimum_magnitude", 6), ("window", 4))))
     with pytest.raises(InputError, match="3 events are left"):
         few.load(folder, np.random.default_rng(0))
+    for old, new, message in (
+        ("36,4,", "36,,", "row 2, column 'magnitude' is empty, expected a number"),
+        ("141,36,", "141,136,", "row 2, column 'latitude' is 136, expected a number from -90 to 90"),
+    ):
+        path.write_text("id,time,longitude,latitude,magnitude,x,y\n" + "\n".join(lines).replace(old, new))
+        with refused(message):
+            japan.load(folder, np.random.default_rng(0))
     path.write_text(HEADER + "\n" + event("2009-01-01T00:00:01.000Z"))
     with pytest.raises(InputError, match="columns magnitude are missing"):
         japan.load(folder, np.random.default_rng(0))

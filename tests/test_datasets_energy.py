@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import refused
 
 from bench.contracts import DatasetSpec, InputError, Unavailable
 from bench.loading.files import read_csv
@@ -50,6 +51,14 @@ def test_a_missing_column_and_a_missing_file(folder):
         load(folder)
     path.unlink()
     with pytest.raises(Unavailable, match=r"energydata_complete\.csv .*archive\.ics\.uci\.edu.* put it into energy/"):
+        load(folder)
+
+
+def test_an_empty_cell_is_refused(folder):
+    """The file has none, so one is a damage that nothing should fill in."""
+    path = folder / "energy/energydata_complete.csv"
+    path.write_text(path.read_text().replace('"  103"', '""', 1))
+    with refused(r"energydata_complete\.csv: row 7, column 'RH_1' is empty, expected a number"):
         load(folder)
 
 

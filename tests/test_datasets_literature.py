@@ -56,10 +56,11 @@ def test_prices_and_returns(folder):
     ("name", "file", "old", "new", "complaint"),
     [
         ("etth", "ETTh1.csv", "9,1,2", "nine,1,2", r"ETTh1\.csv: row 10, column 'HUFL' is 'nine', expected a number"),
+        ("etth", "ETTh1.csv", "9,1,2", "9,,2", r"ETTh1\.csv: row 10, column 'HULL' is empty, expected a number"),
         ("etth", "ETTh1.csv", "01 03:00", "01 02:00", r"ETTh1\.csv: row 4 repeats date 2016-07-01 02:00:00"),
         ("etth", "ETTh1.csv", "OT", "TO", r"columns OT are missing"),
         ("stocks", "stock_data.csv", "2,3,2,2", "2,3,0,2", r"row 2, column 'Low' is 0, expected a number above 0"),
-        ("stocks", "stock_data.csv", "2,3,2,2", "2,,2,2", r"row 2, column 'High' is nan, expected a number above 0"),
+        ("stocks", "stock_data.csv", "2,3,2,2", "2,,2,2", r"row 2, column 'High' is empty, expected a number above 0"),
         ("stocks", "stock_data.csv", "2,3,2,2", "2,x,2,2", r"row 2, column 'High' is 'x', expected a number"),
         ("stocks", "stock_data.csv", "Adj_Close", "Adj", r"columns Adj_Close are missing"),
     ],

@@ -103,6 +103,29 @@ def test_a_short_look_and_a_kept_extract(folder, monkeypatch):
     assert not list((folder / "cache").rglob("*.parquet"))  # restricted data stay beside their source
 
 
+def test_rows_after_outtime_count_within_the_hour_in_which_the_stay_ends(folder):
+    """As the card says: hours count from `intime`, and the last one is whole."""
+    write(folder, [(2, 51, "2150-01-02 00:29:00", 120, ""), (3, 51, at(3, 20), 130, ""), (3, 51, at(3, 31), 140, "")])
+    assert END[3] == at(3, 0)
+    short = load(folder, window=2).series[2]
+    assert short.shape == (3, 4)
+    np.testing.assert_array_equal(short[:, 1], [np.nan, np.nan, 130])
+
+
+@pytest.mark.parametrize("order", [(24, 2), (2, 24)])
+def test_the_stays_do_not_depend_on_what_was_loaded_before(folder, order):
+    """The extract is kept beside the data, so it must hold what every window needs."""
+    write(folder)
+    found = {window: [len(rows) for rows in load(folder, window=window).series] for window in order}
+    assert found == {24: [26, 24], 2: [26, 24, 3]}
+    files._EXTRACTS.clear()  # as in another process
+    again = {window: [len(rows) for rows in load(folder, window=window).series] for window in order}
+    assert again == found
+    assert len(list((folder / "mimic/.bench").glob("mimic-*.parquet"))) == 1
+    with pytest.raises(InputError, match="no stay with 27 hours is left"):
+        load(folder, window=27)
+
+
 def test_an_extract_beside_data_that_may_not_be_written_is_still_found(folder, monkeypatch):
     """Hours of reading are not done again on a cluster that mounts the data read-only."""
     write(folder)

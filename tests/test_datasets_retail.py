@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import refused
 
 from bench.contracts import DatasetSpec, InputError, Unavailable
 from bench.loading import files
@@ -125,6 +126,24 @@ def test_unusable_files(folder):
     path.unlink()
     with pytest.raises(Unavailable, match=r"OnlineRetail\.csv .*archive\.ics\.uci\.edu"):
         load(folder)
+
+
+@pytest.mark.parametrize("view", ["orders", "hours"])
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("CUP,-5,", "CUP,,", "row 4, column 'Quantity' is empty, expected a number"),
+        (",4,1,United", ",,1,United", "row 6, column 'UnitPrice' is empty, expected a number"),
+        ("C3,A", ",A", "row 4, column 'InvoiceNo' is empty, expected text"),
+        (",France", ",", "row 3, column 'Country' is empty, expected text"),
+    ],
+)
+def test_a_line_without_what_is_counted_is_refused(folder, view, old, new, message):
+    """A line without a customer is an official one, and is kept."""
+    path = folder / "retail/OnlineRetail.csv"
+    path.write_text(LINES.replace(old, new))
+    with refused(rf"OnlineRetail\.csv: {message}"):
+        load(folder, view=view)
 
 
 @pytest.mark.data

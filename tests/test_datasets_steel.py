@@ -62,6 +62,15 @@ def test_days_in_the_order_of_the_file(folder):
     np.testing.assert_array_equal(splits.test_truth["weekend"][:, 0], days % 7 >= 5)
 
 
+def test_a_window_that_is_no_day_does_not_begin_at_midnight(folder):
+    with refused(r"steel\.window = 96: expected 24, a day, where begin = midnight; or begin = any"):
+        load(folder, window=96)
+    with refused(r"steel\.window = 24: expected 96, a day"):
+        load(folder, window=24, step="quarter")
+    for options, steps in (({}, 96), ({"window": 96}, 96), ({"begin": "any"}, 24), ({"begin": "any", "window": 8}, 8)):
+        assert load(folder, step="quarter", **options)[0].window == steps
+
+
 def test_a_row_of_zeros_is_the_mean_of_its_neighbours(folder):
     rows = lines()
     rows[95] = rows[95].split(",")[0] + ",0,0,0,0,0,0,0,Weekday,Monday,Light_Load"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
 from types import SimpleNamespace
@@ -9,9 +10,11 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import refused
 
 from bench import diagnose
 from bench.contracts import InputError
+from bench.loading.windows import load_splits
 from bench.registry import METHODS
 from bench.report.contrasts import Sides
 from bench.report.diagnosis import _can_matter, _collapsed, _what_follows
@@ -200,6 +203,23 @@ def test_any_name_of_a_file_reaches_the_sweep(tmp_path, name):
     spec = named_dataset(diagnose.dataset_of(path, 12, ["id=ü😀"]), "--dataset")
     assert dict(spec.options) == {"path": str(path), "window": 12, "id": "ü😀"}
     assert str(path) in spec.key  # by which the groups of the report are found
+
+
+@pytest.mark.parametrize("ending", [".CSV", ".csv.GZ"])
+def test_an_ending_in_capital_letters_is_an_ending(tmp_path, ending):
+    path = tmp_path / f"MINE{ending}"
+    with gzip.open(path, "wt") if ending.endswith("GZ") else path.open("w") as file:
+        file.write("a,b\n" + "".join(f"{k % 7}.5,{k % 5}.25\n" for k in range(200)))
+    spec = named_dataset(diagnose.dataset_of(path, 4), "--dataset")
+    assert spec.name == "csv"
+    assert load_splits(spec, 0).train.shape[1:] == (4, 2)
+
+
+@pytest.mark.parametrize("window", ["0", "-3"])
+def test_a_window_without_steps_is_refused(tmp_path, window):
+    (tmp_path / "mine.csv").write_text("a\n1\n")
+    with refused(rf"csv\.window = {window}: expected a whole number >= 2"):
+        diagnose.main([str(tmp_path / "mine.csv"), "--window", window, "--results", str(tmp_path / "out")])
 
 
 @pytest.mark.parametrize(

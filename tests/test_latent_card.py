@@ -10,8 +10,8 @@ import pytest
 
 from bench.contracts import DatasetSpec, Recordings
 from bench.loading import latent_card as module
-from bench.loading.latent_card import LatentCard, kept_card, latent_card, measure_card
-from bench.loading.windows import load_splits, make_splits
+from bench.loading.latent_card import LatentCard, disjoint, kept_card, latent_card, measure_card
+from bench.loading.windows import cut_windows, load_splits, make_splits
 from bench.report.cards import cards_of
 
 T = 12
@@ -80,6 +80,30 @@ def test_windows_that_do_not_vary_and_short_ones(x):
     assert math.isnan(card.gain)
     assert "cannot be said" in card.verdict
     assert measure_card(splits_of(drawn("noise", 10)[:, :2])).windows == 7
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("stride", [1, 3, 5, T, 2 * T])
+def test_windows_that_share_no_row_are_counted_within_pieces(stride, shuffle):
+    """Of a piece of n rows n // T, where windows begin at every row, and not the rows of all pieces over T."""
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(T, 5 * T, size=20)
+    pieces = [rng.normal(size=(n, 2)).round(1) for n in lengths]
+    windows = np.concatenate([cut_windows(piece, T, stride) for piece in pieces])
+    if shuffle:
+        windows = np.stack([rng.permutation(window) for window in windows])
+    counts, apart = [(n - T) // stride + 1 for n in lengths], -(-T // stride)
+    assert disjoint(windows, stride) == sum(-(-n // apart) for n in counts)
+    if stride == 1:
+        assert disjoint(windows, 1) == sum(n // T for n in lengths) > len(windows) // T
+
+
+def test_every_kth_training_window_counts_with_its_own_stride():
+    rows = np.random.default_rng(0).normal(size=(2400, 2))
+    given = Recordings([rows], ("a", "b"), ("", ""), T, 1, 3, "time", training_windows=40)
+    splits = make_splits(given, DatasetSpec("mine"), 0)
+    assert splits.strides["train"] > T
+    assert measure_card(splits).windows == len(splits.train) <= 40
 
 
 def test_a_regression_that_fails_is_no_gain():

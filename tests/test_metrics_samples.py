@@ -20,6 +20,7 @@ from bench.contracts import DatasetSpec, Measurement, SampleEvaluation
 from bench.metrics import context_fid, discriminative, predictive, ts2vec
 from bench.metrics.c2st import auc
 from bench.metrics.context_fid import frechet, trained_encoder
+from bench.metrics.marginal import histogram
 from bench.metrics.networks import Recurrent
 from bench.randomness import numpy_generator
 from bench.registry import METRICS
@@ -407,6 +408,14 @@ def test_the_encoder_is_trained_once_per_set_of_windows(tmp_path: Path, monkeypa
     assert file.stat().st_size > 1000  # mended
     assert Scope.on(DatasetSpec("ar1", (("series", 60),)), 0).cache is not None
     assert Scope.on(DatasetSpec("wards"), 0).cache is None  # weights fitted on restricted data are not kept
+
+
+def test_histograms_count_values_that_are_far_outside() -> None:
+    x = np.random.default_rng(0).normal(size=1000).astype(np.float32)
+    low, high = float(x.min()), float(x.max())
+    shares = histogram(np.concatenate([x, np.float32([1e30, -1e30, 3e38])]), low, high)
+    np.testing.assert_allclose(shares * 1003, [1, *np.histogram(x, 50, (low, high))[0], 2])
+    assert histogram(np.float32([1e30, 2, 2]), 2.0, 2.0).tolist() == [0, 2 / 3, *[0] * 49, 1 / 3]
 
 
 def test_tsgbench_marginal_is_numpys_density_histogram() -> None:

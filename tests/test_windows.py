@@ -462,6 +462,23 @@ def test_short_pieces_of_one_owner_are_held_out_together():
     assert all(blocks.count(block) == 2 for block in blocks)
 
 
+def test_whoever_counts_rows_knows_that_training_windows_are_every_kth():
+    """Where windows of thinned parts begin, and the rows between validation windows in the place of test windows."""
+    given_ = recordings(numbered([3000], np.random.default_rng(0)), window=6, stride=2, split="time")
+    every, few = (make_splits(dataclasses.replace(given_, training_windows=most), SPEC, 0) for most in (0, 90))
+    step = -(-len(every.train) // len(few.train))
+    assert step > 1
+    assert dict(every.strides) == {"train": 2, "validation": 2, "test": 1, "held_out": 1}
+    assert dict(few.strides) == {"train": 2 * step, "validation": 2, "test": 1, "held_out": 1}
+    assert every.sha256 != few.sha256
+    for name in (*PARTS, "held_out"):
+        windows = getattr(few, name)[:40]
+        known, found = origin(windows, every).start, origin(windows, few).start
+        np.testing.assert_array_equal(np.diff(found), np.diff(known))
+    there = Scope("anything", 0, split="validation")
+    assert there.measured(few).test_stride == there.measured(every).test_stride == 2
+
+
 def test_fewer_training_windows_leave_everything_else_as_it_is(tmp_path: Path) -> None:
     rows = np.random.default_rng(0).standard_normal((900, 2)).cumsum(axis=0)
     pd.DataFrame(rows, columns=["a", "b"]).to_csv(tmp_path / "own.csv", index=False)

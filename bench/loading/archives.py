@@ -21,12 +21,17 @@ def members(path: Path, ending: str | tuple[str, ...], expected: str) -> list[tu
     found = []
     try:
         for name, content in _zipped(path, ending) if path.suffix == ".zip" else _tarred(path, ending):
-            if name.startswith(("/", "\\")) or ".." in PurePosixPath(name.replace("\\", "/")).parts:
+            if leaves_its_folder(name):
                 raise InputError(f"{path}: member '{name}' leaves its folder, expected {expected}")
             found.append((name, content))
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, lzma.LZMAError, zlib.error, OSError) as error:
         raise InputError(f"{path}: cannot be read, perhaps cut short or damaged: {error}") from None
     return sorted(found)
+
+
+def leaves_its_folder(name: str) -> bool:
+    """Whether the path of a member would lie outside the folder that its archive is unpacked into."""
+    return name.startswith(("/", "\\")) or ".." in PurePosixPath(name.replace("\\", "/")).parts
 
 
 def _zipped(path: Path, ending: str | tuple[str, ...]) -> Iterator[tuple[str, bytes]]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from bench.contracts import InputError, Recordings
+from bench.loading.evenly_spaced import evenly_spaced
 
 FEWEST = 10  # windows, so that 7 train, 1 validates and 2 test
 _PAIRS = 256  # neighbours that are compared to find out whether windows share rows
@@ -136,7 +137,7 @@ def shared_stride(windows: np.ndarray) -> int | None:
 
     Rows that do not change say nothing, so pairs of windows that share only such rows are left out.
     """
-    starts = np.unique(np.linspace(0, len(windows) - 2, min(_PAIRS, len(windows) - 1)).astype(int))
+    starts = evenly_spaced(len(windows) - 1, _PAIRS)
     steps = windows.shape[1]
     for stride in range(1, steps - 1):  # one common row may be chance
         rows = windows[starts, stride:]

@@ -10,20 +10,24 @@ from typing import Literal
 
 import numpy as np
 
-from bench.contracts import TEST_SHARE, VALIDATION_SHARE, InputError, Recordings, Resolution, Truth
+from bench.contracts import InputError, Recordings, Resolution, Truth
+from bench.loading.division import BLOCKS, PARTS, WINDOWS_PER_BLOCK, cuts_in_time
 
 Begin = Literal["midnight", "any"]
 """Where a window may begin: a window is a calendar day, or it begins at any step."""
+
+SHORT = 24  # steps of a window that begins at any of them, where no other number is asked for
 
 Split = Literal["weeks", "time"]
 """Whole calendar weeks in random order, a new order for every seed; or two cuts in time."""
 
 
 def day_recordings(
+    name: str,
     days: np.ndarray,
     values: np.ndarray,
     units: Mapping[str, str],
-    window: int,
+    window: int | None,
     begin: Begin,
     split: Split,
     resolutions: Sequence[Resolution],
@@ -32,32 +36,36 @@ def day_recordings(
     """Recordings of whole days: `days` (n,) dates in order, `values` (n, steps of a day, C).
 
     Days that are not there end a series, so no window spans them. Calendar weeks and parts end a series as well.
-    units: a unit for each channel, in their order. window: T where windows begin at any step; a day where they begin at
-    midnight, with the `truth` of each day, (n, k).
+    name: of the data set, for a message. units: a unit for each channel, in their order. window: T; none: a day where
+    windows begin at midnight, with the `truth` of each day, (n, k), and 24 steps where they begin at any step.
+    Raises InputError for windows from midnight on that are no day.
     """
     steps = values.shape[1]
+    midnight = begin == "midnight"
+    if midnight and window not in (None, steps):
+        raise InputError(f"{name}.window = {window}: expected {steps}, a day, where begin = midnight; or begin = any")
+    length = window or (steps if midnight else SHORT)
     clock = days[:, None].astype("datetime64[m]") + np.arange(steps) * np.timedelta64(24 * 60 // steps, "m")
     weeks = (days.astype("datetime64[D]").astype(np.int64) + 3) // 7  # 1970-01-01 was a Thursday
     parts = in_time(len(days))
-    if begin == "midnight":
+    if midnight:
         runs = [slice(day, day + 1) for day in range(len(days))]
     else:
         owner = weeks if split == "weeks" else np.unique(parts, return_inverse=True)[1]
         ends = np.flatnonzero((np.diff(days) > np.timedelta64(1, "D")) | (np.diff(owner) != 0)) + 1
-        runs = [slice(a, b) for a, b in itertools.pairwise([0, *ends, len(days)]) if (b - a) * steps >= window]
-    length = steps if begin == "midnight" else window
+        runs = [slice(a, b) for a, b in itertools.pairwise([0, *ends, len(days)]) if (b - a) * steps >= length]
     return Recordings(
         series=[values[run].reshape(-1, values.shape[2]) for run in runs],
         channels=tuple(units),
         units=tuple(units.values()),
         window=length,
-        train_stride=length if begin == "midnight" else 1,
-        test_stride=length if begin == "midnight" else _through_the_day(max(1, window // 4), steps),
+        train_stride=length if midnight else 1,
+        test_stride=length if midnight else _through_the_day(max(1, length // 4), steps),
         split="entity" if split == "weeks" else "given",
         entities=[f"week {weeks[run.start]}" for run in runs],
         parts=() if split == "weeks" else [str(parts[run.start]) for run in runs],
         times=[clock[run].ravel() for run in runs],
-        truth=truth if begin == "midnight" else {},
+        truth=truth if midnight else {},
         resolutions=resolutions,
     )
 
@@ -73,11 +81,7 @@ def _through_the_day(stride: int, steps: int) -> int:
 
 def in_time(count: int) -> np.ndarray:
     """The part of each of `count` things in time's order, with the usual shares, (count,)."""
-    ends = [round(count * share) for share in (1 - VALIDATION_SHARE - TEST_SHARE, 1 - TEST_SHARE)]
-    return np.array(["train", "validation", "test"])[np.searchsorted(ends, np.arange(count), side="right")]
-
-
-BLOCKS, WINDOWS_PER_BLOCK = 40, 4  # at most so many blocks of neighbouring days, each of at least so many windows
+    return np.array(PARTS)[np.searchsorted(cuts_in_time(count), np.arange(count), side="right")]
 
 
 def day_windows(recordings: Recordings, owner: str) -> Recordings:

@@ -19,6 +19,7 @@ from bench.loading.division import PARTS, divided
 from bench.loading.fetch import recorded
 from bench.loading.files import Remote, remotes
 from bench.loading.latent_card import latent_card
+from bench.loading.windows import without_effect
 
 
 def kind(dataset: type[Dataset]) -> str:
@@ -113,6 +114,7 @@ def contents(recordings: Recordings, splits: Splits, spec: DatasetSpec, seed: in
         f"windows: T = {splits.window}, test windows every {recordings.test_stride} rows, split: "
         f"{recordings.split}{gap}"
     )
+    lines += without_effect(spec, splits)
     dealt = (
         f" ({len(set(recordings.entities))} entities)" if recordings.entities and splits.division == "entity" else ""
     )

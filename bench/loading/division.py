@@ -145,8 +145,7 @@ def divide(
     if split == "time":
         pieces: dict[str, list[np.ndarray]] = {name: [] for name in PARTS}
         for rows in series:
-            first, second = (round(len(rows) * share) for share in (1 - VALIDATION_SHARE - TEST_SHARE, 1 - TEST_SHARE))
-            apart = _apart(np.split(rows, [first, second]), PARTS, gap)
+            apart = _apart(np.split(rows, cuts_in_time(len(rows))), PARTS, gap)
             for name, piece in zip(PARTS, apart, strict=True):
                 pieces[name].append(piece)
         return pieces
@@ -166,6 +165,11 @@ def divide(
         spaced = [_apart(rows, list(itertools.islice(of_series, len(rows))), gap) for rows in blocks]
         whole = [[block] for rows in spaced for block in rows]
     return {name: [rows for index in sorted(chosen[name]) for rows in whole[index]] for name in PARTS}
+
+
+def cuts_in_time(count: int) -> list[int]:
+    """Where validation and test begin among `count` rows or days in time's order."""
+    return [round(count * share) for share in (1 - VALIDATION_SHARE - TEST_SHARE, 1 - TEST_SHARE)]
 
 
 def _apart(pieces: Sequence[np.ndarray], parts: Sequence[str], gap: int) -> list[np.ndarray]:

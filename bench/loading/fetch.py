@@ -9,9 +9,10 @@ import os
 import tempfile
 import zipfile
 from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from bench.contracts import InputError
+from bench.loading.archives import leaves_its_folder
 from bench.loading.files import Remote, first_line
 
 RETRIES = 3
@@ -97,7 +98,7 @@ def _unpack(archive: Path, remote: Remote) -> Path:
     try:
         with zipfile.ZipFile(archive) as content:
             for name in content.namelist():
-                if name.startswith(("/", "\\")) or ".." in PurePosixPath(name.replace("\\", "/")).parts:
+                if leaves_its_folder(name):
                     raise InputError(f"{remote.url}: member '{name}' of the archive leaves its folder: refused")
             if remote.member not in content.namelist():
                 found = ", ".join(content.namelist())

@@ -235,7 +235,7 @@ def as_numbers(column: pd.Series, path: Path, expected: str = "a number", decima
         text = column.where(~column.str.contains(".", regex=False, na=False), "no number")
         text = text.str.replace(decimal, ".", regex=False)
     values = pd.to_numeric(text, errors="coerce").astype(np.float64)
-    _blame(column, (values.isna() & column.notna()) | np.isinf(values), path, expected)
+    refuse_cells(column, (values.isna() & column.notna()) | np.isinf(values), path, expected)
     return values
 
 
@@ -265,20 +265,21 @@ def as_times(column: pd.Series, path: Path, pattern: str = "") -> pd.Series:
     Raises InputError with row and column.
     """
     if pd.api.types.is_datetime64_any_dtype(column):
-        _blame(column, column.isna(), path, "a time")
+        refuse_cells(column, column.isna(), path, "a time")
         return column.dt.tz_convert("UTC").dt.tz_localize(None) if column.dt.tz is not None else column
     column = column.astype(str).where(column.notna())
     if pattern:
         zones = "%z" in pattern
         times = pd.to_datetime(column, format=pattern, errors="coerce", utc=zones)
-        _blame(column, times.isna(), path, f"a time as `time_format: {pattern!r}` says")
+        refuse_cells(column, times.isna(), path, f"a time as `time_format: {pattern!r}` says")
         return times.dt.tz_localize(None)
     zoned = has_zone(column)
-    _blame(column, ~column.str.contains(r"\d", na=False), path, "a time such as 2016-01-31 17:00:00")
+    refuse_cells(column, ~column.str.contains(r"\d", na=False), path, "a time such as 2016-01-31 17:00:00")
     if zoned.any() and not zoned.all():
-        _blame(column, ~zoned & column.notna(), path, "a time with a zone, as in the other rows (zones are mixed)")
+        mixed = "a time with a zone, as in the other rows (zones are mixed)"
+        refuse_cells(column, ~zoned & column.notna(), path, mixed)
     times = pd.to_datetime(column, format="ISO8601", errors="coerce", utc=bool(zoned.any()))
-    _blame(column, times.isna(), path, "a time such as 2016-01-31 17:00:00")
+    refuse_cells(column, times.isna(), path, "a time such as 2016-01-31 17:00:00")
     return times.dt.tz_localize(None)
 
 
@@ -289,15 +290,22 @@ def has_zone(column: pd.Series) -> pd.Series:
 
 def refuse_beyond(numbers: pd.Series, column: pd.Series, path: Path) -> pd.Series:
     """The numbers read from a column of a file. Raises InputError with row and column for one that is far too large."""
-    _blame(column, numbers.abs() > LARGEST, path, f"a number of at most {LARGEST:g} in size")
+    refuse_cells(column, numbers.abs() > LARGEST, path, f"a number of at most {LARGEST:g} in size")
     return numbers
 
 
-def _blame(column: pd.Series, wrong: pd.Series, path: Path, expected: str) -> None:
+def refuse_empty(frame: pd.DataFrame, names: Sequence[str], path: Path, expected: str = "a number") -> None:
+    """Raises InputError with row and column where a cell of these columns of a file is empty."""
+    for name in names:
+        refuse_cells(frame[name], frame[name].isna(), path, expected)
+
+
+def refuse_cells(column: pd.Series, wrong: pd.Series, path: Path, expected: str) -> None:
+    """Raises InputError with row and column for the first cell of a file's column that is wrong, if any is."""
     if wrong.any():
         row = int(np.flatnonzero(wrong.to_numpy())[0])
         cell = column.iloc[row]
-        shown = "empty" if pd.isna(cell) else repr(cell)
+        shown = "empty" if pd.isna(cell) else f"{cell:g}" if isinstance(cell, float) else repr(cell)
         raise InputError(
             f"{path}: row {row + 1}, column '{column.name}' is {shown}, expected {expected}{_advice(cell)}"
         )

@@ -33,6 +33,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.contracts import CONTINUOUS
+from bench.loading.evenly_spaced import evenly_spaced
 
 MOST = 10_000  # training windows that are looked at, from everywhere
 PREDICTORS = 1 / 4  # per window at most: values of the past that x_t is predicted from
@@ -92,7 +93,7 @@ class SecondMoments:
     @classmethod
     def of_windows(cls, windows: np.ndarray) -> SecondMoments:
         """From train-scaled windows (n, T, C), at least 2."""
-        chosen = windows[np.unique(np.linspace(0, len(windows) - 1, min(len(windows), MOST)).astype(int))]
+        chosen = windows[evenly_spaced(len(windows), MOST)]
         flat = chosen.reshape(len(chosen), -1).astype(np.float64)
         return cls.of_covariance(np.atleast_2d(np.cov(flat, rowvar=False)), windows.shape[2], len(flat))
 

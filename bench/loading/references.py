@@ -47,16 +47,13 @@ def origin(windows: np.ndarray, splits: Splits) -> Origin:
     Rows are counted through all parts, the ends of recordings not being known: two windows share no row where their
     first rows differ by T or more.
     """
-    train_stride = splits.train_stride or splits.test_stride
-    strides = {"train": train_stride, "validation": train_stride, "test": splits.test_stride}
-    if splits.held_out is not None:
-        strides["held_out"] = splits.test_stride
+    parts = [(name, part) for name in splits.strides if (part := getattr(splits, name)) is not None]
     places: dict[bytes, int] = {}
     start: list[np.ndarray] = []
     entity: list[np.ndarray] = []
     before = after = 0
-    for name, stride in strides.items():
-        part = getattr(splits, name)
+    for name, part in parts:
+        stride = splits.strides[name]
         for place, window in enumerate(part, start=before):
             places.setdefault(_digest(window), place)
         before += len(part)
@@ -68,7 +65,7 @@ def origin(windows: np.ndarray, splits: Splits) -> Origin:
     def of(values: list[np.ndarray]) -> np.ndarray:
         return np.append(np.concatenate(values).astype(np.float64), np.nan)[found]  # -1 is the last one
 
-    shared = any(stride < splits.window for stride in strides.values())
+    shared = any(splits.strides[name] < splits.window for name, _ in parts)
     return Origin(of(start) if shared else None, of(entity) if splits.entities else None)
 
 
@@ -99,7 +96,7 @@ def floor_noise(splits: Splits, n: int, rng: np.random.Generator) -> Pair:
     Every second entity is in the same half; where none are known, every second stretch of 10 T rows, or every second
     window where windows share no rows.
     """
-    stride = splits.train_stride or splits.test_stride
+    stride = splits.strides["train"]
     stretch = 10 * splits.window // stride if stride < splits.window else 1
     position = np.arange(len(splits.train))
     unit = splits.entities.get("train", position // stretch)

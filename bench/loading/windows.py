@@ -134,6 +134,16 @@ def _undivided(recordings: Recordings, dataset: Dataset, owner: str) -> Recordin
     return dataclasses.replace(recordings, split="whole", test_stride=recordings.train_stride)
 
 
+def without_effect(spec: DatasetSpec, splits: Splits) -> list[str]:
+    """What a data set is asked for and has no effect on its windows, a sentence each."""
+    if not dict(spec.options).get("gap") or splits.gap:
+        return []
+    return [
+        "gap leaves out no rows, because its parts are no neighbouring pieces of one series (split: "
+        f"{splits.division}, expected {' or '.join(WITH_GAP)})"
+    ]
+
+
 def make_splits(recordings: Recordings, spec: DatasetSpec, seed: int) -> Splits:
     """Divide, fill, scale and cut recordings of shape (rows, C) into windows (n, T, C).
 
@@ -212,7 +222,8 @@ def make_splits(recordings: Recordings, spec: DatasetSpec, seed: int) -> Splits:
         train_truth={factor: values[::every] for factor, values in truth["train"].items()},
         validation_truth=truth["validation"],
         test_truth=truth["test"],
-        train_stride=recordings.train_stride,
+        train_stride=every * recordings.train_stride,
+        validation_stride=recordings.train_stride,
         test_groups=groups["test"],
         validation_groups=groups["validation"],
         entities=entities,

@@ -165,7 +165,10 @@ def groups_of(evaluation: LatentEvaluation) -> np.ndarray:
 
 
 def from_everywhere(n: int, most: int) -> np.ndarray:
-    """Which of n series in time's order a measure of at most `most` takes: evenly spaced, in that order."""
+    """Which of n series in time's order a measure of at most `most` takes: evenly spaced, in that order.
+
+    Places are rounded, unlike those of `bench.loading.evenly_spaced`.
+    """
     return np.linspace(0, n - 1, min(n, most)).round().astype(int)
 
 

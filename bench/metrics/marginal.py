@@ -18,7 +18,8 @@ BINS = 50
 def histogram(values: np.ndarray, low: float, high: float, bins: int = BINS) -> np.ndarray:
     """Shares of `values` in equal bins of [low, high], and below and above it, (bins + 2,); they sum to 1."""
     width = (high - low) / bins if high > low else 1.0
-    inside = 1 + np.clip(((values - low) / width).astype(int), 0, bins - 1)
+    within = np.clip(values, low, high)  # first, because no integer holds a value that is far outside
+    inside = 1 + np.minimum(((within - low) / width).astype(int), bins - 1)
     cell = np.where(values < low, 0, np.where(values > high, bins + 1, inside))
     return np.bincount(cell, minlength=bins + 2) / len(values)
 

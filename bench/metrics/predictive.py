@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.contracts import Measurement, SampleEvaluation
+from bench.loading.evenly_spaced import evenly_spaced
 from bench.metrics.base import SampleMetric, spread, undefined
 from bench.metrics.networks import PublishedRecurrent, Recurrent, published_scale, trained_judges
 from bench.registry import register_metric
@@ -104,13 +105,12 @@ class Predictive(SampleMetric):
         if steps < 2:
             return undefined(self.outputs, "needs 2 time steps", n)
         real = next_values(evaluation.reference)
-        evenly = np.linspace(0, len(evaluation.train) - 1, min(n, len(evaluation.train))).astype(int)
 
         def after(windows: np.ndarray) -> np.ndarray:
             rng = evaluation.rng("predictive")  # the same weights and batches for both
             return forecast_errors(next_values(windows), real, max(8, channels // 2), STEPS, 1e-2, rng)
 
-        train = evaluation.train[evenly]
+        train = evaluation.train[evenly_spaced(len(evaluation.train), n)]
         seed = repr(evaluation.rng("predictive").bit_generator.state)
         key = train.tobytes() + evaluation.reference.tobytes() + seed.encode()
         return [

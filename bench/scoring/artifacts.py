@@ -31,6 +31,7 @@ from torch import Tensor
 from bench.contracts import InputError, Splits
 from bench.loading.windows import zero_and_span
 from bench.method import Method, stacked
+from bench.metrics.base import from_everywhere
 from bench.models.build import StackedModel
 from bench.store import flush, replacing, unwritable
 from bench.sweeps.run import Run
@@ -84,7 +85,7 @@ def _write_run(
         save_tensors(weights, temporary / "weights.safetensors")
     if samples is not None:
         # windows of a test set lie in time's order: the first ones of a long series are all of one day
-        spread = np.unique(np.linspace(0, len(splits.test) - 1, REAL_WINDOWS).round().astype(int))
+        spread = from_everywhere(len(splits.test), REAL_WINDOWS)
         arrays = {"samples": samples, "real": splits.test[spread], "mean": splits.mean, "scale": splits.scale}
         if temperature[0] != 1:
             arrays["temperature"] = np.asarray(temperature)

@@ -74,12 +74,11 @@ class Scope:
         """The windows with those of `split` in the place of the test windows."""
         if self.split == "test":
             return splits
-        stride = splits.train_stride or splits.test_stride
         return dataclasses.replace(
             splits,
             test=splits.validation,
             test_truth=splits.validation_truth,
-            test_stride=stride,
+            test_stride=splits.strides["validation"],
             test_groups=splits.validation_groups,
             entities={**splits.entities, "test": splits.entities["validation"]} if splits.entities else {},
             held_out=None,
@@ -411,7 +410,7 @@ def _latent(
 ) -> LatentEvaluation:
     """The model beside n test windows and n_train training windows; where neighbours share rows, from everywhere."""
     device, rows = model.alpha_bar.device, some_rows(splits.test, n, scope.reference())
-    shared = (splits.train_stride or splits.test_stride) < splits.window
+    shared = splits.strides["validation"] < splits.window  # every k-th of the training windows are in time's order too
     step = max(1, len(splits.train) // n_train) if shared else 1
     spaced = np.arange(len(splits.train))[::step][:n_train]
     fitted = splits.validation[from_everywhere(len(splits.validation), n)]

@@ -18,7 +18,6 @@ from bench.command import by_reason
 from bench.contracts import (
     ONE_SPLIT,
     TRAINING_BLOCKS,
-    WITH_GAP,
     Contrast,
     DatasetSpec,
     DiffusionConfig,
@@ -134,11 +133,10 @@ def _expand(parsed: SweepFile, place: str, selection: Selection, data: Path | No
                 f"{place}: seeds.splits = {splits}: {spec.key} has one split ({division}), expected 1 (its "
                 "initialisations may be many), or a sweep of its own"
             )
-        if dict(spec.options).get("gap") and found and not found.gap:
-            notes.append(
-                f"{place}: {spec.key}: gap leaves out no rows, because its parts are no neighbouring pieces of one "
-                f"series (split: {division}, expected {' or '.join(WITH_GAP)})"
-            )
+        if found:
+            from bench.loading.windows import without_effect  # here, as in `_windows`
+
+            notes += [f"{place}: {spec.key}: {note}" for note in without_effect(spec, found)]
         training, variants = asked[spec]
         rows: list[Run] = [
             Run(label=name, method=name, hyper=(), backbone="", kind="reference", **training, **shared)
