@@ -32,6 +32,7 @@ from bench.parts.posteriors import DeterministicPosterior, GaussianPosterior, mu
 from bench.randomness import Randomness
 from bench.registry import BACKBONES, METHODS
 from bench.scoring.scores import Scope, draw_samples, score_run
+from bench.training.device_windows import ValidationSeries
 from bench.training.lagging import Lagging
 from bench.training.stack import train_stack
 
@@ -501,13 +502,13 @@ def test_the_inner_loop_stops_per_run_when_its_loss_stops_falling():
 def test_lagging_ends_for_good_when_the_mutual_information_does_not_rise():
     lagging, model, _ = lagging_of()
     x = draws("validation").normal(30, T, C)
-    lagging.check(x)
+    lagging.check(ValidationSeries(x, [x.shape[1]] * R))
     assert lagging.running.all()
     with torch.no_grad():
         model.encoder.output.weight[0].zero_()  # run 0 collapses
         model.encoder.output.weight[1, :D].mul_(20)  # run 1 says more
         model.encoder.output.weight[2, :D].mul_(20)
-    lagging.check(x)
+    lagging.check(ValidationSeries(x, [x.shape[1]] * R))
     assert lagging.running.tolist() == [False, True, True]
     calls = []
     lagging.catch_up(Step(0, 10), lambda *given: calls.append(1), torch.tensor([True, False, False]))

@@ -14,6 +14,7 @@ from bench.models.build import StackedModel
 from bench.models.head import FollowingHead
 from bench.parts.likelihoods import fitted
 from bench.randomness import Randomness
+from bench.training.device_windows import ValidationSeries
 
 CHECKS = 20  # of every run, evenly over the stage; with a patience more, so that it can be told from noise
 CHECKS_OF_PATIENCE = 5  # at least so many checks in a row that show no improvement
@@ -55,19 +56,28 @@ def validation_objective(
     return torch.stack(list(terms.values())).sum(dim=0) / x[0, 0].numel()
 
 
-def settle_scale(model: StackedModel, method: Method, x: Tensor, randomness: Randomness) -> None:
-    """Set the scale of the decoder's likelihood from its residuals on x (R, n, T, C), given the full past.
+def settle_scale(model: StackedModel, method: Method, validation: ValidationSeries, randomness: Randomness) -> None:
+    """Set the scale of the decoder's likelihood from its residuals on the validation series, given the full past.
 
     The running scale of training is that of the pasts in training, which may be masked, and of the series trained on.
     """
     training = model.training
     model.eval()
     heads = [part for part in model.modules() if isinstance(part, FollowingHead)]
-    for head in heads:
-        head.forget()
-        head.train()
-    with torch.no_grad():
-        fitted(_own(model, method, x, randomness), x)
+    scales = [scale for head in heads for scale in (head.square, head.updates)]
+    before, settled = ([scale.clone() for scale in scales] for _ in range(2))
+    for x, own in validation.by_count():
+        for scale, former in zip(scales, before, strict=True):
+            scale.copy_(former)
+        for head in heads:
+            head.forget()
+            head.train()
+        with torch.no_grad():
+            fitted(_own(model, method, x, randomness), x)
+        for scale, found in zip(scales, settled, strict=True):
+            found[own] = scale[own]
+    for scale, found in zip(scales, settled, strict=True):
+        scale.copy_(found)
     model.train(training)
 
 
