@@ -30,6 +30,7 @@ from bench.contracts import (
     nearest,
 )
 from bench.loading.references import EVERY_REFERENCE, REFERENCES, references_of
+from bench.parts.stopping_times import StoppingTimes, schedule_end
 from bench.registry import METHODS
 from bench.sweeps.file import (
     DatasetEntry,
@@ -281,7 +282,22 @@ def _variants(
         except InputError as error:
             raise InputError(f"{here}: {error}") from error
         method = method.resolved(configs["diffusion"])
+        _check_schedule(method, configs["train"], here)
         yield Variant(label, entry.name, tuple(plain_fields(method).items()), **configs)
+
+
+def _check_schedule(method: Any, train: TrainConfig, here: str) -> None:
+    """Refuse a schedule of the method's own that ends after the last update at which its plateau may be found."""
+    share = float(method.schedule_share)
+    if not train.patience or not share:
+        return
+    last, _ = StoppingTimes(train.steps, train.patience).limits(train.steps)
+    if (end := schedule_end(share, train.schedule_steps or train.steps)) > last:
+        raise InputError(
+            f"{here}: train.schedule_steps = {train.schedule_steps}: the schedule of {method.name} ends at update {end}"
+            f", and with train.patience the full rate ends at update {last} at the latest, so that no plateau could be "
+            f"found: expected 1 to {math.floor(last / share)}"
+        )
 
 
 def _given(entry: DatasetEntry) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 
@@ -15,6 +14,7 @@ from bench.method import Method
 from bench.models.build import StackedModel
 from bench.models.dropout import dropping
 from bench.models.stacked import Flat, RowAdam
+from bench.parts.stopping_times import schedule_end
 from bench.randomness import Ahead, Randomness
 from bench.training.denoiser import denoiser_adam
 from bench.training.device_windows import ValidationSeries, Windows
@@ -122,7 +122,7 @@ def train_autoencoder(
     state = [flat.values, *buffers]
     best = BestWeights(state, model.runs) if budget.patience or budget.select == "best_validation" else None
     schedules = budget.schedule_steps or budget.steps
-    earliest = [math.ceil(round(share * schedules, 3)) for share in shares]  # rounded: .07 * 100 is a little above 7
+    earliest = [schedule_end(share, schedules) for share in shares]
     patience = budget.steps, budget.patience, budget.tolerance, budget.warm_up
     plateau = Plateau(earliest, *patience, windows.last.device)
     lagging = Lagging(flat, model, method, budget, randomness) if method.encoder_updates else None
