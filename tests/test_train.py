@@ -290,7 +290,8 @@ def noisy(step):
         (lambda step: -step, {"tolerance": 60}, (80, True)),  # too slow: 50 in 50 updates, so it ends at 60
         (lambda step: -step, {"tolerance": 39}, (1000, False)),
         (lambda step: 1.0, {}, (80, True)),  # never: the first check at 10 is the best, 60, and 12 more in whole checks
-        (lambda step: math.nan, {}, (60, True)),
+        (lambda step: math.nan, {}, (60, False)),
+        (lambda step: -math.inf, {}, (80, False)),
         (lambda step: math.nan if step < 500 else -step, {"patience": 500}, (1000, False)),
         (noisy, {"patience": 100, "tolerance": 0.15}, (400, True)),
         (lambda step: 1.0, {"earliest": 333}, (470, True)),  # nothing stops while a schedule lasts

@@ -132,9 +132,12 @@ class Plateau:
 
     @property
     def converged(self) -> list[bool | None]:
-        """Whether a run's plateau was reached at the full rate; None without patience, and where no update was left."""
-        both = zip(self._stopped, self.ends, strict=True)
-        return [stopped if self._patience and end else None for stopped, end in both]
+        """Whether a run's plateau was reached at the full rate; None without patience, and where no update was left.
+
+        A run that stopped although its objective was never a finite number has no plateau.
+        """
+        known = zip(self._stopped, self._best, self.ends, strict=True)
+        return [stopped and math.isfinite(best) if self._patience and end else None for stopped, best, end in known]
 
     def comparable(self, step: int) -> list[bool]:
         """Whether the weights after update `step` are those of a run whose schedules have ended."""
