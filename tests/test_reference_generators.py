@@ -13,7 +13,16 @@ import torch
 from conftest import make_splits
 from torch import Tensor
 
-from bench.contracts import DiffusionConfig, EvaluateConfig, InputError, ModelConfig, Sizes, Step, TrainConfig
+from bench.contracts import (
+    DiffusionConfig,
+    EvaluateConfig,
+    InputError,
+    ModelConfig,
+    Sizes,
+    Step,
+    TrainConfig,
+    Unavailable,
+)
 from bench.engine import trials
 from bench.engine.trials import time_updates
 from bench.list import main as list_main
@@ -581,3 +590,10 @@ def test_sizes_of_a_method_are_enough_for_its_networks():
     for name in ("diffusion_transformer", "flow_matching"):
         network = METHODS[name]().networks({}, facts)["denoiser"]
         assert all(len(weights) == 2 for weights in network.parameters())
+
+
+def test_dropout_of_a_method_that_has_none_is_a_reason_to_skip():
+    """As every combination that only a built model can refuse: the row is `skipped`, the sweep goes on."""
+    config, diffusion = ModelConfig(hidden=8, latent=4, dropout=0.1), DiffusionConfig(L=20, hidden=8)
+    with pytest.raises(Unavailable, match=r"model.dropout = 0.1: time_vae on lstm has none, expected 0"):
+        StackedModel(1, (7, 2), METHODS["time_vae"](), "lstm", config, diffusion)
