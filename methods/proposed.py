@@ -77,6 +77,10 @@ class Proposed(EarlyDiffusion):
         first = auto_step("first", AUTO_M, diffusion.L) if self.M == "auto" else self.M
         return dataclasses.replace(self, N=super().resolved(diffusion).N, M=first)
 
+    def without_use(self) -> tuple[str, ...]:
+        """M and eta are those of the noised latents of L_CS."""
+        return () if self.collapse_penalty in ("bounded", "literal") else ("M", "eta")
+
     @property
     def denoises_jointly(self) -> bool:  # type: ignore[override]
         """Whether the denoiser is trained along, L_DM reaching the encoder."""

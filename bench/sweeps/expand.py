@@ -122,7 +122,7 @@ def _expand(parsed: SweepFile, place: str, selection: Selection, data: Path | No
     seeds = selection.seeds or parsed.seeds
     splits = seeds.splits if isinstance(seeds, SplitSeeds) else 1
 
-    notes: list[str] = []
+    notes = _without_use([fields for _, variants in asked.values() for fields in variants], place)
     absent: dict[DatasetSpec, str] = {}
     runs: dict[str, Run] = {}
     for (seed, split), spec in itertools.product(seed_pairs(seeds), specs):
@@ -183,6 +183,21 @@ def _asked(
             variants = [variant for entry in entries for variant in _variants(entry, blocks, settings, here)]
             made[repr(own)] = {name: blocks[name] for name in TRAINING_BLOCKS}, [_fields_of(v) for v in variants]
     return {spec: made[repr(own)] for spec, own in specs.items()}
+
+
+def _without_use(variants: Iterable[Mapping[str, Any]], place: str) -> list[str]:
+    """A note for every option of a method that was set and changes nothing beside the others."""
+    notes = []
+    for fields in variants:
+        cls, hyper = METHODS[fields["method"]], dict(fields["hyper"])
+        usual = {**{item.name: item.default for item in dataclasses.fields(cls)}, **cls.defaults(fields["diffusion"])}
+        notes += [
+            f"{place}: {fields['label']}: {name} = {hyper[name]} changes nothing beside the other options of "
+            f"{cls.name}: its runs have identities of their own and the numbers of those without it"
+            for name in cls(**hyper).without_use()
+            if hyper[name] != usual[name]
+        ]
+    return notes
 
 
 def _settings(entries: Iterable[MethodEntry]) -> Counter[str]:
