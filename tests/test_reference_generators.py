@@ -510,6 +510,14 @@ def test_the_denoiser_of_a_standard_normal_keeps_it():
 # ---------------------------------------------------------------- what they are
 
 
+@pytest.mark.parametrize(("name", "card"), [("data_diffusion", "55,456"), ("latent_diffusion", "78,736")])
+def test_the_card_of_diffusion_in_data_space_says_how_many_weights_there_are(name, card):
+    """The sizes at T = 24, 6 channels and the defaults: its own, and those of the denoiser of a latent."""
+    model = StackedModel(1, (24, 6), METHODS[name](), "lstm", ModelConfig(), DiffusionConfig())
+    assert f"{sum(weights.numel() for weights in model.denoiser.parameters()):,}" == card
+    assert card in METHODS["data_diffusion"].__doc__
+
+
 OTHER = {
     **{"train.batch_size": 9, "train.learning_rate": 0.5, "train.clip_norm": 0.01, "train.select": "best_validation"},
     **{"train.patience": 5, "train.tolerance": 9.0, "train.warm_up": 7, "train.schedule_steps": 5},

@@ -152,8 +152,8 @@ class SeriesDenoiser(Denoiser):
     """eps_theta(x^i, i) for a whole series: convolutions over patches of steps, each with the embedded step added.
 
     x (R, B, T * C), i (R, B) in 1..L -> (R, B, T * C), so a "latent" here is a flattened series. A
-    patch and its two neighbours at distance 1, 2, 1 are mixed by three residual layers: about as many weights as the
-    MLP for latents. T is padded with zeros to whole patches.
+    patch and its two neighbours at distance 1, 2, 1 are mixed by three residual layers. T is padded with zeros to whole
+    patches.
 
         eps_theta = sqrt(1 - alpha_bar_i) x^i + A (g(i) * B x^i) + network(x^i, i)
 
