@@ -31,7 +31,6 @@ class Denoiser(nn.Module):
     ) -> None:
         super().__init__()
         self.latent, self.diffusion_steps, self.blocks, self.predicts = latent, diffusion_steps, blocks, predicts
-        self.dropout = Dropout()
         self.input = Linear(runs, latent, hidden)
         self.step = Linear(runs, 2 * self.frequencies, self.per_block * blocks * hidden)
         self.add_blocks(runs, hidden)
@@ -47,6 +46,7 @@ class Denoiser(nn.Module):
 
     def add_blocks(self, runs: int, hidden: int) -> None:
         """What stands between `input` and `output`."""
+        self.dropout = Dropout()
         self.hidden = nn.ModuleList(Linear(runs, hidden, hidden) for _ in range(self.blocks))
 
     def embed(self, i: Tensor) -> Tensor:
