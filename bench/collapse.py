@@ -15,17 +15,15 @@ from numpy.typing import ArrayLike
 from bench.contracts import DiffusionConfig, EvaluateConfig, InputError, Splits, TrainConfig, nearest
 from bench.engine.trials import time_updates
 from bench.library import ARRAY, Fitted, fitted_of, make_run, read_device, read_splits, read_whole, train_run
+from bench.parts.stopping_times import CHECKS, StoppingTimes
 from bench.registry import METHODS, load_entry_points
 from bench.scoring.scores import Scope, score_reference
 from bench.sweeps.expand import variants_of
 from bench.sweeps.file import SHIPPED, read_file
 from bench.sweeps.options import check_backbones, checked
 from bench.sweeps.run import Run
-from bench.training.stopping import CHECKS
+from bench.training.stack import Trained
 from bench.verdict import NEAR_BOUND, SAID, UNKNOWN, Estimate, verdict
-
-FULL = TrainConfig.steps, DiffusionConfig.steps
-"""Updates of the two stages in a run of the harness; `check_collapse` never makes more."""
 
 _FEWEST_STEPS = 50
 _CHECKED = CHECKS  # updates of a short training that has all the checks of a longer one
@@ -38,7 +36,8 @@ class CollapseCheck:
     table: a row for vanilla latent diffusion, for the alternative, and for the floors of the sample distance; columns
     verdict (version 2 of `bench.verdict`), latent_information and second_half (what it rests on, nats per series),
     gap (NLL with another series' latent minus NLL with the own, nats per value), dependency_end (m_{T,0}, the share
-    of the last state that is due to the latent) and sliced_wasserstein.
+    of the last state that is due to the latent), sliced_wasserstein and converged (whether both stages ended at the
+    plateau of their validation objective).
     """
 
     table: pd.DataFrame
@@ -67,11 +66,17 @@ class CollapseCheck:
             self.table.astype(object).where(self.table.notna(), "").to_string(float_format="{:.3f}".format),
             f"latent_information and second_half in nats per series, at most ln M = {self.bound:.1f}; values within "
             f"{NEAR_BOUND:g} of it are lower bounds without an order. gap in nats per value.",
-            f"{self.train_steps:,} + {self.diffusion_steps:,} updates each at most (a run of the "
-            f"harness has {FULL[0]:,} + {FULL[1]:,}), {self.seconds:.0f} seconds, one seed: a first look only.",
+            f"{self.train_steps:,} + {self.diffusion_steps:,} updates each at most, {self.seconds:.0f} seconds, one "
+            "seed: a first look only.",
         ]
-        if 3 * self.train_steps < FULL[0]:
-            lines.append("A latent may need more updates than these: a larger budget may give another verdict.")
+        converged = self.table.converged[:2]
+        if early := list(converged.index[converged == False]):  # noqa: E712  (none is no answer)
+            lines.append(
+                f"Ended before the plateau of the validation objective: {' and '.join(early)}. A latent may need more "
+                "updates than these, so a longer training may give another verdict."
+            )
+        elif converged.all():
+            lines.append("Training ended at the plateau of the validation objective.")
         return "\n".join(lines)
 
     __repr__ = __str__
@@ -92,8 +97,9 @@ def check_collapse(
     """Does vanilla latent diffusion collapse on these data, and does an alternative keep its latent alive?
 
     Both are trained for as many updates as fit into about `budget` seconds, as estimated from two short trainings of
-    each. There are at least 50 updates, even if they take longer, and at most those of a run of the harness; training
-    ends before that where the objective is at its plateau. For x, window, stride, channels and the warnings see `fit`.
+    each. There are at least 50 updates, even if they take longer, and at most those of the sweep `diagnose`. Training
+    ends before that where the objective is at its plateau, and the result says whether it was.
+    For x, window, stride, channels and the warnings see `fit`.
     alternative: a label of the shipped sweep `diagnose` (default: its second). `python -m bench.diagnose` answers the
     same question for a file, with more methods and seeds. Raises InputError.
     """
@@ -116,12 +122,14 @@ def check_collapse(
         (variant,) = variants_of(file, entries[label].model_dump(), "check_collapse")
         runs[label] = make_run(variant, backbone, seed, splits)
     share = _share(list(runs.values()), splits, where, evaluate, budget, began)
-    train_steps, diffusion_steps = (max(_FEWEST_STEPS, int(share * full)) for full in FULL)
-    models = {}
+    full = runs[vanilla].train.steps, runs[vanilla].diffusion.steps
+    train_steps, diffusion_steps = (min(most, max(_FEWEST_STEPS, int(share * most))) for most in full)
+    models, table = {}, {}
     for label, run in runs.items():
         longer = _with_steps(run, train_steps, diffusion_steps)
-        models[label] = fitted_of(longer, splits, train_run(longer, splits, where))
-    table = {label: _facts(fitted, evaluate) for label, fitted in models.items()}
+        trained = train_run(longer, splits, where)
+        models[label] = fitted_of(longer, splits, trained)
+        table[label] = {**_facts(models[label], evaluate), "converged": _converged(trained)}
     bounds = [facts.pop("bound") for facts in table.values() if "bound" in facts]  # equal: of the same windows
     config = checked(EvaluateConfig, evaluate, "check_collapse", "evaluate")
     for floor in ("floor_noise", "floor_held_out"):
@@ -146,21 +154,34 @@ def _share(
     budget: float,
     began: float,
 ) -> float:
-    """The share of a full run's updates that fits into the budget for every run, at most 1."""
+    """The share of the sweep's updates that fits into the budget for every run, at most 1."""
     fixed, full = 0.0, 0.0
     for run in runs:
         train_run(_with_steps(run, 2, 2), splits, device)  # the first updates of a process are slow
         each = time_updates(run, splits, device)
         short = train_run(_with_steps(run, _CHECKED, _CHECKED), splits, device)
-        updates = each.autoencoder, each.denoiser
-        for stage, steps, update in zip(("autoencoder", "denoiser"), FULL, updates, strict=True):
-            fixed += max(getattr(short, f"{stage}_seconds") - _CHECKED * update, 0.0)  # checks above all
-            full += steps * update
+        for stage, budget_of, update in (
+            ("autoencoder", run.train, each.autoencoder),
+            ("denoiser", run.diffusion, each.denoiser),
+        ):
+            checks = max(getattr(short, f"{stage}_seconds") - _CHECKED * update, 0.0)  # what else there is, is little
+            fixed += checks  # of a training so short that it has no more of them
+            full += budget_of.steps * update + checks * _more_checks(budget_of)
     scored = time.perf_counter()
     _facts(fitted_of(run, splits, short), evaluate)
     fixed += len(runs) * (time.perf_counter() - scored)
     left = budget - (time.perf_counter() - began) - fixed
     return min(1.0, max(left, 0.0) / max(full, 1e-9))
+
+
+def _more_checks(stage: TrainConfig | DiffusionConfig) -> float:
+    """How many times the checks of the shortest training a training of all updates has besides."""
+    return max(stage.steps / StoppingTimes(stage.steps, stage.patience).every / CHECKS - 1, 0.0)
+
+
+def _converged(trained: Trained) -> bool | None:
+    """Whether every stage ended at its plateau; none where a run diverged."""
+    return None if trained.diverged[0] else all(end.converged[0] is not False for end in trained.stages.values())
 
 
 def _facts(fitted: Fitted, evaluate: Mapping[str, Any]) -> dict[str, Any]:

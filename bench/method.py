@@ -87,6 +87,10 @@ class Method(ABC):
         """The same method with every option a number that training can use (such as `N: auto`)."""
         return self
 
+    def without_use(self) -> tuple[str, ...]:
+        """Its own options that change nothing beside the values of the others; a sweep that sets one says so."""
+        return ()
+
     @property
     def moves_denoiser(self) -> bool:
         """Whether the denoiser is trained in the first stage already, by either of the two ways."""

@@ -31,6 +31,10 @@ class KLAnnealing(Method):
     warm_up: PerRun = option(0.5, above=0, at_most=1)  # share of training (of each cycle) over which w rises
     cycles: PerRun = option(4, at_least=1, whole=True)  # of the cyclical schedule
 
+    def without_use(self) -> tuple[str, ...]:
+        """A single rise has no cycles."""
+        return ("cycles",) if self.schedule == "linear" else ()
+
     @property
     def schedule_share(self) -> PerRun:
         """The end of the single rise, or of the last cycle."""

@@ -25,7 +25,8 @@ class KLFree(EarlyDiffusion):
     Source: L_VI of Li et al. 2024, arXiv:2405.14021 (see `proposed`), with the skip of Dieng et al. 2019,
     arXiv:1807.04863, and the masking of Bowman et al. 2016, arXiv:1511.06349.
     Ours: the combination, which is a preset of `proposed`. N (.05 L where it is not given), gamma and `latent_norm`
-    are as in `proposed`; the masking rate is .3.
+    are as in `proposed`; the masking rate is .3. Only the first update has the draws of `proposed`, which draws k as
+    well: later masks, i and noise differ, so the two are paired by their batches and initial weights alone.
     """
 
     latent_route: Literal["first", "every_step", "none"] = "every_step"

@@ -26,9 +26,10 @@ class LaggingInference(Method):
     (sec. 4.2). Their code makes at most 99 inner steps and leaves the inner loop when the mean loss of 10 of them
     (images; 15 for text) is above that of as many before. It looks at the mutual information once per epoch; for text
     the first fall ends the extra updates, for images the fifth value below the best one.
-    Ours: at most 100 inner steps, in blocks of 10. The mutual information is computed 20 times in training, and the
-    extra updates end the first time that it has not risen. The inner steps have an Adam state of their own. At the same
-    number of decoder updates this method takes many times as long as the others.
+    Ours: at most 100 inner steps, in blocks of 10. The mutual information is computed at every check of training, and
+    the extra updates end the first time that it has not risen. There are 20 checks; with `train.patience` at least 5 in
+    a patience, so that a long training has more and the extra updates may end earlier. The inner steps have an Adam
+    state of their own. At the same number of decoder updates this method takes many times as long as the others.
     """
 
     version = 2  # after an inner loop, version 1 updated the encoder along with the decoder

@@ -6,7 +6,6 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import torch
 from torch import Tensor
 
 from bench.contracts import DiffusionConfig, Draws, InputError, Model, ModelConfig, PerRun, Posterior, Step, option
@@ -15,6 +14,8 @@ from bench.parts.diffusion import diffuse
 from bench.parts.objectives import beside, kl_to_prior
 from bench.parts.posteriors import GaussianPosterior
 from bench.registry import register_method
+
+ROUNDING = 1e-7  # of a number in float32, relative: at most 2^-24
 
 
 @register_method("proposed")
@@ -76,6 +77,10 @@ class Proposed(EarlyDiffusion):
         first = auto_step("first", AUTO_M, diffusion.L) if self.M == "auto" else self.M
         return dataclasses.replace(self, N=super().resolved(diffusion).N, M=first)
 
+    def without_use(self) -> tuple[str, ...]:
+        """M and eta are those of the noised latents of L_CS."""
+        return () if self.collapse_penalty in ("bounded", "literal") else ("M", "eta")
+
     @property
     def denoises_jointly(self) -> bool:  # type: ignore[override]
         """Whether the denoiser is trained along, L_DM reaching the encoder."""
@@ -103,7 +108,7 @@ class Proposed(EarlyDiffusion):
         noise = draws.normal(batch, model.latent)
         if self.collapse_penalty in ("bounded", "literal"):
             log_p = model.decoder(diffuse(v, k, alpha_bar, noise), past).log_prob(x)
-            weight = 1 - alpha_bar[torch.ceil(k / beside(self.eta, k.float())).long()]
+            weight = 1 - alpha_bar[ceil_of_ratio(k, self.eta)]
             if self.collapse_penalty == "bounded":
                 log_p = (log_p - model.marginal_log_prob(x)).relu()
             terms["collapse_penalty"] = (weight * log_p).mean(dim=-1)
@@ -112,3 +117,16 @@ class Proposed(EarlyDiffusion):
         if self.kl:
             terms["kl"] = kl_to_prior(q)
         return terms
+
+
+def ceil_of_ratio(k: Tensor, eta: PerRun) -> Tensor:
+    """ceil(k / eta) of steps k (R, B), eta a number or (R,), int64.
+
+    A stack holds eta in float32. There 1.3 is a little less, and 39 / 1.3 a little more than 30. So a ratio within
+    rounding of a whole number is that number.
+
+    >>> ceil_of_ratio(torch.tensor([[39, 40]]), torch.tensor([1.3])).tolist()
+    [[30, 31]]
+    """
+    ratio = k.double() / beside(eta, k.double())
+    return (ratio - ROUNDING * ratio).ceil().long()

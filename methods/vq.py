@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from bench.contracts import (
@@ -77,6 +78,7 @@ class VQ(Method):
         weight = beside(self.beta, commitment)
         return {"reconstruction": reconstruction(p, x), "codebook": codebook, "commitment": weight * commitment}
 
+    @torch.no_grad()
     def latents(self, model: Model, n: int, draws: Draws) -> Tensor:
         """The codes nearest to the samples of the reverse diffusion."""
         return model.get_submodule("codebook")(reverse_diffusion(model, n, draws))

@@ -13,6 +13,7 @@ import torch
 
 from bench import registry
 from bench.contracts import DiffusionConfig, ModelConfig
+from bench.metrics.dependency import dependency_measures
 from bench.models.autoregression import previous_values
 from bench.models.build import StackedModel
 from bench.models.head import ChannelHead, make_head
@@ -109,6 +110,18 @@ def test_a_stack_of_three_is_three_runs(backbone, route):
         torch.testing.assert_close(code[run], alone.encoder(one_x)[0], rtol=1e-6, atol=1e-6)
         single = model.decoder.single(run)(z[run], x[run, :, :-1])
         torch.testing.assert_close(single, h[run], rtol=0, atol=1e-5)
+
+
+@EVERY_BACKBONE
+@pytest.mark.parametrize(("name", "share"), [("no_latent", 0.0), ("feed_forward", 1.0)])
+def test_a_decoder_without_a_latent_or_a_past_has_the_dependency_of_one(backbone, name, share):
+    """Whether or not the backbone's decoder has tangents of its own, as a plug-in's need not."""
+    model = StackedModel(R, (T, C), METHODS[name](), backbone, config_of(GAUSSIAN), DiffusionConfig(L=20, hidden=H))
+    initialise(model.eval(), Randomness(KEYS))
+    z, x = inputs()
+    for function in (model.decoder.single(1), model.decoder.single_mean(1)):
+        found = dependency_measures(function, z[1], x[1, :, :-1], 1e-3).global_[:, 1:]
+        torch.testing.assert_close(found, torch.full_like(found, share), rtol=0, atol=1e-3)
 
 
 @EVERY_BACKBONE

@@ -154,6 +154,24 @@ def test_after_one_update_nothing_is_left_of_the_initial_weights():
     assert torch.equal(flat.values, last)
 
 
+def test_weight_decay_moves_matrices_and_nothing_else():
+    """Biases per channel, codes and what is learned of a softplus have the shape of a matrix and are none."""
+    config, diffusion = ModelConfig(hidden=8, latent=4, channels="autoregressive"), DiffusionConfig(L=20, hidden=8)
+    for method, kept in (
+        (METHODS["vq"](groups=2), {"codebook.codes", "decoder.head.masked.bias"}),
+        (METHODS["inverse_lipschitz"](), {"decoder.latent_map.positive", "decoder.latent_map.last"}),
+        (METHODS["frequency_diffusion"](), {"denoiser.places"}),
+    ):
+        model = StackedModel(1, (7, 2), stacked([method]), "lstm", config, diffusion)
+        decays = {name: weights.decays for name, weights in model.named_parameters()}
+        assert not any(decays[name] for name in kept)
+        assert not any(own for name, own in decays.items() if name.rpartition(".")[2] in ("bias", "first_bias"))
+        assert all(decays[f"{part}.weight"] for part in ("denoiser.input", "denoiser.output"))
+        flat = Flat([model])
+        shares = flat.decays.split([weights[0].numel() for weights in flat.parameters])
+        assert [bool(share.all()) for share in shares] == [weights.decays for weights in flat.parameters]
+
+
 def test_weight_decay_is_torchs_adamw_on_matrices_alone():
     module, flat, gradients = linear_and_gradients(2, 20)
     layers = []

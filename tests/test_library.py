@@ -28,6 +28,7 @@ from bench.scoring.artifacts import load_samples
 from bench.scoring.scores import Scope, choose, score_samples
 from bench.store import METRICS, load_curves, load_results
 from bench.sweeps.expand import read_sweep
+from bench.sweeps.file import read_file
 from bench.sweeps.stacks import make_stacks
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -436,8 +437,15 @@ def test_dependency_measures_are_offered_at_the_top():
 # ---------------------------------------------------------------- a first look
 
 
+def few_updates(path, steps=8, **options):
+    """The sweep file with fewer updates."""
+    file = read_file(path)
+    stages = {name: {**getattr(file, name), "steps": steps, **options} for name in ("train", "diffusion")}
+    return file.model_copy(update=stages)
+
+
 def test_a_first_look_at_a_tiny_size(monkeypatch):
-    monkeypatch.setattr(collapse, "FULL", (8, 8))
+    monkeypatch.setattr(collapse, "read_file", few_updates)
     monkeypatch.setattr(collapse, "_FEWEST_STEPS", 4)
     monkeypatch.setattr(collapse, "_CHECKED", 2)
     found = check_collapse(windows(), budget=1.0, alternative="kl_free")
@@ -451,8 +459,19 @@ def test_a_first_look_at_a_tiny_size(monkeypatch):
     lines = str(found).splitlines()
     assert repr(found) == str(found)
     assert lines[0].startswith("latent_diffusion ")
-    assert f"{found.train_steps} + {found.diffusion_steps} updates each" in lines[-1]
-    assert f"at most ln M = {found.bound:.1f}" in lines[-2]
+    assert f"{found.train_steps} + {found.diffusion_steps} updates each" in lines[-2]
+    assert f"at most ln M = {found.bound:.1f}" in lines[-3]
+    assert list(found.table.converged[:2]) == [False, False]  # 8 updates are fewer than the patience
+    assert "Ended before the plateau of the validation objective: latent_diffusion and kl_free." in lines[-1]
+
+
+def test_a_first_look_may_make_as_many_updates_as_the_sweep_whose_methods_it_trains(monkeypatch):
+    """A budget without end: the sweep file's own maximum, and a plateau that is said to be reached."""
+    monkeypatch.setattr(collapse, "read_file", lambda path: few_updates(path, 300, patience=10))
+    found = check_collapse(windows(), budget=1e6)
+    assert (found.train_steps, found.diffusion_steps) == (300, 300)
+    assert list(found.table.converged[:2]) == [True, True]
+    assert str(found).splitlines()[-1] == "Training ended at the plateau of the validation objective."
 
 
 def rows_of(information, second_half):
@@ -475,7 +494,7 @@ def test_a_first_look_has_the_verdict_by_information():
         fitted = SimpleNamespace(diverged="", score=lambda rows=rows, **_: rows, splits=SimpleNamespace(window=12))
         facts = collapse._facts(fitted, {})
         words[word] = facts["verdict"]
-        table = pd.DataFrame([facts, facts], index=["vanilla", "other"])
+        table = pd.DataFrame([facts, facts], index=["vanilla", "other"]).assign(converged=True)
         said = str(collapse.CollapseCheck(table, 100, 100, 1.0, facts["bound"], {})).splitlines()[0]
         assert "could not be measured" not in said
     assert words == {word: word for word in words}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import replace
+from fractions import Fraction
 from types import SimpleNamespace
 
 import numpy as np
@@ -32,8 +33,10 @@ from bench.parts.posteriors import DeterministicPosterior, GaussianPosterior, mu
 from bench.randomness import Randomness
 from bench.registry import BACKBONES, METHODS
 from bench.scoring.scores import Scope, draw_samples, score_run
+from bench.training.device_windows import ValidationSeries
 from bench.training.lagging import Lagging
 from bench.training.stack import train_stack
+from methods.proposed import ceil_of_ratio
 
 BOTH = pytest.mark.parametrize("backbone", BACKBONES)
 
@@ -501,13 +504,13 @@ def test_the_inner_loop_stops_per_run_when_its_loss_stops_falling():
 def test_lagging_ends_for_good_when_the_mutual_information_does_not_rise():
     lagging, model, _ = lagging_of()
     x = draws("validation").normal(30, T, C)
-    lagging.check(x)
+    lagging.check(ValidationSeries(x, [x.shape[1]] * R))
     assert lagging.running.all()
     with torch.no_grad():
         model.encoder.output.weight[0].zero_()  # run 0 collapses
         model.encoder.output.weight[1, :D].mul_(20)  # run 1 says more
         model.encoder.output.weight[2, :D].mul_(20)
-    lagging.check(x)
+    lagging.check(ValidationSeries(x, [x.shape[1]] * R))
     assert lagging.running.tolist() == [False, True, True]
     calls = []
     lagging.catch_up(Step(0, 10), lambda *given: calls.append(1), torch.tensor([True, False, False]))
@@ -661,3 +664,14 @@ def test_the_series_denoiser_removes_noise_in_every_direction(channels):
     ratio = drawn.square().mean(dim=(0, 1)) / deviations**2
     assert ratio.min() > 0.7, ratio
     assert ratio.max() < 1.5, ratio
+
+
+@pytest.mark.parametrize("eta", [1, 2, 4, 10, 1.3, 1.7, 2.05])
+def test_the_step_of_the_collapse_penalty_is_rounded_up_from_the_exact_ratio(eta):
+    """In a stack, where eta is a float32, and alone; for whole eta it is what float32 gives as well."""
+    k, exact = torch.arange(1, 1001)[None], Fraction(str(eta))
+    expected = torch.tensor([[math.ceil(step / exact) for step in range(1, 1001)]])
+    for given in (eta, torch.tensor([eta], dtype=torch.float32)):
+        assert torch.equal(ceil_of_ratio(k, given), expected)
+    if eta == int(eta):
+        assert torch.equal(torch.ceil(k / torch.tensor([float(eta)])).long(), expected)

@@ -25,7 +25,7 @@ from bench.parts.diffusion import reverse_diffusion
 from bench.randomness import Ahead, Randomness
 from bench.registry import METHODS
 from bench.training.denoiser import train_denoiser
-from bench.training.device_windows import Windows
+from bench.training.device_windows import ValidationSeries, Windows
 from bench.training.loop import Curves
 from bench.training.stack import train_stack
 from bench.training.stopping import Guard
@@ -167,7 +167,7 @@ def test_an_update_of_the_denoiser(name, diffusion, monkeypatch):
     rows = torch.zeros(3, 30, dtype=torch.int64, device=META)
     monkeypatch.setattr("bench.training.denoiser.encode", lambda *_: method.codes(model, windows.at(rows)))
     guard, curves, schedule = Guard(3), Curves(3), stacked([diffusion] * 3, META)
-    validation = torch.zeros(3, 5, 7, 2, device=META)
+    validation = ValidationSeries(torch.zeros(3, 5, 7, 2, device=META), [5] * 3)
     given = model, method, windows, validation, schedule, STEPS, [0] * 3, "float32", randomness, guard, curves
     noticed = noticed_in(lambda: train_denoiser(*given))
     assert noticed.operations > 50

@@ -13,7 +13,16 @@ import torch
 from conftest import make_splits
 from torch import Tensor
 
-from bench.contracts import DiffusionConfig, EvaluateConfig, InputError, ModelConfig, Sizes, Step, TrainConfig
+from bench.contracts import (
+    DiffusionConfig,
+    EvaluateConfig,
+    InputError,
+    ModelConfig,
+    Sizes,
+    Step,
+    TrainConfig,
+    Unavailable,
+)
 from bench.engine import trials
 from bench.engine.trials import time_updates
 from bench.list import main as list_main
@@ -501,6 +510,14 @@ def test_the_denoiser_of_a_standard_normal_keeps_it():
 # ---------------------------------------------------------------- what they are
 
 
+@pytest.mark.parametrize(("name", "card"), [("data_diffusion", "55,456"), ("latent_diffusion", "78,736")])
+def test_the_card_of_diffusion_in_data_space_says_how_many_weights_there_are(name, card):
+    """The sizes at T = 24, 6 channels and the defaults: its own, and those of the denoiser of a latent."""
+    model = StackedModel(1, (24, 6), METHODS[name](), "lstm", ModelConfig(), DiffusionConfig())
+    assert f"{sum(weights.numel() for weights in model.denoiser.parameters()):,}" == card
+    assert card in METHODS["data_diffusion"].__doc__
+
+
 OTHER = {
     **{"train.batch_size": 9, "train.learning_rate": 0.5, "train.clip_norm": 0.01, "train.select": "best_validation"},
     **{"train.patience": 5, "train.tolerance": 9.0, "train.warm_up": 7, "train.schedule_steps": 5},
@@ -581,3 +598,10 @@ def test_sizes_of_a_method_are_enough_for_its_networks():
     for name in ("diffusion_transformer", "flow_matching"):
         network = METHODS[name]().networks({}, facts)["denoiser"]
         assert all(len(weights) == 2 for weights in network.parameters())
+
+
+def test_dropout_of_a_method_that_has_none_is_a_reason_to_skip():
+    """As every combination that only a built model can refuse: the row is `skipped`, the sweep goes on."""
+    config, diffusion = ModelConfig(hidden=8, latent=4, dropout=0.1), DiffusionConfig(L=20, hidden=8)
+    with pytest.raises(Unavailable, match=r"model.dropout = 0.1: time_vae on lstm has none, expected 0"):
+        StackedModel(1, (7, 2), METHODS["time_vae"](), "lstm", config, diffusion)

@@ -73,7 +73,7 @@ def check(likelihood: str, splits: Splits, key: str, updates: int, name: str = "
     diffusion = DiffusionConfig(steps=2, hidden=8)
     trained = train_stack([method], [splits], [(key, 0)], "lstm", config, [budget], [diffusion], watch=look, looks=2)
     assert trained.diverged == [""]
-    validation = validation_series([splits], Randomness([(key, 0)]))
+    validation = validation_series([splits], Randomness([(key, 0)])).padded
     return [seen[0], ratios(trained.model, method, validation)]
 
 

@@ -684,3 +684,21 @@ def test_a_stored_configuration_of_before_an_option_has_its_neutral_value(
     monkeypatch.setattr("bench.sweeps.run.later_options", lambda block: neutral.get(block, {}))
     found = Run.from_config(json.dumps(values))
     assert found == dataclasses.replace(run, diffusion=dataclasses.replace(run.diffusion, ema=0.25))
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ("{name: kl_annealing, set: {cycles: 6}}", ["kl_annealing: cycles = 6"]),
+        ("{name: kl_annealing, set: {cycles: 6, schedule: cyclical}}", []),
+        ("{name: kl_annealing}", []),
+        ("{name: proposed, set: {collapse_penalty: none, M: 800, eta: 2}}", ["proposed: M = 800", "proposed: eta = 2"]),
+        ("{name: proposed, set: {collapse_penalty: contrast}, grid: {eta: [1, 4]}}", ["proposed: eta = 4"]),
+        ("{name: proposed, set: {M: 800, eta: 2}}", []),
+        ("{name: proposed, set: {collapse_penalty: permuted, diffusion.L: 100}}", []),
+    ],
+)
+def test_an_option_that_changes_nothing_beside_the_others_is_said(tmp_path, entry, said):
+    found = sweep(tmp_path, BASE.replace("latent_diffusion", entry))
+    for note, words in zip(found.notes, said, strict=True):
+        assert f" {words} changes nothing beside the other options" in note

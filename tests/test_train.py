@@ -65,6 +65,35 @@ def test_a_stack_of_three_is_three_stacks_of_one_bit_for_bit(methods):
         assert mine == [row[1:] for row in alone.curves.rows]
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("latent_diffusion", {}),
+        ("proposed", {"N": 2, "M": 18}),
+        ("mutual_information", {}),  # its objective compares the series of a batch
+        ("lagging_inference", {}),
+        ("data_diffusion", {}),
+    ],
+)
+def test_a_stack_of_runs_with_different_numbers_of_windows_is_stacks_of_one(name, options):
+    """Fewer windows of a neighbour, or more, move neither the checks nor the scales of a run."""
+    methods, seeds, splits = [METHODS[name](**options)] * 3, [0, 1, 2], [make_splits(n, seed=n) for n in (40, 60, 40)]
+    patient = {"train_config": replace(PATIENT, steps=60), "diffusion": replace(PATIENT_DIFFUSION, steps=60)}
+    together = train(methods, seeds, splits, **patient)
+    for run, seed in enumerate(seeds):
+        alone = train(methods[:1], [seed], splits[run : run + 1], **patient)
+        for key, value in alone.model.state_of(0).items():
+            torch.testing.assert_close(together.model.state_of(run)[key], value, rtol=0, atol=1e-6, msg=key)
+        mine, own = (
+            [row for row in rows if row[0] == r] for rows, r in ((together.curves.rows, run), (alone.curves.rows, 0))
+        )
+        assert [row[1:4] for row in mine] == [row[1:4] for row in own]
+        assert [row[4] for row in mine] == pytest.approx([row[4] for row in own], abs=1e-6)
+        for stage, end in alone.stages.items():
+            assert together.stages[stage].updates[run] == end.updates[0]
+            assert together.stages[stage].converged[run] == end.converged[0]
+
+
 @dataclass(frozen=True)
 class Poisoned(METHODS["latent_diffusion"]):
     """Runs whose masking rate is above a half see a NaN from step 4 on."""
@@ -167,7 +196,7 @@ def test_the_best_check_comes_back_with_the_running_means_of_its_time():
     recorded = [row[4] for row in trained.curves.rows if row[3] == "validation_objective"]
     assert min(recorded) < recorded[-1]
     randomness = Randomness([("tiny", 0)])
-    validation = validation_series([make_splits(seed=0)], randomness)
+    validation = validation_series([make_splits(seed=0)], randomness).padded
     now = validation_objective(trained.model, trained.method, validation, randomness, config.steps)
     assert now.item() == pytest.approx(min(recorded), rel=1e-6)
 
@@ -261,7 +290,8 @@ def noisy(step):
         (lambda step: -step, {"tolerance": 60}, (80, True)),  # too slow: 50 in 50 updates, so it ends at 60
         (lambda step: -step, {"tolerance": 39}, (1000, False)),
         (lambda step: 1.0, {}, (80, True)),  # never: the first check at 10 is the best, 60, and 12 more in whole checks
-        (lambda step: math.nan, {}, (60, True)),
+        (lambda step: math.nan, {}, (60, False)),
+        (lambda step: -math.inf, {}, (80, False)),
         (lambda step: math.nan if step < 500 else -step, {"patience": 500}, (1000, False)),
         (noisy, {"patience": 100, "tolerance": 0.15}, (400, True)),
         (lambda step: 1.0, {"earliest": 333}, (470, True)),  # nothing stops while a schedule lasts
@@ -348,7 +378,7 @@ def test_the_second_stage_of_a_joint_method_has_what_the_first_has_really_left(n
 def test_what_is_kept_at_a_plateau_is_the_best_check_of_both_stages():
     trained = train([METHODS["latent_diffusion"]()], [1], train_config=PATIENT, diffusion=PATIENT_DIFFUSION)
     randomness = Randomness([("tiny", 1)])
-    validation = validation_series([make_splits(seed=1)], randomness)
+    validation = validation_series([make_splits(seed=1)], randomness).padded
     found = {
         "validation_objective": validation_objective(trained.model, trained.method, validation, randomness, 400),
         "validation_denoising": validation_denoising(trained.model, trained.method, validation, randomness),

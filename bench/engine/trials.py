@@ -21,6 +21,7 @@ from bench.loading.windows import load_splits
 from bench.method import stacked
 from bench.models.build import StackedModel
 from bench.models.stacked import has_weights
+from bench.parts.stopping_times import CHECKS
 from bench.scoring.scores import (
     Scope,
     check_temperature,
@@ -32,7 +33,6 @@ from bench.scoring.scores import (
 )
 from bench.sweeps.run import Run
 from bench.training.stack import Trained, train_stack
-from bench.training.stopping import CHECKS
 
 UPDATES = 5  # of each stage, after a first one that is not timed
 UPDATES_SECONDS = 6.0  # after this time no further method is timed

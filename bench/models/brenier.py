@@ -32,8 +32,9 @@ class BrenierMap(nn.Module):
         bound, small = 1 / math.sqrt(latent), math.log(math.expm1(1 / width))
         self.first, self.first_bias = parameter(runs, width, latent, bound=bound), parameter(runs, width, bound=bound)
         self.second, self.second_bias = parameter(runs, width, latent, bound=bound), parameter(runs, width, bound=bound)
-        self.positive = parameter(runs, width, width, bound=0.5, centre=small)
-        self.last = parameter(runs, 1, width, bound=0.5, centre=small)
+        # No decay: it would draw what is learned to 0, and so P and v to softplus(0) = .69, far above 1 / width.
+        self.positive = parameter(runs, width, width, bound=0.5, centre=small, decays=False)
+        self.last = parameter(runs, 1, width, bound=0.5, centre=small, decays=False)
         self.lipschitz: Tensor
         bounds = torch.as_tensor(lipschitz, dtype=torch.float32).expand(runs).clone()
         self.register_buffer("lipschitz", bounds, persistent=False)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.contracts import Cells, Decoder, DiffusionConfig, InputError, ModelConfig, Sizes, Unavailable
+from bench.contracts import Cells, Decoder, DiffusionConfig, ModelConfig, Sizes, Unavailable
 from bench.method import Method
 from bench.models.denoiser import Denoiser, make_denoiser
 from bench.models.dropout import set_rates
@@ -27,7 +27,8 @@ class StackedModel(nn.Module):
     The marginal F of the training windows, of the decoder's family, is saved with the weights: a buffer
     `marginal_NAME` (R, ...) for every field of that family (see `bench.parts.likelihoods`), or where the family has no
     closed form the network `marginal` (see `bench.models.marginal`).
-    Raises Unavailable for a backbone that the method does not serve, and for latent steps that do not divide a window.
+    Raises Unavailable for a backbone that the method does not serve, for latent steps that do not divide a window, and
+    for dropout in networks that have none.
     """
 
     encoder: nn.Module
@@ -74,7 +75,7 @@ class StackedModel(nn.Module):
         self.latent = self.denoiser.latent
         dropping = [set_rates(network, config.dropout) for network in self.autoencoder()]
         if config.dropout and dropping and not any(dropping):
-            raise InputError(f"model.dropout = {config.dropout:g}: {method.name} on {backbone} has none, expected 0")
+            raise Unavailable(f"model.dropout = {config.dropout:g}: {method.name} on {backbone} has none, expected 0")
         set_rates(self.denoiser, diffusion.dropout)
         self.latent_mean: Tensor
         self.register_buffer("latent_mean", torch.zeros(runs, self.latent))

@@ -41,7 +41,7 @@ class MaskedChannels(nn.Module):
         self.of_state = Linear(runs, hidden, WIDTH)
         bound = 1 / math.sqrt(channels * FEATURES)
         self.of_channels = parameter(runs, channels * WIDTH, channels * FEATURES, bound=bound)
-        self.bias = parameter(runs, channels, WIDTH, bound=bound)
+        self.bias = parameter(runs, channels, WIDTH, bound=bound, decays=False)
         self.output = parameter(runs, channels, WIDTH, outputs, bound=0.0)
         self.change: Tensor  # the usual size of x_t - x_{t-1}
         self.register_buffer("change", torch.ones(runs, channels))

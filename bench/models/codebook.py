@@ -18,7 +18,7 @@ class Codebook(nn.Module):
 
     def __init__(self, runs: int, latent: int, groups: int, codes: int) -> None:
         super().__init__()
-        self.codes = parameter(runs, groups, codes, latent // groups, bound=math.sqrt(3))
+        self.codes = parameter(runs, groups, codes, latent // groups, bound=math.sqrt(3), decays=False)
 
     def nearest(self, v: Tensor) -> Tensor:
         """The index of every group's code, (R, B, groups)."""

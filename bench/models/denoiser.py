@@ -31,7 +31,6 @@ class Denoiser(nn.Module):
     ) -> None:
         super().__init__()
         self.latent, self.diffusion_steps, self.blocks, self.predicts = latent, diffusion_steps, blocks, predicts
-        self.dropout = Dropout()
         self.input = Linear(runs, latent, hidden)
         self.step = Linear(runs, 2 * self.frequencies, self.per_block * blocks * hidden)
         self.add_blocks(runs, hidden)
@@ -47,6 +46,7 @@ class Denoiser(nn.Module):
 
     def add_blocks(self, runs: int, hidden: int) -> None:
         """What stands between `input` and `output`."""
+        self.dropout = Dropout()
         self.hidden = nn.ModuleList(Linear(runs, hidden, hidden) for _ in range(self.blocks))
 
     def embed(self, i: Tensor) -> Tensor:
@@ -152,8 +152,8 @@ class SeriesDenoiser(Denoiser):
     """eps_theta(x^i, i) for a whole series: convolutions over patches of steps, each with the embedded step added.
 
     x (R, B, T * C), i (R, B) in 1..L -> (R, B, T * C), so a "latent" here is a flattened series. A
-    patch and its two neighbours at distance 1, 2, 1 are mixed by three residual layers: about as many weights as the
-    MLP for latents. T is padded with zeros to whole patches.
+    patch and its two neighbours at distance 1, 2, 1 are mixed by three residual layers. T is padded with zeros to whole
+    patches.
 
         eps_theta = sqrt(1 - alpha_bar_i) x^i + A (g(i) * B x^i) + network(x^i, i)
 

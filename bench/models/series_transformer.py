@@ -87,7 +87,7 @@ class TokenTransformer(Denoiser):
         width = max(hidden // 2, 2)  # a layer norm of one number is a constant
         super().__init__(runs, channels, width, diffusion_steps, self.layers, predicts)
         self.latent, self.window, self.channels = window * channels, window, channels
-        self.places = parameter(runs, window, width, bound=0.02)
+        self.places = parameter(runs, window, width, bound=0.02, decays=False)
         self.gain = Linear(runs, 2 * self.frequencies, width)
 
     def add_blocks(self, runs: int, hidden: int) -> None:

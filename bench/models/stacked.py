@@ -20,10 +20,13 @@ from bench.contracts import PerRun
 from bench.randomness import Randomness
 
 
-def parameter(runs: int, *shape: int, bound: float, centre: float = 0.0) -> nn.Parameter:
-    """A parameter of shape (runs, *shape), to be drawn uniformly from centre +- bound by `initialise`."""
+def parameter(runs: int, *shape: int, bound: float, centre: float = 0.0, decays: bool = True) -> nn.Parameter:
+    """A parameter of shape (runs, *shape), to be drawn uniformly from centre +- bound by `initialise`.
+
+    decays: False for what has the shape of a matrix and is none, so that weight decay leaves it alone.
+    """
     created = nn.Parameter(torch.full((runs, *shape), float(centre)))
-    created.bound = bound  # type: ignore[attr-defined]
+    created.bound, created.decays = bound, decays and len(shape) > 1  # type: ignore[attr-defined]
     return created
 
 
@@ -86,8 +89,9 @@ class Flat:
         self.parameters = [weights for module in modules for weights in module.parameters()]
         runs = len(self.parameters[0])
         self.values = torch.cat([weights.data.reshape(runs, -1) for weights in self.parameters], dim=-1)
-        matrices = [torch.full((weights[0].numel(),), float(weights.ndim > 2)) for weights in self.parameters]
-        self.in_matrix = torch.cat(matrices).to(self.values.device)  # 1 for an entry of a matrix, else 0; (P,)
+        decays = [float(getattr(weights, "decays", weights.ndim > 2)) for weights in self.parameters]
+        each = [torch.full((weights[0].numel(),), own) for weights, own in zip(self.parameters, decays, strict=True)]
+        self.decays = torch.cat(each).to(self.values.device)  # 1 for what weight decay moves, else 0; (P,)
         start = 0
         for weights in self.parameters:
             end = start + weights[0].numel()
@@ -103,7 +107,7 @@ class Flat:
     def between(self, first: int, end: int) -> Flat:
         """Columns first .. end - 1, in the same memory; `gradient` is that of the whole."""
         part = copy.copy(self)
-        part.values, part.in_matrix = self.values[:, first:end], self.in_matrix[first:end]
+        part.values, part.decays = self.values[:, first:end], self.decays[first:end]
         return part
 
     def gradient(self, loss: Tensor) -> Tensor:
@@ -127,8 +131,8 @@ class RowAdam:
     learning_rate (R,), clip_norm a number. A row whose gradient is not finite, or that is not
     `active`, stays as it is.
 
-    weight_decay w: the entries of matrices, not of biases and norms, lose the share (learning rate w) of an update
-    (decoupled, Loshchilov and Hutter 2019, arXiv:1711.05101, algorithm 2).
+    weight_decay w: the entries of matrices, not of biases, norms and codes (see `parameter`), lose the share (learning
+    rate w) of an update (decoupled, Loshchilov and Hutter 2019, arXiv:1711.05101, algorithm 2).
 
     average d: besides, an exponential average of the weights after each update. Its decay is min(d, (k - 1) / (k + 8))
     at update k of a row: the initial weights have no share in it, and early in training it spans about the last tenth
@@ -163,7 +167,7 @@ class RowAdam:
         denominator = (self._second / second_bias).sqrt_().add_(self.epsilon)
         step = (self.learning_rate * rate)[:, None] * moves
         if self._weight_decay:
-            self.flat.values.mul_(1 - self._weight_decay * step * self.flat.in_matrix)
+            self.flat.values.mul_(1 - self._weight_decay * step * self.flat.decays)
         self.flat.values.sub_(self._first.div(denominator).mul_(step / first_bias))
         if self._average is not None:
             decay = ((self._moves - 1) / (self._moves + 8)).clamp(max=self._decay)

@@ -114,16 +114,16 @@ class BlindDecoder(nn.Module):
 
     def single(self, run: int) -> SingleBlindDecoder:
         """The decoder of one run as a plain function of z (B, D) and x_prev (B, T-1, C)."""
-        return SingleBlindDecoder(self.inner.single(run), self._seen)
+        return _blind(self.inner.single(run), self._seen)
 
     def single_mean(self, run: int, sees_past: bool = True) -> SingleBlindDecoder:
         """E[x_t] of one run as a plain function of z (B, D) and x_prev (B, T-1, C)."""
         mean = self.inner.single_mean(run, sees_past and self.blind_to != "past")
-        return SingleBlindDecoder(mean, self._seen)
+        return _blind(mean, self._seen)
 
 
 class SingleBlindDecoder:
-    """One run's h; the tangents are the inner decoder's, because a zeroed input is linear in s."""
+    """One run's h."""
 
     def __init__(self, inner: Any, seen: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> None:
         self.inner, self.seen = inner, seen
@@ -132,9 +132,19 @@ class SingleBlindDecoder:
         """z (B, D), x_prev (B, T-1, C) -> h (B, T, H)."""
         return self.inner(*self.seen(z, x_prev))
 
+
+class SweptBlindDecoder(SingleBlindDecoder):
+    """The same with the inner decoder's tangents, because a zeroed input is linear in s."""
+
     def tangent_sweep(self, z: Tensor, x_prev: Tensor) -> Any:
         """h and its three tangents at points of the path; see `bench.metrics.dependency.Sweep`."""
         return self.inner.tangent_sweep(*self.seen(z, x_prev))
+
+
+def _blind(inner: Any, seen: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> SingleBlindDecoder:
+    """With tangents where the inner function has them: the dependency measures look for the method."""
+    kind = SweptBlindDecoder if hasattr(inner, "tangent_sweep") else SingleBlindDecoder
+    return kind(inner, seen)
 
 
 class MappedDecoder(nn.Module):

@@ -126,7 +126,7 @@ def run(
     x = torch.from_numpy(splits.train)
     with watch("autoencoder"):
         loss = _train_autoencoder(model, x, train, randomness)
-        seen = validation_series([splits], randomness)[0]
+        seen = validation_series([splits], randomness).padded[0]
         with torch.no_grad():
             mean, log_sigma = model.encode(seen)
             noise = randomness.draws("validation posterior").normal(len(seen), model.latent)[0]

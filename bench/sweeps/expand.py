@@ -29,6 +29,7 @@ from bench.contracts import (
     nearest,
 )
 from bench.loading.references import EVERY_REFERENCE, REFERENCES, references_of
+from bench.parts.stopping_times import StoppingTimes, schedule_end
 from bench.registry import METHODS
 from bench.sweeps.file import (
     DatasetEntry,
@@ -120,7 +121,7 @@ def _expand(parsed: SweepFile, place: str, selection: Selection, data: Path | No
     seeds = selection.seeds or parsed.seeds
     splits = seeds.splits if isinstance(seeds, SplitSeeds) else 1
 
-    notes: list[str] = []
+    notes = _without_use([fields for _, variants in asked.values() for fields in variants], place)
     absent: dict[DatasetSpec, str] = {}
     runs: dict[str, Run] = {}
     for (seed, split), spec in itertools.product(seed_pairs(seeds), specs):
@@ -180,6 +181,21 @@ def _asked(
             variants = [variant for entry in entries for variant in _variants(entry, blocks, settings, here)]
             made[repr(own)] = {name: blocks[name] for name in TRAINING_BLOCKS}, [_fields_of(v) for v in variants]
     return {spec: made[repr(own)] for spec, own in specs.items()}
+
+
+def _without_use(variants: Iterable[Mapping[str, Any]], place: str) -> list[str]:
+    """A note for every option of a method that was set and changes nothing beside the others."""
+    notes = []
+    for fields in variants:
+        cls, hyper = METHODS[fields["method"]], dict(fields["hyper"])
+        usual = {**{item.name: item.default for item in dataclasses.fields(cls)}, **cls.defaults(fields["diffusion"])}
+        notes += [
+            f"{place}: {fields['label']}: {name} = {hyper[name]} changes nothing beside the other options of "
+            f"{cls.name}: its runs have identities of their own and the numbers of those without it"
+            for name in cls(**hyper).without_use()
+            if hyper[name] != usual[name]
+        ]
+    return notes
 
 
 def _settings(entries: Iterable[MethodEntry]) -> Counter[str]:
@@ -279,7 +295,22 @@ def _variants(
         except InputError as error:
             raise InputError(f"{here}: {error}") from error
         method = method.resolved(configs["diffusion"])
+        _check_schedule(method, configs["train"], here)
         yield Variant(label, entry.name, tuple(plain_fields(method).items()), **configs)
+
+
+def _check_schedule(method: Any, train: TrainConfig, here: str) -> None:
+    """Refuse a schedule of the method's own that ends after the last update at which its plateau may be found."""
+    share = float(method.schedule_share)
+    if not train.patience or not share:
+        return
+    last, _ = StoppingTimes(train.steps, train.patience).limits(train.steps)
+    if (end := schedule_end(share, train.schedule_steps or train.steps)) > last:
+        raise InputError(
+            f"{here}: train.schedule_steps = {train.schedule_steps}: the schedule of {method.name} ends at update {end}"
+            f", and with train.patience the full rate ends at update {last} at the latest, so that no plateau could be "
+            f"found: expected 1 to {math.floor(last / share)}"
+        )
 
 
 def _given(entry: DatasetEntry) -> dict[str, Any]:

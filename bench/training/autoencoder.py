@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 
@@ -15,9 +14,10 @@ from bench.method import Method
 from bench.models.build import StackedModel
 from bench.models.dropout import dropping
 from bench.models.stacked import Flat, RowAdam
+from bench.parts.stopping_times import schedule_end
 from bench.randomness import Ahead, Randomness
 from bench.training.denoiser import denoiser_adam
-from bench.training.device_windows import Windows
+from bench.training.device_windows import ValidationSeries, Windows
 from bench.training.lagging import Lagging
 from bench.training.loop import Curves, Optimiser, StageEnd, Watch, run_updates
 from bench.training.stopping import (
@@ -100,7 +100,7 @@ def train_autoencoder(
     method: Method,
     shares: Sequence[float],
     windows: Windows,
-    validation: Tensor,
+    validation: ValidationSeries,
     budget: TrainConfig,
     schedule: DiffusionConfig,
     randomness: Randomness,
@@ -116,13 +116,13 @@ def train_autoencoder(
     order, draws = (Ahead(randomness.draws(role)) for role in ("batches", "objective"))
     parts = [*model.autoencoder(), *([model.denoiser] if method.moves_denoiser else [])]
     flat = Flat(parts)
-    values = validation[0, 0].numel()
-    marginal = -model.marginal_log_prob(validation).mean(dim=-1) / values
+    values = validation.values
+    marginal = validation.each(lambda x: -model.marginal_log_prob(x).mean(dim=-1)) / values
     buffers = [own for part in parts for own in part.buffers() if own.shape[:1] == (model.runs,)]  # running means
     state = [flat.values, *buffers]
     best = BestWeights(state, model.runs) if budget.patience or budget.select == "best_validation" else None
     schedules = budget.schedule_steps or budget.steps
-    earliest = [math.ceil(round(share * schedules, 3)) for share in shares]  # rounded: .07 * 100 is a little above 7
+    earliest = [schedule_end(share, schedules) for share in shares]
     patience = budget.steps, budget.patience, budget.tolerance, budget.warm_up
     plateau = Plateau(earliest, *patience, windows.last.device)
     lagging = Lagging(flat, model, method, budget, randomness) if method.encoder_updates else None
@@ -157,10 +157,12 @@ def train_autoencoder(
             compare(step, active)
 
     def compare(step: int, active: list[bool]) -> None:
-        own = own_nll(model, method, validation, randomness)
+        own = validation.each(lambda x: own_nll(model, method, x, randomness))
         seen = {"validation_nll_own": own}
         if best is not None:
-            seen["validation_objective"] = validation_objective(model, method, validation, randomness, schedules)
+            seen["validation_objective"] = validation.each(
+                lambda x: validation_objective(model, method, x, randomness, schedules)
+            )
         curves.record("autoencoder", step, seen, 1, torch.tensor(active))
         if step > WARM_UP * budget.steps:
             guard.watch_nll(own, marginal, step, active)

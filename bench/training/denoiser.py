@@ -15,7 +15,7 @@ from bench.models.dropout import dropping
 from bench.models.stacked import Flat, RowAdam
 from bench.parts.posteriors import concatenate
 from bench.randomness import Ahead, Randomness
-from bench.training.device_windows import Windows
+from bench.training.device_windows import ValidationSeries, Windows, by_count
 from bench.training.loop import Curves, StageEnd, run_updates
 from bench.training.stopping import BestWeights, Guard, Plateau
 
@@ -27,7 +27,7 @@ def train_denoiser(
     model: StackedModel,
     method: Method,
     windows: Windows,
-    validation: Tensor,
+    validation: ValidationSeries,
     schedule: DiffusionConfig,
     steps: int,
     fewer: Sequence[int],
@@ -39,7 +39,7 @@ def train_denoiser(
     """Train the denoiser on the codes of the training windows; afterwards it is as of the last update.
 
     A run makes `steps` updates less its own number in `fewer`.
-    With `schedule.patience` it is as of the best check on the codes of the validation series (R, n, T, C).
+    With `schedule.patience` it is as of the best check on the codes of the validation series.
     """
     left = [steps - each if active else 0 for each, active in zip(fewer, guard.active, strict=True)]
     if max(left) <= 0:
@@ -53,7 +53,7 @@ def train_denoiser(
     best = BestWeights([flat.values], model.runs) if schedule.patience else None
     latents = encode(model, method, windows)
     if method.standardises_latents:
-        standardise(model, latents.rsample(randomness.draws("latent scale")))
+        standardise(model, latents, windows, randomness)
 
     def terms_at(step: Step) -> dict[str, Tensor]:
         rows = order.steps(0, windows.last, schedule.batch_size)
@@ -65,7 +65,7 @@ def train_denoiser(
         if best is None:
             return
         with optimiser.averaged():
-            seen = validation_denoising(model, method, validation, randomness)
+            seen = validation.each(lambda x: validation_denoising(model, method, x, randomness))
             best.compare(seen, [a and b for a, b in zip(active, plateau.comparable(step), strict=True)])
         curves.record("denoiser", step, {"validation_denoising": seen}, 1, torch.tensor(active))
         plateau.watch(seen.tolist(), step, active)
@@ -96,16 +96,24 @@ def validation_denoising(model: StackedModel, method: Method, x: Tensor, randomn
 
 
 @torch.no_grad()
-def standardise(model: StackedModel, z: Tensor) -> None:
-    """Keep mean and deviation of latents z (R, n, D); a dimension that is constant keeps its scale."""
-    model.latent_mean.copy_(z.mean(dim=1))
-    scale = z.std(dim=1, correction=0)
-    model.latent_scale.copy_(torch.where(scale > CONSTANT, scale, 1.0))
+def standardise(model: StackedModel, latents: Posterior, windows: Windows, randomness: Randomness) -> None:
+    """Keep mean and deviation of a draw of all latents; a dimension that is constant keeps its scale.
+
+    latents: what `encode` gives, of which each run has as many as windows.
+    """
+    device = windows.last.device
+    for n, own in by_count(windows.counts, device):
+        z = latents.rows(torch.arange(n, device=device).expand(model.runs, -1)).rsample(
+            randomness.draws("latent scale")
+        )
+        scale = z.std(dim=1, correction=0)
+        scale = torch.where(scale > CONSTANT, scale, 1.0)
+        model.latent_mean.copy_(torch.where(own[:, None], z.mean(dim=1), model.latent_mean))
+        model.latent_scale.copy_(torch.where(own[:, None], scale, model.latent_scale))
 
 
 @torch.no_grad()
 def encode(model: StackedModel, method: Method, windows: Windows, chunk: int = 1024) -> Posterior:
     """What the denoiser learns of all training windows; a run with fewer windows than another repeats its last one."""
-    most = int(windows.last.max()) + 1
-    index = torch.minimum(torch.arange(most, device=windows.last.device), windows.last[:, None])
+    index = torch.minimum(torch.arange(max(windows.counts), device=windows.last.device), windows.last[:, None])
     return concatenate([method.codes(model, windows.at(rows)) for rows in index.split(chunk, dim=1)])

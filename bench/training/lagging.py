@@ -14,6 +14,7 @@ from bench.models.build import StackedModel
 from bench.models.stacked import Flat, RowAdam
 from bench.parts.posteriors import GaussianPosterior, mutual_information
 from bench.randomness import Randomness
+from bench.training.device_windows import ValidationSeries
 
 
 class Lagging:
@@ -79,14 +80,18 @@ class Lagging:
     def settle(self) -> None:
         """No averages are taken."""
 
-    def check(self, x: Tensor) -> None:
-        """A run leaves the loop when its mutual information over x (R, n, T, C) has not risen since the last check."""
+    def check(self, validation: ValidationSeries) -> None:
+        """A run leaves the loop when its mutual information over these series has not risen since the last check."""
         training = self._model.training
         self._model.eval()
-        with torch.no_grad():
-            q = self._method.posterior(self._model, x)
-            assert isinstance(q, GaussianPosterior)
-            information = mutual_information(q, self._randomness.draws("validation information"))
+        information = validation.each(self._information_in)
         self._model.train(training)
         self.running &= information > self._information
         self._information = information
+
+    @torch.no_grad()
+    def _information_in(self, x: Tensor) -> Tensor:
+        """The mutual information of z and series x (R, n, T, C), (R)."""
+        q = self._method.posterior(self._model, x)
+        assert isinstance(q, GaussianPosterior)
+        return mutual_information(q, self._randomness.draws("validation information"))

@@ -13,11 +13,9 @@ from bench.method import Method
 from bench.models.build import StackedModel
 from bench.models.head import FollowingHead
 from bench.parts.likelihoods import fitted
+from bench.parts.stopping_times import StoppingTimes
 from bench.randomness import Randomness
-
-CHECKS = 20  # of every run, evenly over the stage; with a patience more, so that it can be told from noise
-CHECKS_OF_PATIENCE = 5  # at least so many checks in a row that show no improvement
-DECAY = 0.2  # of the updates at the full rate: so many more follow, at a rate that falls to 0
+from bench.training.device_windows import ValidationSeries
 
 WARM_UP = 0.1  # share of the autoencoder stage before the guard watches the reconstruction NLL
 TOLERANCE = 1.0  # nats per value by which the reconstruction NLL may exceed the marginal's
@@ -55,19 +53,28 @@ def validation_objective(
     return torch.stack(list(terms.values())).sum(dim=0) / x[0, 0].numel()
 
 
-def settle_scale(model: StackedModel, method: Method, x: Tensor, randomness: Randomness) -> None:
-    """Set the scale of the decoder's likelihood from its residuals on x (R, n, T, C), given the full past.
+def settle_scale(model: StackedModel, method: Method, validation: ValidationSeries, randomness: Randomness) -> None:
+    """Set the scale of the decoder's likelihood from its residuals on the validation series, given the full past.
 
     The running scale of training is that of the pasts in training, which may be masked, and of the series trained on.
     """
     training = model.training
     model.eval()
     heads = [part for part in model.modules() if isinstance(part, FollowingHead)]
-    for head in heads:
-        head.forget()
-        head.train()
-    with torch.no_grad():
-        fitted(_own(model, method, x, randomness), x)
+    scales = [scale for head in heads for scale in (head.square, head.updates)]
+    before, settled = ([scale.clone() for scale in scales] for _ in range(2))
+    for x, own in validation.by_count():
+        for scale, former in zip(scales, before, strict=True):
+            scale.copy_(former)
+        for head in heads:
+            head.forget()
+            head.train()
+        with torch.no_grad():
+            fitted(_own(model, method, x, randomness), x)
+        for scale, found in zip(scales, settled, strict=True):
+            found[own] = scale[own]
+    for scale, found in zip(scales, settled, strict=True):
+        scale.copy_(found)
     model.train(training)
 
 
@@ -82,9 +89,9 @@ class Plateau:
 
     Without `patience` every run makes `steps` updates at the full rate. With it, `steps` is a maximum: the full rate
     holds until the validation objective has not been `tolerance` below its best for `patience` updates, then the rate
-    falls linearly to 0 over DECAY times the updates made so far, rounded up to whole checks. A run that has not
-    stopped when no more than its decay is left begins it there, and has not converged. In both cases the rate first
-    rises linearly over `warm_up` updates. `fewer` (R) is what a run's own maximum lacks of `steps`.
+    falls linearly to 0 over DECAY times the updates made so far, rounded up to whole checks (`StoppingTimes`). A run
+    that has not stopped when no more than its decay is left begins it there, and has not converged. In both cases the
+    rate first rises linearly over `warm_up` updates. `fewer` (R) is what a run's own maximum lacks of `steps`.
 
     Nothing stops during the warm-up or before update `earliest` (R) of a run, when its method's own schedules end;
     what was seen before is not compared with.
@@ -109,12 +116,11 @@ class Plateau:
         fewer: Sequence[int] = (),
     ) -> None:
         self._patience, self._tolerance, self._warm_up = patience, tolerance, warm_up
-        self.every = max(1, steps // CHECKS)
-        if patience:
-            self.every = min(self.every, max(1, patience // CHECKS_OF_PATIENCE))
+        self._times = StoppingTimes(steps, patience)
+        self.every = self._times.every
         maxima = [max(steps - each, 0) for each in fewer or [0] * len(earliest)]
-        self._full, self.ends = [list(each) for each in zip(*map(self._limits, maxima), strict=True)]
-        self.last = self._limits(steps)[1]  # of a run that lacks none, so that it is the same whoever is in the stack
+        self._full, self.ends = [list(each) for each in zip(*map(self._times.limits, maxima), strict=True)]
+        self.last = self._times.limits(steps)[1]  # of a run that lacks none: the same whoever is in the stack
         self._earliest = [max(each, warm_up) for each in earliest]
         self._best = [math.inf] * len(earliest)
         self._improved = list(self._earliest)
@@ -124,23 +130,14 @@ class Plateau:
         self._decay_to = torch.tensor(self.ends, dtype=torch.float64, device=device)
         self._whole = torch.ones(len(earliest), device=device)
 
-    def _limits(self, most: int) -> tuple[int, int]:
-        """The last update at the full rate and the last one of all, where a run that has not stopped makes `most`."""
-        if self._patience:
-            for step in range(most - most % self.every, 0, -self.every):
-                if (end := self._end_of(step)) <= most:
-                    return step, end
-        return most, most
-
-    def _end_of(self, step: int) -> int:
-        """The last update of a run whose decay begins after update `step`, a check."""
-        return step + math.ceil(round(DECAY * step, 6) / self.every) * self.every
-
     @property
     def converged(self) -> list[bool | None]:
-        """Whether a run's plateau was reached at the full rate; None without patience, and where no update was left."""
-        both = zip(self._stopped, self.ends, strict=True)
-        return [stopped if self._patience and end else None for stopped, end in both]
+        """Whether a run's plateau was reached at the full rate; None without patience, and where no update was left.
+
+        A run that stopped although its objective was never a finite number has no plateau.
+        """
+        known = zip(self._stopped, self._best, self.ends, strict=True)
+        return [stopped and math.isfinite(best) if self._patience and end else None for stopped, best, end in known]
 
     def comparable(self, step: int) -> list[bool]:
         """Whether the weights after update `step` are those of a run whose schedules have ended."""
@@ -167,7 +164,7 @@ class Plateau:
             if not may:
                 self._improved[run] = step
             if step - self._improved[run] >= self._patience:
-                self._stopped[run], self.ends[run] = True, self._end_of(step)
+                self._stopped[run], self.ends[run] = True, self._times.end_of(step)
                 self._decay_from[run], self._decay_to[run] = float(step), float(self.ends[run])
 
 
