@@ -10,8 +10,8 @@ from bench.registry import METHODS
 from bench.scoring.scores import Scope
 from bench.store import load_results
 from bench.sweeps.expand import Selection, read_sweep
-from bench.sweeps.file import read_file
-from bench.sweeps.tuning import best_trial, ranks, trials
+from bench.sweeps.file import find_sweep, read_file
+from bench.sweeps.tuning import best_trial, ranks, trial_sweep, trials, write_sweep
 from bench.tune import main
 
 SWEEP = """
@@ -48,6 +48,17 @@ def test_the_first_trial_is_the_entry_itself_and_all_differ(sweep):
     # gamma 2 and eta 1 are defaults: N 2 with them is the first trial again
     assert {(trial["N"], trial.get("gamma", 2)) for trial in found} == {(n, g) for n in (1, 2, 3) for g in (1, 2)}
     assert len(found) == 6
+
+
+@pytest.mark.parametrize("reduced", [False, True])
+def test_trials_of_the_shipped_sweep_can_be_planned(tmp_path, reduced):
+    path = find_sweep("published")
+    file = read_file(path, reduced)
+    entries = [entry.model_dump(exclude_defaults=True) for entry in file.methods]
+    write_sweep(tmp_path / "trials.yaml", trial_sweep(file, entries, str(path)), "trials")
+    planned = read_sweep(tmp_path / "trials.yaml", Selection(datasets=("ar1",), seeds=(0,)))
+    labels = {run.label for run in planned.runs if run.kind == "method"}
+    assert len(labels) == file.tune.trials * len(entries)
 
 
 def test_ranks_are_means_over_places_and_a_failed_run_is_last():

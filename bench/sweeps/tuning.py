@@ -14,7 +14,7 @@ import yaml
 from bench import command
 from bench.contracts import InputError
 from bench.randomness import numpy_generator
-from bench.registry import METRICS
+from bench.registry import METHODS, METRICS
 from bench.store import existing, load_results, replacing
 from bench.sweeps.expand import Variant, variants_of
 from bench.sweeps.file import SplitSeeds, SweepFile, Tune
@@ -28,7 +28,9 @@ def trials(file: SweepFile, entry: Mapping[str, Any], place: str) -> list[Settin
     Every method of a file draws from its own stream, so that adding one does not change the others.
     """
     assert file.tune is not None
-    own, axes = dict(entry.get("set", {})), {**file.tune.space, **entry.get("search", {})}
+    nothing = METHODS[entry["name"]].without_effect if entry["name"] in METHODS else ()
+    shared = {option: values for option, values in file.tune.space.items() if option not in nothing}
+    own, axes = dict(entry.get("set", {})), {**shared, **entry.get("search", {})}
     points = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
     order = numpy_generator("tune", 0, f"trials of {entry.get('label') or entry['name']}").permutation(len(points))
     found: list[Settings] = []
