@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 REFERENCE = ROOT / "results" / "reference"
 CORE = ROOT / "results" / "core"
+ANEW = ROOT / "results" / "anew"  # runs of `core` that were trained a second time, on another processor
 FINDINGS = ROOT / "results" / "FINDINGS.md"
 
 FLOOR = "floor_held_out"
