@@ -24,7 +24,7 @@ from bench.contracts import (
     TrainConfig,
     later_options,
 )
-from bench.loading.references import VERSIONS
+from bench.loading.references import version_of
 from bench.registry import METHODS
 from bench.sweeps.code_hash import code_of
 
@@ -122,7 +122,7 @@ class Run:
             **({} if self.split_seed is None else {"split_seed": self.split_seed}),
         }
         if self.kind == "reference":
-            version = {"references_version": VERSIONS[self.method], "n_samples": self.evaluate.n_samples}
+            version = {"references_version": version_of(self.method), "n_samples": self.evaluate.n_samples}
             return {"reference": self.method, **version, **shared}
         return {
             "method": self.method,
