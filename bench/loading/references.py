@@ -195,7 +195,7 @@ EVERY_REFERENCE: Mapping[str, Reference] = {**REFERENCES, **UNDIVIDED}
 def version_of(reference: str) -> int:
     """What a reference's numbers depend on beside the data.
 
-    2: halves of train that share no rows; windows in time's order. 3: beside held-out windows. 4, of `floor_noise` alone:
+    2: halves of train that share no rows; windows in order of time. 3: beside held-out windows. 4, `floor_noise` alone:
     whole entities, or stretches counted in rows and not in windows; no more windows than the other rows have.
     """
     return 4 if reference == floor_noise.__name__ else 3
