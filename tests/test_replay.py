@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pandas as pd
 import pytest
 
@@ -11,6 +13,7 @@ from bench.engine import repetition
 from bench.engine.job import JobSettings, run_stack
 from bench.store import Store, load_results
 from bench.sweeps.expand import read_sweep
+from bench.sweeps.run import Run
 from bench.sweeps.stacks import Stack
 
 SWEEP = """
@@ -95,6 +98,18 @@ def test_rows_of_another_version_are_not_run_again(results, capsys, monkeypatch)
     monkeypatch.setattr(repetition, "TRAINING_VERSION", 99)
     assert replay.main(["--all", "--results", str(results)]) == 0
     assert capsys.readouterr().out.splitlines() == ["older: another training version (2 rows)", "no row was run again"]
+
+
+def test_a_reference_of_another_version_is_not_run_again(results, monkeypatch):
+    runs, _ = load_results(results)
+    row = runs.iloc[0]
+    run = dataclasses.replace(Run.from_config(row.config), kind="reference", method="floor_noise")
+    old = row.copy()
+    old["run_id"] = run.run_id
+    assert "reference_version" not in {name for name, *_ in repetition.changed_ingredients(old, run, row.data_sha256)}
+    monkeypatch.setattr("bench.sweeps.run.version_of", lambda name: 99)
+    changed = repetition.changed_ingredients(old, dataclasses.replace(run), row.data_sha256)
+    assert {name for name, *_ in changed} & set(repetition.VERSIONS) == {"reference_version"}
 
 
 def test_a_run_with_a_split_seed_is_trained_on_that_split(tmp_path, capsys):

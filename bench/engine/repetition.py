@@ -17,6 +17,7 @@ from bench.command import data_dir, write, write_table
 from bench.contracts import InputError, Unavailable
 from bench.engine.job import JobSettings, run_stack
 from bench.engine.provenance import provenance
+from bench.loading.references import version_of
 from bench.loading.windows import load_splits
 from bench.registry import METHODS, METRICS
 from bench.store import load_results, spelled
@@ -25,7 +26,7 @@ from bench.sweeps.stacks import Stack
 
 KEY = ["metric", "version", "split", "train_step", "coordinate", "index", "metric_seed"]
 NOT_INGREDIENTS = ("git_commit", "git_dirty")
-VERSIONS = ("training_version", "method_version")
+VERSIONS = ("training_version", "method_version", "reference_version")
 SECONDS = ["train_seconds", "denoiser_seconds", "sample_seconds", "evaluate_seconds"]
 
 ROUNDING = 1e-6
@@ -50,11 +51,14 @@ def changed_ingredients(row: pd.Series, run: Run, sha256: str) -> list[tuple[str
     now = {**provenance(), "data_sha256": sha256, "training_version": TRAINING_VERSION}
     if run.kind == "method":
         now["method_version"] = METHODS[run.method].version
-    return [
+    changed = [
         (name, str(row[name]), str(value))
         for name, value in now.items()
         if name in row and name not in NOT_INGREDIENTS and str(row[name]) != str(value)
     ]
+    if run.kind == "reference" and run.run_id != row.run_id:  # a row does not say its version, which is in its id
+        changed.append(("reference_version", "another", str(version_of(run.method))))
+    return changed
 
 
 def cell_noise(runs: pd.DataFrame, metrics: pd.DataFrame, run: Run) -> pd.Series:
