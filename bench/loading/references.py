@@ -48,6 +48,9 @@ def origin(windows: np.ndarray, splits: Splits) -> Origin:
     first rows differ by T or more.
     """
     parts = [(name, part) for name in splits.strides if (part := getattr(splits, name)) is not None]
+    shared = any(splits.strides[name] < splits.window for name, _ in parts)
+    if not shared and not splits.entities:
+        return Origin(None, None)
     places: dict[bytes, int] = {}
     start: list[np.ndarray] = []
     entity: list[np.ndarray] = []
@@ -65,7 +68,6 @@ def origin(windows: np.ndarray, splits: Splits) -> Origin:
     def of(values: list[np.ndarray]) -> np.ndarray:
         return np.append(np.concatenate(values).astype(np.float64), np.nan)[found]  # -1 is the last one
 
-    shared = any(splits.strides[name] < splits.window for name, _ in parts)
     return Origin(of(start) if shared else None, of(entity) if splits.entities else None)
 
 

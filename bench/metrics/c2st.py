@@ -96,6 +96,11 @@ class Windows:
             filled[fold[one]] += counts[one]
         return fold[group]
 
+    def repeated_folds(self, rng: np.random.Generator, repeats: int) -> list[np.ndarray]:
+        """The folds of every window, drawn so many times; none where some draw leaves no judge both kinds."""
+        drawn = [self.folds(rng) for _ in range(repeats)]
+        return drawn if all(any(self.rounds(fold)) for fold in drawn) else []
+
     def rounds(self, fold: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Which windows a judge learns from and which it judges, (N,) each, for every fold that holds both kinds.
 
@@ -235,8 +240,8 @@ class C2ST(SampleMetric):
             return undefined(self.outputs, f"needs {2 * FOLDS} windows of either kind", n)
         rng = evaluation.rng("c2st")
         values, windows = both_kinds(evaluation)
-        folds = [windows.folds(rng) for _ in range(REPEATS)]
-        if not all(any(windows.rounds(fold)) for fold in folds):
+        folds = windows.repeated_folds(rng, REPEATS)
+        if not folds:
             return undefined(self.outputs, "the windows are too few groups of equal or neighbouring ones", n)
         seed = int(rng.integers(2**31))
         families = features_by_family(values)

@@ -52,8 +52,8 @@ class C2STEntities(SampleMetric):
         nobody = np.full(generated, np.nan)
         whose = nobody if evaluation.sample_entity is None else evaluation.sample_entity
         windows = dataclasses.replace(windows, entity=np.concatenate([evaluation.reference_entity, whose]))
-        folds = [windows.folds(rng) for _ in range(REPEATS)]
-        if not all(any(windows.rounds(fold)) for fold in folds):
+        folds = windows.repeated_folds(rng, REPEATS)
+        if not folds:
             return undefined(self.outputs, "the windows are too few groups of equal ones", n)
         seed = int(rng.integers(2**31))
         together = np.concatenate(list(features_by_family(values).values()), axis=1)
