@@ -21,7 +21,7 @@ from bench.report.contrasts import Question, Sides, Stated, answers, sensitivity
 from bench.report.formatting import number, signed
 from bench.report.ranking import groups_of
 from bench.report.selection import Selection
-from bench.report.statistics import ALPHA, detectable, for_overlapping_splits, holm, interval, p_difference
+from bench.report.statistics import ALPHA, Repeats, detectable, for_overlapping_splits, holm, interval, p_difference
 
 COLUMN = Column("c2st_auc", "C2ST AUC", "probability", "lower")
 ONE = Question(Contrast("one", "a", "b"), "lstm")
@@ -54,6 +54,20 @@ def test_the_number_of_seeds_does_not_make_the_pooled_interval_narrower() -> Non
     few = answers({ONE: {"x": sides([-0.1] * 2), "y": sides([-0.3] * 2)}}, COLUMN)[ONE].pooled
     many = answers({ONE: {"x": sides([-0.1] * 50), "y": sides([-0.3] * 50)}}, COLUMN)[ONE].pooled
     assert many.difference == pytest.approx(few.difference)
+
+
+def test_options_of_one_data_set_are_one_repeat() -> None:
+    family = {ONE: {"x,window=24": sides([-0.1] * 2), "x,window=48": sides([-0.3] * 2), "y": sides([-0.1] * 2)}}
+    found = answers(family, COLUMN)[ONE].pooled
+    assert found.difference == pytest.approx(interval([-0.2, -0.1]))
+
+
+def test_where_the_measure_is_at_its_end_no_equivalence_is_said() -> None:
+    near = [sides([0.001 * k] * 2, level=0.98) for k in (-1, 0, 1)]
+    far = [sides([0.001 * k] * 2, level=0.6) for k in (-1, 0, 1)]
+    for both, verdict in ((near, "undecided"), (far, "equivalent"), ([*near[:2], far[2]], "equivalent")):
+        family = {ONE: {name: one._replace(saturated=COLUMN.saturated) for name, one in zip("xyz", both, strict=True)}}
+        assert answers(family, COLUMN, bound=0.05)[ONE].pooled.verdict == verdict
 
 
 def test_a_floor_that_both_methods_share_changes_nothing() -> None:
@@ -158,7 +172,7 @@ def test_a_data_set_that_lacks_a_side_is_not_counted() -> None:
 
 def test_a_data_set_by_itself_is_corrected_where_splits_overlap() -> None:
     gaps = [-0.10, -0.12, -0.11, -0.09]
-    plain, overlapping = sides(gaps), sides(gaps)._replace(overlapping=True)
+    plain, overlapping = sides(gaps), sides(gaps)._replace(repeats=Repeats(overlapping=True))
     found = answers({ONE: {"x": plain, "y": overlapping}}, COLUMN)[ONE]
     wide = for_overlapping_splits(interval(gaps))
     assert found.datasets["y"].difference == pytest.approx(wide)
@@ -168,7 +182,7 @@ def test_a_data_set_by_itself_is_corrected_where_splits_overlap() -> None:
 
 
 def test_initialisations_of_a_split_are_averaged_and_halved_together() -> None:
-    both = sides([-0.1, -0.3, -0.5, -0.7])._replace(units={0: 0, 1: 0, 2: 1, 3: 1})
+    both = sides([-0.1, -0.3, -0.5, -0.7])._replace(repeats=Repeats({0: 0, 1: 0, 2: 1, 3: 1}))
     assert both.gap.at(0.95).n == 2
     assert both.first_half.seeds == {0, 1}
     assert sides([-0.1]).first_half.seeds == {0}

@@ -122,11 +122,11 @@ def test_page_says_what_it_must(quick):
     assert {link for link in page.links if link.startswith("#cell-")}
 
 
-def test_few_test_windows_are_said_at_the_top_and_beside_their_data_set(tmp_path):
+def test_few_windows_are_said_at_the_top_and_beside_their_data_set(tmp_path):
     runs = [run_row("proposed", name) for name in ("energy", "regimes")]
     runs = [{**run, "n_test": 40, "window": 12, "test_stride": 6 if run["dataset"] == "energy" else 12} for run in runs]
     _, page = rendered(runs, tmp_path, pictures=False)
-    warning = "energy has 20 independent test windows (40 windows of T = 12, one every 6 rows), fewer than 30."
+    warning = "energy has 20 independent test windows (40 that overlap), fewer than 30."
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
     for words, answer, group, other in (
         (page.words, "Results in brief", "energy · lstm:", "regimes · lstm:"),
@@ -583,7 +583,7 @@ def test_a_thousand_runs_render_in_time(tmp_path):
     assert page.stat().st_size < 5e6
 
 
-def test_differences_stand_below_the_table_with_the_interval_for_overlapping_splits(tmp_path):
+def test_differences_stand_below_the_table_and_say_where_splits_overlap(tmp_path):
     runs = [
         {**row, "split_seed": row["seed"], "division": "blocks"}
         for row in quick_runs(("energy",), seeds=4, shuffles=(False,))
@@ -595,7 +595,7 @@ def test_differences_stand_below_the_table_with_the_interval_for_overlapping_spl
     assert "Equivalent: below 0.0500 in size by two one-sided tests." in page
     assert "Every split deals the same recording anew, so splits overlap." in page
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
-    assert "| method | difference | for overlapping splits | p (Holm) | detectable | verdict |" in text
+    assert "| method | difference | p (Holm) | detectable | verdict |" in text
     assert "energy,False,lstm,sliced_wasserstein,proposed" in (tmp_path / "tables" / "differences.csv").read_text(
         encoding="utf-8"
     ).replace('"', "").replace("false", "False")

@@ -17,7 +17,7 @@ from bench.report.statements import (
     best_text,
     bottleneck,
     collapse_began,
-    few_test_windows,
+    few_windows,
     headline,
     recommendations,
     unresolved,
@@ -97,6 +97,19 @@ def test_only_the_newest_version_of_a_metric_and_the_mean_of_its_repeats():
     (cell,) = cells_of(chosen)
     assert cell.values["mmd2"] == {0: 5.0}
     assert cell.noise == {"mmd2": pytest.approx(math.sqrt(2))}  # of 4 and 6, the same run measured twice
+
+
+def test_runs_that_have_an_older_version_only_are_named():
+    rows = [run_row("proposed", seed=seed) for seed in range(3)]
+    runs, metrics, curves = frames(rows)
+    newer = metrics[(metrics["metric"] == "mmd2") & (metrics["run_id"] == rows[0]["run_id"])].assign(version=2)
+    chosen = select(runs, pd.concat([metrics, newer]), reader(curves), None, selection([]).folder)
+    (cell,) = cells_of(chosen)
+    assert set(cell.values["mmd2"]) == {0}
+    assert chosen.left_out == [
+        "mmd2: 2 runs left out, because only an older version was measured. "
+        "`python -m bench.evaluate` measures runs whose models are kept by the present one."
+    ]
 
 
 def test_a_metric_measured_by_several_forms_of_its_code_is_left_out_and_named():
@@ -242,21 +255,23 @@ def test_failed_runs_count_and_give_no_numbers():
     assert wide_table(group)["seeds"].tolist() == ["1/2"]
 
 
-def test_few_independent_test_windows_are_a_warning():
+def test_few_independent_windows_are_a_warning():
     def runs(*shapes):
         return pd.DataFrame(
             [{**run_row("proposed", name), "n_test": n, "window": 24, "test_stride": s} for name, n, s in shapes]
         )
 
-    found = few_test_windows(runs(("wide", 30, 24), ("apart", 29, 48), ("close", 119, 6), ("enough", 120, 6)))
+    found = few_windows(runs(("wide", 30, 24), ("apart", 29, 48), ("close", 119, 6), ("enough", 120, 6)))
     assert found == {
         "apart": "apart has 29 independent test windows, fewer than 30. "
         "Do not draw conclusions about the samples from so few.",
-        "close": "close has 29 independent test windows (119 windows of T = 24, one every 6 rows), fewer than 30. "
+        "close": "close has 29 independent test windows (119 that overlap), fewer than 30. "
         "Do not draw conclusions about the samples from so few.",
     }
-    assert "has 3 independent" in few_test_windows(runs(("a", 500, 24), ("a", 3, 24), ("a", 0, 0)))["a"]  # 0: not read
-    assert few_test_windows(runs(("a", 0, 0))) == {}
+    assert "has 3 independent" in few_windows(runs(("a", 500, 24), ("a", 3, 24), ("a", 0, 0)))["a"]  # 0: not read
+    assert few_windows(runs(("a", 0, 0))) == {}
+    held_out = runs(("a", 500, 6)).assign(n_held_out=100)  # what samples are compared with
+    assert "has 25 independent held-out windows (100 that overlap)" in few_windows(held_out)["a"]
 
 
 def of_wasserstein(values):
@@ -500,24 +515,26 @@ def test_initialisations_are_averaged_within_a_split():
     assert differences([group])["repeats"].tolist() == [3] * len(group.quality)
     assert group.about_seeds == (
         "Every split deals the same recording anew, so splits overlap. "
+        "Comparisons are corrected for that, intervals of means are not. "
         "Initialisations are averaged within each split, and the splits are the repeats."
     )
 
 
 def test_intervals_are_corrected_only_where_splits_overlap():
-    table = differences([of_splits(4, 1, "entity")])
-    scale = math.sqrt(1 + 4 * 0.2 / 0.7)
-    half, wider = table["high"] - table["difference"], table["high_overlap"] - table["difference"]
-    assert wider.tolist() == pytest.approx((half * scale).tolist())
+    tables = [differences([of_splits(4, 1, division)]) for division in ("drawn", "entity")]
+    half, wider = (table["high"] - table["difference"] for table in tables)
+    assert (wider / half).tolist() == pytest.approx([math.sqrt(1 + 4 * 0.2 / 0.7)] * len(half))
     for division, words in (
         ("drawn", "Every split is a fresh draw of the simulator."),
         ("given", "One split: seeds are initialisations, and the intervals say nothing about another split."),
         ("", ""),
     ):
         group = of_splits(4, 1, division)
-        assert differences([group])["high_overlap"].isna().all()
-        if division:
-            assert group.about_seeds == words
+        assert group.about_seeds == words or not division
+        assert not group.repeats.overlapping
+    dealt_once = of_splits(1, 4, "blocks")  # four initialisations of one split are no splits that overlap
+    assert not dealt_once.repeats.overlapping
+    assert dealt_once.about_seeds.startswith("One split: seeds are initialisations")
 
 
 def test_one_split_with_many_initialisations_has_seeds_as_repeats():

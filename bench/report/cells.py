@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.contracts import TEST_BLOCKS
+from bench.contracts import ONE_SPLIT, OVERLAPPING, TEST_BLOCKS
 from bench.report.columns import BOUNDED, COSTS, ENDED
 from bench.report.formatting import number, plain, with_interval
 from bench.report.selection import Selection, is_setting, places_in
-from bench.report.statistics import EACH_ITS_OWN, NOTHING, Interval, by_unit, interval
+from bench.report.statistics import EACH_ITS_OWN, Interval, Repeats, by_unit, interval
 from bench.verdict import NEAR_BOUND, UNKNOWN, Estimate, Verdict, dependency_illusion, standard_error, verdict
 
 VERDICTS = ("alive", "partial", "collapsed", "undecided", "mixed over seeds", "not measured")
@@ -43,7 +43,7 @@ class Cell:
     illusions: Counter[str] = field(default_factory=Counter)
     values: dict[str, dict[int, float]] = field(default_factory=dict)  # metric -> seed -> value
     series: dict[str, int] = field(default_factory=dict)  # metric -> n, the fewest over seeds
-    units: Mapping[int, int] = field(default_factory=dict)  # seed -> split, where splits have several initialisations
+    repeats: Repeats = EACH_ITS_OWN
     division: str = ""  # of the data: see `bench.contracts.Splits`; "" where it is not known
     noise: dict[str, float] = field(default_factory=dict)  # metric -> its own sd: over metric seeds, within a run
     beside_test: dict[str, dict[int, float]] = field(default_factory=dict)  # metric -> seed -> value; see TEST_BLOCKS
@@ -78,8 +78,8 @@ class Cell:
     def interval(self, metric: str) -> Interval:
         """Mean and interval over the seeds that finished; none where their ln M differ, which is never pooled."""
         if metric not in self._intervals:  # a page asks for each several times
-            pooled = by_unit(self.values.get(metric, {}), self.units).values() if len(self.latents(metric)) < 2 else ()
-            self._intervals[metric] = interval(list(pooled)) if pooled else NOTHING
+            values = self.values.get(metric, {}) if len(self.latents(metric)) < 2 else {}
+            self._intervals[metric] = interval(list(by_unit(values, self.repeats.units).values()))
         return self._intervals[metric]
 
     def text(self, metric: str) -> str:
@@ -214,26 +214,33 @@ def _fewest(selection: Selection, scalars: pd.DataFrame) -> np.ndarray:
     return counts
 
 
-def _units(runs: pd.DataFrame) -> dict[str, Mapping[int, int]]:
-    """Data set -> seed -> split, where several splits have several initialisations; else seeds are the repeats."""
+def _repeats(runs: pd.DataFrame, divisions: Mapping[str, str]) -> dict[str, Repeats]:
+    """Data set -> what its seeds repeat: initialisations of several splits where there are such; else seeds."""
     known = runs.reindex(columns=["dataset", "seed", "split_seed"]).drop_duplicates()
     known["split_seed"] = known["split_seed"].fillna(known["seed"])  # of before there was such a seed: `seed` was both
-    found: dict[str, Mapping[int, int]] = {}
+    found: dict[str, Repeats] = {}
     for dataset, rows in known.groupby("dataset", sort=False):
         splits = rows["split_seed"].astype(int).tolist()
         several = 1 < len(set(splits)) < len(splits)
-        found[str(dataset)] = dict(zip(rows["seed"].astype(int), splits, strict=True)) if several else EACH_ITS_OWN
+        units = dict(zip(rows["seed"].astype(int), splits, strict=True)) if several else {}
+        found[str(dataset)] = Repeats(units, divisions[str(dataset)] in OVERLAPPING)
     return found
 
 
 def _divisions(runs: pd.DataFrame) -> dict[str, str]:
-    """Data set -> how it was divided. Of older runs only "given" is known: several seeds saw the same windows."""
+    """Data set -> how it was divided; "given" where several seeds had one split, whatever dealt it.
+
+    Of older runs only that is known: several seeds saw the same windows.
+    """
     found = {}
     for dataset, rows in runs.groupby("dataset", sort=False):
         stated = [word for word in rows.get("division", pd.Series(dtype=object)).dropna().unique() if word]
         trained = rows[(rows["shuffle"] == rows["shuffle"].iloc[0]) & (rows["data_sha256"].astype(str) != "")]
         same = trained["seed"].nunique() > 1 and trained["data_sha256"].nunique() == 1
-        found[str(dataset)] = str(stated[0]) if stated else "given" if same else ""
+        division = str(stated[0]) if stated else ""
+        one_split = rows["seed"].nunique() > 1 == rows["split_seed"].nunique() if "split_seed" in rows else False
+        given = (one_split and division not in ONE_SPLIT) or (same and not division)
+        found[str(dataset)] = "given" if given else division
     return found
 
 
@@ -256,7 +263,8 @@ def cells_of(selection: Selection) -> list[Cell]:
             name for name in hyper if any(part[name].drop_duplicates().map(plain).nunique() > 1 for part in parts)
         ]
 
-    units, divisions = _units(runs), _divisions(runs)
+    divisions = _divisions(runs)
+    repeats = _repeats(runs, divisions)
     fixed = ["run_id", "dataset", "shuffle", "backbone", "label", "method", "kind", "seed", "status"]
     wanted = {*fixed, *COSTS, *ENDED, *(name for names in varying.values() for name in names)}
     members: dict[tuple[Any, ...], list[dict[Any, Any]]] = {}
@@ -280,7 +288,7 @@ def cells_of(selection: Selection) -> list[Cell]:
             settings={n: first[n] for n in varying.get(str(first["label"]), ()) if not _missing(first[n])},
             seeds={str(row["run_id"]): int(row["seed"]) for row in rows},
             status=Counter(str(row["status"]) for row in rows),
-            units=units[str(first["dataset"])],
+            repeats=repeats[str(first["dataset"])],
             division=divisions[str(first["dataset"])],
         )
         finished = [row for row in rows if row["status"] == "ok"]
@@ -332,5 +340,5 @@ def averaged(cells: Sequence[Cell], metric: str, names: Sequence[str]) -> dict[t
     for key, members in pool.items():
         shared = set.intersection(*(set(member) for member in members))
         means = {seed: float(np.mean([member[seed] for member in members])) for seed in sorted(shared)}
-        found[key] = by_unit(means, cells[0].units)
+        found[key] = by_unit(means, cells[0].repeats.units)
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Set
 from typing import Literal, NamedTuple
 
@@ -136,6 +137,20 @@ DERIVED_BLIND = {
 }
 """What these do not see."""
 
+SATURATED = {
+    name: 0.98
+    for name in (
+        "c2st_auc",
+        "c2st_auc_entities",
+        "c2st_auc_marginals",
+        "c2st_auc_dynamics",
+        "c2st_auc_cross_channel",
+        "c2st_accuracy",
+    )
+}
+"""From where on a measure is so near its worst value that it cannot tell two methods apart: the rule of
+results/reference/REPLICATION.md."""
+
 FIRST = (
     "c2st_auc",
     "c2st_auc_marginals",
@@ -191,6 +206,11 @@ class Column(NamedTuple):
     blind: str = ""
     question: Question = "samples"
     first: bool = False  # whether a narrow table shows it
+
+    @property
+    def saturated(self) -> float:
+        """From where on the measure cannot tell two methods apart; infinite where it always can."""
+        return SATURATED.get(self.metric, math.inf)
 
     @property
     def hint(self) -> str:

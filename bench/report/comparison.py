@@ -112,8 +112,9 @@ def compare(a: Selection, b: Selection) -> Comparison:
             notes.append(f"{name_of(key)}: latent {counted(one.verdicts)} in A, {counted(two.verdicts)} in B")
         if one.status != two.status:
             notes.append(f"{name_of(key)}: {counted(one.status)} in A, {counted(two.status)} in B")
+        elsewhere = _on_other_windows(one, two, rows[0], rows[1])
         for metric in (m for m in metrics if m in one.values and m in two.values):
-            mine, theirs = one.values[metric], two.values[metric]
+            mine, theirs = one.values[metric], {s: v for s, v in two.values[metric].items() if s not in elsewhere}
             shared = mine.keys() & theirs.keys()
             identical = bool(shared) and all(mine[seed] == theirs[seed] for seed in shared)
             changes.append(
@@ -122,7 +123,7 @@ def compare(a: Selection, b: Selection) -> Comparison:
                     metric,
                     one.interval(metric),
                     two.interval(metric),
-                    difference(theirs, mine, units=one.units),
+                    difference(theirs, mine, repeats=one.repeats),
                     identical,
                 )
             )
@@ -131,6 +132,15 @@ def compare(a: Selection, b: Selection) -> Comparison:
     changes.sort(key=lambda change: (change.key, change.metric))
     only_a, only_b = ([key for key in x if key not in y] for x, y in ((cells_a, cells_b), (cells_b, cells_a)))
     return Comparison(changes, only_a, only_b, notes)
+
+
+def _on_other_windows(a: Cell, b: Cell, rows_a: Mapping[str, Any], rows_b: Mapping[str, Any]) -> set[int]:
+    """The seeds whose windows are not the same in both cells, so that their values are no pairs."""
+    of_a, of_b = (
+        {seed: plain(rows[run]["data_sha256"]) for run, seed in cell.seeds.items()}
+        for cell, rows in ((a, rows_a), (b, rows_b))
+    )
+    return {seed for seed in of_a.keys() & of_b.keys() if of_a[seed] != of_b[seed]}
 
 
 def _ingredients(a: Cell, b: Cell, rows_a: Mapping[str, Any], rows_b: Mapping[str, Any]) -> list[str]:
@@ -142,7 +152,7 @@ def _ingredients(a: Cell, b: Cell, rows_a: Mapping[str, Any], rows_b: Mapping[st
     for seed in sorted(seeds_a.keys() & seeds_b.keys()):
         one, two = seeds_a[seed], seeds_b[seed]
         if one["data_sha256"] != two["data_sha256"]:
-            lines["the data differ (other windows), so the seeds are not paired"] = None
+            lines["the data differ (other windows), so that no difference is taken"] = None
         names = [n for n in {**one, **two} if n in OF_EVERY_RUN or n.startswith("version_")]
         if a.kind == "method":
             names += [n for n in {**one, **two} if n in OF_TRAINING or is_setting(n)]

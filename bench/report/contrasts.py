@@ -29,8 +29,8 @@ from bench.report.statistics import (
     Comparison,
     Gap,
     Interval,
+    Repeats,
     difference,
-    for_overlapping_splits,
     judge,
     paired,
 )
@@ -41,16 +41,13 @@ class Sides(NamedTuple):
 
     of: Mapping[int, float]
     against: Mapping[int, float]
-    units: Mapping[int, int] = EACH_ITS_OWN  # see `bench.report.statistics.by_unit`
-    overlapping: bool = False  # whether the splits deal one recording anew
+    repeats: Repeats = EACH_ITS_OWN
+    saturated: float = math.inf  # see `bench.report.statistics.paired`
 
     @property
     def gap(self) -> Gap:
-        """Their difference, paired over seeds; corrected where splits overlap."""
-        gap = paired(self.of, self.against, self.units)
-        if not self.overlapping:
-            return gap
-        return gap._replace(at=lambda confidence: for_overlapping_splits(gap.at(confidence)))
+        """Their difference, paired over seeds."""
+        return paired(self.of, self.against, self.repeats, self.saturated)
 
     @property
     def seeds(self) -> Set[int]:
@@ -61,9 +58,10 @@ class Sides(NamedTuple):
     def first_half(self) -> Sides:
         """The first half of the repeats, rounded down, at least one; a split has all its initialisations."""
         seeds = self.of.keys() | self.against.keys()
-        repeats = sorted({self.units.get(seed, seed) for seed in seeds})
+        units = {seed: self.repeats.units.get(seed, seed) for seed in seeds}
+        repeats = sorted(set(units.values()))
         first = set(repeats[: max(len(repeats) // 2, 1)])
-        return self.without({seed for seed in seeds if self.units.get(seed, seed) not in first})
+        return self.without({seed for seed in seeds if units[seed] not in first})
 
     def without(self, seeds: Set[int]) -> Sides:
         """Both sides without some seeds."""
@@ -74,15 +72,23 @@ class Sides(NamedTuple):
 
 
 def pooled(datasets: Mapping[str, Sides]) -> Gap:
-    """The mean over data sets of their mean differences; a repeat is a data set that has both sides."""
+    """The mean over data sets of their mean differences; a repeat is a data set that has both sides.
+
+    Several options of one data set ("energy,window=24", "energy,window=48") are one repeat, their mean.
+    """
     gaps = {name: sides.gap for name, sides in datasets.items()}
-    means = dict(enumerate(gaps[name].at(0.95).mean for name, sides in datasets.items() if sides.seeds))
-    nothing = dict.fromkeys(means, 0.0)
+    means: dict[str, list[float]] = {}
+    for name, sides in datasets.items():
+        if sides.seeds:
+            means.setdefault(name.partition(",")[0], []).append(gaps[name].at(0.95).mean)
+    repeats = {place: float(np.mean(members)) for place, members in enumerate(means.values())}
+    nothing = dict.fromkeys(repeats, 0.0)
 
     def at(confidence: float) -> Interval:
-        return difference(means, nothing, confidence)
+        return difference(repeats, nothing, confidence)
 
-    return Gap(at, any(gap.lacks for gap in gaps.values()), any(gap.other_lacks for gap in gaps.values()))
+    lacks, other_lacks = any(gap.lacks for gap in gaps.values()), any(gap.other_lacks for gap in gaps.values())
+    return Gap(at, lacks, other_lacks, all(gaps[name].saturated for name, sides in datasets.items() if sides.seeds))
 
 
 class Question(NamedTuple):
@@ -195,7 +201,7 @@ def _family(
     primary, *others = columns
     bounds = selection.equivalence
     bound = bounds.get(primary.metric, math.nan)
-    family = sides_of(questions, groups, primary.metric)
+    family = sides_of(questions, groups, primary)
     found = answers(family, primary, bound)
     datasets = dict.fromkeys(dataset for sides in family.values() for dataset in sides)
     without = {
@@ -208,7 +214,7 @@ def _family(
     trained = {question: _trained(question, sides, groups, unconverged) for question, sides in family.items()}
     retold = answers(trained, primary, bound)
     elsewhere = [
-        (column, answers(sides_of(questions, groups, column.metric), column, bounds.get(column.metric, math.nan)))
+        (column, answers(sides_of(questions, groups, column), column, bounds.get(column.metric, math.nan)))
         for column in others
     ]
     finished = set(selection.runs.loc[selection.runs["status"] == "ok", "run_id"])
@@ -285,16 +291,17 @@ def _cells(question: Question, groups: Sequence[Group]) -> dict[str, list[Cell]]
     }
 
 
-def sides_of(questions: Sequence[Question], groups: Sequence[Group], metric: str) -> dict[Question, dict[str, Sides]]:
+def sides_of(
+    questions: Sequence[Question], groups: Sequence[Group], column: Column
+) -> dict[Question, dict[str, Sides]]:
     """Both sides of every question in one measure, by data set; none of a label that has several settings."""
     found: dict[Question, dict[str, Sides]] = {}
     for question in questions:
         contrast, backbone = question
         found[question] = {}
         for group in (group for group in groups if group.backbone == backbone and contrast.covers(group.dataset)):
-            of, against = (_values(group, label, metric) for label in (contrast.of, contrast.against))
-            units = group.cells[0].units
-            found[question][group.dataset] = Sides(of, against, units, group.overlapping)
+            of, against = (_values(group, label, column.metric) for label in (contrast.of, contrast.against))
+            found[question][group.dataset] = Sides(of, against, group.repeats, column.saturated)
     return found
 
 
@@ -337,6 +344,11 @@ def sensitivity(one: Stated) -> list[str]:
         sentences.append(f"In the other measures that rank: {words}.")
     for label, places in one.copying.items():
         sentences.append(f"The samples of {label} are copies of training windows on {listed(places)}.")
+    if blind := [name for name, both in one.sides.items() if both.seeds and both.gap.saturated]:
+        sentences.append(
+            f"On {listed(blind)} both sides are so near the worst {title_of(one.column.metric)} that it cannot tell "
+            "them apart, and equivalence is not said."
+        )
     if one.uncounted:
         reason = "one side has no finished run, or several settings"
         sentences.append(f"Not counted, because {reason}: {listed(one.uncounted)}.")

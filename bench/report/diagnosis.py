@@ -19,7 +19,7 @@ from bench.report.gains import GAIN
 from bench.report.ranking import Group, floor_of
 from bench.report.report import Report
 from bench.report.statements import Answer
-from bench.report.statistics import Comparison, more_seeds, paired
+from bench.report.statistics import Comparison, more_seeds
 from bench.verdict import SAID
 
 VANILLA = "latent_diffusion"
@@ -179,8 +179,7 @@ def _more(found: Comparison, sides: Sides) -> str:
     """What further seeds would do about a difference that is not decided."""
     if found.difference.n < 3:
         return "Fewer than three seeds say too little of how much they differ: run three."
-    uncorrected = paired(sides.of, sides.against, sides.units).at(1 - found.level)
-    advice = more_seeds(uncorrected, 1 - found.level, sides.overlapping)
+    advice = more_seeds(found.difference, 1 - found.level, sides.repeats.overlapping)
     if advice is None:
         return "More seeds of it have little chance to: the difference is small beside its spread."
     total = found.difference.n + advice.seeds
@@ -224,5 +223,5 @@ def say(path: str, groups: Sequence[Group], report: Report, expected: Sequence[S
     for about in report.headline[-1:]:
         write(f"{about.about} {' '.join(about.sentences)}")
     for group in groups:
-        if group.dataset in report.few_test_windows:
-            write(f"warning: {report.few_test_windows[group.dataset]}")
+        if group.dataset in report.few_windows:
+            write(f"warning: {report.few_windows[group.dataset]}")

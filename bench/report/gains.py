@@ -57,7 +57,7 @@ def gains_of(contrasts: Sequence[Contrast], groups: Sequence[Group], column: Col
     for backbone in dict.fromkeys(group.backbone for group in groups):
         for contrast in confirmatory:
             everywhere = Question(dataclasses.replace(contrast, without=()), backbone)
-            sides = sides_of([everywhere], groups, column.metric)[everywhere]
+            sides = sides_of([everywhere], groups, column)[everywhere]
             points = {
                 dataset: Point(known[dataset], both.gap.at(0.95))
                 for dataset, both in sides.items()

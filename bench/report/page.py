@@ -25,7 +25,7 @@ from bench.report.ranking import Group
 from bench.report.report import CD_DATASETS, Report
 from bench.report.run_details import environment, failures, replay_command, run_rows, settings_of, unmeasured
 from bench.report.statements import best_text, bounds, collapse_began, recommendations
-from bench.report.statistics import Comparison, Standing, for_overlapping_splits
+from bench.report.statistics import Comparison, Standing
 from bench.report.tables import csv_of, differences, latex, long_table, wide_table
 from bench.store import replacing
 from bench.verdict import THRESHOLDS
@@ -156,9 +156,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     jinja.filters.update(md=markdown, number=number, with_interval=with_interval, plain=plain)
-    jinja.filters.update(
-        counted=counted, signed=signed, breakable=breakable, probability=probability, for_overlap=for_overlapping_splits
-    )
+    jinja.filters.update(counted=counted, signed=signed, breakable=breakable, probability=probability)
     jinja.globals.update(
         limits=asdict(THRESHOLDS), entry=entry, listed=listed, judged=judged,
         settings_of=settings_of, best_text=best_text, replay_command=replay_command, costs=tuple(COSTS), slug=slug,

@@ -11,11 +11,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from bench.contracts import ONE_SPLIT, OVERLAPPING
+from bench.contracts import ONE_SPLIT
 from bench.report.cautions import is_reference
 from bench.report.cells import Cell
 from bench.report.columns import Column, MetricFacts, columns_of
-from bench.report.statistics import ALPHA, NOTHING, Comparison, Interval, Standing, comparisons, difference, standings
+from bench.report.statistics import (
+    ALPHA,
+    EACH_ITS_OWN,
+    NOTHING,
+    Comparison,
+    Interval,
+    Repeats,
+    Standing,
+    comparisons,
+    difference,
+    standings,
+)
 
 BASELINE = "latent_diffusion"
 """What a mitigation is compared with."""
@@ -38,7 +49,7 @@ def above_floor(cell: Cell, floor: Cell | None, metric: str) -> Interval:
     """A measure of a cell minus that of the floor on the same seed, over seeds; NOTHING for the floor itself."""
     if floor is None or floor is cell:
         return NOTHING
-    return difference(cell.values.get(metric, {}), floor.values[metric], units=cell.units)
+    return difference(cell.values.get(metric, {}), floor.values[metric], repeats=cell.repeats)
 
 
 @dataclass(frozen=True)
@@ -108,23 +119,27 @@ class Group:
         others = [cell for cell in self.cells if cell.label != base.label and cell.values.get(column.metric)]
         values = {cell.id: cell.values.get(column.metric, {}) for cell in [base, *others]}
         bound = self.equivalence.get(column.metric, math.nan)
-        found = comparisons(values, base.id, column.direction, bound, self.baseline_settings, base.units)
+        found = comparisons(
+            values, base.id, column.direction, bound, self.baseline_settings, base.repeats, column.saturated
+        )
         return [(cell, found[cell.id]) for cell in others]
 
     @property
-    def overlapping(self) -> bool:
-        """Whether the splits deal one recording anew, so that their training windows overlap."""
-        return bool(self.cells) and self.cells[0].division in OVERLAPPING
+    def repeats(self) -> Repeats:
+        """What the seeds repeat on this data set."""
+        return self.cells[0].repeats if self.cells else EACH_ITS_OWN
 
     @property
     def about_seeds(self) -> str:
         """What a seed repeats on this data set, in one sentence; "" where that is not known."""
-        division, units = (self.cells[0].division, self.cells[0].units) if self.cells else ("", {})
-        mean = " Initialisations are averaged within each split, and the splits are the repeats." if units else ""
+        division, repeats = self.cells[0].division if self.cells else "", self.repeats
+        averaged = "Initialisations are averaged within each split, and the splits are the repeats."
+        mean = f" {averaged}" if repeats.units else ""
         if division in ONE_SPLIT:
             return "One split: seeds are initialisations, and the intervals say nothing about another split."
-        if self.overlapping:
-            return f"Every split deals the same recording anew, so splits overlap.{mean}"
+        if repeats.overlapping:
+            corrected = "Comparisons are corrected for that, intervals of means are not."
+            return f"Every split deals the same recording anew, so splits overlap. {corrected}{mean}"
         return f"Every split is a fresh draw of the simulator.{mean}" if division == "drawn" else mean.strip()
 
     def n_of(self, metric: str) -> str:
@@ -167,7 +182,7 @@ def groups_of(
             if column.direction != "none":
                 values = {cell.id: cell.values.get(column.metric, {}) for cell in mine if not is_reference(cell)}
                 unranked = {cell.id: Standing("none") for cell in mine if is_reference(cell)}
-                found[column.metric] = unranked | standings(values, column.direction, alpha, mine[0].units)
+                found[column.metric] = unranked | standings(values, column.direction, alpha, mine[0].repeats)
         place = f"group-{len(groups) + 1}", dataset, shuffle, backbone
         groups.append(Group(*place, mine, references, columns, found, equivalence or {}))
     return groups

@@ -26,7 +26,7 @@ from bench.report.gains import Gains, gains_of
 from bench.report.literature import PublishedTable, published_tables
 from bench.report.ranking import Group, groups_of
 from bench.report.selection import Selection
-from bench.report.statements import Answer, answer, compared, few_test_windows, headline
+from bench.report.statements import Answer, answer, compared, few_windows, headline
 from bench.report.statistics import RankTest, rank_test
 from bench.report.tables import Mark, overview
 
@@ -58,14 +58,14 @@ class Report:
         return answer(self.groups)
 
     @cached_property
-    def few_test_windows(self) -> dict[str, str]:
-        """Data set -> a warning, where its test windows are few."""
-        return few_test_windows(self.selection.runs)
+    def few_windows(self) -> dict[str, str]:
+        """Data set -> a warning, where samples are compared with few windows."""
+        return few_windows(self.selection.runs)
 
     @property
     def warnings(self) -> list[str]:
-        """What a reader must know before any number: where test windows are few, and what is left out."""
-        return [*self.few_test_windows.values(), *self.selection.left_out]
+        """What a reader must know before any number: where windows are few, and what is left out."""
+        return [*self.few_windows.values(), *self.selection.left_out]
 
     @cached_property
     def overview(self) -> dict[str, list[Mark | None]]:

@@ -71,7 +71,7 @@ def select(
     runs, older = _latest(_with_later_options(runs))
     tables = [_where(table, table["run_id"].isin(runs["run_id"])) for table in (at_end, during)]
     split = split or _scored(runs, tables)
-    at_end, during = _newest([_where(table, table["split"] == split) for table in tables])
+    at_end, during, outdated = _newest(*(_where(table, table["split"] == split) for table in tables))
     at_end, left_out = _of_one_code(at_end)
     return Selection(
         name=sweep.name if sweep else "all runs",
@@ -87,7 +87,7 @@ def select(
         curves=curves,
         equivalence=sweep.equivalence if sweep else {},
         contrasts=sweep.contrasts if sweep else (),
-        left_out=[*older, *left_out, *_of_other_sizes(runs)],
+        left_out=[*older, *outdated, *left_out, *_of_other_sizes(runs)],
     )
 
 
@@ -156,12 +156,28 @@ def _scored(runs: pd.DataFrame, tables: Sequence[pd.DataFrame]) -> Scored:
     return "test" if any((splits == "test").any() for splits in of_methods) else "validation"
 
 
-def _newest(tables: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:
-    """The rows of the highest version of each metric in any of the tables."""
+def _newest(at_end: pd.DataFrame, during: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
+    """The rows of the highest version of each metric in either table, and a sentence about runs that have older ones.
+
+    A metric that was renewed in some runs only is compared over these, so that the others must be named.
+    """
+    tables = at_end, during
     highest = pd.concat([table.groupby("metric", observed=True)["version"].max() for table in tables])
     newest = highest.groupby(highest.index.astype(str)).max()
-    versions = (newest.to_numpy()[places_in(table["metric"], newest.index)] for table in tables)
-    return [_where(table, table["version"] == version) for table, version in zip(tables, versions, strict=True)]
+    present = [table["version"] == newest.to_numpy()[places_in(table["metric"], newest.index)] for table in tables]
+    kept, during = (_where(table, mask) for table, mask in zip(tables, present, strict=True))
+    older = at_end.loc[~present[0], ["metric", "run_id"]].astype(str).drop_duplicates()
+    lacking: dict[int, list[str]] = {}  # runs without the newest version -> metrics
+    for metric, rows in older.groupby("metric"):
+        renewed = kept.loc[kept["metric"] == metric, "run_id"].astype(str)
+        if missing := len(set(rows["run_id"]) - set(renewed)):
+            lacking.setdefault(missing, []).append(str(metric))
+    sentences = [
+        f"{', '.join(metrics)}: {plural(count, 'run')} left out, because only an older version was measured. "
+        "`python -m bench.evaluate` measures runs whose models are kept by the present one."
+        for count, metrics in lacking.items()
+    ]
+    return kept, during, sentences
 
 
 def _of_one_code(metrics: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:

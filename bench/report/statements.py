@@ -20,7 +20,7 @@ from bench.verdict import THRESHOLDS, independent_windows
 
 MOST_NAMES = 3  # in one sentence
 FEW_WINDOWS = 30
-"""With fewer independent test windows a distance between distributions is mostly noise."""
+"""With fewer independent windows to compare samples with, a distance between distributions is mostly noise."""
 
 
 class Answer(NamedTuple):
@@ -30,20 +30,24 @@ class Answer(NamedTuple):
     sentences: list[str]
 
 
-def few_test_windows(runs: pd.DataFrame) -> dict[str, str]:
-    """Data set -> a warning, for those with fewer than FEW_WINDOWS independent test windows under some seed."""
+def few_windows(runs: pd.DataFrame) -> dict[str, str]:
+    """Data set -> a warning, for those whose samples are compared with fewer than FEW_WINDOWS independent windows.
+
+    These are the windows held out of the training recordings where there are such (`Splits.reference`), and they are
+    cut as the test windows are. The seed with the fewest counts.
+    """
     found = {}
-    shapes = runs.reindex(columns=["dataset", "n_test", "window", "test_stride"]).drop_duplicates()
+    shapes = runs.reindex(columns=["dataset", "n_held_out", "n_test", "window", "test_stride"]).drop_duplicates()
     for dataset, rows in shapes.groupby("dataset", sort=False):
-        counts = [
-            (independent_windows(n, window, stride), n, window, stride)
-            for n, window, stride in rows.drop(columns="dataset").fillna(0).astype(int).to_numpy().tolist()
-            if n > 0
-        ]
+        counts = []
+        for held_out, test, window, stride in rows.drop(columns="dataset").fillna(0).astype(int).to_numpy().tolist():
+            n, which = (held_out, "held-out") if held_out else (test, "test")
+            if n:
+                counts.append((independent_windows(n, window, stride), n, which))
         if counts and (fewest := min(counts))[0] < FEW_WINDOWS:
-            independent, n, window, stride = fewest
-            overlap = f" ({n} windows of T = {window}, one every {stride} rows)" if independent < n else ""
-            amount = plural(int(independent), "independent test window")
+            independent, n, which = fewest
+            overlap = f" ({n} that overlap)" if independent < n else ""
+            amount = plural(int(independent), f"independent {which} window")
             found[str(dataset)] = (
                 f"{dataset} has {amount}{overlap}, fewer than {FEW_WINDOWS}. "
                 "Do not draw conclusions about the samples from so few."
@@ -173,7 +177,7 @@ def _against_baseline(groups: Sequence[Group], column: Column) -> tuple[dict[str
     found: dict[str, list[Gap]] = {}
     for label, *both in pairs:
         mine, other = ({seed: sign * v for seed, v in c.values.get(column.metric, {}).items()} for c in both)
-        found.setdefault(label, []).append(paired(mine, other, both[0].units))
+        found.setdefault(label, []).append(paired(mine, other, both[0].repeats))
     return found, count
 
 
@@ -273,7 +277,7 @@ def best_text(group: Group, column: Column) -> str:
     if of["tie"] and of["worse"]:
         sentences.append(f"Not significantly worse: {_first_few([said_name(cell) for cell in of['tie']])}.")
     if tested := [cell for cell in of["tie"] if places[cell.id].gap.n > 1]:
-        repeat = "split" if best.units else "seed"
+        repeat = "split" if best.repeats.units else "seed"
         power = "; ".join(
             f"for {said_name(cell)} {unresolved(places[cell.id], repeat)}" for cell in tested[:MOST_NAMES]
         )
@@ -327,7 +331,7 @@ def recommendations(group: Group) -> list[str]:
         alive = [cell for cell in cells if verdict_of(cell) == "alive"]
         pool = alive or cells
         places = standings(
-            {cell.id: cell.values[column.metric] for cell in pool}, column.direction, units=pool[0].units
+            {cell.id: cell.values[column.metric] for cell in pool}, column.direction, repeats=pool[0].repeats
         )
         best = next((cell for cell in pool if places[cell.id].place == "best"), None)
         if best is None:  # no two settings share a seed
@@ -356,8 +360,8 @@ def bottleneck(group: Group) -> list[str]:
     words: dict[str, list[str]] = {}
     for cell in group.cells:
         decoded, drawn = (cell.values.get(f"sliced_from_{end}", {}) for end in ("posteriors", "diffusion"))
-        gap = difference(drawn, decoded, 1 - ALPHA, cell.units)
-        over = difference(decoded, floor.values["sliced_wasserstein"] if floor else {}, 1 - ALPHA, cell.units)
+        gap = difference(drawn, decoded, 1 - ALPHA, cell.repeats)
+        over = difference(decoded, floor.values["sliced_wasserstein"] if floor else {}, 1 - ALPHA, cell.repeats)
         if not gap.n:
             continue
         shares = {"the diffusion": gap, "the decoder": over}

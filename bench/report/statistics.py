@@ -20,7 +20,7 @@ from scipy import special
 
 from bench.contracts import TEST_SHARE, VALIDATION_SHARE
 
-ALPHA = 0.05  # the chance of a wrong statement in one family of comparisons
+ALPHA = 0.05  # the chance of a wrong statement of one kind (a difference, an equivalence) in one family of comparisons
 POWER = 0.8  # with which a minimal detectable effect is found
 MOST_SEEDS = 50  # beyond this many in all, "more seeds" is no advice
 LEAST_CHANCE = 0.8  # "more seeds" is said only where it succeeds so often, given the data
@@ -28,8 +28,15 @@ OVERLAP = TEST_SHARE / (1 - VALIDATION_SHARE - TEST_SHARE)  # test rows per trai
 ROUNDING = 1e-9  # of a mean: a smaller standard deviation comes from floating-point arithmetic
 
 
-EACH_ITS_OWN: Mapping[int, int] = MappingProxyType({})
-"""Seeds that are repeats by themselves; see `by_unit`."""
+class Repeats(NamedTuple):
+    """What the seeds of a data set repeat."""
+
+    units: Mapping[int, int] = MappingProxyType({})  # seed -> split, where splits have several initialisations
+    overlapping: bool = False  # whether the splits deal one recording anew; see `for_overlapping_splits`
+
+
+EACH_ITS_OWN = Repeats()
+"""Seeds that are independent repeats."""
 
 
 class Interval(NamedTuple):
@@ -132,17 +139,19 @@ def by_unit(values: Mapping[int, float], units: Mapping[int, int]) -> dict[int, 
 
 
 def difference(
-    a: Mapping[int, float], b: Mapping[int, float], confidence: float = 0.95, units: Mapping[int, int] = EACH_ITS_OWN
+    a: Mapping[int, float], b: Mapping[int, float], confidence: float = 0.95, repeats: Repeats = EACH_ITS_OWN
 ) -> Interval:
     """a - b, paired over the seeds that both have; no interval where two differences are equal.
 
-    units: see `by_unit`; the mean is over the units' differences.
+    The mean is over the units of `repeats`, and corrected where these overlap.
     Two equal differences give a standard deviation of zero, and an interval of no width that excludes zero. That is
     no evidence: it happens by rounding, and with quantities that do not depend on the seed.
     """
     paired = {seed: a[seed] - b[seed] for seed in sorted(a.keys() & b.keys())}
-    found = interval(list(by_unit(paired, units).values() if units else paired.values()), confidence)
-    return found._replace(low=math.nan, high=math.nan) if found.n == 2 and found.without_spread else found
+    found = interval(list(by_unit(paired, repeats.units).values() if repeats.units else paired.values()), confidence)
+    if found.n == 2 and found.without_spread:
+        return found._replace(low=math.nan, high=math.nan)
+    return for_overlapping_splits(found) if repeats.overlapping else found
 
 
 class Advice(NamedTuple):
@@ -173,13 +182,14 @@ def more_seeds(found: Interval, confidence: float = 0.95, overlapping: bool = Fa
     None where MOST_SEEDS in all would not do, and below three seeds, which say too little of the variance. A prior
     that expects no difference would promise less: of pairs that are exactly equal
     6 % (ten seeds) to 18 % (three seeds) are given advice.
-    overlapping: the later test will be that of `for_overlapping_splits`, whose error has a part that no number of
-    splits takes away. `found` is the interval without that correction.
+    overlapping: `found` is corrected by `for_overlapping_splits` and the later test will be, so that its error has a
+    part that no number of splits takes away.
     """
     if found.n < 3 or found.without_spread or not found.sd > 0:
         return None
     overlap = OVERLAP if overlapping else 0.0
-    return _advice(round(abs(found.mean) / found.sd * math.sqrt(found.n), 2), found.n, confidence, overlap)
+    t = abs(found.mean) / found.sd * math.sqrt(found.n * (1 + found.n * overlap))
+    return _advice(round(t, 2), found.n, confidence, overlap)
 
 
 @cache
@@ -228,11 +238,11 @@ def standings(
     column: Mapping[str, Mapping[int, float]],
     direction: Literal["lower", "higher"],
     alpha: float = ALPHA,
-    units: Mapping[int, int] = EACH_ITS_OWN,
+    repeats: Repeats = EACH_ITS_OWN,
 ) -> dict[str, Standing]:
     """Which cell is best in a column, and which do not differ significantly from it.
 
-    column: cell -> seed -> value; units: see `by_unit`. The interval of each difference from the best is widened for
+    column: cell -> seed -> value. The interval of each difference from the best is widened for
     the number of comparisons (Bonferroni), so that the cell whose expectation is best is called worse in at most
     alpha / 2 of columns, whichever it is: the best and its ties are a confidence set for it (Hsu 1996, Multiple
     Comparisons, ch. 4). That none of several equal cells is called worse is not promised. With one seed all others are
@@ -263,14 +273,15 @@ def standings(
     level = alpha / max(compared, 1)
     confidence = 1 - level
     for rank, cell in enumerate(order[1:], start=2):
-        gap = difference(signed[cell], signed[best], confidence, units)
+        gap = difference(signed[cell], signed[best], confidence, repeats)
         if gap.low > 0:
             found[cell] = Standing("worse", rank, gap, detectable(gap, level))
         else:
-            found[cell] = Standing("tie", rank, gap, detectable(gap, level), more_seeds(gap, confidence))
+            more = more_seeds(gap, confidence, repeats.overlapping)
+            found[cell] = Standing("tie", rank, gap, detectable(gap, level), more)
     for cell, values in signed.items():
         if 0 < len(values) < len(seeds):
-            gap = difference(values, signed[best], confidence, units)
+            gap = difference(values, signed[best], confidence, repeats)
             found[cell] = Standing("worse" if gap.low > 0 else "incomplete", 0, gap, detectable(gap, level))
     return found
 
@@ -349,6 +360,7 @@ class Gap(NamedTuple):
     at: Callable[[float], Interval]  # confidence -> the mean difference and its interval
     lacks: bool  # whether the first side lacks repeats that the other has
     other_lacks: bool
+    saturated: bool = False  # whether the measure cannot tell the sides apart, so that no difference says nothing
 
 
 def judge(
@@ -358,15 +370,16 @@ def judge(
 
     bound: a difference below it does not matter. Better and worse are said where Holm rejects "no difference",
     equivalent where it does not and TOST says that the difference is below the bound. A side that lacks repeats of the
-    other (runs that diverged) is never the better one, nor equivalent: what is missing is no accident. choices: the
-    family is one of so many, and the same data chose it.
+    other (runs that diverged) is never the better one, nor equivalent: what is missing is no accident. Nor are sides
+    equivalent that the measure cannot tell apart. choices: the family is one of so many, and the same data chose it.
     """
     gaps = {name: gap.at(0.95) for name, gap in family.items()}
     different = holm({name: p_difference(gap) for name, gap in gaps.items()}, choices=choices)
-    alike = holm({name: p_equivalence(gap, bound) for name, gap in gaps.items()}, choices=choices)
+    bounds = {name: math.nan if gap.saturated else bound for name, gap in family.items()}
+    alike = holm({name: p_equivalence(gap, bounds[name]) for name, gap in gaps.items()}, choices=choices)
     found: dict[str, Comparison] = {}
     for name, (p, level) in different.items():
-        at, lacks, other_lacks = family[name]
+        at, lacks, other_lacks, _ = family[name]
         gap = at(1 - level)
         ahead = gap.mean < 0 if direction == "lower" else gap.mean > 0
         verdict: Verdict = "undecided"
@@ -384,24 +397,31 @@ def comparisons(
     direction: Literal["lower", "higher"],
     bound: float = math.nan,
     choices: int = 1,
-    units: Mapping[int, int] = EACH_ITS_OWN,
+    repeats: Repeats = EACH_ITS_OWN,
+    saturated: float = math.inf,
 ) -> dict[str, Comparison]:
     """Every other cell of a column against one of them, paired over seeds; all of these are one family for Holm.
 
-    column: cell -> seed -> value; units: see `by_unit`; bound, choices: see `judge`.
+    column: cell -> seed -> value; bound, choices: see `judge`; saturated: see `paired`.
     """
     base = {seed: value for seed, value in column[reference].items() if math.isfinite(value)}
     family = {
-        cell: paired({seed: value for seed, value in values.items() if math.isfinite(value)}, base, units)
+        cell: paired({seed: value for seed, value in values.items() if math.isfinite(value)}, base, repeats, saturated)
         for cell, values in column.items()
         if cell != reference
     }
     return judge(family, direction, bound, choices)
 
 
-def paired(a: Mapping[int, float], b: Mapping[int, float], units: Mapping[int, int] = EACH_ITS_OWN) -> Gap:
-    """a - b, paired over the seeds that both have; see `difference`."""
-    return Gap(partial(difference, a, b, units=units), not a.keys() >= b.keys(), not b.keys() >= a.keys())
+def paired(
+    a: Mapping[int, float], b: Mapping[int, float], repeats: Repeats = EACH_ITS_OWN, saturated: float = math.inf
+) -> Gap:
+    """a - b, paired over the seeds that both have; see `difference`.
+
+    saturated: a mean from which on the measure cannot tell two methods apart.
+    """
+    beyond = all(interval(list(side.values())).mean >= saturated for side in (a, b))
+    return Gap(partial(difference, a, b, repeats=repeats), not a.keys() >= b.keys(), not b.keys() >= a.keys(), beyond)
 
 
 def spent(share: float, alpha: float = ALPHA) -> float:

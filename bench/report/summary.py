@@ -16,7 +16,7 @@ from bench.report.columns import Column, MetricFacts, columns_of
 from bench.report.formatting import counted
 from bench.report.ranking import FLOORS, above_floor, floor_of
 from bench.report.selection import Selection
-from bench.report.statements import few_test_windows
+from bench.report.statements import few_windows
 
 MOST_ROWS = 40  # per data set; all of them are in the report
 MOST_SAMPLES = 2  # measures of samples that are shown, the first that there are; a user's own are shown in any case
@@ -74,7 +74,7 @@ class Summary:
         for column in columns:
             text += about_bounds(self._cells, column.metric, column.title)
         text += about_training(self._cells)
-        warnings = [*few_test_windows(self.selection.runs).values(), *self.selection.left_out]
+        warnings = [*few_windows(self.selection.runs).values(), *self.selection.left_out]
         return [*text, *(f"warning: {warning}" for warning in warnings)]
 
     @cached_property

@@ -15,7 +15,7 @@ from bench.report.cautions import cautions, is_reference, signed_name, signs
 from bench.report.cells import Cell, verdict_of
 from bench.report.formatting import counted, number, signed
 from bench.report.ranking import Group, floor_of
-from bench.report.statistics import NOTHING, Standing, for_overlapping_splits
+from bench.report.statistics import NOTHING, Standing
 
 
 class Mark(NamedTuple):
@@ -87,8 +87,6 @@ DIFFERENCE = (
     "difference",
     "low",
     "high",
-    "low_overlap",
-    "high_overlap",
     "repeats",
     "p_holm",
     "detectable",
@@ -98,10 +96,7 @@ DIFFERENCE = (
 
 
 def differences(groups: Iterable[Group]) -> pd.DataFrame:
-    """Every comparison with a group's baseline in every quality column, one row each; low and high at Holm's level.
-
-    low_overlap, high_overlap: the same corrected for splits that overlap, where they do.
-    """
+    """Every comparison with a group's baseline in every quality column, one row each; low and high at Holm's level."""
     rows = []
     for group in groups:
         for column in group.quality:
@@ -109,12 +104,10 @@ def differences(groups: Iterable[Group]) -> pd.DataFrame:
             for cell, found in group.comparisons(column):
                 gap, base = found.difference, group.baseline.name if group.baseline else ""
                 whose = (group.dataset, group.shuffle, group.backbone, column.metric, cell.label, cell.variant, base)
-                overlap = for_overlapping_splits(gap)[1:3] if group.overlapping else (math.nan, math.nan)
                 numbers = (
                     gap.mean,
                     gap.low,
                     gap.high,
-                    *overlap,
                     gap.n,
                     found.p,
                     found.detectable,

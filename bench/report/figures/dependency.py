@@ -129,7 +129,7 @@ def _curve(rows: pd.DataFrame, bars: Bars, cell: Cell) -> tuple[np.ndarray, np.n
     at, mean, down, up = [], [], [], []
     for index, here in rows.groupby("index"):
         of_seeds = {cell.seeds[str(run)]: value for run, value in zip(here["run_id"], here["value"], strict=True)}
-        found = interval(list(by_unit(of_seeds, cell.units).values()))
+        found = interval(list(by_unit(of_seeds, cell.repeats.units).values()))
         if bars == "series":
             spread = 3 * math.sqrt(float((here["sd"] ** 2).mean()))
             lengths = (spread, spread)

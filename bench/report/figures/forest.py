@@ -38,7 +38,7 @@ def _forest(one: Stated) -> Picture:
     title, unit = title_of(one.column.metric), one.column.unit
     sides = f"{contrast.of} minus {contrast.against}"
     last = _Row(f"pooled, {plural(pooled.difference.n, 'data set')}", pooled.difference)
-    overlapping = any(both.overlapping for both in one.sides.values())
+    overlapping = any(both.repeats.overlapping for both in one.sides.values())
     band = "" if math.isnan(one.bound) else f"Grey band: differences below {number(one.bound)} do not matter."
     caption = [
         f"{sides}, {one.column.direction} is better.",
