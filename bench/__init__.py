@@ -1,7 +1,7 @@
 """The benchmark harness: every command is `python -m bench.VERB`; `python -m bench` lists them.
 
-In a notebook or a script: `from bench import fit, load, check_collapse, evaluate_samples, dependency_measures`; see
-bench/docs/library.md. These names are imported on first use, so that `import bench` is cheap.
+In a notebook or a script: `from bench import fit, load, check_collapse, evaluate_samples, latent_information,
+dependency_measures`; see bench/docs/library.md. These names are imported on first use, so that `import bench` is cheap.
 """
 
 import importlib
@@ -16,10 +16,12 @@ if TYPE_CHECKING:
     from bench.library import fit as fit
     from bench.library import load as load
     from bench.metrics.dependency import dependency_measures as dependency_measures
+    from bench.own_model import latent_information as latent_information
 
 _PLACES = {
     "check_collapse": "bench.collapse",
     "dependency_measures": "bench.metrics.dependency",
+    "latent_information": "bench.own_model",
     **dict.fromkeys(("evaluate_samples", "fit", "load"), "bench.library"),
 }
 

@@ -25,9 +25,11 @@ ONE_STEP = "series of one step have no second half"
 
 def both_parts(p: Likelihood, x: Tensor) -> Tensor:
     """ln p of all steps and of those after T / 2, (2, b); the first only, (1, b), where a likelihood gives no steps."""
-    if not isinstance(p, Stepwise):
-        return p.log_prob(x)
-    steps = p.log_prob_steps(x)[0]
+    return parts_of(p.log_prob_steps(x)[0]) if isinstance(p, Stepwise) else p.log_prob(x)
+
+
+def parts_of(steps: Tensor) -> Tensor:
+    """ln p per step (b, T) -> of all steps and of those after T / 2, (2, b)."""
     return torch.stack([steps.sum(dim=-1), steps[:, steps.shape[1] // 2 :].sum(dim=-1)])
 
 
