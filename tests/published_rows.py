@@ -142,11 +142,17 @@ def last_values(folder: Path, metric: str) -> pd.Series:
     return last[last["metric"] == metric].set_index("run_id")["value"]
 
 
-def full_grid(runs: pd.DataFrame, options: Sequence[str]) -> pd.Series:
-    """Which runs belong to the full grid of two options: the levels that meet every level of the other one."""
+def full_grid(runs: pd.DataFrame, options: Sequence[str], held: Sequence[str] = ()) -> pd.Series:
+    """Which runs belong to the full grid of two options: the levels that meet every level of the other one.
+
+    held: options of other grids, which have their most frequent value in this one; else a run that differs in two
+    things would count as one that differs in one.
+    """
     inside = pd.Series(True, index=runs.index)
-    for option, other in (options, options[::-1]):
-        met = runs.groupby(option)[other].nunique()
+    for option in held:
+        inside &= runs[option] == runs[option].mode()[0]
+    for option, other in (options, options[::-1]) if len(options) == 2 else ():
+        met = runs[inside].groupby(option)[other].nunique()
         inside &= runs[option].isin(met[met > 1].index)
     return inside
 

@@ -317,7 +317,7 @@ def factors(sweep: str, *grids: tuple[str, ...]) -> list[list[str]]:
         here = runs[runs["dataset"] == data]
         auc = last_values(CORE, "c2st_auc").reindex(here.index) - here["seed"].map(floor)
         for grid in grids:
-            inside = here[full_grid(here, grid)]
+            inside = here[full_grid(here, grid, [option for other in grids if other != grid for option in other])]
             for option in grid:
                 means = auc[inside.index].groupby(inside[option]).mean()
                 found.append((data, option, means, additive_f(auc[inside.index], inside[[*grid, "seed"]], option)))

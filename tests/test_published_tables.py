@@ -78,6 +78,15 @@ def test_a_full_grid_leaves_out_settings_that_meet_one_level_only() -> None:
     assert list(full_grid(runs, ("N", "M"))) == [True, True, True, True, False, False]
 
 
+def test_a_full_grid_holds_the_options_of_another_one() -> None:
+    """Two grids that share a setting: without this the mean of eta = 1 would be one of every N."""
+    first = [(N, M, 2, 1) for N in (0, 50, 400) for M in (100, 900)]
+    second = [(50, 900, gamma, eta) for gamma in (1, 2) for eta in (1, 4) if (gamma, eta) != (2, 1)]
+    runs = pd.DataFrame([*first, *second], columns=["N", "M", "gamma", "eta"])
+    assert list(full_grid(runs, ("N", "M"), ("gamma", "eta"))) == [True] * 6 + [False] * 3
+    assert list(full_grid(runs, ("gamma", "eta"), ("N", "M"))) == [False] * 3 + [True] + [False] * 2 + [True] * 3
+
+
 @pytest.mark.parametrize("i", [0, 200])
 def test_the_nats_of_the_true_latent_are_the_mean_of_a_log_ratio(i: int) -> None:
     data, rng = LinearGaussian(window=6, channels=2, latent=3), np.random.default_rng(0)
