@@ -397,11 +397,18 @@ def test_when_the_latent_collapsed():
         "energy · lstm, proposed: In 1 of 2 runs the latent was not used at any check. "
         "In 1 of 2 runs the latent was used at first, but not from update 3 on."
     ]
+    nats = [
+        {**chosen.metrics.iloc[0].to_dict(), "run_id": run["run_id"], "metric": metric, "value": value, "error": 0.01}
+        for run, values in zip(runs, ((0.0, 0.0), (3.0, 1.0)), strict=True)
+        for metric, value in zip(("latent_information", "latent_information_second_half"), values, strict=True)
+    ]
+    told = dataclasses.replace(chosen, metrics=pd.concat([chosen.metrics, pd.DataFrame(nats)]))
+    assert collapse_began(select_with(told, history), groups_of(cells_of(told), FACTS)) == [  # the second is alive
+        "energy · lstm, proposed: In 1 of 2 runs the latent was used at first, but not from update 3 on."
+    ]
 
 
 def select_with(chosen, history):
-    import dataclasses
-
     return dataclasses.replace(chosen, history=history)
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from bench.report.cautions import about_bounds, about_training, copies, is_reference, said_name
-from bench.report.cells import VERDICTS, Cell, scalars_by, verdict_of
+from bench.report.cells import VERDICTS, Cell, per_run, scalars_by, verdict_of, verdicts_by_run
 from bench.report.columns import BOUNDED, LONG, Column
 from bench.report.formatting import number, plural, signed
 from bench.report.ranking import BASELINE, Group, floor_of
@@ -378,7 +378,11 @@ def bottleneck(group: Group) -> list[str]:
 
 
 def collapse_began(selection: Selection, groups: Iterable[Group]) -> list[str]:
-    """When the latent collapsed: the first check from which permuted - own NLL stays below `gap_collapsed`."""
+    """When the latent collapsed: the first check from which permuted - own NLL stays below `gap_collapsed`.
+
+    Of runs whose verdict is by that gap or `collapsed`: where nats per series say that a latent is used, a gap that is
+    small per value says nothing else.
+    """
     history = selection.history
     wide = scalars_by(history[history["metric"].isin(["nll_own", "nll_permuted"])], ["run_id", "train_step"])
     if not {"nll_own", "nll_permuted"} <= set(wide.columns):
@@ -387,11 +391,18 @@ def collapse_began(selection: Selection, groups: Iterable[Group]) -> list[str]:
     gaps: dict[str, list[tuple[int, float]]] = {}  # run -> (update, gap), in the order of updates
     for (run, step), gap in zip(differences.index, differences.tolist(), strict=True):
         gaps.setdefault(str(run), []).append((int(step), gap))
+    words = verdicts_by_run(selection, per_run(selection))
     lines = []
     for group in groups:
         for cell in group.cells:
-            mine = [gaps[run] for run in cell.seeds if run in gaps]
-            silent = [checks for checks in mine if checks[-1][1] < THRESHOLDS.gap_collapsed]
+            by_nats = cell.values.get("latent_information", {})
+            mine = [run for run in cell.seeds if run in gaps]
+            silent = [
+                gaps[run]
+                for run in mine
+                if gaps[run][-1][1] < THRESHOLDS.gap_collapsed
+                and (cell.seeds[run] not in by_nats or words[run] == "collapsed")
+            ]
             if not silent:
                 continue
             last = [
