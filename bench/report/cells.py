@@ -44,6 +44,7 @@ class Cell:
     values: dict[str, dict[int, float]] = field(default_factory=dict)  # metric -> seed -> value
     series: dict[str, int] = field(default_factory=dict)  # metric -> n, the fewest over seeds
     repeats: Repeats = EACH_ITS_OWN
+    fixed: int = 0  # finished runs that made a fixed number of updates, so that nobody knows of a plateau
     division: str = ""  # of the data: see `bench.contracts.Splits`; "" where it is not known
     noise: dict[str, float] = field(default_factory=dict)  # metric -> its own sd: over metric seeds, within a run
     beside_test: dict[str, dict[int, float]] = field(default_factory=dict)  # metric -> seed -> value; see TEST_BLOCKS
@@ -266,7 +267,7 @@ def cells_of(selection: Selection) -> list[Cell]:
     divisions = _divisions(runs)
     repeats = _repeats(runs, divisions)
     fixed = ["run_id", "dataset", "shuffle", "backbone", "label", "method", "kind", "seed", "status"]
-    wanted = {*fixed, *COSTS, *ENDED, *(name for names in varying.values() for name in names)}
+    wanted = {*fixed, "train.patience", *COSTS, *ENDED, *(name for names in varying.values() for name in names)}
     members: dict[tuple[Any, ...], list[dict[Any, Any]]] = {}
     columns = [str(name) for name in runs.columns if name in wanted]
     for values in zip(*(runs[name].tolist() for name in columns), strict=True):  # a third of the time of `to_dict`
@@ -289,6 +290,7 @@ def cells_of(selection: Selection) -> list[Cell]:
             seeds={str(row["run_id"]): int(row["seed"]) for row in rows},
             status=Counter(str(row["status"]) for row in rows),
             repeats=repeats[str(first["dataset"])],
+            fixed=sum(row["status"] == "ok" and row.get("train.patience") == 0 for row in rows),
             division=divisions[str(first["dataset"])],
         )
         finished = [row for row in rows if row["status"] == "ok"]
