@@ -81,7 +81,7 @@ def test_a_users_file_gets_an_answer_and_a_report(tmp_path, capsys):
 
 
 def group_of(verdict: str, labels: tuple[str, ...] = ("latent_diffusion", "kl_free")) -> SimpleNamespace:
-    cells = [SimpleNamespace(label=label, verdicts={verdict: 3}) for label in labels]
+    cells = [SimpleNamespace(label=label, verdicts={verdict: 3}, has_latent=True) for label in labels]
     return SimpleNamespace(cells=cells, references=[], dataset="data")
 
 
@@ -145,7 +145,7 @@ def test_more_seeds_are_never_advised_without_their_chance():
         ((0.001, 0.002, 0.0), "next to nothing"),
         ((0.2, 0.22, 0.19), "can carry that"),
         ((-0.2, 0.22, 0.05), "not clear from these seeds"),
-        ((0.2,), "not clear from these seeds"),  # one seed has no interval
+        ((0.2,), "One seed gives no interval."),
     ],
 )
 def test_whether_a_latent_can_matter_is_said_by_an_interval(values, says, monkeypatch):

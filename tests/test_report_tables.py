@@ -412,6 +412,19 @@ def select_with(chosen, history):
     return dataclasses.replace(chosen, history=history)
 
 
+def test_a_method_without_a_latent_has_no_verdict():
+    runs = [run_row(label, seed=seed) for seed in (0, 1) for label in ("latent_diffusion", "proposed")]
+    runs += [run_row("no_latent", seed=seed, latent_route="none") for seed in (0, 1)]
+    chosen = selection(runs)
+    groups = groups_of(cells_of(chosen), FACTS)
+    cell = next(cell for cell in groups[0].cells if cell.label == "no_latent")
+    assert (counted(cell.verdicts), verdict_of(cell)) == ("-", "absent")
+    found = headline(groups, chosen)[1].sentences
+    assert "Absent on energy · lstm: no_latent." in found
+    assert "Latent absent: no_latent." in answer(groups)[0].sentences
+    assert not [line for line in collapse_began(chosen, groups) if "no_latent" in line]
+
+
 def test_long_table_holds_every_number_with_its_interval():
     _, groups = grouped(quick_runs(("energy",), seeds=3, shuffles=(False,)))
     table = long_table(groups)

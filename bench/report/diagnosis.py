@@ -96,6 +96,8 @@ def _can_matter(group: Group) -> list[str]:
         "By ridge regression, the first two thirds of a window say more of its last third than the two steps just "
         f"before it: {signed(gain)} of the variance."
     )
+    if gain.n == 1:
+        return [what, "One seed gives no interval."]
     if gain.high < LITTLE:
         return [what, "That is next to nothing, so a latent of the whole window has little to add to the recent past."]
     if gain.low > 0:

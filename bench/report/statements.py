@@ -395,6 +395,8 @@ def collapse_began(selection: Selection, groups: Iterable[Group]) -> list[str]:
     lines = []
     for group in groups:
         for cell in group.cells:
+            if not cell.has_latent:
+                continue
             by_nats = cell.values.get("latent_information", {})
             mine = [run for run in cell.seeds if run in gaps]
             silent = [
