@@ -16,8 +16,9 @@ from bench import diagnose
 from bench.contracts import InputError
 from bench.loading.windows import load_splits
 from bench.registry import METHODS
+from bench.report.columns import Column
 from bench.report.contrasts import Sides
-from bench.report.diagnosis import _can_matter, _collapsed, _what_follows
+from bench.report.diagnosis import _can_matter, _collapsed, _contrast, _what_follows
 from bench.report.statistics import Comparison, interval
 from bench.sweeps.expand import named_dataset
 
@@ -137,6 +138,14 @@ def test_more_seeds_are_never_advised_without_their_chance():
     collapsed = group_of("alive")
     collapsed.cells[0].verdicts = {"collapsed": 3}
     assert _what_follows(collapsed, [small])[-1].startswith("Vanilla latent diffusion is a decoder without a latent")
+
+
+def test_no_area_differs_by_more_than_one():
+    stated = SimpleNamespace(sides_text="kl_free − no_latent", column=Column("c2st_auc", "C2ST AUC", "", "lower"))
+    found = Comparison(interval((-0.4, 0.3)), 0.5, 2.5, 1.0, "undecided", level=0.05)
+    assert _contrast(stated, found).endswith("No possible difference could have been found with 2 seeds.")
+    found = found._replace(detectable=0.5)
+    assert _contrast(stated, found).endswith("A true difference of 0.500 would be found with 80 % power.")
 
 
 @pytest.mark.parametrize(

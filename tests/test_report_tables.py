@@ -12,6 +12,7 @@ from bench.report.formatting import counted, number, with_interval
 from bench.report.ranking import groups_of
 from bench.report.statements import (
     _against_baseline,
+    _detectable,
     _who_samples_better,
     answer,
     best_text,
@@ -307,8 +308,8 @@ LEVEL = [0.30, 0.31, 0.35]
             {"near": [0.01, -0.01, 0.02], "nearer": [0.0, 0.0, 0.0]},
             "No significant difference between the methods in the sliced Wasserstein distance "
             "(corrected for 2 comparisons with the best mean in this table): none is significantly "
-            "worse than best (0.320 ± 0.066), which has the best mean. What this comparison can show: for nearer no "
-            "variance over seeds; for near a true difference of 0.0706 would be found with 80 % power.",
+            "worse than best (0.320 ± 0.066), which has the best mean. What this comparison can show: for near a true "
+            "difference of 0.0706 would be found with 80 % power.",
         ),
         (
             {"short": [0.01, 0.01]},
@@ -380,6 +381,17 @@ def test_recommendation_is_the_best_of_those_alive():
     (line,) = recommendations(group)
     assert "N = 50" in line
     assert "of 24 settings whose latent is alive" in line
+
+
+def test_a_single_setting_that_is_alive_is_the_best_of_nothing():
+    runs = [run_row("proposed", seed=seed, N=N) for seed in range(3) for N in (10.0, 50.0)]
+    frame, metrics, curves = frames(runs)
+    forgotten = {run["run_id"] for run in runs if run["N"] == 50}
+    metrics.loc[(metrics["metric"] == "nll_permuted") & metrics["run_id"].isin(forgotten), "value"] = 0.0
+    group = groups_of(cells_of(select(frame, metrics, reader(curves), membership(runs), Path("results"))), FACTS)[0]
+    (line,) = recommendations(group)
+    assert "N = 10 is the only one of 2 settings whose latent is alive, with a sliced Wasserstein distance (" in line
+    assert "significantly" not in line
 
 
 def test_when_the_latent_collapsed():
@@ -587,6 +599,12 @@ def test_a_tie_says_what_could_have_been_found_and_what_more_seeds_would_do():
     )
     assert unresolved(Standing("tie", 2, gap, 0.25)) == "a true difference of 0.250 would be found with 80 % power"
     assert unresolved(Standing("tie", 2, interval([0.2]))) == "fewer than two shared seeds"
+    two = Standing("tie", 2, interval([0.2, -0.1]), 2.5)
+    assert unresolved(two, span=1.0) == "no possible difference could have been found with 2 seeds"
+    assert unresolved(two) == "a true difference of 2.50 would be found with 80 % power"
+    assert _detectable([0.5, 2.5], 1.0, 2) == " (detectable: 0.500 or more)"
+    assert _detectable([2.5], 1.0, 2) == " (no possible difference could have been found with 2 seeds)"
+    assert _detectable([0.5, 2.5], math.inf, 2) == " (detectable: 0.500 to 2.50)"
     assert "3 more splits would resolve" in unresolved(Standing("tie", 2, gap, 0.25, Advice(3, 0.81)), "split")
 
 
