@@ -9,6 +9,15 @@ from bench.report.ranking import Group
 
 MOST_LINES = 8
 
+UNITS = {
+    "train.steps": "updates",
+    "diffusion.steps": "updates",
+    "diffusion.L": "diffusion steps",
+    "gamma": "factor of the diffusion step",
+    "eta": "divisor of the diffusion step",
+}
+"""What a hyper-parameter counts, where its name does not say it."""
+
 
 def shown(group: Group) -> list[Cell]:
     """At most one cell per label, the best by the first quality column, and at most MOST_LINES labels."""
@@ -25,6 +34,24 @@ def legend_name(group: Group, cell: Cell, width: int = 30) -> str:
     """The label, and of how many settings this is the best."""
     count = sum(other.label == cell.label for other in group.cells)
     return shorten(cell.label, width) + (f" (best of {count})" if count > 1 else "")
+
+
+def heading(title: str, direction: str, unit: str = "") -> str:
+    """Of a panel: "C2ST AUC (lower is better)", or "latent information (nats per series; not ranked)"."""
+    words = [f"{direction} is better"] if direction != "none" else [*filter(None, [unit]), "not ranked"]
+    text = f"({'; '.join(words)})"
+    return title + (" " if len(title) + len(text) < 38 else "\n") + text
+
+
+def axis_name(setting: str, values: Iterable[float]) -> str:
+    """A hyper-parameter as an axis is labelled: steps of the diffusion below 1 are shares of its L."""
+    if setting in ("N", "M"):
+        share = {value < 1 for value in values if value}
+        words = "diffusion step" if share != {True} else "share of L"
+        words += ", or share of L below 1" if share == {True, False} else ""
+    else:
+        words = UNITS.get(setting, "")
+    return f"{setting} ({words})" if words else setting
 
 
 def choice_note(groups: Sequence[Group]) -> str:
