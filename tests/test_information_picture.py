@@ -10,7 +10,8 @@ import pytest
 from report_data import FACTS, frames, membership, quick_runs, reader, select
 
 from bench.report.cells import cells_of
-from bench.report.figures.agreement import _names, agreement_pictures
+from bench.report.figures.agreement import agreement_pictures
+from bench.report.figures.captions import short_names
 from bench.report.figures.information import _panel, information_pictures
 from bench.report.figures.picture import drawn
 from bench.report.figures.style import Styles
@@ -77,7 +78,7 @@ def test_the_share_of_the_state_beside_the_information() -> None:
 
 
 def test_data_sets_of_one_name_are_told_apart_by_their_options() -> None:
-    assert _names(["energy,gap=T", "dialled_latent", "dialled_latent,information=0", "dialled_latent"]) == {
+    assert short_names(["energy,gap=T", "dialled_latent", "dialled_latent,information=0", "dialled_latent"]) == {
         "energy,gap=T": "energy",
         "dialled_latent": "dialled_latent",
         "dialled_latent,information=0": "information=0",

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
 from bench.report.columns import title_of
-from bench.report.figures.captions import choice_note, joined, seeds_text, shorten, shown
+from bench.report.figures.captions import choice_note, joined, seeds_text, short_names, shorten, shown
 from bench.report.figures.information import INFORMATION
 from bench.report.figures.layout import add_legend
 from bench.report.figures.picture import Picture, slug
@@ -80,13 +79,6 @@ def _picture(groups: Sequence[Group], points: Sequence[Point], backbone: str) ->
     )
 
 
-def _names(datasets: Iterable[str]) -> dict[str, str]:
-    """Data set -> its name without options, or with nothing but its options where several have that name."""
-    parts = {dataset: dataset.partition(",") for dataset in datasets}
-    often = Counter(name for name, _, _ in parts.values())
-    return {dataset: options if options and often[name] > 1 else name for dataset, (name, _, options) in parts.items()}
-
-
 def _draw(figure: Figure, points: Sequence[Point], ylabel: str) -> None:
     ax = figure.subplots()
     for level in (0, 1):
@@ -94,7 +86,7 @@ def _draw(figure: Figure, points: Sequence[Point], ylabel: str) -> None:
     shares, nats = [point.share.mean for point in points], [point.information.mean for point in points]
     low, high = min(-0.1, min(shares) - 0.1), max(1.2, max(shares) + 0.1)
     left, right = min(-0.5, min(nats) - 0.3), max(nats) + 1.3
-    names = _names(point.dataset for point in points)
+    names = short_names(point.dataset for point in points)
     named: list[tuple[float, float]] = []
     for point in points:
         place = point.information.mean, point.share.mean

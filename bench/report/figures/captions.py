@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from bench.report.cells import Cell
@@ -34,6 +35,18 @@ def legend_name(group: Group, cell: Cell, width: int = 30) -> str:
     """The label, and of how many settings this is the best."""
     count = sum(other.label == cell.label for other in group.cells)
     return shorten(cell.label, width) + (f" (best of {count})" if count > 1 else "")
+
+
+def short_names(datasets: Iterable[str]) -> dict[str, str]:
+    """Data set -> its name without options, or with nothing but its options where several have that name."""
+    parts = {dataset: dataset.partition(",") for dataset in datasets}
+    often = Counter(name for name, _, _ in parts.values())
+    return {dataset: options if options and often[name] > 1 else name for dataset, (name, _, options) in parts.items()}
+
+
+def in_units(unit: str) -> str:
+    """A unit behind the name of a measure; that an AUC is a probability says nothing of a difference of two."""
+    return f" ({unit})" if unit and unit != "probability" else ""
 
 
 def heading(title: str, direction: str, unit: str = "") -> str:
