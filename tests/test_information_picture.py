@@ -57,6 +57,7 @@ def test_one_picture_of_the_ordered_data_sets() -> None:
     assert picture.alt.count("proposed + skip at least 6.10 nats") == 2
     assert picture.alt.count("other no latent") == 2
     assert "shuffled" not in picture.alt
+    assert "A dashed horizontal line: a method without this number" in picture.caption
     assert drawn(picture).png.startswith(b"\x89PNG")
 
 
@@ -73,6 +74,7 @@ def test_the_share_of_the_state_beside_the_information() -> None:
     assert f"proposed on {here[0].dataset}: 3.00 nats, {share}" in picture.alt
     assert picture.alt.count("proposed + skip on ") == picture.alt.count(": at least 6.10 nats") == 2
     assert "other on" not in picture.alt
+    assert "(can leave 0 to 1)" in drawn(picture).svg
     assert drawn(picture).png.startswith(b"\x89PNG")
     assert not agreement_pictures(groups({}), Styles([cell.label for group in here for cell in group.cells]))
 
