@@ -158,7 +158,7 @@ def test_figures_carry_their_labels_and_captions(quick):
     _, report, _ = quick
     by_name = {picture.name: picture for picture in report.pictures}
     dependency = by_name["dependency-energy-lstm"]
-    for text in ("series time t (steps)", "ordered", "time shuffled", "latent_diffusion", "proposed + skip"):
+    for text in ("series time t (steps)", "time in order", "time shuffled", "latent_diffusion", "proposed + skip"):
         assert text in dependency.svg
     assert "n = 500 series and 2 seeds" in dependency.caption
     assert "95 % interval over seeds" in dependency.caption
@@ -217,6 +217,8 @@ def test_bars_can_be_the_papers():
     chosen = selection(quick_runs(("energy",), 1, (False,), ("proposed",)))
     groups = groups_of(cells_of(chosen), FACTS)
     (picture,) = dependency(chosen, groups, Styles(["proposed"]), "series")
+    assert "is: proposed " in picture.alt
+    assert "order" not in drawing.drawn(picture).svg  # a single panel needs no title
     assert "3 standard deviations over series" in picture.caption
 
 

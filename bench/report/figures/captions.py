@@ -86,9 +86,9 @@ def by_place(groups: Sequence[Group]) -> dict[tuple[str, str], list[Group]]:
     return found
 
 
-def side_name(group: Group) -> str:
-    """Whether the order of time is kept."""
-    return "time shuffled" if group.shuffle else "ordered"
+def side_name(group: Group, sides: Sequence[Group]) -> str:
+    """Whether the order of time is kept, above a panel; "" where no other side stands beside it, unless shuffled."""
+    return "time shuffled" if group.shuffle else "time in order" if len(sides) > 1 else ""
 
 
 def place_name(dataset: str, backbone: str) -> str:
