@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from report_data import FACTS, frames, membership, quick_runs, reader, select
 
 from bench.report.cells import cells_of
 from bench.report.figures.along import along
+from bench.report.figures.lines import Line
+from bench.report.figures.panels import Panel, _panels
 from bench.report.figures.picture import Picture, drawn
 from bench.report.figures.style import Styles
 from bench.report.ranking import groups_of
@@ -49,6 +53,17 @@ def test_the_capacity_is_a_dashed_line_and_no_method() -> None:
     assert ax.get_ylim() == pytest.approx((-0.4, 4.4))  # 12 would flatten the values
     assert "capacity of the noise" in found.caption
     assert drawn(found).png.startswith(b"\x89PNG")
+
+
+def test_every_horizontal_axis_is_labelled_and_no_vertical_label_is_cut_off() -> None:
+    lines = [Line("a", {}, np.arange(3.0), np.arange(3.0), np.zeros(3), np.zeros(3), np.zeros(3, dtype=bool))]
+    panels = [Panel(f"panel {k}", "nats per value (probability of its cell)", lines) for k in range(4)]
+    figure = Figure(figsize=(11.0, 5.6))
+    _panels(figure, panels, "update", [])
+    shown = [ax for ax in figure.axes if ax.get_visible()]
+    assert [ax.get_xlabel() for ax in shown] == ["update"] * 4
+    assert all("\n" in ax.get_ylabel() for ax in shown)
+    assert min(ax.yaxis.get_tightbbox(FigureCanvasAgg(figure).get_renderer()).x0 for ax in shown) >= 0
 
 
 def test_of_several_capacities_the_largest_is_drawn() -> None:

@@ -65,8 +65,8 @@ def _picture(groups: Sequence[Group], points: Sequence[Point], backbone: str) ->
             [
                 f"{name}, the signed attribution of the decoder's last state to the latent (0: none, 1: all of it; it "
                 "can leave that range), against the nats per series that the decoder takes from the latent; a point "
-                f"per method and data set, mean over {seeds_text(groups)} with 95 % t intervals. Arrowheads at the edge: "
-                "the interval goes on.",
+                f"per method and data set, mean over {seeds_text(groups)} with 95 % t intervals. "
+                "Arrowheads at the edge: the interval goes on.",
                 "An attribution near 1 beside few nats: a decoder that notices its latent and learns little about the "
                 "series. An arrow to the right of a point: the information is at its bound, so it may be larger. "
                 "Points that lie close share a name.",

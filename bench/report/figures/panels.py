@@ -76,7 +76,7 @@ def _panels(figure: Figure, panels: Sequence[Panel], xlabel: str, order: Sequenc
     axes = grid.ravel()
     for ax in axes[len(panels) :]:
         ax.set_visible(False)
-    for place, (ax, panel) in enumerate(zip(axes, panels, strict=False)):
+    for ax, panel in zip(axes, panels, strict=False):
         heights: list[float] = []
         for k, line in enumerate(panel.lines):
             style = {**line.style, "markersize": 3.5, "label": line.name}
@@ -112,8 +112,7 @@ def _panels(figure: Figure, panels: Sequence[Panel], xlabel: str, order: Sequenc
         ax.yaxis.set_major_locator(MaxNLocator(5, steps=STEPS))
         ax.set_title(shorten(panel.title, 40))
         ax.set_ylabel(fill(panel.unit, 26))
-        if place >= len(panels) - across:
-            ax.set_xlabel(xlabel)
+        ax.set_xlabel(xlabel)
     place_axes(figure, grid, add_legend(figure, axes, order))
 
 
