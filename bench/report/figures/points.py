@@ -61,8 +61,8 @@ def name_points(ax: Axes, points: Sequence[tuple[str, Interval, Interval]], size
     for name, x, y in points:
         (across, up), wide = at(x.mean, y.mean), 4.9 * len(name)
         found: list[tuple[int, float, float, Box]] = []
-        for down in (8, -8, 19, -19):
-            for aside in (6, -6 - wide):
+        for down in (8.0, -8.0, 19.0, -19.0):
+            for aside in (6.0, -6.0 - wide):
                 box = across + aside, up + down - 5, across + aside + wide, up + down + 5
                 outside = box[0] < 0 or box[1] < 0 or box[2] > size[0] or box[3] > size[1]
                 found.append((10 * outside + sum(_meet(box, other) for other in taken), aside, down, box))
