@@ -16,8 +16,9 @@ from bench import diagnose
 from bench.contracts import InputError
 from bench.loading.windows import load_splits
 from bench.registry import METHODS
+from bench.report.columns import Column
 from bench.report.contrasts import Sides
-from bench.report.diagnosis import _can_matter, _collapsed, _what_follows
+from bench.report.diagnosis import _can_matter, _collapsed, _contrast, _what_follows
 from bench.report.statistics import Comparison, interval
 from bench.sweeps.expand import named_dataset
 
@@ -81,7 +82,7 @@ def test_a_users_file_gets_an_answer_and_a_report(tmp_path, capsys):
 
 
 def group_of(verdict: str, labels: tuple[str, ...] = ("latent_diffusion", "kl_free")) -> SimpleNamespace:
-    cells = [SimpleNamespace(label=label, verdicts={verdict: 3}) for label in labels]
+    cells = [SimpleNamespace(label=label, verdicts={verdict: 3}, has_latent=True) for label in labels]
     return SimpleNamespace(cells=cells, references=[], dataset="data")
 
 
@@ -139,13 +140,21 @@ def test_more_seeds_are_never_advised_without_their_chance():
     assert _what_follows(collapsed, [small])[-1].startswith("Vanilla latent diffusion is a decoder without a latent")
 
 
+def test_no_area_differs_by_more_than_one():
+    stated = SimpleNamespace(sides_text="kl_free − no_latent", column=Column("c2st_auc", "C2ST AUC", "", "lower"))
+    found = Comparison(interval((-0.4, 0.3)), 0.5, 2.5, 1.0, "undecided", level=0.05)
+    assert _contrast(stated, found).endswith("No possible difference could have been found with 2 seeds.")
+    found = found._replace(detectable=0.5)
+    assert _contrast(stated, found).endswith("A true difference of 0.500 would be found with 80 % power.")
+
+
 @pytest.mark.parametrize(
     ("values", "says"),
     [
         ((0.001, 0.002, 0.0), "next to nothing"),
         ((0.2, 0.22, 0.19), "can carry that"),
         ((-0.2, 0.22, 0.05), "not clear from these seeds"),
-        ((0.2,), "not clear from these seeds"),  # one seed has no interval
+        ((0.2,), "One seed gives no interval."),
     ],
 )
 def test_whether_a_latent_can_matter_is_said_by_an_interval(values, says, monkeypatch):

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import re
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from report_data import FACTS, frames, membership, quick_runs, reader, select
 from scipy import stats
 from test_contrasts import LIVE, SKIP
 
 from bench.report.claims import FILE
+from bench.report.figures.points import mark_cut_ends, name_points
 from bench.report.page import write
 from bench.report.report import Report, build
+from bench.report.statistics import Interval
 
 DATASETS = ("bike", "energy", "lattice", "pendigits", "regimes")
 
@@ -64,6 +68,31 @@ def test_data_sets_that_a_contrast_leaves_out_are_drawn_and_counted() -> None:
     picture = next(picture for picture in chosen.pictures if picture.name.startswith("gain-"))
     assert picture.section == "contrasts"
     assert "rank correlation" in picture.caption
+    assert "Grey band" not in picture.caption  # no bound is stated
+    texts = re.findall(r"<text[^>]*>([^<]*)<", picture.svg)
+    assert f"negative: {LIVE.of} is better" in texts
+    assert {"data set of the contrast", "not in the contrast (simulated)"} <= set(texts)
+    assert set(DATASETS) <= set(texts)
+
+
+def test_differences_that_do_not_matter_are_a_band() -> None:
+    gains = dict(zip(DATASETS, (0.0, 0.1, 0.2, 0.3, 0.4), strict=True))
+    chosen = report(gains, {name: -gain for name, gain in gains.items()}, equivalence={"sliced_wasserstein": 0.05})
+    picture = next(picture for picture in chosen.pictures if picture.name.startswith("gain-"))
+    assert "Grey band: differences below 0.0500 do not matter." in picture.caption
+    assert "not in the contrast" not in picture.svg
+
+
+def test_a_name_lies_on_no_bar_and_an_interval_that_goes_on_has_an_arrowhead() -> None:
+    ax = Figure().subplots()
+    ax.set_xlim(0, 10)
+    ax.set_ylim(0, 10)
+    narrow, wide = Interval(5, 4, 6, 1, 2), Interval(5, -20, 30, 10, 2)
+    mark_cut_ends(ax, narrow, wide, "black")
+    assert [(line.get_marker(), line.get_ydata()[0]) for line in ax.lines] == [("v", 0), ("^", 10)]
+    name_points(ax, [("a", narrow, wide), ("b", Interval(5.2, 5, 5.4, 0.1, 2), narrow)], (400, 200))
+    (a, b) = ax.texts
+    assert a.get_position() != b.get_position()
 
 
 def test_few_data_sets_and_equal_differences_have_no_correlation(tmp_path: Path) -> None:

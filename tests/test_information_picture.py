@@ -10,7 +10,8 @@ import pytest
 from report_data import FACTS, frames, membership, quick_runs, reader, select
 
 from bench.report.cells import cells_of
-from bench.report.figures.agreement import _names, agreement_pictures
+from bench.report.figures.agreement import agreement_pictures
+from bench.report.figures.captions import short_names
 from bench.report.figures.information import _panel, information_pictures
 from bench.report.figures.picture import drawn
 from bench.report.figures.style import Styles
@@ -56,6 +57,7 @@ def test_one_picture_of_the_ordered_data_sets() -> None:
     assert picture.alt.count("proposed + skip at least 6.10 nats") == 2
     assert picture.alt.count("other no latent") == 2
     assert "shuffled" not in picture.alt
+    assert "A dashed horizontal line: a method without this number" in picture.caption
     assert drawn(picture).png.startswith(b"\x89PNG")
 
 
@@ -72,12 +74,13 @@ def test_the_share_of_the_state_beside_the_information() -> None:
     assert f"proposed on {here[0].dataset}: 3.00 nats, {share}" in picture.alt
     assert picture.alt.count("proposed + skip on ") == picture.alt.count(": at least 6.10 nats") == 2
     assert "other on" not in picture.alt
+    assert "(can leave 0 to 1)" in drawn(picture).svg
     assert drawn(picture).png.startswith(b"\x89PNG")
     assert not agreement_pictures(groups({}), Styles([cell.label for group in here for cell in group.cells]))
 
 
 def test_data_sets_of_one_name_are_told_apart_by_their_options() -> None:
-    assert _names(["energy,gap=T", "dialled_latent", "dialled_latent,information=0", "dialled_latent"]) == {
+    assert short_names(["energy,gap=T", "dialled_latent", "dialled_latent,information=0", "dialled_latent"]) == {
         "energy,gap=T": "energy",
         "dialled_latent": "dialled_latent",
         "dialled_latent,information=0": "information=0",

@@ -218,6 +218,21 @@ def test_what_was_not_measured_is_said():
     ]
 
 
+def test_where_training_had_no_patience_nobody_knows_of_a_plateau():
+    def said(*patience):
+        runs = [run_row("proposed", seed=seed, **{"train.patience": p}) for seed, p in enumerate(patience)]
+        return about_training(cells_of(selection(runs)))[0]
+
+    told = "made a fixed number of updates (`train.patience` is 0), so whether they have reached a plateau is unknown."
+    assert said(0, 0) == f"All 2 runs {told}"
+    assert said(0) == f"The run {told.replace('they have', 'it has')}"
+    fixed = [run_row("proposed", seed=seed, **{"train.patience": 0}) for seed in range(2)]
+    others = [run_row(label, **{"train.patience": 50}) for label in ("latent_diffusion", "kl_annealing")]
+    others.append(run_row("data_diffusion", **{"train.patience": 0}))  # has no autoencoder
+    assert about_training(cells_of(selection([*fixed, *others])))[0] == f"2 of 5 runs {told}"
+    assert said(50, 50).startswith("Not measured")
+
+
 # ---------------------------------------------------------------- floors and the test blocks
 
 

@@ -20,7 +20,9 @@ from bench.contracts import InputError
 from bench.report import __main__ as report_command
 from bench.report.cards import cards_of
 from bench.report.cells import cells_of
+from bench.report.columns import MetricFacts
 from bench.report.figures import picture as drawing
+from bench.report.figures.captions import axis_name
 from bench.report.figures.dependency import dependency
 from bench.report.figures.grids import grids
 from bench.report.figures.heat_maps import MOST_NUMBERS
@@ -156,7 +158,7 @@ def test_figures_carry_their_labels_and_captions(quick):
     _, report, _ = quick
     by_name = {picture.name: picture for picture in report.pictures}
     dependency = by_name["dependency-energy-lstm"]
-    for text in ("series time t (steps)", "ordered", "time shuffled", "latent_diffusion", "proposed + skip"):
+    for text in ("series time t (steps)", "time in order", "time shuffled", "latent_diffusion", "proposed + skip"):
         assert text in dependency.svg
     assert "n = 500 series and 2 seeds" in dependency.caption
     assert "95 % interval over seeds" in dependency.caption
@@ -183,10 +185,40 @@ def test_a_large_grid_has_a_scale_in_place_of_numbers():
     assert "Best: sliced W. N = 50" in picture.alt
 
 
+def test_a_grid_shows_the_latent_information_and_no_best_of_it():
+    runs = [run_row("proposed", seed=seed, N=N, M=M) for seed in range(2) for N in (0.05, 0.1) for M in (0.5, 0.9)]
+    frame, metrics, curves = frames(runs)
+    template = metrics.assign(metric=metrics["metric"].astype(str)).drop_duplicates("run_id")
+    extra = [
+        template.assign(metric=name, train_step=-1, coordinate="", value=[1.0 + k for k in range(len(runs))])
+        for name in ("latent_information", "latent_information_second_half")
+    ]
+    chosen = select(frame, pd.concat([metrics, *extra]), reader(curves), membership(runs), Path("results"))
+    facts = {**FACTS, "latent_information": MetricFacts("nats per series", "none", "latent")}
+    (planned,) = grids(groups_of(cells_of(chosen), facts), Styles(["proposed"]))
+    assert "latent" not in planned.alt  # which names the best
+    assert "Where nothing is ranked, brighter is more." in planned.caption
+    texts = " ".join(re.findall(r"<text[^>]*>([^<]*)<", drawing.drawn(planned).svg))
+    assert "latent information (nats per series; not ranked)" in texts
+    assert "N (share of L)" in texts
+    assert "M (share of L)" in texts
+    assert texts.count("best") == 2 * 4  # in the maps that rank: the best, and its ties
+
+
+def test_an_axis_says_what_a_setting_counts():
+    assert axis_name("N", [0, 0.05]) == "N (share of L)"
+    assert axis_name("N", [0, 50]) == "N (diffusion step)"
+    assert axis_name("M", [0.5, 900]) == "M (diffusion step, or share of L below 1)"
+    assert axis_name("train.steps", [100]) == "train.steps (updates)"
+    assert axis_name("beta", [0.5]) == "beta"
+
+
 def test_bars_can_be_the_papers():
     chosen = selection(quick_runs(("energy",), 1, (False,), ("proposed",)))
     groups = groups_of(cells_of(chosen), FACTS)
     (picture,) = dependency(chosen, groups, Styles(["proposed"]), "series")
+    assert "is: proposed " in picture.alt
+    assert "order" not in drawing.drawn(picture).svg  # a single panel needs no title
     assert "3 standard deviations over series" in picture.caption
 
 

@@ -12,6 +12,7 @@ from bench.report.formatting import counted, number, with_interval
 from bench.report.ranking import groups_of
 from bench.report.statements import (
     _against_baseline,
+    _detectable,
     _who_samples_better,
     answer,
     best_text,
@@ -307,8 +308,8 @@ LEVEL = [0.30, 0.31, 0.35]
             {"near": [0.01, -0.01, 0.02], "nearer": [0.0, 0.0, 0.0]},
             "No significant difference between the methods in the sliced Wasserstein distance "
             "(corrected for 2 comparisons with the best mean in this table): none is significantly "
-            "worse than best (0.320 ± 0.066), which has the best mean. What this comparison can show: for nearer no "
-            "variance over seeds; for near a true difference of 0.0706 would be found with 80 % power.",
+            "worse than best (0.320 ± 0.066), which has the best mean. What this comparison can show: for near a true "
+            "difference of 0.0706 would be found with 80 % power.",
         ),
         (
             {"short": [0.01, 0.01]},
@@ -382,6 +383,17 @@ def test_recommendation_is_the_best_of_those_alive():
     assert "of 24 settings whose latent is alive" in line
 
 
+def test_a_single_setting_that_is_alive_is_the_best_of_nothing():
+    runs = [run_row("proposed", seed=seed, N=N) for seed in range(3) for N in (10.0, 50.0)]
+    frame, metrics, curves = frames(runs)
+    forgotten = {run["run_id"] for run in runs if run["N"] == 50}
+    metrics.loc[(metrics["metric"] == "nll_permuted") & metrics["run_id"].isin(forgotten), "value"] = 0.0
+    group = groups_of(cells_of(select(frame, metrics, reader(curves), membership(runs), Path("results"))), FACTS)[0]
+    (line,) = recommendations(group)
+    assert "N = 10 is the only one of 2 settings whose latent is alive, with a sliced Wasserstein distance (" in line
+    assert "significantly" not in line
+
+
 def test_when_the_latent_collapsed():
     runs = [run_row("proposed", seed=seed) for seed in (0, 1)]
     chosen = selection(runs)
@@ -397,12 +409,32 @@ def test_when_the_latent_collapsed():
         "energy · lstm, proposed: In 1 of 2 runs the latent was not used at any check. "
         "In 1 of 2 runs the latent was used at first, but not from update 3 on."
     ]
+    nats = [
+        {**chosen.metrics.iloc[0].to_dict(), "run_id": run["run_id"], "metric": metric, "value": value, "error": 0.01}
+        for run, values in zip(runs, ((0.0, 0.0), (3.0, 1.0)), strict=True)
+        for metric, value in zip(("latent_information", "latent_information_second_half"), values, strict=True)
+    ]
+    told = dataclasses.replace(chosen, metrics=pd.concat([chosen.metrics, pd.DataFrame(nats)]))
+    assert collapse_began(select_with(told, history), groups_of(cells_of(told), FACTS)) == [  # the second is alive
+        "energy · lstm, proposed: In 1 of 2 runs the latent was used at first, but not from update 3 on."
+    ]
 
 
 def select_with(chosen, history):
-    import dataclasses
-
     return dataclasses.replace(chosen, history=history)
+
+
+def test_a_method_without_a_latent_has_no_verdict():
+    runs = [run_row(label, seed=seed) for seed in (0, 1) for label in ("latent_diffusion", "proposed")]
+    runs += [run_row("no_latent", seed=seed, latent_route="none") for seed in (0, 1)]
+    chosen = selection(runs)
+    groups = groups_of(cells_of(chosen), FACTS)
+    cell = next(cell for cell in groups[0].cells if cell.label == "no_latent")
+    assert (counted(cell.verdicts), verdict_of(cell)) == ("-", "absent")
+    found = headline(groups, chosen)[1].sentences
+    assert "Absent on energy · lstm: no_latent." in found
+    assert "Latent absent: no_latent." in answer(groups)[0].sentences
+    assert not [line for line in collapse_began(chosen, groups) if "no_latent" in line]
 
 
 def test_long_table_holds_every_number_with_its_interval():
@@ -567,6 +599,12 @@ def test_a_tie_says_what_could_have_been_found_and_what_more_seeds_would_do():
     )
     assert unresolved(Standing("tie", 2, gap, 0.25)) == "a true difference of 0.250 would be found with 80 % power"
     assert unresolved(Standing("tie", 2, interval([0.2]))) == "fewer than two shared seeds"
+    two = Standing("tie", 2, interval([0.2, -0.1]), 2.5)
+    assert unresolved(two, span=1.0) == "no possible difference could have been found with 2 seeds"
+    assert unresolved(two) == "a true difference of 2.50 would be found with 80 % power"
+    assert _detectable([0.5, 2.5], 1.0, 2) == " (detectable: 0.500 or more)"
+    assert _detectable([2.5], 1.0, 2) == " (no possible difference could have been found with 2 seeds)"
+    assert _detectable([0.5, 2.5], math.inf, 2) == " (detectable: 0.500 to 2.50)"
     assert "3 more splits would resolve" in unresolved(Standing("tie", 2, gap, 0.25, Advice(3, 0.81)), "split")
 
 

@@ -104,14 +104,14 @@ def cautions(cell: Cell) -> str:
 
 
 def about_training(cells: Iterable[Cell]) -> list[str]:
-    """Which decoders are not calibrated and which methods copy, on which data set; and what was not measured."""
+    """How training ended, which decoders are not calibrated and which methods copy, and what was not measured."""
     methods = [cell for cell in cells if cell.kind == "method" and cell.ok]
     if not methods:
         return []
     calibrated = [cell for cell in methods if cell.values.get("calibration_distance")]
     checked = [cell for cell in methods if cell.values.get("copies_z")]
     bad = {cell.id: len(uncalibrated(cell)) for cell in calibrated if uncalibrated(cell)}
-    sentences = []
+    sentences = _about_plateaus(methods)
     if bad:
         chosen = [cell for cell in calibrated if cell.id in bad]
         named = _by_place(chosen, methods, lambda cell: f"{bad[cell.id]} of {cell.status.total()} seeds")
@@ -133,6 +133,22 @@ def about_training(cells: Iterable[Cell]) -> list[str]:
         some = "" if not calibrated and not checked else " for every method"
         sentences.append(f"Not measured{some}: {', '.join(missing)}.")
     return sentences
+
+
+def _about_plateaus(methods: Sequence[Cell]) -> list[str]:
+    """Of how many runs nobody can know whether they reached a plateau; [] where that is known of all."""
+    count = sum(cell.fixed for cell in methods if not (cell.fixed and _trains_elsewhere(cell)))
+    if not count:
+        return []
+    total = sum(cell.ok for cell in methods)
+    which = "The run" if count == total == 1 else f"All {total} runs" if count == total else f"{count} of {total} runs"
+    unknown = f"whether {'it has' if count == 1 else 'they have'} reached a plateau is unknown"
+    return [f"{which} made a fixed number of updates (`train.patience` is 0), so {unknown}."]
+
+
+def _trains_elsewhere(cell: Cell) -> bool:
+    """Whether the patience of the autoencoder means nothing to a method, because it has none."""
+    return cell.method in METHODS and "train.patience" in METHODS[cell.method].without_effect
 
 
 def _where(measured: Sequence[Cell], methods: Sequence[Cell]) -> str:

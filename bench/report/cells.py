@@ -22,7 +22,7 @@ from bench.report.selection import Selection, is_setting, places_in
 from bench.report.statistics import EACH_ITS_OWN, Interval, Repeats, by_unit, interval
 from bench.verdict import NEAR_BOUND, UNKNOWN, Estimate, Verdict, dependency_illusion, standard_error, verdict
 
-VERDICTS = ("alive", "partial", "collapsed", "undecided", "mixed over seeds", "not measured")
+VERDICTS = ("alive", "partial", "collapsed", "undecided", "mixed over seeds", "not measured", "absent")
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,8 @@ class Cell:
     values: dict[str, dict[int, float]] = field(default_factory=dict)  # metric -> seed -> value
     series: dict[str, int] = field(default_factory=dict)  # metric -> n, the fewest over seeds
     repeats: Repeats = EACH_ITS_OWN
+    has_latent: bool = True  # of a method without one nobody can say whether its decoder uses it
+    fixed: int = 0  # finished runs that made a fixed number of updates, so that nobody knows of a plateau
     division: str = ""  # of the data: see `bench.contracts.Splits`; "" where it is not known
     noise: dict[str, float] = field(default_factory=dict)  # metric -> its own sd: over metric seeds, within a run
     beside_test: dict[str, dict[int, float]] = field(default_factory=dict)  # metric -> seed -> value; see TEST_BLOCKS
@@ -111,6 +113,8 @@ class Cell:
 def verdict_of(cell: Cell) -> str:
     """One word for all seeds of a cell, those that did not end well included."""
     words = set(cell.verdicts)
+    if not cell.has_latent:
+        return "absent"
     return "not measured" if words <= {"-"} else words.pop() if len(words) == 1 else "mixed over seeds"
 
 
@@ -266,7 +270,8 @@ def cells_of(selection: Selection) -> list[Cell]:
     divisions = _divisions(runs)
     repeats = _repeats(runs, divisions)
     fixed = ["run_id", "dataset", "shuffle", "backbone", "label", "method", "kind", "seed", "status"]
-    wanted = {*fixed, *COSTS, *ENDED, *(name for names in varying.values() for name in names)}
+    wanted = {*fixed, "train.patience", "latent_route", *COSTS, *ENDED}
+    wanted |= {name for names in varying.values() for name in names}
     members: dict[tuple[Any, ...], list[dict[Any, Any]]] = {}
     columns = [str(name) for name in runs.columns if name in wanted]
     for values in zip(*(runs[name].tolist() for name in columns), strict=True):  # a third of the time of `to_dict`
@@ -289,6 +294,8 @@ def cells_of(selection: Selection) -> list[Cell]:
             seeds={str(row["run_id"]): int(row["seed"]) for row in rows},
             status=Counter(str(row["status"]) for row in rows),
             repeats=repeats[str(first["dataset"])],
+            has_latent=first.get("latent_route") != "none",
+            fixed=sum(row["status"] == "ok" and row.get("train.patience") == 0 for row in rows),
             division=divisions[str(first["dataset"])],
         )
         finished = [row for row in rows if row["status"] == "ok"]
@@ -308,7 +315,7 @@ def cells_of(selection: Selection) -> list[Cell]:
             for name in (*COSTS, *ENDED):
                 if not _missing(row.get(name)):
                     cell.values.setdefault(name, {})[seed] = float(row[name])
-            cell.verdicts[verdicts.get(str(row["run_id"]), "-")] += 1
+            cell.verdicts[verdicts.get(str(row["run_id"]), "-") if cell.has_latent else "-"] += 1
             cell.illusions[illusions.get(str(row["run_id"]), "-")] += 1
         if cell.kind == "method" and len(finished) < len(rows):  # what has not ended well speaks for nobody
             cell.verdicts["-"] += len(rows) - len(finished)

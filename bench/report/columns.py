@@ -213,6 +213,11 @@ class Column(NamedTuple):
         return SATURATED.get(self.metric, math.inf)
 
     @property
+    def span(self) -> float:
+        """The largest difference that two values can have; infinite where there is none."""
+        return 1.0 if self.metric.startswith("c2st_") else math.inf
+
+    @property
     def hint(self) -> str:
         """What the column means, which values are better, and what it does not see."""
         better = f"{self.direction.capitalize()} is better." if self.direction != "none" else ""

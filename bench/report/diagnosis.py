@@ -18,7 +18,7 @@ from bench.report.formatting import counted, number, signed
 from bench.report.gains import GAIN
 from bench.report.ranking import Group, floor_of
 from bench.report.report import Report
-from bench.report.statements import Answer
+from bench.report.statements import Answer, nothing_detectable
 from bench.report.statistics import Comparison, more_seeds
 from bench.verdict import SAID
 
@@ -96,6 +96,8 @@ def _can_matter(group: Group) -> list[str]:
         "By ridge regression, the first two thirds of a window say more of its last third than the two steps just "
         f"before it: {signed(gain)} of the variance."
     )
+    if gain.n == 1:
+        return [what, "One seed gives no interval."]
     if gain.high < LITTLE:
         return [what, "That is next to nothing, so a latent of the whole window has little to add to the recent past."]
     if gain.low > 0:
@@ -141,7 +143,11 @@ def _contrast(one: Stated, found: Comparison) -> str:
     what = f"{signed(found.difference)} in {title_of(one.column.metric)} ({one.column.direction} is better)"
     text = f"{one.sides_text}: {what}, n = {found.difference.n}, p = {number(found.p)}: {found.words}."
     if found.verdict == "undecided" and math.isfinite(found.detectable):
-        text += f" A true difference of {number(found.detectable)} would be found with 80 % power."
+        if found.detectable > one.column.span:
+            said = nothing_detectable(found.difference.n)
+        else:
+            said = f"a true difference of {number(found.detectable)} would be found with 80 % power"
+        text += f" {said[0].upper()}{said[1:]}."
     return text
 
 

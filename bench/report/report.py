@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -126,7 +127,7 @@ def build(
     gains = gains_of(selection.contrasts, compared(groups), stated[0].column) if stated else []
     pictures = [
         *forests(stated),
-        *gain_pictures(gains),
+        *gain_pictures(gains, stated[0].bound if stated else math.nan),
         *all_pictures(selection, groups, bars, facts),
         *sample_pictures(selection, groups),
     ]

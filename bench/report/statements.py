@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from bench.report.cautions import about_bounds, about_training, copies, is_reference, said_name
-from bench.report.cells import VERDICTS, Cell, scalars_by, verdict_of
+from bench.report.cells import VERDICTS, Cell, per_run, scalars_by, verdict_of, verdicts_by_run
 from bench.report.columns import BOUNDED, LONG, Column
 from bench.report.formatting import number, plural, signed
 from bench.report.ranking import BASELINE, Group, floor_of
@@ -126,7 +126,8 @@ def _who_samples_better(groups: Sequence[Group]) -> list[str]:
                 outcomes[word].append(f"{label}{where}{caution}")
         if not better and not worse:
             smallest = [effect for each in at if math.isfinite(effect := detectable(each, ALPHA / count))]
-            outcomes["neither"].append(f"{label}{_detectable(smallest)}{caution}")
+            found_by = _detectable(smallest, column.span, max((each.n for each in at), default=0))
+            outcomes["neither"].append(f"{label}{found_by}{caution}")
     family = corrected(count, f"with {BASELINE} on {_of(len(ranked), ranked)}")
     starts = {
         "better": f"Significantly better than {BASELINE} in the {measure}{family}",
@@ -151,12 +152,24 @@ def corrected(count: int, which: str) -> str:
     return f" (corrected for {count} comparisons {which})" if count > 1 else ""
 
 
-def _detectable(effects: Sequence[float]) -> str:
-    """The smallest effects that comparisons without a result could have found; "" where nothing is known of them."""
+def _detectable(effects: Sequence[float], span: float, n: int) -> str:
+    """The smallest effects that comparisons without a result could have found; "" where nothing is known of them.
+
+    span: of the measure, see `Column`. n: the most seeds that one of these comparisons has.
+    """
     if not effects:
         return ""
+    if min(effects) > span:
+        return f" ({nothing_detectable(n)})"
     low, high = number(min(effects)), number(max(effects))
+    if max(effects) > span:
+        return f" (detectable: {low} or more)"
     return f" (detectable: {low if low == high else f'{low} to {high}'})"
+
+
+def nothing_detectable(n: int, repeat: str = "seed") -> str:
+    """Said where the smallest detectable difference is larger than two values of the measure can differ by."""
+    return f"no possible difference could have been found with {plural(n, repeat)}"
 
 
 def _against_baseline(groups: Sequence[Group], column: Column) -> tuple[dict[str, list[Gap]], int]:
@@ -278,10 +291,10 @@ def best_text(group: Group, column: Column) -> str:
         sentences.append(f"Not significantly worse: {_first_few([said_name(cell) for cell in of['tie']])}.")
     if tested := [cell for cell in of["tie"] if places[cell.id].gap.n > 1]:
         repeat = "split" if best.repeats.units else "seed"
-        power = "; ".join(
-            f"for {said_name(cell)} {unresolved(places[cell.id], repeat)}" for cell in tested[:MOST_NAMES]
-        )
-        sentences.append(f"What this comparison can show: {power}.")
+        effects = {cell.id: places[cell.id].detectable for cell in tested}
+        hardest = max(tested, key=lambda cell: effects[cell.id] if math.isfinite(effects[cell.id]) else -math.inf)
+        power = unresolved(places[hardest.id], repeat, column.span)
+        sentences.append(f"What this comparison can show: for {said_name(hardest)} {power}.")
     if of["incomplete"]:
         sentences.append(
             f"Not ranked because seeds are missing: {_first_few([said_name(c) for c in of['incomplete']])}."
@@ -304,12 +317,17 @@ def _first_few(names: Sequence[str]) -> str:
     return listed([*few, f"{len(names) - MOST_NAMES} others"] if len(names) > MOST_NAMES + 1 else list(names))
 
 
-def unresolved(standing: Standing, repeat: str = "seed") -> str:
-    """What a comparison without a result could have found, and what more repeats of this kind would do."""
+def unresolved(standing: Standing, repeat: str = "seed", span: float = math.inf) -> str:
+    """What a comparison without a result could have found, and what more repeats of this kind would do.
+
+    span: the largest difference that two values of the measure can have.
+    """
     if standing.gap.n < 2:
         return f"fewer than two shared {repeat}s"
     if not math.isfinite(standing.detectable):
         return f"no variance over {repeat}s"
+    if standing.detectable > span:
+        return nothing_detectable(standing.gap.n, repeat)
     text = f"a true difference of {number(standing.detectable)} would be found with 80 % power"
     if standing.more is not None:
         more = plural(standing.more.seeds, f"more {repeat}")
@@ -338,13 +356,17 @@ def recommendations(group: Group) -> list[str]:
             continue
         worse = sum(standing.place == "worse" for standing in places.values())
         copied = " [samples are copies]" if copies(best) else ""
-        ties = [standing.detectable for standing in places.values() if standing.place == "tie"]
+        ties = [each for each in places.values() if each.place == "tie" and math.isfinite(each.detectable)]
         whose = f"{len(alive)} settings whose latent is alive" if alive else f"{len(cells)} settings (none is alive)"
+        start = f"{group.name}, {label}: {best.variant}{copied} is the"
+        value = f"{measure_of(column)} ({best.text(column.metric)})"
+        if len(pool) == 1:
+            lines.append(f"{start} only one of {len(cells)} settings whose latent is alive, with a {value}.")
+            continue
+        effects, n = [each.detectable for each in ties], max((each.gap.n for each in ties), default=0)
         lines.append(
-            f"{group.name}, {label}: {best.variant}{copied} is the best of {whose} by the {measure_of(column)} "
-            f"({best.text(column.metric)}). "
-            f"It is significantly better than {worse} of the other {len(pool) - 1}"
-            f"{_detectable([effect for effect in ties if math.isfinite(effect)])}."
+            f"{start} best of {whose} by the {value}. It is significantly better than {worse} of the other "
+            f"{len(pool) - 1}{_detectable(effects, column.span, n)}."
         )
     return lines
 
@@ -378,7 +400,11 @@ def bottleneck(group: Group) -> list[str]:
 
 
 def collapse_began(selection: Selection, groups: Iterable[Group]) -> list[str]:
-    """When the latent collapsed: the first check from which permuted - own NLL stays below `gap_collapsed`."""
+    """When the latent collapsed: the first check from which permuted - own NLL stays below `gap_collapsed`.
+
+    Of runs whose verdict is by that gap or `collapsed`: where nats per series say that a latent is used, a gap that is
+    small per value says nothing else.
+    """
     history = selection.history
     wide = scalars_by(history[history["metric"].isin(["nll_own", "nll_permuted"])], ["run_id", "train_step"])
     if not {"nll_own", "nll_permuted"} <= set(wide.columns):
@@ -387,11 +413,20 @@ def collapse_began(selection: Selection, groups: Iterable[Group]) -> list[str]:
     gaps: dict[str, list[tuple[int, float]]] = {}  # run -> (update, gap), in the order of updates
     for (run, step), gap in zip(differences.index, differences.tolist(), strict=True):
         gaps.setdefault(str(run), []).append((int(step), gap))
+    words = verdicts_by_run(selection, per_run(selection))
     lines = []
     for group in groups:
         for cell in group.cells:
-            mine = [gaps[run] for run in cell.seeds if run in gaps]
-            silent = [checks for checks in mine if checks[-1][1] < THRESHOLDS.gap_collapsed]
+            if not cell.has_latent:
+                continue
+            by_nats = cell.values.get("latent_information", {})
+            mine = [run for run in cell.seeds if run in gaps]
+            silent = [
+                gaps[run]
+                for run in mine
+                if gaps[run][-1][1] < THRESHOLDS.gap_collapsed
+                and (cell.seeds[run] not in by_nats or words[run] == "collapsed")
+            ]
             if not silent:
                 continue
             last = [

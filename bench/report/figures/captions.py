@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from bench.report.cells import Cell
 from bench.report.ranking import Group
 
 MOST_LINES = 8
+
+UNITS = {
+    "train.steps": "updates",
+    "diffusion.steps": "updates",
+    "diffusion.L": "diffusion steps",
+    "gamma": "factor of the diffusion step",
+    "eta": "divisor of the diffusion step",
+}
+"""What a hyper-parameter counts, where its name does not say it."""
 
 
 def shown(group: Group) -> list[Cell]:
@@ -25,6 +35,36 @@ def legend_name(group: Group, cell: Cell, width: int = 30) -> str:
     """The label, and of how many settings this is the best."""
     count = sum(other.label == cell.label for other in group.cells)
     return shorten(cell.label, width) + (f" (best of {count})" if count > 1 else "")
+
+
+def short_names(datasets: Iterable[str]) -> dict[str, str]:
+    """Data set -> its name without options, or with nothing but its options where several have that name."""
+    parts = {dataset: dataset.partition(",") for dataset in datasets}
+    often = Counter(name for name, _, _ in parts.values())
+    return {dataset: options if options and often[name] > 1 else name for dataset, (name, _, options) in parts.items()}
+
+
+def in_units(unit: str) -> str:
+    """A unit behind the name of a measure; that an AUC is a probability says nothing of a difference of two."""
+    return f" ({unit})" if unit and unit != "probability" else ""
+
+
+def heading(title: str, direction: str, unit: str = "") -> str:
+    """Of a panel: "C2ST AUC (lower is better)", or "latent information (nats per series; not ranked)"."""
+    words = [f"{direction} is better"] if direction != "none" else [*filter(None, [unit]), "not ranked"]
+    text = f"({'; '.join(words)})"
+    return title + (" " if len(title) + len(text) < 38 else "\n") + text
+
+
+def axis_name(setting: str, values: Iterable[float]) -> str:
+    """A hyper-parameter as an axis is labelled: steps of the diffusion below 1 are shares of its L."""
+    if setting in ("N", "M"):
+        share = {value < 1 for value in values if value}
+        words = "diffusion step" if share != {True} else "share of L"
+        words += ", or share of L below 1" if share == {True, False} else ""
+    else:
+        words = UNITS.get(setting, "")
+    return f"{setting} ({words})" if words else setting
 
 
 def choice_note(groups: Sequence[Group]) -> str:
@@ -46,9 +86,9 @@ def by_place(groups: Sequence[Group]) -> dict[tuple[str, str], list[Group]]:
     return found
 
 
-def side_name(group: Group) -> str:
-    """Whether the order of time is kept."""
-    return "time shuffled" if group.shuffle else "ordered"
+def side_name(group: Group, sides: Sequence[Group]) -> str:
+    """Whether the order of time is kept, above a panel; "" where no other side stands beside it, unless shuffled."""
+    return "time shuffled" if group.shuffle else "time in order" if len(sides) > 1 else ""
 
 
 def place_name(dataset: str, backbone: str) -> str:

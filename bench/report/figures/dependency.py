@@ -15,10 +15,10 @@ from bench.report.cells import Cell
 from bench.report.figures.captions import (
     by_place,
     choice_note,
+    legend_name,
     place_name,
     seeds_text,
     series_text,
-    shorten,
     shown,
     side_name,
 )
@@ -56,10 +56,10 @@ def dependency(selection: Selection, groups: Sequence[Group], styles: Styles, ba
                     t, mean, down, up = _curve(rows_of(mine[measure], cell), bars, cell)
                     if len(t):
                         hollow = _unresolved(mine.get("dependency_unresolved"), cell, t)
-                        lines.append(Line(shorten(cell.label), styles[cell.label], t, mean, down, up, hollow))
+                        lines.append(Line(legend_name(group, cell), styles[cell.label], t, mean, down, up, hollow))
                 panels[-1].append(lines)
         ends = [
-            f"{side_name(group)} {line.name} {number(float(line.mean[-1]))}"
+            f"{side_name(group, here)} {line.name} {number(float(line.mean[-1]))}".strip()
             for group, lines in zip(here, panels[0], strict=True)
             for line in lines
         ]
@@ -87,7 +87,7 @@ def dependency(selection: Selection, groups: Sequence[Group], styles: Styles, ba
                 f"Global and local dependency of each method against series time on {name}. At the last step the "
                 f"{'global' if present[0] == 'dependency_global' else 'local'} one is: {', '.join(ends)}.",
                 (4.6 * len(here) + 0.6, 2.6 * len(present) + 0.7),
-                partial(_dependency, titles=titles, sides=[side_name(group) for group in here], panels=panels),
+                partial(_dependency, titles=titles, sides=[side_name(group, here) for group in here], panels=panels),
                 dataset,
                 backbone,
             )

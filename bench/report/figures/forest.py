@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from bench.report.columns import title_of
 from bench.report.contrasts import Stated
-from bench.report.figures.captions import joined, shorten
+from bench.report.figures.captions import in_units, joined, shorten
 from bench.report.figures.picture import Picture, slug
 from bench.report.figures.style import COLOURS, INK, REAL
 from bench.report.formatting import number, plural, signed
@@ -61,7 +61,7 @@ def _forest(one: Stated) -> Picture:
             rows=rows,
             pooled=last,
             xlabel=f"{shorten(contrast.of)} minus {shorten(contrast.against)}:\ndifference in the {title}"
-            + (f" ({unit})" if unit else ""),
+            + in_units(unit),
             better=one.column.direction,
             bound=one.bound,
         ),

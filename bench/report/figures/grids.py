@@ -27,22 +27,29 @@ def numeric_settings(cells: Sequence[Cell]) -> list[str]:
     return found
 
 
-def grid_metrics(group: Group) -> list[tuple[str, str, Literal["lower", "higher"]]]:
-    """What a grid is coloured by: two quality columns and the two signs of a living latent."""
-    quality = [(c.metric, c.title, c.direction) for c in group.quality[:2] if c.direction != "none"]
+Graded = tuple[str, str, Literal["lower", "higher", "none"]]
+"""A metric, its title, and which values are better; none where nothing is ranked."""
+
+USE = ("latent_information", "latent_information_second_half")
+"""How much the decoder takes from the latent; not ranked, as nothing is that says so."""
+
+
+def grid_metrics(group: Group) -> list[Graded]:
+    """What a grid is coloured by: two quality columns, and the latent information where its bound is one."""
+    quality: list[Graded] = [(c.metric, c.title, c.direction) for c in group.quality[:2] if c.direction != "none"]
     present = {column.metric for column in group.columns}
-    signs = [(name, title_of(name), "higher") for name in ("nll_gap", "dependency_end") if name in present]
-    return [*quality, *signs]  # type: ignore[list-item]
+    bounds = {name: {m for cell in group.cells for m in cell.latents(name)} for name in USE if name in present}
+    return [*quality, *((name, title_of(name), "none") for name, found in bounds.items() if len(found) < 2)]
 
 
-def budget_metrics(group: Group) -> list[tuple[str, str, Literal["lower", "higher"]]]:
+def budget_metrics(group: Group) -> list[Graded]:
     """What is drawn against a number of updates: is the model trained, does it use its latent, are its samples good?"""
     columns = {column.metric: column.title for column in group.columns}
     first = next(iter(grid_metrics(group)), None)
-    wanted: list[tuple[str, Literal["lower", "higher"]]] = [
+    wanted: list[tuple[str, Literal["lower", "higher", "none"]]] = [
         ("validation_objective", "lower"),
         ("validation_denoising", "lower"),
-        ("latent_information", "higher"),
+        ("latent_information", "none"),
         ("c2st_auc", "lower"),
     ]
     found = [(name, columns[name], direction) for name, direction in wanted if name in columns]

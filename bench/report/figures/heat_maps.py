@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from bench.report.cells import Cell, averaged
-from bench.report.figures.captions import seeds_text
+from bench.report.figures.captions import axis_name, heading, seeds_text
 from bench.report.figures.picture import Picture, slug
 from bench.report.formatting import number, plain
 from bench.report.ranking import Group
@@ -30,7 +30,8 @@ class Map(NamedTuple):
     """One heat map: means (rows, columns), what is printed on them, and the place of the best (None: no value)."""
 
     title: str
-    direction: Literal["lower", "higher"]
+    unit: str
+    direction: Literal["lower", "higher", "none"]  # none: nothing is ranked, and brighter is more
     means: np.ndarray
     texts: np.ndarray
     best: tuple[int, int] | None
@@ -43,9 +44,11 @@ def heat_maps(
     rows = sorted({float(cell.settings[pair[0]]) for cell in cells})
     columns = sorted({float(cell.settings[pair[1]]) for cell in cells})
     maps, words = [], []
+    units = {column.metric: column.unit for column in group.columns}
     for metric, title, direction in metrics:
         values = averaged(cells, metric, pair)
-        places = standings({str(key): found for key, found in values.items()}, direction)
+        ranked = {str(key): found for key, found in values.items()} if direction != "none" else {}
+        places = standings(ranked, direction)
         means, best = np.full((len(rows), len(columns)), np.nan), None
         texts = np.full(means.shape, "", dtype=object)
         for key, found in values.items():
@@ -53,24 +56,25 @@ def heat_maps(
             if not found:
                 continue
             summary = interval(list(found.values()))
-            place = places[str(key)].place
+            place = places[str(key)].place if ranked else "none"
             means[at] = summary.mean
             texts[at] = number(summary.mean, summary.half) + PLACES.get(place, "")
             if place == "best":
                 best = at
                 words.append(f"{title} {pair[0]} = {plain(key[0])}, {pair[1]} = {plain(key[1])}")
-        maps.append(Map(title, direction, means, texts, best))
+        maps.append(Map(title, units.get(metric, ""), direction, means, texts, best))
     average = "Averaged over the other settings. " if others else ""
     printed = len(rows) * len(columns) <= MOST_NUMBERS
     ties = "≈ best: not significantly worse (paired over seeds, at the 5 % level over the whole map)"
     note = ties if printed else "the ends of the scale are given above each map"
+    brighter = " Where nothing is ranked, brighter is more." if any(each.direction == "none" for each in maps) else ""
     n = group.n_of(metrics[0][0])
     return Picture(
         slug(f"grid {pair[0]} {pair[1]} {label} {group.name}"),
         "grids",
         f"{label} over {pair[0]} and {pair[1]}: {group.name}",
         f"Mean over {seeds_text([group])}{f', n = {n} windows' if n else ''}. {average}Brighter is better. Framed: "
-        f"best mean; {note}.",
+        f"best mean; {note}.{brighter}",
         f"Heat maps of {label} over {pair[0]} and {pair[1]} on {group.name}. Best: {'; '.join(words)}.",
         (2.9 * len(metrics) + 0.3, min(0.55 * len(rows), 6.0) + 1.3),
         partial(
@@ -78,7 +82,7 @@ def heat_maps(
             maps=maps,
             rows=[plain(v) for v in rows],
             columns=[plain(v) for v in columns],
-            names=pair,
+            names=(axis_name(pair[0], rows), axis_name(pair[1], columns)),
             printed=printed,
         ),
         group.dataset,
@@ -109,13 +113,14 @@ def _maps(
         )  # fmt: skip
         ax.grid(False)
         ends = "" if printed else _ends(found)
-        ax.set_title(f"{found.title} ({found.direction} is better){ends}", fontsize=9)
+        ax.set_title(f"{heading(found.title, found.direction, found.unit)}{ends}", fontsize=9)
         ax.set_xlabel(names[1])
         ax.tick_params(axis="y", rotation=0)
     axes[0].set_ylabel(names[0])
     if not printed:  # one scale for all: what its ends are is said above each map
         scale = figure.colorbar(ScalarMappable(cmap="cividis"), ax=axes.tolist(), ticks=[0, 1], aspect=30, pad=0.02)
-        scale.ax.set_yticklabels(["worst", "best"])
+        some = any(found.direction == "none" for found in maps)
+        scale.ax.set_yticklabels(["worst, or least", "best, or most"] if some else ["worst", "best"])
 
 
 def _ends(found: Map) -> str:
@@ -124,4 +129,5 @@ def _ends(found: Map) -> str:
         return ""
     low, high = float(np.nanmin(found.means)), float(np.nanmax(found.means))
     best, worst = (low, high) if found.direction == "lower" else (high, low)
-    return f"\nbest {number(best, (high - low) / 10)}, worst {number(worst, (high - low) / 10)}"
+    words = ("most", "least") if found.direction == "none" else ("best", "worst")
+    return f"\n{words[0]} {number(best, (high - low) / 10)}, {words[1]} {number(worst, (high - low) / 10)}"

@@ -13,7 +13,7 @@ from bench.report.columns import Column, title_of
 from bench.report.figures.captions import choice_note, joined, legend_name, seeds_text, shorten, shown
 from bench.report.figures.layout import add_legend
 from bench.report.figures.picture import Picture, slug
-from bench.report.figures.points import draw_point, nats_text
+from bench.report.figures.points import draw_point, mark_cut_ends, nats_text
 from bench.report.figures.style import INK, Styles
 from bench.report.formatting import number
 from bench.report.ranking import Group
@@ -85,9 +85,10 @@ def _picture(
         joined(
             [
                 f"Nats per series that the decoder takes from the latent, against the {name} ({column.direction} is "
-                f"better); mean over {seeds_text(groups)} with 95 % t intervals, which may extend beyond the axes.",
-                "An arrow: the information is at its bound, so it may be larger.",
-                "A horizontal line: a method without this number, such as a generator without a latent.",
+                f"better); mean over {seeds_text(groups)} with 95 % t intervals. Arrowheads at the edge: the interval "
+                "goes on.",
+                "An arrow to the right of a point: the information is at its bound, so it may be larger.",
+                "A dashed horizontal line: a method without this number, such as a generator without a latent.",
                 f"Of {listed(several)} seeds have other bounds, and are not averaged." if several else "",
                 choice_note(groups),
             ]
@@ -114,13 +115,16 @@ def _draw(figure: Figure, panels: Sequence[Panel], ylabel: str, rows: int, from_
         values = [mark.quality.mean for mark in panel.marks] + [0.0] * from_floor
         for name, style, information, _, at_bound, quality in panel.marks:
             if not information.n:
-                ax.axhline(quality.mean, label=name, **{**style, "marker": ""})
+                ax.axhline(quality.mean, label=name, **{**style, "marker": "", "linestyle": "--"})
                 continue
             draw_point(ax, information, quality, name, style, at_bound)
         room = (0.2 if from_floor else 0.5) * (max(values) - min(values)) + 0.02
         ax.set_ylim(min(values) - room, max(values) + room)
         nats = [each.information.mean for each in panel.marks if each.information.n]
         ax.set_xlim(min(-0.5, min(nats) - 0.3), max(nats) + 1.3)
+        for mark in panel.marks:
+            if mark.information.n:
+                mark_cut_ends(ax, mark.information, mark.quality, mark.style["color"])
         if from_floor:
             ax.axhline(0, color=INK, linewidth=0.8)
         ax.set_title(panel.title)

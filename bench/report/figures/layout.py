@@ -32,7 +32,7 @@ def place_axes(figure: Figure, axes: np.ndarray, below: float) -> None:
     """A grid of axes of one size, with room for the words around each; `below` is kept free, inches.
 
     A quarter of the time that drawing takes is what a layout engine measures; of panels like these it is known: one
-    line of title, tick labels whose characters can be counted, one line of label.
+    line of title, tick labels whose characters can be counted, lines of label.
     """
     down, across = axes.shape
     left = [0.42 + max(_width(ax.yaxis) for ax in column if ax.get_visible()) for column in axes.T]
@@ -54,8 +54,9 @@ def _ticks(axis: Axis) -> list[str]:
 
 
 def _width(axis: Axis) -> float:
-    """Of the longest tick label, inches, at this size of the font."""
-    return max((0.084 * len(text) - 0.04 * text.count(".") for text in _ticks(axis)), default=0.0)
+    """Of the longest tick label, and of all lines but one of the label, inches, at this size of the font."""
+    lines = 0.17 * axis.get_label_text().count("\n")
+    return lines + max((0.084 * len(text) - 0.04 * text.count(".") for text in _ticks(axis)), default=0.0)
 
 
 def _height(axis: Axis) -> float:

@@ -55,13 +55,13 @@ def likelihoods(groups: Sequence[Group]) -> list[Picture]:
             marginal = [v for cell in cells for v in cell.values.get("nll_marginal", {}).values()]
             found = {name: [cell.interval(name) for cell in cells] for name in NLLS}
             names = [legend_name(group, cell, 24) for cell in cells]
-            sides.append(Dots(side_name(group), names, found, float(np.mean(marginal)) if marginal else math.nan))
+            sides.append(Dots(side_name(group, here), names, found, float(np.mean(marginal)) if marginal else math.nan))
         means = [f.mean for side in sides for found in side.found.values() for f in found if f.n]
         if not means:
             continue
         means += [side.marginal for side in sides if math.isfinite(side.marginal)]
         gaps = [
-            f"{side.title} {name} {number(permuted.mean - own.mean)}"
+            f"{side.title} {name} {number(permuted.mean - own.mean)}".strip()
             for side in sides
             for name, own, permuted in zip(side.names, side.found["nll_own"], side.found["nll_permuted"], strict=True)
         ]

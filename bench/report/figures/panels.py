@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -23,7 +24,14 @@ from bench.report.formatting import number
 from bench.report.ranking import Group
 
 MOST_PANELS = 9
+MANY = 20  # values in a panel, from which on some may lie beyond its vertical axis
 STEPS = [1, 2, 2.5, 5, 10]  # between ticks, times a power of ten
+
+CUT = (
+    "Of many values a vertical axis leaves out the smallest 1 % and the largest 3 %, but neither end of a curve that "
+    "is not far beyond the rest; an arrowhead stands for the last value where it is."
+)
+"""Said where some value lies beyond an axis."""
 
 SHARE_OF_VARIANCE = ("probe_level", "diffusion_probe", "probe_truth_by_factor")
 """Coefficients of determination: how far below -1 they are tells nothing."""
@@ -69,6 +77,39 @@ def metric_panel(
     return panel_of(title_of(metric), facts.get(source, MetricFacts()).unit or "value", rows, styles, names)
 
 
+def cut_limits(panel: Panel) -> tuple[float, float] | None:
+    """Where the vertical axis of many values ends, so that one divergence does not flatten the rest; None: at all.
+
+    At their 1st and 97th percentile; farther out where a curve begins or ends there, unless that is farther away than
+    these two are apart.
+    """
+    heights = [height for line in panel.lines for height in np.maximum(line.mean, panel.bottom).tolist()]
+    if panel.bound is not None or len(heights) <= MANY:
+        return None
+    low, high = (float(end) for end in np.quantile(heights, [0.01, 0.97]))
+    reach = high - low
+    ends = [max(float(end), panel.bottom) for line in panel.lines for end in line.mean[[0, -1]]]
+    near = [end for end in ends if low - reach <= end <= high + reach]
+    low, high = min([low, *near]), max([high, *near])
+    margin = 0.1 * (high - low) or 0.05 * abs(high) or 0.05
+    return low - margin, high + margin
+
+
+def _cuts(panel: Panel) -> bool:
+    """Whether some value lies beyond the vertical axis."""
+    limits = cut_limits(panel)
+    return limits is not None and any(((line.mean < limits[0]) | (line.mean > limits[1])).any() for line in panel.lines)
+
+
+def _mark_ends(ax: Axes, lines: Sequence[Line], limits: tuple[float, float]) -> None:
+    """An arrowhead where the end of a line lies beyond the vertical axis."""
+    for line in lines:
+        end, colour = float(line.mean[-1]), line.style["color"]
+        if not limits[0] <= end <= limits[1]:
+            edge, marker = (limits[0], "v") if end < limits[0] else (limits[1], "^")
+            ax.plot(line.x[-1], edge, color=colour, marker=marker, clip_on=False)
+
+
 def _panels(figure: Figure, panels: Sequence[Panel], xlabel: str, order: Sequence[str]) -> None:
     across = min(len(panels), 3)
     down = math.ceil(len(panels) / across)
@@ -76,7 +117,7 @@ def _panels(figure: Figure, panels: Sequence[Panel], xlabel: str, order: Sequenc
     axes = grid.ravel()
     for ax in axes[len(panels) :]:
         ax.set_visible(False)
-    for place, (ax, panel) in enumerate(zip(axes, panels, strict=False)):
+    for ax, panel in zip(axes, panels, strict=False):
         heights: list[float] = []
         for k, line in enumerate(panel.lines):
             style = {**line.style, "markersize": 3.5, "label": line.name}
@@ -98,10 +139,9 @@ def _panels(figure: Figure, panels: Sequence[Panel], xlabel: str, order: Sequenc
             high = max((line.mean + line.up).max() for line in panel.lines)
             margin = 0.1 * (high - low) or 0.05
             ax.set_ylim(low - margin, high + margin)
-        elif len(heights) > 20:  # one divergence must not flatten all the rest
-            low, high = np.quantile(heights, [0.01, 0.97])
-            margin = 0.1 * (high - low) or 0.05 * abs(high) or 0.05
-            ax.set_ylim(low - margin, high + margin)
+        elif limits := cut_limits(panel):
+            ax.set_ylim(limits)
+            _mark_ends(ax, panel.lines, limits)
         elif heights and ax.get_ylim()[0] < panel.bottom:
             ax.set_ylim(panel.bottom - 0.1, max(heights) + 0.1)
         if panel.ticks:
@@ -112,8 +152,7 @@ def _panels(figure: Figure, panels: Sequence[Panel], xlabel: str, order: Sequenc
         ax.yaxis.set_major_locator(MaxNLocator(5, steps=STEPS))
         ax.set_title(shorten(panel.title, 40))
         ax.set_ylabel(fill(panel.unit, 26))
-        if place >= len(panels) - across:
-            ax.set_xlabel(xlabel)
+        ax.set_xlabel(xlabel)
     place_axes(figure, grid, add_legend(figure, axes, order))
 
 
@@ -136,6 +175,7 @@ def panels_picture(
     left_out = len([panel for panel in panels if panel.lines]) - len(kept)
     words = [
         *caption,
+        CUT if any(map(_cuts, kept)) else "",
         f"Lines and markers: mean of {seeds_text([group])}. Shades and bars: lowest to highest seed.",
         f"The first {MOST_PANELS} of {MOST_PANELS + left_out} measures are shown." if left_out else "",
         choice_note([group]),

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from bench.report.cells import Cell, averaged
-from bench.report.figures.captions import seeds_text
+from bench.report.figures.captions import axis_name, heading, seeds_text
 from bench.report.figures.picture import Picture, slug
 from bench.report.figures.style import INK, Styles
 from bench.report.formatting import number, plain
@@ -41,7 +41,7 @@ def setting_curves(
         floor = group.floor(metric)
         tracks.append(
             Track(
-                f"{title} ({direction} is better)",
+                heading(title, direction, units.get(metric, "")),
                 units.get(metric, ""),
                 [x for x, _ in points],
                 [f for _, f in points],
@@ -53,7 +53,7 @@ def setting_curves(
     about = group.about_floor(metrics[0][0])
     dotted = f" Dotted line: floor ({about})." if about else ""
     ends = "; ".join(
-        f"{track.title}: "
+        f"{' '.join(track.title.split())}: "
         + ", ".join(f"{plain(x)}: {number(f.mean, f.half)}" for x, f in zip(*track[2:4], strict=True))
         for track in tracks
     )
@@ -65,7 +65,7 @@ def setting_curves(
         f"(none for one seed).{dotted}",
         f"Metrics of {label} against {name} on {group.name}. {ends}.",
         (3.0 * len(metrics) + 0.3, 2.7),
-        partial(_tracks, tracks=tracks, name=name, style=styles[label]),
+        partial(_tracks, tracks=tracks, name=axis_name(name, tracks[0].x), style=styles[label]),
         group.dataset,
         group.backbone,
     )

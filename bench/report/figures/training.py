@@ -16,6 +16,17 @@ from bench.report.figures.style import Styles
 from bench.report.ranking import Group
 from bench.report.selection import Selection
 
+TERMS = {
+    "variational": "reconstruction, early steps",
+    "reconstruction": "reconstruction",
+    "kl": "KL",
+    "mmd": "MMD",
+    "denoising": "denoising loss",
+    "validation_denoising": "validation denoising loss",
+    "validation_nll_own": "validation NLL, own latent",
+}
+"""Terms of objectives in words, where their names are not words already."""
+
 
 def training(curves: pd.DataFrame, groups: Sequence[Group], styles: Styles) -> list[Picture]:
     """Every training term against the step, one panel per term."""
@@ -27,7 +38,7 @@ def training(curves: pd.DataFrame, groups: Sequence[Group], styles: Styles) -> l
                 rows.setdefault((str(stage), str(term)), {})[cell.label] = points.rename(columns={"step": "x"})
         panels = [
             panel_of(
-                f"{stage}: {term.replace('_', ' ')}",
+                f"{stage}: {TERMS.get(term, term.replace('_', ' '))}",
                 "mean squared error" if stage == "denoiser" else "nats per value",
                 lines,
                 styles,
@@ -37,7 +48,7 @@ def training(curves: pd.DataFrame, groups: Sequence[Group], styles: Styles) -> l
         ]
         caption = [
             "The terms that are minimised, each averaged over the training batches since the previous point. "
-            "Validation terms are averaged over the validation windows. The vertical axis leaves out the largest 3 %."
+            "Validation terms are averaged over the validation windows."
         ]
         words = ("training", "training", "Training curves", "update")
         pictures += panels_picture(group, panels, *words, caption)
