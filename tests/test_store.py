@@ -190,6 +190,32 @@ def test_what_cannot_be_read_just_now_is_not_set_aside(
     assert set(load_results(store.path)[1].run_id) == {"a"}
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        pa.ArrowMemoryError("malloc of size 64 failed"),
+        MemoryError(),
+        pa.ArrowNotImplementedError("Support for codec 'zstd' not built"),
+        pa.ArrowException("Unknown error: Failed to launch worker thread"),
+        OSError("ZSTD decompression failed: Allocation error : not enough memory"),
+    ],
+)
+def test_a_part_that_this_process_cannot_read_is_not_set_aside(
+    store: Store, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    store.write_part("p", [row("a")], [number("a")])
+
+    def failing(*args: Any, **kwargs: Any) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pq.ParquetFile, "read", failing)
+        for read in (Store(store.path).done, lambda: load_results(store.path)):
+            with pytest.raises(InputError, match=rf"p.parquet: cannot be read: {str(error) or 'out of memory'}"):
+                read()
+    assert set(load_results(store.path)[1].run_id) == {"a"}
+
+
 def test_compaction_leaves_out_a_part_whose_numbers_are_damaged(store: Store) -> None:
     for name in "pqr":
         store.write_part(name, [row(name)], [number(name)])
