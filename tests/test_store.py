@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ import pytest
 
 from bench.contracts import Contrast, InputError
 from bench.store import METRICS, RUNS, Store, lease_owner, load_curves, load_memberships, load_results, spelled
+from bench.store.memberships import Membership, read_memberships
 from bench.store.schema import LATER
 
 
@@ -393,6 +395,24 @@ def test_membership_is_overwritten_or_merged(store: Store) -> None:
     del older["contrasts"]  # of before there were any
     (store.path / "sweeps" / "s.json").write_text(json.dumps(older))
     assert load_memberships(store.path)[-1].contrasts == []
+
+
+def test_two_that_merge_at_once_lose_no_run(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = threading.Thread(target=lambda: Store(store.path).write_membership("s", {"b": "two"}, merge=True))
+    reading = read_memberships
+
+    def slowly(folder: Path) -> list[Membership]:
+        found = reading(folder)
+        if threading.current_thread() is threading.main_thread():
+            other.start()
+            other.join(0.3)  # it waits for the lock, or writes what is lost below
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr("bench.store.memberships.read_memberships", slowly)
+        store.write_membership("s", {"a": "one"}, merge=True)
+    other.join()
+    assert store.membership("s").runs == {"a": "one", "b": "two"}
 
 
 def test_leases(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
