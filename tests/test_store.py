@@ -334,6 +334,22 @@ def test_compaction_hides_no_run_that_another_process_wrote(store: Store) -> Non
     assert set(store.done()) == {"x", "y"}
 
 
+def test_without_locks_parts_are_not_merged_and_the_rest_works(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unsupported(*args: Any) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr("bench.store.lock.fcntl.flock", unsupported)
+    orphan = store.path / "metrics" / "compact-1-of-another.parquet"  # whose runs file another supervisor writes now
+    for name in "pq":
+        store.write_part(name, [row(name)], [number(name)])
+    orphan.write_bytes((store.path / "metrics" / "p.parquet").read_bytes())
+    assert not store.compact(at=1)
+    assert orphan.exists()
+    assert store.leases.claim(["a"], lease_owner()) == set()
+    store.write_membership("s", {"p": "one"})
+    assert set(load_results(store.path)[0].run_id) == {"p", "q"}
+
+
 class Killed(BaseException):
     """The process is gone: from this moment it changes nothing any more."""
 
