@@ -58,6 +58,23 @@ def test_published_results_are_the_same_numbers(results, tmp_path, monkeypatch):
         assert (out / "report" / sweep / "index.html").stat().st_size > 10_000
 
 
+def test_a_run_that_ends_meanwhile_is_published_next_time(results, tmp_path, monkeypatch):
+    sweep = Store(results).membership("second")
+    late = {**run_row("proposed"), "run_id": "late"}
+    tables = Store.results
+
+    def meanwhile(store):
+        found = tables(store)
+        if store.path == results:
+            point = {"run_id": "late", "step": 1, "stage": "autoencoder", "term": "kl", "value": 0.5}
+            store.write_part("late", [late], [], [point])
+        return found
+
+    monkeypatch.setattr(Store, "results", meanwhile)
+    publish(results, tmp_path / "out", [sweep._replace(runs={**sweep.runs, "late": "proposed"})])
+    assert set(load_results(tmp_path / "out")[0].run_id) == set(sweep.runs)
+
+
 def test_one_sweep_only(results, tmp_path):
     out = tmp_path / "published"
     assert main(["--results", str(results), "--out", str(out), "--sweep", "second"]) == 0

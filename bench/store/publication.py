@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from bench.contracts import InputError
 from bench.store.memberships import Membership
-from bench.store.store import Store, load_curves, load_results
+from bench.store.store import Store, existing
 
 PLACES = ("--results", "--data")
 OWN = ("runs", "metrics", "curves", "sweeps", "samples", "report")
@@ -46,7 +46,8 @@ def publish(
             f"--out {out}: holds {min(strangers)}: expected a new folder, or one that was published before"
         )
     wanted = {run_id for sweep in sweeps for run_id in sweep.runs}
-    tables = [*load_results(source), load_curves(source)]
+    store = existing(source)
+    tables = [*store.results(), store.curves(wanted)]  # of the runs that `results` saw: a sweep may still run
     runs, metrics, curves = (table[table["run_id"].isin(wanted)].astype(object) for table in tables)
     runs["config"] = runs["config"].map(without_folder)
     shutil.rmtree(staging, ignore_errors=True)
