@@ -64,7 +64,9 @@ def test_the_last_run_of_a_setting_and_seed_counts():
     other = run_row("proposed", N=20.0)
     for runs in ([first, again, other], [again, first, other]):
         chosen = selection(runs)
-        assert chosen.left_out == ["energy: 1 run left out, because a later or more complete run has the same settings and seed."]
+        assert chosen.left_out == [
+            "energy: 1 run left out, because a later or more complete run has the same settings and seed."
+        ]
         assert set(chosen.runs["run_id"]) == {again["run_id"], other["run_id"]}
 
 

@@ -105,7 +105,10 @@ def _latest(runs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     place = ["dataset", "shuffle", "seed", *(["split_seed"] if "split_seed" in runs else [])]
     outdated = _on_other_windows(ordered, place)
     replaced = _replaced(ordered[~outdated], place).reindex(ordered.index, fill_value=False)
-    reasons = (outdated, "the windows have changed since"), (replaced, "a later or more complete run has the same settings and seed")
+    reasons = (
+        (outdated, "the windows have changed since"),
+        (replaced, "a later or more complete run has the same settings and seed"),
+    )
     found = [
         f"{dataset}: {plural(count, 'run')} left out, because {reason}."
         for gone, reason in reasons
