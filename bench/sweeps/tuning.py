@@ -89,8 +89,8 @@ def ranks(runs: pd.DataFrame, metrics: pd.DataFrame, metric: str) -> pd.DataFram
     own = at_end[(at_end.status == "ok") & (at_end.coordinate == "") & at_end.run_id.isin(runs.run_id)]
     if len(versions := sorted(set(own.version))) > 1:
         raise InputError(
-            f"{metric}: the trials have numbers of its versions {' and '.join(map(str, versions))}, which do not compare: "
-            "measure all of them anew with `python -m bench.evaluate --split validation`, or give another --results folder"
+            f"{metric}: the trials have numbers of its versions {' and '.join(map(str, versions))}, which do not "
+            "compare: measure all anew with `python -m bench.evaluate --split validation`, or give another --results"
         )
     table = runs.assign(value=runs.run_id.map(own.groupby("run_id", observed=True).value.mean()))
     table[["label", "trial"]] = table.label.str.rsplit(" #", n=1, expand=True)
