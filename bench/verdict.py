@@ -92,12 +92,12 @@ def verdict(
     second_half: Estimate = UNKNOWN,
     limits: Thresholds = THRESHOLDS,
 ) -> Verdict:
-    """How much the decoder takes from the latent; version 2 where the latent information is known, else version 1.
+    """How much the decoder takes from the latent; version 2 where any latent information is known, else version 1.
 
     information, second_half: `latent_information` of all steps and of the second half, with their errors. The others
     are those of `verdict_by_gap`.
     """
-    if math.isnan(information.value):
+    if math.isnan(information.value) and math.isnan(second_half.value):
         return verdict_by_gap(nll_own, nll_permuted, dependency_end, limits)
     return verdict_by_information(information, second_half, limits)
 
@@ -109,10 +109,12 @@ def verdict_by_information(information: Estimate, second_half: Estimate, limits:
     alive      information and second half above theirs: z says something, and is not forgotten
     partial    information above, second half below: z sets the first steps only
     undecided  an interval that decides holds its threshold, or has no width because no error is known
-    -          the information is above its threshold, and the second half is missing (one step, no steps told)
+    -          the information is missing, or above its threshold and the second half missing (one step, no steps told)
     """
     whole = information.against(limits.information)
     later = second_half.against(limits.second_half)
+    if whole == "unknown":
+        return "-"
     if whole == "below" and later in ("below", "unknown"):
         return "collapsed"
     if whole != "above":  # also where only the second half is above: both bound the same information from below

@@ -442,7 +442,7 @@ def shown(page: Path, section: str) -> list[list[str]]:
 def sentence(claim: Claim) -> str:
     """A claim as the pages print it."""
     closing = f" ({claim.equivalence})" if claim.equivalence else ""
-    return f"{', '.join(claim.together)}: {claim.verdict}{closing}."
+    return f"{', '.join(filter(None, (claim.effect, claim.n, claim.p)))}: {claim.verdict}{closing}."
 
 
 def main() -> None:

@@ -120,7 +120,7 @@ def test_prose_with_the_numbers_of_its_claim_passes(
     page = tmp_path / "page.md"
     page.write_text(
         f"# A finding\n\nNo claim here: 0.5.\n\n"
-        f"A live latent is **{verdict}**: {effect}\n({n}, {p}).\n<!-- claim: {ID} -->\n\n"
+        f"A live latent against vanilla: {effect}\n({n}, {p}): **{verdict}**.\n<!-- claim: {ID} -->\n\n"
         f"| difference | |\n| --- | --- |\n| {effect}, {n}, {p}, {verdict} | <!-- claim: {ID} --> |\n\n"
         "```text\nAn example <!-- claim: none/such -->\n```\n\nA paragraph ends in `<!-- claim: ID -->`.\n"
     )
@@ -138,23 +138,34 @@ def test_prose_that_differs_fails_with_a_line_per_mismatch(
         f"{effect}, {n}, {p}, {verdict}\n\n<!-- claim: {ID} -->\n\n"
         f"- {effect}, {n}, {p}, {verdict}\n- nothing <!-- claim:{ID}-->\n\n"
         f"{effect}, {n}, {p}, {verdict} <!-- claim: {ID}x -->\n\n"
-        f"A mark with a slip. <!-- Claims: {ID} -->\n\n"
+        f"Marks with a slip. <!-- Claimed: {ID} --> <!-- Claims: {ID} -->\n\n"
         f"{effect}, {n}, {p}, not {verdict} <!-- claim: {ID} -->\n\n"
         f"{verdict} {n}, {effect}, {p} <!-- claim: {ID} -->\n\n"
-        f"{effect}, {n}, {p}, not **{verdict}** <!-- claim: {ID} -->\n"
+        f"It is no {verdict}: {effect}, {n}, {p} <!-- claim: {ID} -->\n\n"
+        f"{effect}, {n}, {p}: {verdict}, below the bound. <!-- claim: {ID} -->\n"
     )
     assert main([str(results), "--check", str(page)]) == 1
     lines = capsys.readouterr().out.splitlines()
     everything = f"expected '{effect}', '{n}', '{p}', '{verdict}' in this paragraph"
-    assert lines[0] == f"{page}:2: claim {ID}: expected '{effect}', '{n}', '{p}' in this paragraph"
-    assert lines[1] == f"{page}:6: claim {ID}: {everything}"
-    assert lines[2] == f"{page}:9: claim {ID}: {everything}"
-    assert lines[3].startswith(f"{page}:11: claim {ID}x: there is no such claim: did you mean '{ID}'")
-    assert lines[4] == f"{page}:13: claim {ID}: {everything}"
-    assert lines[5] == f"{page}:15: claim {ID}: expected '{verdict}' in this paragraph"
-    assert lines[6] == f"{page}:17: claim {ID}: expected {effect}, {n}, {p} one after another"
-    assert lines[7] == f"{page}:19: claim {ID}: expected '{verdict}' in this paragraph"
-    assert len(lines) == 8
+    order = f"expected {effect}, {n}, {p}, {verdict} one after another, at the end of a sentence or cell"
+    assert lines[0] == f"{page}:13: a comment names a claim and is no mark: expected `<!-- claim: ID -->`"
+    assert lines[1] == f"{page}:2: claim {ID}: expected '{effect}', '{n}', '{p}' in this paragraph"
+    assert lines[2] == f"{page}:6: claim {ID}: {everything}"
+    assert lines[3] == f"{page}:9: claim {ID}: {everything}"
+    assert lines[4].startswith(f"{page}:11: claim {ID}x: there is no such claim: did you mean '{ID}'")
+    assert lines[5] == f"{page}:13: claim {ID}: {everything}"
+    assert lines[6:] == [f"{page}:{line}: claim {ID}: {order}" for line in (15, 17, 19, 21)]
+
+
+def test_a_verdict_is_printed_with_below_the_bound(tmp_path: Path) -> None:
+    table = pd.read_parquet(ROOT / "results" / "core" / "report" / "core" / FILE)
+    table[(table["scope"] == "energy,gap=T") & (table["verdict"] == "better")].to_parquet(tmp_path / FILE)
+    ((name, claim),) = read_claims(tmp_path).items()
+    assert claim.verdict == "better, below the bound"
+    page = tmp_path / "page.md"
+    for verdict, wrong in (("better", 1), (claim.verdict, 0)):
+        page.write_text(f"{claim.effect}, {claim.n}, {claim.p}: {verdict}. <!-- claim: {name} -->\n")
+        assert len(mismatches(page, read_claims(tmp_path))) == wrong
 
 
 def test_a_folder_without_claims_and_a_claim_in_two_reports_are_refused(results: Path, tmp_path: Path) -> None:

@@ -58,6 +58,40 @@ def test_published_results_are_the_same_numbers(results, tmp_path, monkeypatch):
         assert (out / "report" / sweep / "index.html").stat().st_size > 10_000
 
 
+def test_a_run_that_ends_meanwhile_is_published_next_time(results, tmp_path, monkeypatch):
+    sweep = Store(results).membership("second")
+    late = {**run_row("proposed"), "run_id": "late"}
+    tables = Store.results
+
+    def meanwhile(store):
+        found = tables(store)
+        if store.path == results:
+            point = {"run_id": "late", "step": 1, "stage": "autoencoder", "term": "kl", "value": 0.5}
+            store.write_part("late", [late], [], [point])
+        return found
+
+    monkeypatch.setattr(Store, "results", meanwhile)
+    publish(results, tmp_path / "out", [sweep._replace(runs={**sweep.runs, "late": "proposed"})])
+    assert set(load_results(tmp_path / "out")[0].run_id) == set(sweep.runs)
+
+
+def test_no_place_of_the_machine_is_published(results, tmp_path):
+    secret = "/home/someone/secret"
+    run = {**run_row("proposed", status="failed"), "run_id": "late", "reason": f"{secret}/p.csv: bad, in '{secret}/'"}
+    run["traceback"] = f'File "{secret}/x.py"'
+    failed = {"run_id": "late", "metric": "kl", "status": "failed", "reason": f"OSError: {secret}/q.npz (1/2)"}
+    store = Store(results)
+    store.write_part("late", [run], [{**failed, "version": 1, "value": np.nan}])
+    given = f"python -m bench.run --grid {secret}/s.yaml --plugin ~/own/p.py --dataset table,path={secret}/a.csv"
+    store.write_membership("third", {"late": "proposed"}, "", f"{given} --results {secret}")
+    publish(results, tmp_path / "out", [store.membership("third")])
+    runs, metrics = load_results(tmp_path / "out")
+    assert runs[["reason", "traceback"]].values.tolist() == [["p.csv: bad, in 'secret'", ""]]
+    assert metrics["reason"].tolist() == ["OSError: q.npz (1/2)"]
+    (sweep,) = load_memberships(tmp_path / "out")
+    assert sweep.command == "python -m bench.run --grid s.yaml --plugin p.py --dataset table,path=a.csv"
+
+
 def test_one_sweep_only(results, tmp_path):
     out = tmp_path / "published"
     assert main(["--results", str(results), "--out", str(out), "--sweep", "second"]) == 0

@@ -69,8 +69,8 @@ def test_random_rows_of_a_folder_are_replayed_and_a_false_one_is_found(results, 
     words = ["--all", "--sample", "2", "--under", "1000", "--results", str(results)]
     assert replay.main(words) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "2 identical"
-    assert replay.main([*words, "--under", "0"]) == 0
-    assert capsys.readouterr().out == "no row was run again\n"
+    assert replay.main([*words, "--under", "0"]) == 1
+    assert capsys.readouterr().out == "no row was run again, of the 2 that --sample asks for\n"
     _, metrics = load_results(results)
     mine = metrics[metrics.metric == "nll_own"].iloc[0].to_dict()
     Store(results).write_evaluated([{**mine, "value": mine["value"] + 100.0}])
@@ -98,6 +98,25 @@ def test_rows_of_another_version_are_not_run_again(results, capsys, monkeypatch)
     monkeypatch.setattr(repetition, "TRAINING_VERSION", 99)
     assert replay.main(["--all", "--results", str(results)]) == 0
     assert capsys.readouterr().out.splitlines() == ["older: another training version (2 rows)", "no row was run again"]
+    assert replay.main(["--all", "--sample", "5", "--results", str(results)]) == 1
+
+
+def test_a_number_that_is_gone_is_a_difference():
+    def numbers(*rows):
+        return pd.DataFrame(rows, columns=[*repetition.KEY, "value"]).set_index(repetition.KEY)["value"]
+
+    nothing = float("nan")
+    kl = ("kl", 1, "test", -1, "", nothing, 0, 3.0)
+    curve = [("dependency_global", 1, "test", -1, "t", float(t), 0, 0.5) for t in range(1, 25)]
+    failed = ("dependency_global", 1, "test", -1, "", nothing, 0, nothing)
+    other = ("kl", 2, "test", -1, "", nothing, 0, 3.0), ("kl", 1, "validation", -1, "", nothing, 0, 3.0)
+    before, after = repetition.comparable(numbers(kl, *curve, *other), numbers(kl, failed))
+    assert len(before) == 25
+    word, moved = repetition.judge(before, after, before.iloc[:0])
+    assert (word, len(moved)) == ("different", 24)
+    before, after = repetition.comparable(numbers(kl, *curve), numbers(*curve[::-1], kl, *other))
+    assert repetition.judge(before, after, before.iloc[:0])[0] == "identical"
+    assert repetition.comparable(numbers(kl), numbers(*curve))[0].empty
 
 
 def test_a_reference_of_another_version_is_not_run_again(results, monkeypatch):

@@ -597,6 +597,16 @@ def test_a_replay_has_the_plugins_and_data_of_its_sweep(tmp_path):
     assert command == f"python -m bench.replay abc --results '{tmp_path}/my results' --plugin own.py --data 'a b'"
 
 
+def test_a_replay_stays_within_its_marks(tmp_path, monkeypatch):
+    monkeypatch.setattr("bench.report.report.all_pictures", lambda *_: [])
+    chosen = selection([run_row("mine", status="failed"), run_row("proposed")], tmp_path)
+    write(
+        build(replace(chosen, command="python -m bench.run --plugin 'a`b.py'"), FACTS, made=MADE), tmp_path / "report"
+    )
+    (line,) = [line for line in (tmp_path / "report" / "report.md").read_text().splitlines() if "bench.replay" in line]
+    assert line.count("`") == 2
+
+
 @pytest.mark.slow
 def test_a_thousand_runs_render_in_time(tmp_path):
     import time

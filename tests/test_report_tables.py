@@ -65,8 +65,20 @@ def test_the_last_run_of_a_setting_and_seed_counts():
     other = run_row("proposed", N=20.0)
     for runs in ([first, again, other], [again, first, other]):
         chosen = selection(runs)
-        assert chosen.left_out == ["energy: 1 run left out, because a later run has the same settings and seed."]
+        assert chosen.left_out == [
+            "energy: 1 run left out, because a later or more complete run has the same settings and seed."
+        ]
         assert set(chosen.runs["run_id"]) == {again["run_id"], other["run_id"]}
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later", "stays"),
+    [("ok", "killed", 0), ("ok", "diverged", 1), ("diverged", "ok", 1), ("ok", "failed", 0), ("failed", "killed", 1)],
+)
+def test_only_a_run_that_ended_takes_the_place_of_one_that_did(earlier, later, stays):
+    first = run_row("proposed", status=earlier)
+    again = {**first, "status": later, "run_id": "f" * 16, "finished_at": "2026-11-24T09:00:00+00:00"}
+    assert selection([first, again]).runs["run_id"].tolist() == [(first, again)[stays]["run_id"]]
 
 
 def test_different_numbers_of_generated_series_are_a_warning():

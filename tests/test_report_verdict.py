@@ -42,7 +42,7 @@ LIMITS = Thresholds(
 def test_verdict_by_the_gap_where_the_information_is_unknown(own, permuted, end, word):
     assert verdict_by_gap(own, permuted, end, LIMITS) == word
     assert verdict(own, permuted, end, limits=LIMITS) == word
-    assert verdict(own, permuted, end, UNKNOWN, Estimate(2.0, 0.1), LIMITS) == word
+    assert verdict(own, permuted, end, UNKNOWN, Estimate(2.0, 0.1), LIMITS) == "-"  # measured, and undefined
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ import pytest
 
 from bench.contracts import Contrast, InputError
 from bench.store import METRICS, RUNS, Store, lease_owner, load_curves, load_memberships, load_results, spelled
+from bench.store.memberships import Membership, read_memberships
 from bench.store.schema import LATER
 
 
@@ -190,6 +192,32 @@ def test_what_cannot_be_read_just_now_is_not_set_aside(
     assert set(load_results(store.path)[1].run_id) == {"a"}
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        pa.ArrowMemoryError("malloc of size 64 failed"),
+        MemoryError(),
+        pa.ArrowNotImplementedError("Support for codec 'zstd' not built"),
+        pa.ArrowException("Unknown error: Failed to launch worker thread"),
+        OSError("ZSTD decompression failed: Allocation error : not enough memory"),
+    ],
+)
+def test_a_part_that_this_process_cannot_read_is_not_set_aside(
+    store: Store, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    store.write_part("p", [row("a")], [number("a")])
+
+    def failing(*args: Any, **kwargs: Any) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pq.ParquetFile, "read", failing)
+        for read in (Store(store.path).done, lambda: load_results(store.path)):
+            with pytest.raises(InputError, match=rf"p.parquet: cannot be read: {str(error) or 'out of memory'}"):
+                read()
+    assert set(load_results(store.path)[1].run_id) == {"a"}
+
+
 def test_compaction_leaves_out_a_part_whose_numbers_are_damaged(store: Store) -> None:
     for name in "pqr":
         store.write_part(name, [row(name)], [number(name)])
@@ -306,6 +334,22 @@ def test_compaction_hides_no_run_that_another_process_wrote(store: Store) -> Non
     assert set(store.done()) == {"x", "y"}
 
 
+def test_without_locks_parts_are_not_merged_and_the_rest_works(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unsupported(*args: Any) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr("bench.store.lock.fcntl.flock", unsupported)
+    orphan = store.path / "metrics" / "compact-1-of-another.parquet"  # whose runs file another supervisor writes now
+    for name in "pq":
+        store.write_part(name, [row(name)], [number(name)])
+    orphan.write_bytes((store.path / "metrics" / "p.parquet").read_bytes())
+    assert not store.compact(at=1)
+    assert orphan.exists()
+    assert store.leases.claim(["a"], lease_owner()) == set()
+    store.write_membership("s", {"p": "one"})
+    assert set(load_results(store.path)[0].run_id) == {"p", "q"}
+
+
 class Killed(BaseException):
     """The process is gone: from this moment it changes nothing any more."""
 
@@ -367,6 +411,24 @@ def test_membership_is_overwritten_or_merged(store: Store) -> None:
     del older["contrasts"]  # of before there were any
     (store.path / "sweeps" / "s.json").write_text(json.dumps(older))
     assert load_memberships(store.path)[-1].contrasts == []
+
+
+def test_two_that_merge_at_once_lose_no_run(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = threading.Thread(target=lambda: Store(store.path).write_membership("s", {"b": "two"}, merge=True))
+    reading = read_memberships
+
+    def slowly(folder: Path) -> list[Membership]:
+        found = reading(folder)
+        if threading.current_thread() is threading.main_thread():
+            other.start()
+            other.join(0.3)  # it waits for the lock, or writes what is lost below
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr("bench.store.memberships.read_memberships", slowly)
+        store.write_membership("s", {"a": "one"}, merge=True)
+    other.join()
+    assert store.membership("s").runs == {"a": "one", "b": "two"}
 
 
 def test_leases(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

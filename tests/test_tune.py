@@ -71,14 +71,20 @@ def test_ranks_are_means_over_places_and_a_failed_run_is_last():
             rows[-1]["seed"] = seed
             if not np.isnan(value):
                 shared = {"metric": "sliced_wasserstein", "split": "validation", "train_step": -1, "status": "ok"}
-                numbers.append({"run_id": run_id, "value": value, **shared})
+                numbers.append({"run_id": run_id, "value": value, "version": 2, "coordinate": "", **shared})
                 numbers.append({**numbers[-1], "split": "test", "value": -value})
+                numbers.append({**numbers[-2], "coordinate": "test blocks", "value": -value})
     found = ranks(pd.DataFrame(rows), pd.DataFrame(numbers), "sliced_wasserstein")
     assert found["rank"].tolist() == [1.5, 1.5, 3.0]
     assert found["change"].tolist() == [0.0, 0.5, 1.0]  # paired: of trial 2 the first seed alone
     assert found["ok"].tolist() == [2, 2, 1]
     numbers = [{**row, "metric": "coverage"} for row in numbers]
     assert ranks(pd.DataFrame(rows), pd.DataFrame(numbers), "coverage")["rank"].tolist() == [2.0, 2.0, 2.0]
+    numbers[0]["version"] = 1
+    with pytest.raises(InputError, match=r"coverage: the trials have numbers of its versions 1 and 2.*bench\.evaluate"):
+        ranks(pd.DataFrame(rows), pd.DataFrame(numbers), "coverage")
+    numbers[0]["run_id"] = "of no trial"
+    ranks(pd.DataFrame(rows), pd.DataFrame(numbers), "coverage")
 
 
 def test_a_trial_must_beat_the_own_setting_by_the_margin():

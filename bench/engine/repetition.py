@@ -25,6 +25,7 @@ from bench.sweeps.run import TRAINING_VERSION, Run
 from bench.sweeps.stacks import Stack
 
 KEY = ["metric", "version", "split", "train_step", "coordinate", "index", "metric_seed"]
+PLACE = ["train_step", "coordinate", "index"]  # of a number among those of its metric
 NOT_INGREDIENTS = ("git_commit", "git_dirty")
 VERSIONS = ("training_version", "method_version", "reference_version")
 SECONDS = ["train_seconds", "denoiser_seconds", "sample_seconds", "evaluate_seconds"]
@@ -100,6 +101,15 @@ def judge(before: pd.Series, after: pd.Series, noise: pd.Series, within: float =
     return ("within noise" if moved.inside.all() else "different"), moved
 
 
+def comparable(known: pd.Series, found: pd.Series) -> tuple[pd.Series, pd.Series]:
+    """The known numbers of metrics that were measured again, by `KEY`, and what they are now: NaN where one is gone.
+
+    Metrics that were added later, or have another version by now, have nothing to be compared with.
+    """
+    before = known[known.index.droplevel(PLACE).isin(found.index.droplevel(PLACE))]
+    return before, found.reindex(before.index)
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What became of one row that was run again."""
@@ -146,14 +156,14 @@ def run_again(row: pd.Series, runs: pd.DataFrame, metrics: pd.DataFrame, given: 
             return Outcome(run, "different", f"the run was {row.status} and is now {status} {reason}", changed=changed)
         found = spelled(load_results(folder)[1]).set_index(KEY)["value"]
     known = spelled(metrics[metrics.run_id == row.run_id]).set_index(KEY)["value"]
-    shared = known.index.intersection(found.index)  # metrics added later have nothing to be compared with
-    if not len(shared):
+    before, after = comparable(known, found)
+    if before.empty:
         return Outcome(run, "older", "no metric has the version of then", changed=changed)
     noise = cell_noise(runs, metrics, run)
-    word, moved = judge(known.loc[shared], found.loc[shared], noise, given.within)
-    left = len(known) - len(shared)
+    word, moved = judge(before, after, noise, given.within)
+    left = len(known) - len(before)
     note = f"{left} not measured by the same version" if left else ""
-    return Outcome(run, word, note, len(shared), moved, changed)
+    return Outcome(run, word, note, len(before), moved, changed)
 
 
 def furthest(moved: pd.DataFrame, most: int) -> list[list[str]]:
@@ -236,5 +246,6 @@ def several(runs: pd.DataFrame, metrics: pd.DataFrame, given: Namespace) -> int:
     for reason, count in left.items():
         write(f"{reason} ({count} rows)")
     counts = Counter(outcome.word for outcome in found)
-    write(", ".join(f"{count} {word}" for word, count in counts.most_common()) or "no row was run again")
-    return int(counts["different"] > 0)
+    asked = f", of the {given.sample} that --sample asks for" if given.sample is not None else ""
+    write(", ".join(f"{count} {word}" for word, count in counts.most_common()) or f"no row was run again{asked}")
+    return int(counts["different"] > 0 or bool(asked and not found))

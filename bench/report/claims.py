@@ -187,18 +187,13 @@ class Claim(NamedTuple):
     effect: str  # "-0.120 ± 0.040"
     n: str  # "n = 9"
     p: str  # "p = 0.003", adjusted; "" where there is none
-    verdict: str
+    verdict: str  # with "below the bound" where it is
     equivalence: str  # "p of equivalence = 0.012"; "" where it is not the verdict
 
     @property
     def numbers(self) -> list[str]:
-        """What prose about it must contain."""
-        return [*self.together, *filter(None, (self.verdict, self.equivalence))]
-
-    @property
-    def together(self) -> list[str]:
-        """Those of them that must follow one another, so that the numbers of two claims are not mixed."""
-        return [word for word in (self.effect, self.n, self.p) if word]
+        """What prose about it must contain, one after another: so the numbers of two claims are not mixed."""
+        return [word for word in (self.effect, self.n, self.p, self.verdict, self.equivalence) if word]
 
 
 def read_claims(folder: Path) -> dict[str, Claim]:
@@ -223,19 +218,20 @@ def read_claims(folder: Path) -> dict[str, Claim]:
 
 
 def _printed(row: dict[Any, Any]) -> Claim:
-    words = {name: str(row[name]) for name in ("claim", "statement", "role", "measure", "scope", "verdict")}
-    equivalent = words["verdict"] == "equivalent"
+    words = {name: str(row[name]) for name in ("claim", "statement", "role", "measure", "scope")}
+    gap = Interval(row["effect"], row["low"], row["high"], math.nan, row["n"])
+    found = Comparison(gap, *(row[name] for name in ("p_adjusted", "detectable", "equivalence_p", "verdict", "level")))
     return Claim(
         id=words["claim"],
         statement=words["statement"],
         role=words["role"],
         measure=title_of(words["measure"]),
         scope=words["scope"],
-        effect=signed(Interval(row["effect"], row["low"], row["high"], math.nan, row["n"])),
+        effect=signed(gap),
         n=f"n = {row['n']}",
-        p=_said("p", row["p_adjusted"]),
-        verdict=words["verdict"],
-        equivalence=_said("p of equivalence", row["equivalence_p"]) if equivalent else "",
+        p=_said("p", found.p),
+        verdict=found.words,
+        equivalence=_said("p of equivalence", found.equivalence_p) if found.verdict == "equivalent" else "",
     )
 
 
@@ -247,6 +243,7 @@ def _said(name: str, p: float) -> str:
 # ---------------------------------------------------------------- prose
 
 _MARK = re.compile(r"<!--\s*claims?\b\s*:?\s*(.*?)\s*-->", re.DOTALL | re.IGNORECASE)
+_COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
 _CODE = re.compile(r"^(```|~~~).*?^\1[^\n]*$|`[^`\n]*<!--[^`\n]*`", re.MULTILINE | re.DOTALL)
 _BEGINS = re.compile(r"\s*([|#]|[-*+] |\d+[.)] |$)")
 """Lines that begin a paragraph of their own: rows of a table, headings, entries of a list, empty ones."""
@@ -268,8 +265,12 @@ def _prose(file: Path) -> str:
 
 def mismatches(file: Path, claims: dict[str, Claim]) -> list[str]:
     """A line for every number that a marked paragraph of a Markdown file does not have as its claim is printed."""
-    found = []
-    for line, paragraph in _paragraphs(_prose(file)):
+    found, text = [], _prose(file)
+    for comment in _COMMENT.finditer(text):
+        if not _MARK.fullmatch(comment.group()) and any(name in comment.group() for name in claims):
+            line = text[: comment.start()].count("\n") + 1
+            found.append(f"{file}:{line}: a comment names a claim and is no mark: expected `<!-- claim: ID -->`")
+    for line, paragraph in _paragraphs(text):
         prose = " ".join(_MARK.sub(" ", paragraph).replace("*", "").split())  # without emphasis
         for mark in _MARK.finditer(paragraph):
             name = mark.group(1)
@@ -277,11 +278,12 @@ def mismatches(file: Path, claims: dict[str, Claim]) -> list[str]:
             if name not in claims:
                 found.append(f"{here}: there is no such claim: {nearest(name, claims, '`python -m bench.claims`')}")
                 continue
-            missing = [f"'{word}'" for word in claims[name].numbers if not _holds(prose, word)]
+            words = claims[name].numbers
+            missing = [f"'{word}'" for word in words if not _holds(prose, word)]
             if missing:
                 found.append(f"{here}: expected {', '.join(missing)} in this paragraph")
-            elif not _holds(prose, *claims[name].together):
-                found.append(f"{here}: expected {', '.join(claims[name].together)} one after another")
+            elif not _holds(prose, *words, end=_END):
+                found.append(f"{here}: expected {', '.join(words)} one after another, at the end of a sentence or cell")
     return found
 
 
@@ -294,10 +296,13 @@ def _paragraphs(text: str) -> Iterable[tuple[int, str]]:
             start = place
 
 
-def _holds(prose: str, *words: str) -> bool:
-    """Whether a text has numbers or words one after another, with spaces, commas and brackets between them.
+_END = r"[\s)]*([.;|]|$)"
 
-    Each as a whole: "n = 1" is not in "n = 12", nor "better" in "not better".
+
+def _holds(prose: str, *words: str, end: str = "") -> bool:
+    """Whether a text has numbers or words one after another, with spaces, punctuation and brackets between them.
+
+    Each as a whole: "n = 1" is not in "n = 12". end: a pattern of what follows the last.
     """
-    wanted = r"[\s,;(]+".join(map(re.escape, words))
-    return re.search(rf"(?<![\w.+\-−])(?<!\bnot ){wanted}(?!\w|[.,]\d)", prose) is not None
+    wanted = r"[\s,;:()]+".join(map(re.escape, words))
+    return re.search(rf"(?<![\w.+\-−]){wanted}(?!\w|[.,]\d){end}", prose) is not None

@@ -105,7 +105,10 @@ def _latest(runs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     place = ["dataset", "shuffle", "seed", *(["split_seed"] if "split_seed" in runs else [])]
     outdated = _on_other_windows(ordered, place)
     replaced = _replaced(ordered[~outdated], place).reindex(ordered.index, fill_value=False)
-    reasons = (outdated, "the windows have changed since"), (replaced, "a later run has the same settings and seed")
+    reasons = (
+        (outdated, "the windows have changed since"),
+        (replaced, "a later or more complete run has the same settings and seed"),
+    )
     found = [
         f"{dataset}: {plural(count, 'run')} left out, because {reason}."
         for gone, reason in reasons
@@ -123,7 +126,12 @@ def _on_other_windows(ordered: pd.DataFrame, place: Sequence[str]) -> pd.Series:
 
 
 def _replaced(ordered: pd.DataFrame, place: Sequence[str]) -> pd.Series:
-    """Whether a later run differs from each run in no setting and no seed; a reference row has no settings."""
+    """Whether a later run differs from each run in no setting and no seed; a reference row has no settings.
+
+    A run that was stopped from outside stands for none that ended.
+    """
+    ended = ordered["status"].isin(["ok", "diverged"])
+    ordered = pd.concat([ordered[~ended], ordered[ended]])
     whose = [*place, "backbone", "label", "method"]
     settings = [str(name) for name in ordered if is_setting(str(name)) and ordered[name].nunique(dropna=False) > 1]
     methods = ordered["kind"] == "method"

@@ -19,7 +19,10 @@ COMPACT_AT = 250
 
 
 def compact(parts: Parts, at: int) -> bool:
-    """Merge the small parts into one if there are more than `at` of them. True if it did."""
+    """Merge the small parts into one if there are more than `at` of them. True if it did.
+
+    Not on a file system without locks, where another process might delete as an orphan what this one has just written.
+    """
     with locked(parts.path / ".compaction.lock", wait=False) as mine:
         return mine and _merge(parts, at)
 
@@ -35,7 +38,7 @@ def _merge(parts: Parts, at: int) -> bool:
     for name in small:
         try:
             found = parts.tables(name, paths.get(name), list(STORED))
-        except FileNotFoundError:  # set aside by another process, or this file system has no locks
+        except FileNotFoundError:  # set aside by another process
             found = None
         if found is not None:
             names.append(name)

@@ -13,7 +13,10 @@ from bench.store.durable import unwritable
 
 @contextlib.contextmanager
 def locked(path: Path, wait: bool = True) -> Iterator[bool]:
-    """A lock between processes, given back by the system when its holder dies. Yields whether it was got."""
+    """A lock between processes, given back by the system when its holder dies. Yields whether it was got.
+
+    On a file system without locks nobody has it who would not wait for it, and everybody who would.
+    """
     try:
         handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
     except OSError as error:
@@ -24,8 +27,9 @@ def locked(path: Path, wait: bool = True) -> Iterator[bool]:
         except BlockingIOError:
             yield False
             return
-        except OSError:  # a file system without locks: two supervisors at once may then repeat a run
-            pass
+        except OSError:  # no locks there: two supervisors at once may then repeat a run, but not merge and delete parts
+            yield wait
+            return
         yield True
     finally:
         os.close(handle)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from bench.contracts import Contrast, InputError
 from bench.store.durable import replacing
+from bench.store.lock import locked
 
 
 class Membership(NamedTuple):
@@ -40,18 +41,19 @@ def write_membership(
 
     equivalence, contrasts: what was stated of the report's comparisons, see `bench.report.statistics.judge`.
     """
-    known = next((m for m in read_memberships(folder) if m.name == name), None)
-    content = {
-        "name": name,
-        "description": description,
-        "written": datetime.now(UTC).isoformat(),
-        "command": command,
-        "runs": {**(known.runs if merge and known else {}), **runs},
-        "equivalence": dict(equivalence or {}),
-        "contrasts": [asdict(contrast) for contrast in contrasts],
-    }
-    with replacing(folder / f"{name}.json") as temporary:
-        temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    with locked(folder.parent / ".sweeps.lock"):  # two that merge at once must not lose each other's runs
+        known = next((m for m in read_memberships(folder) if m.name == name), None)
+        content = {
+            "name": name,
+            "description": description,
+            "written": datetime.now(UTC).isoformat(),
+            "command": command,
+            "runs": {**(known.runs if merge and known else {}), **runs},
+            "equivalence": dict(equivalence or {}),
+            "contrasts": [asdict(contrast) for contrast in contrasts],
+        }
+        with replacing(folder / f"{name}.json") as temporary:
+            temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
 def read_memberships(folder: Path) -> list[Membership]:

@@ -33,17 +33,24 @@ class Corrupt(Exception):
     """A file that is no whole parquet table."""
 
 
+_SHORTAGE = "not enough memory", "bad_alloc"
+"""In what libraries below Arrow say of memory that they did not get, which it hands on like any damage."""
+
+
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Tell a damaged file (Corrupt) from one that the system does not hand out just now (InputError)."""
+    """Tell a damaged file (Corrupt) from one that cannot be read here or just now (InputError): it may be whole."""
     try:
         yield
     except FileNotFoundError:
         raise
-    except (pa.ArrowException, OSError, ValueError) as error:  # also JSON in a footer
+    except (pa.ArrowException, MemoryError, OSError, ValueError) as error:  # also JSON in a footer
+        why = " ".join(str(error).split()) or "out of memory"
         if isinstance(error, OSError) and error.errno:  # too many open files, a server that does not answer, ...
-            raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
-        raise Corrupt(f"{path.parent.name}/{path.name}: {' '.join(str(error).split())}") from error
+            raise InputError(f"{path}: cannot be read: {error.strerror or why}") from error
+        if not isinstance(error, (OSError, ValueError)) or any(word in why for word in _SHORTAGE):
+            raise InputError(f"{path}: cannot be read: {why}") from error  # no memory, no thread, a codec not built in
+        raise Corrupt(f"{path.parent.name}/{path.name}: {why}") from error
 
 
 def _open(path: Path, coded: Sequence[str] = ()) -> tuple[pq.ParquetFile, pa.Schema]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import shutil
 from collections.abc import Collection, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -17,12 +18,13 @@ import pyarrow.parquet as pq
 
 from bench.contracts import InputError
 from bench.store.memberships import Membership
-from bench.store.store import Store, load_curves, load_results
+from bench.store.store import Store, existing
 
 PLACES = ("--results", "--data")
 OWN = ("runs", "metrics", "curves", "sweeps", "samples", "report")
 SEEDS = ("seed", "split_seed", "data_sha256")  # of a configuration: what differs between the runs of one setting
 INDEX = ("series", "t")  # of a table of samples; its other columns are the channels
+_ABSOLUTE = re.compile(r"(?<![\w.:/~-])~?(/[^\s/:;,'\"()]+){2,}/?")  # of two names or more: "/" alone is a sign
 DIGITS = 7  # of a sample's largest value, which are kept: float32 has no more
 
 
@@ -46,9 +48,13 @@ def publish(
             f"--out {out}: holds {min(strangers)}: expected a new folder, or one that was published before"
         )
     wanted = {run_id for sweep in sweeps for run_id in sweep.runs}
-    tables = [*load_results(source), load_curves(source)]
+    store = existing(source)
+    tables = [*store.results(), store.curves(wanted)]  # of the runs that `results` saw: a sweep may still run
     runs, metrics, curves = (table[table["run_id"].isin(wanted)].astype(object) for table in tables)
     runs["config"] = runs["config"].map(without_folder)
+    runs["traceback"] = ""  # it names files of the machine, and the reason says what happened
+    for table in (runs, metrics):
+        table["reason"] = table["reason"].map(without_paths)
     shutil.rmtree(staging, ignore_errors=True)
     target = Store(staging)
     target.prepare()
@@ -120,11 +126,22 @@ def without_places(command: str) -> str:
 
     >>> without_places("python -m bench.run --grid quick --results /home/me/out --jobs 2 --data=/data")
     'python -m bench.run --grid quick --jobs 2'
+    >>> without_places("python -m bench.run --grid /home/me/own.yaml --plugin=/home/me/mine.py")
+    'python -m bench.run --grid own.yaml --plugin=mine.py'
     """
     words = shlex.split(command)
     after = {k + 1 for k, word in enumerate(words) if word in PLACES}
     kept = [word for k, word in enumerate(words) if k not in after and word.partition("=")[0] not in PLACES]
-    return shlex.join(kept)
+    return shlex.join(map(without_paths, kept))
+
+
+def without_paths(text: str) -> str:
+    """A text with the last name alone of every absolute path, which is a place on the machine that ran it.
+
+    >>> without_paths("/home/me/data/own.csv: no column 'x/y' (see https://example.org/a/b)")
+    "own.csv: no column 'x/y' (see https://example.org/a/b)"
+    """
+    return _ABSOLUTE.sub(lambda path: PurePath(path.group()).name, text)
 
 
 def without_folder(config: str) -> str:

@@ -83,11 +83,16 @@ def ranks(runs: pd.DataFrame, metrics: pd.DataFrame, metric: str) -> pd.DataFram
     """Per label and trial, over (data set, backbone, seed): mean rank, value and change from trial 0, and runs ok.
 
     runs: rows of the trials, their label "LABEL #NUMBER". A run that is not ok has the last rank and no change.
+    Raises InputError where the trials have numbers of different versions of the metric.
     """
     at_end = metrics[(metrics.metric == metric) & (metrics.split == "validation") & (metrics.train_step < 0)]
-    table = runs.assign(
-        value=runs.run_id.map(at_end[at_end.status == "ok"].groupby("run_id", observed=True).value.mean())
-    )
+    own = at_end[(at_end.status == "ok") & (at_end.coordinate == "") & at_end.run_id.isin(runs.run_id)]
+    if len(versions := sorted(set(own.version))) > 1:
+        raise InputError(
+            f"{metric}: the trials have numbers of its versions {' and '.join(map(str, versions))}, which do not "
+            "compare: measure all anew with `python -m bench.evaluate --split validation`, or give another --results"
+        )
+    table = runs.assign(value=runs.run_id.map(own.groupby("run_id", observed=True).value.mean()))
     table[["label", "trial"]] = table.label.str.rsplit(" #", n=1, expand=True)
     table["trial"] = table.trial.astype(int)
     better = -table.value if better_is_higher(metric) else table.value
