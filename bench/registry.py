@@ -7,6 +7,7 @@ point in the group `bench.plugins`.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
 import importlib.util
@@ -17,6 +18,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from bench.code_hash import code_of, read_hash, remember
 from bench.contracts import Dataset, InputError, Metric, in_one_line, nearest
 
 T = TypeVar("T")
@@ -140,6 +142,7 @@ def load_plugin(path: str | Path) -> None:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
+        code = _code_before_import(path)
         spec.loader.exec_module(module)
     except InputError:
         del sys.modules[name]
@@ -147,9 +150,22 @@ def load_plugin(path: str | Path) -> None:
     except (Exception, SystemExit) as error:  # whatever a user's file raises while it is imported
         del sys.modules[name]
         raise InputError(f"--plugin {path}: does not import: {in_one_line(error)}") from error
+    if code:
+        remember(path, code)
+
+
+def _code_before_import(path: Path) -> str:
+    """The hash of a file that is about to be imported, because it may be edited right after; "" where it has none."""
+    try:
+        return read_hash(path)
+    except (SyntaxError, ValueError, OSError):  # the import says what is wrong with it
+        return ""
 
 
 def load_entry_points() -> None:
     """Import the plug-ins of installed packages (entry-point group `bench.plugins`)."""
     for entry in entry_points(group="bench.plugins"):
         entry.load()
+        for cls in (*METHODS._classes.values(), *METRICS._classes.values()):
+            with contextlib.suppress(SyntaxError, ValueError, OSError):  # said where the hash is needed
+                code_of(cls)  # read as soon as it is imported

@@ -24,7 +24,7 @@ from bench.contracts import InputError
 from bench.engine.progress import Lines, Silent, clock
 from bench.engine.supervisor import Limits, Supervisor
 from bench.engine.tally import Report
-from bench.engine.tasks import Task, to_do
+from bench.engine.tasks import CodeChanged, Task, to_do
 from bench.engine.workers import LocalWorker, Worker
 from bench.hardware.devices import Device, make_slots, parse_count, parse_devices, parse_duration, parse_size
 from bench.registry import METHODS
@@ -333,6 +333,24 @@ def test_a_system_that_gives_no_process_is_one_line(tmp_path: Path) -> None:
 
     with pytest.raises(InputError, match=r"no worker can be started: Resource temporarily unavailable; finished"):
         with_stub(tmp_path, Stub(refuse), [fake_run("ok")])
+    assert not list((tmp_path / "leases").iterdir())
+
+
+def test_code_that_changed_leaves_its_runs_out_and_the_others_go_on(tmp_path: Path) -> None:
+    reason = "the code of method 'fake' changed since the sweep was planned"
+
+    class Edited(Stub):
+        def submit(self, task: Task, settings: Any, job: str) -> None:
+            if task.stack.runs[0].seed < 2:
+                self.task, self.future = task, Future()
+                self.future.set_exception(CodeChanged(reason))
+            else:
+                super().submit(task, settings, job)
+
+    runs = [fake_run("ok", seed=seed) for seed in range(3)]
+    with pytest.raises(InputError, match=f"^{reason}$"):
+        with_stub(tmp_path, Edited(), runs)
+    assert set(Store(tmp_path).done()) == {runs[2].run_id}
     assert not list((tmp_path / "leases").iterdir())
 
 

@@ -15,6 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import torch
 
+from bench.code_hash import code_of
 from bench.command import by_reason, write, write_table
 from bench.contracts import InputError, Metric, Scale, Scored, Splits, Unavailable, in_one_line
 from bench.engine.progress import Progress, Silent
@@ -32,7 +33,6 @@ from bench.scoring.scores import (
     score_run,
 )
 from bench.store import Store
-from bench.sweeps.code_hash import code_of
 from bench.sweeps.run import Run
 
 Row = dict[str, Any]
