@@ -551,6 +551,12 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         ({"datasets": ("sinus",)}, "--dataset sinus: datasets: unknown data set 'sinus': did you mean 'sines'?"),
         ({"datasets": ("{name: sines",)}, "--dataset {name: sines, line 1, column 13: not valid YAML"),
         ({"datasets": ("{shuffle: true}",)}, "--dataset {shuffle: true}: name: expected this key"),
+        (
+            {"datasets": ("sines,name=ar1",)},
+            "sines,name=ar1: name: expected once, it is already given as",
+        ),
+        ({"datasets": ("sines,window=20,window=30",)}, "window: expected once, it is already given as 20"),
+        ({"datasets": ("csv:a.csv,path=b.csv",)}, "path: expected once, it is already given as 'a.csv'"),
         ({"datasets": ("{name: sines, set: {bins: 3}}",)}, "set: expected in a sweep file, or as --set"),
         ({"backbones": ("lstn",)}, "--backbone: unknown backbone 'lstn': did you mean 'lstm'?"),
         ({"settings": ("steps=3",)}, "--set steps=3: steps: ambiguous: write train.steps or diffusion.steps"),

@@ -345,9 +345,9 @@ def _specs(
     return {spec: listed.get(spec, {}) for spec in named}
 
 
-def named_dataset(word: str, place: str) -> DatasetSpec:
+def named_dataset(word: str, place: str, options: Iterable[tuple[str, Any]] = ()) -> DatasetSpec:
     """A data set of the command line; a relative path starts in the current directory. Raises InputError."""
-    entry = parse_dataset_entry(word, place)
+    entry = parse_dataset_entry(word, place, options)
     if entry.set:
         raise InputError(f"{place}: set: expected in a sweep file, or as --set, which every data set gets")
     return dataset_spec(_given(entry), place)
