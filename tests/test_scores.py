@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import make_splits
+from conftest import make_splits, refused
 from safetensors import safe_open
 from scipy.special import stdtrit
 
@@ -399,6 +399,23 @@ def test_a_faulty_decoder_is_one_line(tmp_path, monkeypatch, name, shape, messag
     with pytest.raises(InputError, match=message):
         evaluate.main(["--samples", "mine.npz", "--decoder", f"faulty_decoder:{name}"])
     sys.modules.pop("faulty_decoder", None)
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "value", "message"),
+    [
+        ("z", (1, 1), np.nan, r"mine.npz: z\[1, 1\] is nan, one of 1 values that are no finite numbers"),
+        ("x", (4, 2, 1), -np.inf, r"mine.npz: x\[4, 2, 1\] is -inf, one of 1 values"),
+        ("z", (0, 2), 1e300, r"mine.npz: z\[0, 2\] is 1e\+300, one of 1 values that are .* in single precision"),
+    ],
+)
+def test_a_decoder_is_given_finite_numbers_alone(tmp_path, monkeypatch, name, place, value, message):
+    arrays = {"z": np.ones((5, 3)), "x": np.ones((5, 4, 2))}
+    arrays[name][place] = value
+    monkeypatch.chdir(tmp_path)
+    np.savez("mine.npz", **arrays)
+    with refused(message):
+        evaluate.main(["--samples", "mine.npz", "--decoder", "math:sqrt"])
 
 
 def test_the_means_of_anybodys_decoder_are_over_its_resolved_series(tmp_path, monkeypatch):

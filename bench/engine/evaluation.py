@@ -142,7 +142,7 @@ def _evaluate_one(results: Path, run: Run, data: Path | None, needed: Sequence[M
 def read_arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     """Arrays of an .npz file by name, float64; a .npy file is its one array.
 
-    Raises InputError naming the file, the key and the place of a value that is not finite; never unpickles.
+    Raises InputError naming the file and the key; never unpickles.
     """
     if not path.is_file():
         raise InputError(f"--samples {path}: no such file")
@@ -277,7 +277,16 @@ def measure_decoder(word: str, path: Path, tolerance: float) -> list[Row]:
     except Exception as error:  # whatever a user's module raises while it is imported
         raise InputError(f"--decoder {word}: does not import: {in_one_line(error)}") from error
     arrays = read_arrays(path, ["z", "x"])
-    z, x = (torch.from_numpy(arrays[name].astype(np.float32)) for name in ("z", "x"))
+    for name, values in arrays.items():
+        with np.errstate(over="ignore"):
+            arrays[name] = values.astype(np.float32)
+        if not (finite := np.isfinite(arrays[name])).all():
+            first = tuple(np.argwhere(~finite)[0].tolist())
+            raise InputError(
+                f"--samples {path}: {name}{list(first)} is {values[first]}, one of {(~finite).sum():,} values that are "
+                "no finite numbers in single precision"
+            )
+    z, x = (torch.from_numpy(arrays[name]) for name in ("z", "x"))
     if z.ndim != 2 or x.ndim != 3 or len(z) != len(x) or 0 in (*z.shape, *x.shape):
         shapes = f"z {tuple(z.shape)}, x {tuple(x.shape)}"
         raise InputError(f"--samples {path}: {shapes}: expected (n, D) and (n, T, C), none of them 0")
