@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import refused
 
 from bench import __main__ as listing
 from bench.command import run_command, write
@@ -29,6 +30,18 @@ def test_every_command_is_listed_with_its_purpose(capsys):
     for verb, line in listed.items():
         assert line.endswith("."), f"{verb}: expected a sentence"
         assert len(line.split()) > 6, f"{verb}: expected a sentence"
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("run", "^python -m bench run: expected python -m bench.run$"),
+        ("reprot", "^python -m bench reprot: did you mean .*'report'"),
+    ],
+)
+def test_a_command_is_named_with_a_dot(word, message):
+    with refused(message):
+        listing.main([word, "--help"])
 
 
 def test_another_python_is_told_which_environment_to_activate():
