@@ -103,6 +103,13 @@ def data_dir(given: str | None) -> Path | None:
     return Path(place).resolve() if place else None
 
 
+def refuse_overwriting(out: Path | None, *inputs: Path | str | None) -> None:
+    """Raises InputError where --out names a file that the command reads."""
+    for path in inputs:
+        if out is not None and path is not None and out.exists() and Path(path).exists() and out.samefile(path):
+            raise InputError(f"--out {out}: is read by this command, expected another file")
+
+
 def by_reason(runs: Iterable[tuple[str, str]]) -> list[str]:
     """Reasons of many runs, given as (where, why), one line per reason: "energy: there is no such file (7 runs)"."""
     places: dict[str, list[str]] = {}

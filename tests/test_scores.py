@@ -350,13 +350,30 @@ def test_samples_of_any_model_are_scored_beside_the_floors(tmp_path, capsys):
         ("--dataset nosuch", "--dataset has no effect without --samples"),
         ("--decoder m:f", "--decoder has no effect without --samples"),
         ("--out rows.csv", "--out has no effect without --samples"),
+        ("--samples mine.npz --dataset regimes --out mine.npz", "--out mine.npz: is read by this command"),
+        ("--samples mine.npz --dataset npz:../{0}/data.npz --out data.npz", "--out data.npz: is read by this command"),
     ],
 )
 def test_what_would_have_no_effect_is_refused(tmp_path, monkeypatch, words, message):
     monkeypatch.chdir(tmp_path)
     np.savez("mine.npz", samples=np.random.default_rng(0).standard_normal((30, 24, 6)))
+    np.savez("data.npz", x=np.ones((20, 5, 1)))
     with pytest.raises(InputError, match=message):
-        evaluate.main(words.split())
+        evaluate.main(words.format(tmp_path.name).split())
+
+
+def test_rows_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    (tmp_path / "rows.csv").write_text("earlier\n")
+
+    def full(frame, path, index):
+        Path(path).write_text("half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pandas.DataFrame.to_csv", full)
+    with refused("rows.csv: the disk is full"):
+        evaluation.write_rows([{"metric": "nll"}], tmp_path / "rows.csv")
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.csv"]
+    assert (tmp_path / "rows.csv").read_text() == "earlier\n"
 
 
 def test_a_choice_of_no_metric_measures_none():

@@ -33,6 +33,7 @@ from bench.scoring.scores import (
     score_run,
 )
 from bench.store import Store
+from bench.store.durable import replacing
 from bench.sweeps.run import Run
 
 Row = dict[str, Any]
@@ -277,13 +278,13 @@ def measure_decoder(word: str, path: Path, tolerance: float) -> list[Row]:
     except Exception as error:  # whatever a user's module raises while it is imported
         raise InputError(f"--decoder {word}: does not import: {in_one_line(error)}") from error
     arrays = read_arrays(path, ["z", "x"])
-    for name, values in arrays.items():
+    for name, numbers in arrays.items():
         with np.errstate(over="ignore"):
-            arrays[name] = values.astype(np.float32)
+            arrays[name] = numbers.astype(np.float32)
         if not (finite := np.isfinite(arrays[name])).all():
             first = tuple(np.argwhere(~finite)[0].tolist())
             raise InputError(
-                f"--samples {path}: {name}{list(first)} is {values[first]}, one of {(~finite).sum():,} values that are "
+                f"--samples {path}: {name}{list(first)} is {numbers[first]}, one of {(~finite).sum():,} values that are "
                 "no finite numbers in single precision"
             )
     z, x = (torch.from_numpy(arrays[name]) for name in ("z", "x"))
@@ -326,5 +327,9 @@ def print_rows(rows: Sequence[Row]) -> None:
 
 
 def write_rows(rows: Sequence[Row], path: Path) -> None:
-    """Write rows as a CSV file."""
-    pd.DataFrame(rows).to_csv(path, index=False)
+    """Write rows as a CSV file, whole or not at all. Raises InputError where that is impossible."""
+    if path.exists() and not path.is_file():  # /dev/stdout is no file to be replaced
+        pd.DataFrame(rows).to_csv(path, index=False)
+        return
+    with replacing(path) as temporary:
+        pd.DataFrame(rows).to_csv(temporary, index=False)
