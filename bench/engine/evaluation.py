@@ -284,8 +284,8 @@ def measure_decoder(word: str, path: Path, tolerance: float) -> list[Row]:
         if not (finite := np.isfinite(arrays[name])).all():
             first = tuple(np.argwhere(~finite)[0].tolist())
             raise InputError(
-                f"--samples {path}: {name}{list(first)} is {numbers[first]}, one of {(~finite).sum():,} values that are "
-                "no finite numbers in single precision"
+                f"--samples {path}: {name}{list(first)} is {numbers[first]}, one of {(~finite).sum():,} values that "
+                "are no finite numbers in single precision"
             )
     z, x = (torch.from_numpy(arrays[name]) for name in ("z", "x"))
     if z.ndim != 2 or x.ndim != 3 or len(z) != len(x) or 0 in (*z.shape, *x.shape):

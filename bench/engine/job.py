@@ -115,7 +115,9 @@ def run_stack(stack: Stack, settings: JobSettings, attempt: int = 1) -> list[Out
         _rest(part, "skipped", str(reason))
     except Unwritable:
         raise
-    except (Exception, SystemExit) as error:  # the sweep goes on; the row keeps the traceback
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # the sweep goes on; the row keeps the traceback
         reason_line = in_one_line(error)
         if _out_of_memory(error):
             _rest(part, "oom", reason_line)

@@ -15,7 +15,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from typing import Any
 
-from bench.contracts import InputError
+from bench.contracts import InputError, in_one_line
 from bench.engine.held_leases import HeldLeases
 from bench.engine.interrupts import Interrupts
 from bench.engine.progress import Progress, Silent, clock
@@ -203,8 +203,8 @@ class Supervisor:
             self._leave_out(task, str(error))
         except InputError:
             raise  # the results folder cannot be written: nothing that follows could be
-        except (Exception, KeyboardInterrupt) as error:  # the worker's, whose work raised it: the future is done
-            self._lost(task, "failed", f"{type(error).__name__}: {error}", traceback.format_exc())
+        except BaseException as error:  # the worker's, whose work raised it: the future is done
+            self._lost(task, "failed", in_one_line(error), traceback.format_exc())
         else:
             self._finished(task, outcomes)
 
