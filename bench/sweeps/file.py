@@ -193,6 +193,8 @@ def _reduced(value: Mapping[str, Any], place: str) -> dict[str, Any]:
     smaller = value.get("reduced")
     if not isinstance(smaller, dict) or not smaller:
         raise InputError(f"{place}: reduced: expected a mapping of keys in their smaller form, for --reduced")
+    if "reduced" in smaller:
+        raise InputError(f"{place}: reduced.reduced: unknown key: the smaller form of a file has none of its own")
     merged = {**value, "name": f"{value['name']}-reduced"}
     for key, item in smaller.items():
         old = merged.get(key)
