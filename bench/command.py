@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from bench.contracts import InputError, Unavailable
 
@@ -19,6 +19,14 @@ OUTPUT = "standard output"
 
 class Parser(argparse.ArgumentParser):
     """An argument parser that reports a mistake as an InputError: one line, exit status 2."""
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """The flags. Raises InputError, also for a folder without a name, which would be the current one."""
+        given = super().parse_args(args, namespace)
+        for name in ("results", "data"):
+            if getattr(given, name, None) == "":
+                self.error(f"argument --{name}: expected a folder, not an empty name")
+        return given
 
     def error(self, message: str) -> NoReturn:
         """Raises InputError."""
@@ -96,10 +104,10 @@ def _silence_output() -> None:
 
 
 def data_dir(given: str | None) -> Path | None:
-    """The folder of --data, else of the variable BENCH_DATA, else None. Raises InputError where --data is no folder."""
-    if given is not None and not Path(given).is_dir():
-        raise InputError(f"--data {given}: expected a folder, there is none")
+    """The folder of --data, else of the variable BENCH_DATA, else None. Raises InputError where that is no folder."""
     place = given or os.environ.get("BENCH_DATA")
+    if place and not Path(place).is_dir():
+        raise InputError(f"{'--data' if given else 'BENCH_DATA'} {place}: expected a folder, there is none")
     return Path(place).resolve() if place else None
 
 

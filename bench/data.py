@@ -68,6 +68,8 @@ def _describe(given: Namespace, data: Path | None) -> int:
     from bench.sweeps.expand import named_dataset
     from bench.sweeps.options import parse_setting
 
+    if given.seed < 0:
+        raise InputError(f"--seed {given.seed}: expected a whole number >= 0")
     name = given.name.partition(":")[0]
     if name not in DATASETS and Path(given.name).is_file():
         raise InputError(

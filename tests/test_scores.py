@@ -478,6 +478,21 @@ def test_a_bad_samples_file_is_one_line(tmp_path, content, message):
         evaluate.main(["--samples", str(path), "--dataset", "regimes"])
 
 
+@pytest.mark.parametrize(
+    ("column", "values", "message"),
+    [
+        ("a", [True, False] * 4, "a: expected numbers, not bool"),
+        ("t", [1] * 8, "t: expected different steps in a series, the first has one twice"),
+        ("t", [1, 2, 3, 4, 1, 2, 3, 5], "t: expected the same steps in every one of 2 series"),
+    ],
+)
+def test_a_bad_table_of_samples_is_one_line(tmp_path, column, values, message):
+    table = pd.DataFrame({"series": np.repeat([0, 1], 4), "t": np.tile(np.arange(1, 5), 2), "a": np.arange(8.0)})
+    table.assign(**{column: values}).to_parquet(tmp_path / "mine.parquet")
+    with refused(message):
+        evaluation.read_series(tmp_path / "mine.parquet", ["a"])
+
+
 def test_the_command_exits_2_without_a_traceback(tmp_path):
     words = [sys.executable, "-m", "bench.evaluate", "--results", str(tmp_path / "nowhere")]
     done = subprocess.run(words, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})

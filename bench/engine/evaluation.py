@@ -183,13 +183,15 @@ def read_series(path: Path, channels: Sequence[str]) -> np.ndarray:
         if name not in table:
             present = ", ".join(map(str, table.columns))
             raise InputError(f"--samples {path}: no column '{name}': it holds {present}")
-        if not pd.api.types.is_numeric_dtype(table[name]):
+        if not pd.api.types.is_numeric_dtype(table[name]) or pd.api.types.is_bool_dtype(table[name]):
             raise InputError(f"--samples {path}: {name}: expected numbers, not {table[name].dtype}")
     table = table.sort_values(["series", "t"])
     n = table["series"].nunique()
     steps = len(table) // max(n, 1)
     if n == 0 or not np.array_equal(table["t"], np.tile(table["t"].iloc[:steps], n)):
         raise InputError(f"--samples {path}: t: expected the same steps in every one of {n} series")
+    if table["t"].iloc[:steps].duplicated().any():
+        raise InputError(f"--samples {path}: t: expected different steps in a series, the first has one twice")
     return table[list(channels)].to_numpy(np.float64).reshape(n, steps, len(channels))
 
 
