@@ -1,4 +1,7 @@
-"""Scoring: references, failures as rows, kept runs measured again, samples of any other model."""
+"""Scoring: references, failures as rows, kept runs measured again, samples of any other model.
+
+More than 500 lines, because the parts share the runs of one small sweep and the rows of the references.
+"""
 
 from __future__ import annotations
 
