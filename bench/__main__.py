@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ast
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from bench import command
+from bench.contracts import InputError, nearest
 
 ORDER = (
     "run",
@@ -26,8 +29,12 @@ ORDER = (
 """The commands, in the order in which a newcomer needs them."""
 
 
-def main() -> int:
-    """Name and purpose of every command, read from the files without importing them."""
+def main(words: Sequence[str] = ()) -> int:
+    """Name and purpose of every command, read from the files without importing them. Raises InputError."""
+    if words and not {"-h", "--help"}.issuperset(words):
+        verb = words[0].removeprefix("bench.")
+        hint = f"expected python -m bench.{verb}" if verb in ORDER else nearest(verb, ORDER, "`python -m bench`")
+        raise InputError(f"python -m bench {words[0]}: {hint}")
     here = Path(__file__).parent
     rows = []
     for verb in ORDER:
@@ -45,4 +52,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    command.run_command(lambda _: main())
+    command.run_command(lambda _: main(sys.argv[1:]))

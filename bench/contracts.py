@@ -54,7 +54,18 @@ class Diverged(Exception):
 
 def in_one_line(error: BaseException) -> str:
     """The type of an error and the first line of its message: "ValueError: this is mine"."""
-    return f"{type(error).__name__}: {error}".splitlines()[0]
+    return printable(f"{type(error).__name__}: {error}".splitlines()[0])
+
+
+def printable(text: str) -> str:
+    """A text with escapes for what a terminal would obey or cannot show.
+
+    >>> printable("one\\ttwo")
+    'one\\\\ttwo'
+    """
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
 
 LISTED = 8

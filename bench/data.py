@@ -65,15 +65,17 @@ def _list(data: Path | None) -> int:
 def _describe(given: Namespace, data: Path | None) -> int:
     from bench.loading.description import as_read, card, contents, draw, kind  # here, as in `main`
     from bench.loading.windows import load_recordings, load_splits, open_dataset
-    from bench.sweeps.options import dataset_spec, parse_setting
+    from bench.sweeps.expand import named_dataset
+    from bench.sweeps.options import parse_setting
 
-    name, colon, path = given.name.partition(":")
+    if given.seed < 0:
+        raise InputError(f"--seed {given.seed}: expected a whole number >= 0")
+    name = given.name.partition(":")[0]
     if name not in DATASETS and Path(given.name).is_file():
         raise InputError(
             f"bench.data describe {given.name}: a file of your own is named csv:{given.name} (or parquet:, npz:)"
         )
-    settings = dict(parse_setting(text) for text in given.set)
-    spec = dataset_spec({"name": name, **({"path": path} if colon else {}), **settings}, "bench.data describe")
+    spec = named_dataset(given.name, "bench.data describe", [parse_setting(text) for text in given.set])
     dataset = open_dataset(spec)
     for line in card(dataset):
         command.write(line)

@@ -32,15 +32,17 @@ SWEEP = "diagnose"
 
 def dataset_of(path: Path, window: int | None, options: Sequence[str] = ()) -> str:
     """The value of --dataset for a file, by its ending; options as KEY=VALUE. Raises InputError."""
-    from bench.sweeps.options import parse_setting  # here, as in `main`
+    from bench.sweeps.file import with_options  # here, as in `main`
+    from bench.sweeps.options import parse_setting
 
     kind = KINDS.get(path.suffix.lower())
     if kind is None:
         raise InputError(f"--data {path}: expected a file that ends with {', '.join(KINDS)}")
     if not path.is_file():
         raise InputError(f"--data {path}: no such file")
-    given = {**({} if window is None else {"window": window}), **dict(parse_setting(text) for text in options)}
-    return json.dumps({"name": kind, "path": str(path), **given}, ensure_ascii=False)  # JSON is YAML
+    given = {"name": kind, "path": str(path), **({} if window is None else {"window": window})}
+    given = with_options(given, (parse_setting(text) for text in options), "--option")
+    return json.dumps(given, ensure_ascii=False)  # JSON is YAML
 
 
 def decoder_variance(model: StackedModel, method: Method, splits: Splits) -> np.ndarray | None:

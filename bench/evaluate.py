@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-from bench.command import add_plugin, data_dir, parser, run_command, write
+from bench.command import add_plugin, data_dir, parser, refuse_overwriting, run_command, write
 from bench.contracts import InputError, Metric, Scale, Scored
 from bench.registry import load_plugins
 
@@ -74,6 +74,7 @@ def main(words: Sequence[str] | None = None) -> int:
         return _main_kept(Path(given.results), data, choose(names), given.metric_seeds, given.split, given.sweep)
     if given.n < 2 or given.seed < 0:
         raise InputError(f"--n {given.n} --seed {given.seed}: expected n >= 2 and a seed >= 0")
+    refuse_overwriting(given.out, given.samples, *given.plugin)
     rows: list[Row] = []
     if given.dataset is not None:
         if given.scaled and given.scale not in (None, "train"):
@@ -81,6 +82,7 @@ def main(words: Sequence[str] | None = None) -> int:
         if not (metrics := choose(names, "samples")):
             raise InputError(f"--metrics {' '.join(given.metrics)}: expected some that need samples only")
         spec = named_dataset(given.dataset, f"--dataset {given.dataset}")
+        refuse_overwriting(given.out, dict(spec.options).get("path") or None)
         splits = load_splits(spec, given.seed, data)
         scope = Scope.on(spec, given.seed)
         scale: Scale | None = "train" if given.scaled else given.scale

@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = command.parser("plan", "Predict the time and the memory of a sweep before anything starts.")
     add_selection(parser, positional=True)
     given = parser.parse_args(arguments)
-    devices = parse_devices(given.device)
+    devices, jobs = parse_devices(given.device), parse_count(given.jobs, "--jobs")
     sweep = read_selected(given)
     for note in sweep.notes:
         sys.stderr.write(f"note: {note}\n")
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.write(f"{sweep.name}: {len(sweep.runs)} runs, {len(sweep.runs) - len(left)} done, {len(left)} to do")
     if not left:
         return 0
-    slots = make_slots(devices, parse_count(given.jobs, "--jobs"))[: len(stacks)]
+    slots = make_slots(devices, jobs)[: len(stacks)]
     command.write(f"{len(stacks)} stacks on {len(slots)} workers ({', '.join(sorted({slot.name for slot in slots}))})")
     finished = Past(store.runs(), devices[0].kind) if here else None
     known, unknown = _predicted(finished, left)

@@ -7,17 +7,20 @@ point in the group `bench.plugins`.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
 import importlib.util
 import pkgutil
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from bench.contracts import Dataset, InputError, Metric, in_one_line, nearest
+from bench.code_hash import code_of, read_hash, remember
+from bench.contracts import Dataset, InputError, Metric, Unavailable, in_one_line, nearest
 
 T = TypeVar("T")
 
@@ -63,7 +66,8 @@ class Registry(Mapping[str, type[T]], Generic[T]):
         self._discovered = True  # before the modules, which look names up while they are imported
         try:
             for module in pkgutil.iter_modules(package.__path__, f"{self.package}."):
-                importlib.import_module(module.name)
+                with _importing(f"{module.name.replace('.', '/')}{'' if module.ispkg else '.py'}"):
+                    importlib.import_module(module.name)
         except BaseException:
             self._discovered = False  # the next look-up says again what does not import, and not "unknown"
             raise
@@ -140,16 +144,46 @@ def load_plugin(path: str | Path) -> None:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
-    except InputError:
+        code = _code_before_import(path)
+        with _importing(str(path), f"--plugin {path}"):
+            spec.loader.exec_module(module)
+    except (InputError, Unavailable):
         del sys.modules[name]
         raise
-    except (Exception, SystemExit) as error:  # whatever a user's file raises while it is imported
-        del sys.modules[name]
-        raise InputError(f"--plugin {path}: does not import: {in_one_line(error)}") from error
+    if code:
+        remember(path, code)
+
+
+@contextlib.contextmanager
+def _importing(file: str, place: str = "") -> Iterator[None]:
+    """Whatever a file or the files of a folder raise while they are imported becomes an InputError that names a line.
+
+    file: its path or the end of it; place: how the message names it.
+    """
+    try:
+        yield
+    except (InputError, Unavailable):
+        raise
+    except (Exception, SystemExit) as error:
+        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if file and file in frame.filename]
+        line = f" (line {frames[-1].lineno})" if frames else ""  # a SyntaxError says its own
+        raise InputError(f"{place or file}: does not import: {in_one_line(error)}{line}") from error
+
+
+def _code_before_import(path: Path) -> str:
+    """The hash of a file that is about to be imported, because it may be edited right after; "" where it has none."""
+    try:
+        return read_hash(path)
+    except (SyntaxError, ValueError, OSError):  # the import says what is wrong with it
+        return ""
 
 
 def load_entry_points() -> None:
     """Import the plug-ins of installed packages (entry-point group `bench.plugins`)."""
     for entry in entry_points(group="bench.plugins"):
-        entry.load()
+        package = f" of the package {entry.dist.name}" if entry.dist else ""
+        with _importing("", f"the plug-in '{entry.value}'{package}"):
+            entry.load()
+        for cls in (*METHODS._classes.values(), *METRICS._classes.values()):
+            with contextlib.suppress(SyntaxError, ValueError, OSError):  # said where the hash is needed
+                code_of(cls)  # read as soon as it is imported

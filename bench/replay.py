@@ -7,10 +7,13 @@ because its method or the training code has another version by now, is `older` a
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Sequence
 
 from bench.command import add_plugin, parser, run_command
 from bench.contracts import InputError
+from bench.hardware.devices import parse_devices
 from bench.registry import load_plugins
 
 
@@ -36,6 +39,12 @@ def main(words: Sequence[str] | None = None) -> int:
         raise InputError(f"--sample {given.sample}: expected a whole number >= 1")
     if not given.all and not (given.sample is given.seed is given.under is None):
         raise InputError("--sample, --seed and --under choose among rows: expected --all with them")
+    for flag, value in (("--within", given.within), ("--under", given.under)):
+        if value is not None and not 0 <= value < math.inf:  # as NaN is neither
+            raise InputError(f"{flag} {value}: expected a finite number >= 0")
+    if not re.fullmatch(r"cpu|cuda(:\d{1,3})?", given.device):
+        raise InputError(f"--device {given.device}: expected cpu or cuda:K")
+    parse_devices(given.device)  # raises where it is not here
 
     # here, after the parser, so that --help does not wait for what these import
     from bench.engine.repetition import one, several

@@ -36,6 +36,12 @@ def main(arguments: Sequence[str] | None = None, answered: bool = False) -> int:
     given = _parser().parse_args(arguments)
     gc.set_threshold(100_000)  # millions of objects stay in a large sweep: looking for cycles took a sixth of it
     line = shlex.join(["python", "-m", "bench.run", *(sys.argv[1:] if arguments is None else arguments)])
+    for flag, value, other, beside in (
+        ("--max-seeds", given.max_seeds, "--until-resolved", given.until_resolved),
+        ("--no-shared-fs", given.no_shared_fs or None, "--cluster", given.cluster),
+    ):
+        if value is not None and not beside:
+            raise InputError(f"{flag} has no effect without {other} (see --help)")
     if not given.until_resolved:
         return _run(given, line, answered)
     if given.max_seeds is None or given.max_seeds < 1:

@@ -40,6 +40,8 @@ def main(words: Sequence[str] | None = None) -> int:
     own = command.plugin_flags(given.plugin)
     path = find_sweep(given.grid)
     file = read_file(path, given.reduced)
+    out = given.out or Path(given.results) / f"{file.name}-tuned.yaml"
+    command.refuse_overwriting(out, path, *given.plugin)
     entries = [entry.model_dump(exclude_defaults=True) for entry in file.methods]
     document, results = trial_sweep(file, entries, str(path)), Path(given.results)
     assert file.tune is not None
@@ -53,7 +55,6 @@ def main(words: Sequence[str] | None = None) -> int:
         return status
 
     chosen = choose(results, document, file.tune)
-    out = given.out or results / f"{file.name}-tuned.yaml"
     comment = f"Written by: {again}\n{file.tune.trials} trials per method on validation windows ({file.tune.metric})."
     write_sweep(out, {**tuned_sweep(file, chosen), **folder_key(file, out)}, comment)
     command.write(f"\ntuned sweep: {out}")

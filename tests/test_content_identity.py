@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pickle
 import sys
 import warnings
 from pathlib import Path
@@ -11,15 +12,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import refused
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.code_hash import code_hash, code_of, read_hash, remember
 from bench.contracts import DatasetSpec, InputError
 from bench.engine.job import JobSettings, run_stack
 from bench.loading.windows import load_splits
 from bench.registry import DATASETS, METHODS, load_plugin
 from bench.store import Store, load_results
-from bench.sweeps.code_hash import code_hash
 from bench.sweeps.expand import read_sweep
 from bench.sweeps.stacks import Stack
 
@@ -185,6 +187,44 @@ def test_an_edited_method_is_another_run_and_a_shipped_one_has_no_hash(tmp_path,
         assert own.columns()["method_code"] == code_hash(path.resolve())
         assert "method_code" not in shipped.ingredients
         assert own.ingredients["method_code"] == code_hash(path.resolve())
+    finally:
+        METHODS._classes.pop("mine_hashed", None)
+        sys.modules.pop("beside_it", None)
+
+
+def test_the_hash_is_that_of_the_code_that_was_imported(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path / "plugin")
+    path = written(tmp_path / "plugin")
+    try:
+        imported = read_hash(path)
+        load_plugin(path)
+        written(tmp_path / "plugin", comment="return 100.0")  # edited while the process works with the older code
+        assert code_of(METHODS["mine_hashed"]) == imported != read_hash(path)
+    finally:
+        METHODS._classes.pop("mine_hashed", None)
+        sys.modules.pop("beside_it", None)
+
+
+def test_a_worker_with_other_code_than_the_sweep_was_planned_with_files_no_number(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path / "plugin")
+    path = written(tmp_path / "plugin")
+    load_plugin(path)
+    try:
+        patients(np.random.default_rng(0)).to_csv(tmp_path / "own.csv", index=False)
+        text = SWEEP.format(path=tmp_path / "own.csv").replace("[latent_diffusion]", "[mine_hashed]")
+        (tmp_path / "small.yaml").write_text(text)
+        (run,) = (run for run in read_sweep(tmp_path / "small.yaml").runs if run.kind == "method")
+        run_id, store = run.run_id, Store(tmp_path / "results")
+        store.prepare()
+        remember(path.resolve(), "another")  # as in a worker that imported the file after it was edited
+        settings_ = JobSettings(tmp_path / "results", None, "cpu", "none", ())
+        sent = pickle.loads(pickle.dumps(Stack((run,))))
+        with refused("the code of method 'mine_hashed' changed since the sweep was planned: start the command again"):
+            run_stack(sent, settings_)
+        assert run_id not in store.done()
+        METHODS._classes.pop("mine_hashed")  # the edit gave it another name
+        with refused("the code of method 'mine_hashed' changed"):
+            run_stack(sent, settings_)
     finally:
         METHODS._classes.pop("mine_hashed", None)
         sys.modules.pop("beside_it", None)

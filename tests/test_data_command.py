@@ -7,6 +7,7 @@ import sys
 from datetime import datetime, timedelta
 
 import pytest
+from conftest import refused
 
 from bench.contracts import InputError
 from bench.data import main
@@ -107,8 +108,14 @@ def test_describe_draws_no_restricted_data_unless_asked(folder, capsys):
         (["fetch"], r"expected a NAME \(.*energy.*\) or --sweep"),
         (["fetch", "enrgy"], "unknown data set 'enrgy'.*did you mean 'energy'"),
         (["describe", "regimes", "--set", "windw=3"], "windw"),
+        (["describe", "regimes", "--set", "name=lattice"], "name: expected once, it is already given as 'regimes'"),
+        (["describe", "csv:a.csv", "--set", "path=b.csv"], "path: expected once, it is already given as 'a.csv'"),
+        (["describe", "regimes", "--set", "series=200", "--set", "series=300"], "series: expected once.* as 200"),
+        (["describe", "regimes", "--set", "shuffle=3"], "shuffle: expected a boolean, not 3"),
         (["describe", "csv:none.csv"], "none.csv: no such file"),
         (["describe", __file__], "a file of your own is named csv:"),
+        (["describe", "regimes", "--seed", "-1"], "--seed -1: expected a whole number >= 0"),
+        (["list", "--data", ""], "--data: expected a folder, not an empty name"),
         (["describe"], "NAME"),
         (["verify", "enrgy"], "unknown data set"),
         (["list", "--data", "nowhere"], "nowhere: expected a folder"),
@@ -119,6 +126,12 @@ def test_bad_input_is_one_line(folder, words, message):
     with pytest.raises(InputError, match=message) as caught:
         main(words)
     assert "\n" not in str(caught.value)
+
+
+def test_a_variable_that_names_no_folder_is_one_line(folder, monkeypatch):
+    monkeypatch.setenv("BENCH_DATA", str(folder / "nowhere"))
+    with refused(f"BENCH_DATA {folder / 'nowhere'}: expected a folder, there is none"):
+        main(["list"])
 
 
 def test_verify_compares_and_reads(folder, capsys):

@@ -214,6 +214,21 @@ def test_any_name_of_a_file_reaches_the_sweep(tmp_path, name):
     assert str(path) in spec.key  # by which the groups of the report are found
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["path=b.csv"], "--option: path: expected once, it is already given as "),
+        (["window=12"], "--option: window: expected once, it is already given as 24"),
+        (["id=a", "id=b"], "--option: id: expected once, it is already given as 'a'"),
+        (["name=npz"], "--option: name: expected once, it is already given as 'csv'"),
+    ],
+)
+def test_an_option_replaces_nothing_that_is_given_already(tmp_path, options, message):
+    (tmp_path / "mine.csv").write_text("a\n1\n")
+    with refused(message):
+        diagnose.dataset_of(tmp_path / "mine.csv", 24, options)
+
+
 @pytest.mark.parametrize("ending", [".CSV", ".csv.GZ"])
 def test_an_ending_in_capital_letters_is_an_ending(tmp_path, ending):
     path = tmp_path / f"MINE{ending}"

@@ -152,6 +152,11 @@ def test_a_run_with_a_split_seed_is_trained_on_that_split(tmp_path, capsys):
         (["0", "--all"], "expected a RUN_ID, or --all"),
         (["0", "--sample", "3"], "expected --all with them"),
         (["--all", "--sample", "0"], "--sample 0: expected a whole number >= 1"),
+        (["0", "--within", "nan"], "--within nan: expected a finite number >= 0"),
+        (["0", "--within", "-1"], "--within -1.0: expected a finite number >= 0"),
+        (["--all", "--under", "nan"], "--under nan: expected a finite number >= 0"),
+        (["0", "--device", "foo"], "--device foo: expected cpu or cuda:K"),
+        (["0", "--device", "cuda:999"], "--device cuda:999: no "),
     ],
 )
 def test_what_is_replayed_is_said_one_way(results, words, message):

@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from conftest import refused
 
 import bench.report.cells
 import bench.report.ranking
@@ -202,11 +203,15 @@ def test_failures_are_rows_and_exit_1(tiny: Path, tmp_path: Path, capsys: pytest
         ("--time-limit 0", "--time-limit 0: expected a time"),
         ("--memory-limit lots", "--memory-limit lots: expected a size"),
         ("--max-retries -1", "--max-retries -1: expected a whole number >= 0"),
+        ("--max-seeds 5", "--max-seeds has no effect without --until-resolved"),
+        ("--no-shared-fs", "--no-shared-fs has no effect without --cluster"),
         ("--max-retries two", "invalid int value: 'two'"),
         ("--grid nowhere.yaml", "--grid nowhere.yaml: no such file"),
         ("--grid .", "--grid .: is a directory"),
         ("--data nowhere", "--data nowhere: expected a folder"),
         ("--plugin nowhere.py", "nowhere.py: no such file"),
+        ("--data=", "argument --data: expected a folder, not an empty name"),
+        ("--results=", "argument --results: expected a folder, not an empty name"),
         ("--keep everything", "argument --keep: invalid choice: 'everything'"),
         ("--jbos 3", "unrecognized arguments: --jbos 3"),
         ("--results FILE", "is a file, expected a folder"),
@@ -218,7 +223,7 @@ def test_a_mistake_is_one_line_and_exit_2(
 ) -> None:
     given = words.replace("FILE", str(tiny)).split()
     base = [] if "--grid" in given else ["--grid", str(tiny)]
-    base += [] if "--results" in given else ["--results", str(tmp_path / "r")]
+    base += [] if "--results" in words else ["--results", str(tmp_path / "r")]
     assert exit_code(*base, *given) == 2
     shown, errors = capsys.readouterr()
     assert errors.startswith("error: ")
@@ -226,6 +231,12 @@ def test_a_mistake_is_one_line_and_exit_2(
     assert errors.count("\n") == 1
     assert shown == ""
     assert not (tmp_path / "r").exists()
+
+
+def test_a_plan_says_nothing_before_a_mistake(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with refused("--jobs x: expected a whole number"):
+        plan_main([str(tiny), "--results", str(tmp_path / "r"), "--jobs", "x"])
+    assert capsys.readouterr().out == ""
 
 
 def test_a_plugin_that_does_not_import(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import errno
 import os
@@ -21,10 +22,11 @@ import pytest
 from fake_job import JOB, Settings, fake_run
 
 from bench.contracts import InputError
+from bench.engine.job import JobSettings, run_stack
 from bench.engine.progress import Lines, Silent, clock
 from bench.engine.supervisor import Limits, Supervisor
 from bench.engine.tally import Report
-from bench.engine.tasks import Task, to_do
+from bench.engine.tasks import CodeChanged, Task, to_do
 from bench.engine.workers import LocalWorker, Worker
 from bench.hardware.devices import Device, make_slots, parse_count, parse_devices, parse_duration, parse_size
 from bench.registry import METHODS
@@ -334,6 +336,66 @@ def test_a_system_that_gives_no_process_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no worker can be started: Resource temporarily unavailable; finished"):
         with_stub(tmp_path, Stub(refuse), [fake_run("ok")])
     assert not list((tmp_path / "leases").iterdir())
+
+
+def test_code_that_changed_leaves_its_runs_out_and_the_others_go_on(tmp_path: Path) -> None:
+    reason = "the code of method 'fake' changed since the sweep was planned"
+
+    class Edited(Stub):
+        def submit(self, task: Task, settings: Any, job: str) -> None:
+            if task.stack.runs[0].seed < 2:
+                self.task, self.future = task, Future()
+                self.future.set_exception(CodeChanged(reason))
+            else:
+                super().submit(task, settings, job)
+
+    runs = [fake_run("ok", seed=seed) for seed in range(3)]
+    with pytest.raises(InputError, match=f"^{reason}$"):
+        with_stub(tmp_path, Edited(), runs)
+    assert set(Store(tmp_path).done()) == {runs[2].run_id}
+    assert not list((tmp_path / "leases").iterdir())
+
+
+class Cancelled(Stub):
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def submit(self, task: Task, settings: Any, job: str) -> None:
+        self.task, self.future = task, Future()
+        self.future.set_exception(self.error)
+
+    def stop(self) -> None:
+        return
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (asyncio.CancelledError("mine"), "CancelledError: mine"),
+        (ValueError("half \ud800 of a pair\nand more"), r"ValueError: half \ud800 of a pair"),
+        (ValueError("\x1b[31mred"), r"ValueError: \x1b[31mred"),
+    ],
+)
+def test_whatever_a_run_raises_is_a_row_and_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], error: BaseException, reason: str
+) -> None:
+    run = fake_run("ok", label="a\x1blabel")
+    report = with_stub(tmp_path, Cancelled(error), [run])
+    assert report.statuses == {run.run_id: "failed"}
+    assert load_results(tmp_path)[0].reason.tolist() == [reason]
+    where = rf"a\x1blabel, sines, seed 0 ({run.run_id})"
+    assert capsys.readouterr().err == f"failed: {where}: {reason}\n"
+
+
+def test_an_error_that_is_no_exception_is_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def cancelled(*given: Any) -> None:
+        raise asyncio.CancelledError("mine")
+
+    monkeypatch.setattr("bench.engine.job._work", cancelled)
+    run = fake_run("ok")
+    settings = JobSettings(tmp_path, None)
+    Store(tmp_path).prepare()
+    assert run_stack(Stack((run,)), settings) == [(run.run_id, "failed", "CancelledError: mine")]
 
 
 def test_a_log_that_is_gone_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

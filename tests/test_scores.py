@@ -1,4 +1,7 @@
-"""Scoring: references, failures as rows, kept runs measured again, samples of any other model."""
+"""Scoring: references, failures as rows, kept runs measured again, samples of any other model.
+
+More than 500 lines, because the parts share the runs of one small sweep and the rows of the references.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import make_splits
+from conftest import make_splits, refused
 from safetensors import safe_open
 from scipy.special import stdtrit
 
@@ -350,13 +353,30 @@ def test_samples_of_any_model_are_scored_beside_the_floors(tmp_path, capsys):
         ("--dataset nosuch", "--dataset has no effect without --samples"),
         ("--decoder m:f", "--decoder has no effect without --samples"),
         ("--out rows.csv", "--out has no effect without --samples"),
+        ("--samples mine.npz --dataset regimes --out mine.npz", "--out mine.npz: is read by this command"),
+        ("--samples mine.npz --dataset npz:../{0}/data.npz --out data.npz", "--out data.npz: is read by this command"),
     ],
 )
 def test_what_would_have_no_effect_is_refused(tmp_path, monkeypatch, words, message):
     monkeypatch.chdir(tmp_path)
     np.savez("mine.npz", samples=np.random.default_rng(0).standard_normal((30, 24, 6)))
+    np.savez("data.npz", x=np.ones((20, 5, 1)))
     with pytest.raises(InputError, match=message):
-        evaluate.main(words.split())
+        evaluate.main(words.format(tmp_path.name).split())
+
+
+def test_rows_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    (tmp_path / "rows.csv").write_text("earlier\n")
+
+    def full(frame, path, index):
+        Path(path).write_text("half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pandas.DataFrame.to_csv", full)
+    with refused("rows.csv: the disk is full"):
+        evaluation.write_rows([{"metric": "nll"}], tmp_path / "rows.csv")
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.csv"]
+    assert (tmp_path / "rows.csv").read_text() == "earlier\n"
 
 
 def test_a_choice_of_no_metric_measures_none():
@@ -401,6 +421,23 @@ def test_a_faulty_decoder_is_one_line(tmp_path, monkeypatch, name, shape, messag
     sys.modules.pop("faulty_decoder", None)
 
 
+@pytest.mark.parametrize(
+    ("name", "place", "value", "message"),
+    [
+        ("z", (1, 1), np.nan, r"mine.npz: z\[1, 1\] is nan, one of 1 values that are no finite numbers"),
+        ("x", (4, 2, 1), -np.inf, r"mine.npz: x\[4, 2, 1\] is -inf, one of 1 values"),
+        ("z", (0, 2), 1e300, r"mine.npz: z\[0, 2\] is 1e\+300, one of 1 values that are .* in single precision"),
+    ],
+)
+def test_a_decoder_is_given_finite_numbers_alone(tmp_path, monkeypatch, name, place, value, message):
+    arrays = {"z": np.ones((5, 3)), "x": np.ones((5, 4, 2))}
+    arrays[name][place] = value
+    monkeypatch.chdir(tmp_path)
+    np.savez("mine.npz", **arrays)
+    with refused(message):
+        evaluate.main(["--samples", "mine.npz", "--decoder", "math:sqrt"])
+
+
 def test_the_means_of_anybodys_decoder_are_over_its_resolved_series(tmp_path, monkeypatch):
     (tmp_path / "sharp_decoder.py").write_text(
         "import torch\n"
@@ -442,6 +479,21 @@ def test_a_bad_samples_file_is_one_line(tmp_path, content, message):
         np.savez(path, **content)
     with pytest.raises(InputError, match=message):
         evaluate.main(["--samples", str(path), "--dataset", "regimes"])
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "message"),
+    [
+        ("a", [True, False] * 4, "a: expected numbers, not bool"),
+        ("t", [1] * 8, "t: expected different steps in a series, the first has one twice"),
+        ("t", [1, 2, 3, 4, 1, 2, 3, 5], "t: expected the same steps in every one of 2 series"),
+    ],
+)
+def test_a_bad_table_of_samples_is_one_line(tmp_path, column, values, message):
+    table = pd.DataFrame({"series": np.repeat([0, 1], 4), "t": np.tile(np.arange(1, 5), 2), "a": np.arange(8.0)})
+    table.assign(**{column: values}).to_parquet(tmp_path / "mine.parquet")
+    with refused(message):
+        evaluation.read_series(tmp_path / "mine.parquet", ["a"])
 
 
 def test_the_command_exits_2_without_a_traceback(tmp_path):

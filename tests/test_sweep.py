@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import refused
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -445,8 +446,8 @@ BAD = {
     data("[{name: sines, set: {model.bin: 3}}]"): "datasets: sines: set: model.bin: unknown key: did you mean 'bins'?",
     data("[{name: sines, set: {model.bins: 1}}]"): "s.yaml: sines: model.bins = 1: expected a whole number >= 2",
     data("[{name: sines, set: {n_samples: 9}}]"): "n_samples: expected in the sweep's own evaluate block",
-    data("[{name: sines, set: {bins: 3, model.bins: 4}}]"): "sines: set: model.bins: given twice",
-    data("[sines, {name: sines, set: {bins: 3}}]"): "datasets: sines: given twice with another `set`",
+    data("[{name: sines, set: {bins: 3, model.bins: 4}}]"): "model.bins: expected once, it is already given as `bins`",
+    data("[sines, {name: sines, set: {bins: 3}}]"): "datasets: sines: expected once, it is listed twice",
     method("[proposd]"): "methods: unknown method 'proposd': did you mean 'proposed'?",
     proposed("sett: {}"): "methods[0].sett: unknown key: did you mean 'set'?",
     method("[{label: x}]"): "methods[0].name: expected this key",
@@ -457,7 +458,8 @@ BAD = {
     proposed("set: {n_samples: 3}"): "the sweep's own evaluate block",
     proposed("grid: {N: []}"): "methods[0].grid.N: expected at least one",
     proposed("grid: {N: 3}"): "methods[0].grid.N: expected a list, not 3",
-    proposed("set: {N: 1}, grid: {N: [3]}"): "N: given twice",
+    proposed("set: {N: 1}, grid: {N: [3]}"): "grid: N: expected once, it is already given as `N` in `set`",
+    proposed("set: {clip_norm: 1, train.clip_norm: 2}"): "it is already given as `clip_norm` in `set`",
     proposed("set: {N: ten}"): "proposed.N = 'ten': expected a number >= 0",
     proposed("set: {N: -1}"): "proposed.N = -1: expected a number >= 0",
     proposed("set: {N: 2000}"): "N",
@@ -491,6 +493,20 @@ BAD = {
     method("[{name: proposed, label: x}, {name: no_latent, label: x}]"): "'x' is that of the method proposed as well",
     BASE.replace("name: s", "name: a/b"): "name: expected letters, digits",
 }
+
+
+@pytest.mark.parametrize(
+    ("reduced", "message"),
+    [
+        ("{train: {steps: -5}}", "s.yaml: reduced: train.steps = -5: expected a whole number >= 1"),
+        ("{methods: [nope]}", "s.yaml: reduced: .*unknown method 'nope'"),
+        ("{datasets: [{name: sines, windw: 3}]}", "s.yaml: reduced: sines.windw: unknown key"),
+        ("{reduced: {train: {steps: 2}}}", "s.yaml: reduced.reduced: unknown key"),
+    ],
+)
+def test_the_smaller_form_is_checked_even_if_it_is_not_asked_for(tmp_path: Path, reduced: str, message: str) -> None:
+    with refused(message):
+        sweep(tmp_path, f"{BASE}reduced: {reduced}\n")
 
 
 @pytest.mark.parametrize("text", BAD, ids=range(len(BAD)))
@@ -551,6 +567,12 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         ({"datasets": ("sinus",)}, "--dataset sinus: datasets: unknown data set 'sinus': did you mean 'sines'?"),
         ({"datasets": ("{name: sines",)}, "--dataset {name: sines, line 1, column 13: not valid YAML"),
         ({"datasets": ("{shuffle: true}",)}, "--dataset {shuffle: true}: name: expected this key"),
+        (
+            {"datasets": ("sines,name=ar1",)},
+            "sines,name=ar1: name: expected once, it is already given as",
+        ),
+        ({"datasets": ("sines,window=20,window=30",)}, "window: expected once, it is already given as 20"),
+        ({"datasets": ("csv:a.csv,path=b.csv",)}, "path: expected once, it is already given as 'a.csv'"),
         ({"datasets": ("{name: sines, set: {bins: 3}}",)}, "set: expected in a sweep file, or as --set"),
         ({"backbones": ("lstn",)}, "--backbone: unknown backbone 'lstn': did you mean 'lstm'?"),
         ({"settings": ("steps=3",)}, "--set steps=3: steps: ambiguous: write train.steps or diffusion.steps"),
@@ -587,6 +609,25 @@ def test_yaml_means_what_it_says() -> None:
     assert parse_yaml(text, "f") == {**expected, "g": "0x10", "h": None}
     assert [plain(2.0), plain(2.5), plain(True), plain([1.0, [2.0]])] == [2, 2.5, True, (1, (2,))]
     assert isinstance(plain(True), bool)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: !!bool yes", "line 1, column 4: not valid YAML: 'yes' is no bool"),
+        ("a: !!null 3", "'3' is no null"),
+        ("a: !!int 1.5", "'1.5' is no int"),
+        ("a: !!float abc", "'abc' is no float"),
+        ("a: &a [*a]", "line 1, column 4: not valid YAML: an alias stands inside the value that it repeats"),
+        ("a: &a {b: {c: *a}}", "an alias stands inside the value that it repeats"),
+    ],
+)
+def test_a_tag_that_does_not_fit_and_an_alias_of_itself_are_refused(text: str, message: str) -> None:
+    with refused(re.escape(message)):
+        parse_yaml(text, "f")
+    kept = "{a: !!bool true, b: !!null , c: !!int 3, d: !!float 3, e: &e [1, {x: 2}], f: *e}"
+    shared = [1, {"x": 2}]
+    assert parse_yaml(kept, "f") == {"a": True, "b": None, "c": 3, "d": 3.0, "e": shared, "f": shared}
 
 
 ANY = st.recursive(

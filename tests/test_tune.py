@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from conftest import refused
 
 from bench.contracts import InputError
 from bench.registry import METHODS
@@ -48,6 +49,14 @@ def test_the_first_trial_is_the_entry_itself_and_all_differ(sweep):
     # gamma 2 and eta 1 are defaults: N 2 with them is the first trial again
     assert {(trial["N"], trial.get("gamma", 2)) for trial in found} == {(n, g) for n in (1, 2, 3) for g in (1, 2)}
     assert len(found) == 6
+
+
+def test_a_sweep_is_not_overwritten_by_its_tuned_form(sweep, tmp_path):
+    before = sweep.read_text()
+    with refused("tiny.yaml: is read by this command, expected another file"):
+        main(["--grid", str(sweep), "--out", str(tmp_path / "." / "tiny.yaml"), "--results", str(tmp_path / "r")])
+    assert sweep.read_text() == before
+    assert not (tmp_path / "r").exists()
 
 
 @pytest.mark.parametrize("reduced", [False, True])

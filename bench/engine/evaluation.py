@@ -15,6 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import torch
 
+from bench.code_hash import code_of
 from bench.command import by_reason, write, write_table
 from bench.contracts import InputError, Metric, Scale, Scored, Splits, Unavailable, in_one_line
 from bench.engine.progress import Progress, Silent
@@ -32,7 +33,7 @@ from bench.scoring.scores import (
     score_run,
 )
 from bench.store import Store
-from bench.sweeps.code_hash import code_of
+from bench.store.durable import replacing
 from bench.sweeps.run import Run
 
 Row = dict[str, Any]
@@ -142,7 +143,7 @@ def _evaluate_one(results: Path, run: Run, data: Path | None, needed: Sequence[M
 def read_arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     """Arrays of an .npz file by name, float64; a .npy file is its one array.
 
-    Raises InputError naming the file, the key and the place of a value that is not finite; never unpickles.
+    Raises InputError naming the file and the key; never unpickles.
     """
     if not path.is_file():
         raise InputError(f"--samples {path}: no such file")
@@ -182,13 +183,15 @@ def read_series(path: Path, channels: Sequence[str]) -> np.ndarray:
         if name not in table:
             present = ", ".join(map(str, table.columns))
             raise InputError(f"--samples {path}: no column '{name}': it holds {present}")
-        if not pd.api.types.is_numeric_dtype(table[name]):
+        if not pd.api.types.is_numeric_dtype(table[name]) or pd.api.types.is_bool_dtype(table[name]):
             raise InputError(f"--samples {path}: {name}: expected numbers, not {table[name].dtype}")
     table = table.sort_values(["series", "t"])
     n = table["series"].nunique()
     steps = len(table) // max(n, 1)
     if n == 0 or not np.array_equal(table["t"], np.tile(table["t"].iloc[:steps], n)):
         raise InputError(f"--samples {path}: t: expected the same steps in every one of {n} series")
+    if table["t"].iloc[:steps].duplicated().any():
+        raise InputError(f"--samples {path}: t: expected different steps in a series, the first has one twice")
     return table[list(channels)].to_numpy(np.float64).reshape(n, steps, len(channels))
 
 
@@ -277,7 +280,16 @@ def measure_decoder(word: str, path: Path, tolerance: float) -> list[Row]:
     except Exception as error:  # whatever a user's module raises while it is imported
         raise InputError(f"--decoder {word}: does not import: {in_one_line(error)}") from error
     arrays = read_arrays(path, ["z", "x"])
-    z, x = (torch.from_numpy(arrays[name].astype(np.float32)) for name in ("z", "x"))
+    for name, numbers in arrays.items():
+        with np.errstate(over="ignore"):
+            arrays[name] = numbers.astype(np.float32)
+        if not (finite := np.isfinite(arrays[name])).all():
+            first = tuple(np.argwhere(~finite)[0].tolist())
+            raise InputError(
+                f"--samples {path}: {name}{list(first)} is {numbers[first]}, one of {(~finite).sum():,} values that "
+                "are no finite numbers in single precision"
+            )
+    z, x = (torch.from_numpy(arrays[name]) for name in ("z", "x"))
     if z.ndim != 2 or x.ndim != 3 or len(z) != len(x) or 0 in (*z.shape, *x.shape):
         shapes = f"z {tuple(z.shape)}, x {tuple(x.shape)}"
         raise InputError(f"--samples {path}: {shapes}: expected (n, D) and (n, T, C), none of them 0")
@@ -317,5 +329,9 @@ def print_rows(rows: Sequence[Row]) -> None:
 
 
 def write_rows(rows: Sequence[Row], path: Path) -> None:
-    """Write rows as a CSV file."""
-    pd.DataFrame(rows).to_csv(path, index=False)
+    """Write rows as a CSV file, whole or not at all. Raises InputError where that is impossible."""
+    if path.exists() and not path.is_file():  # /dev/stdout is no file to be replaced
+        pd.DataFrame(rows).to_csv(path, index=False)
+        return
+    with replacing(path) as temporary:
+        pd.DataFrame(rows).to_csv(temporary, index=False)

@@ -5,6 +5,7 @@ A worker runs many stacks. A plug-in that sets torch's default type, say, would 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import warnings
@@ -54,7 +55,7 @@ generators."""
 @contextmanager
 def isolated() -> Iterator[list[str]]:
     """Put back at the end what the block did to the process; the list then names what would have harmed other runs."""
-    before = [(state, state.read()) for state in (*HARMFUL, *QUIETLY)]
+    before = [(state, _now(state)) for state in (*HARMFUL, *QUIETLY)]
     changed: list[str] = []
     try:
         yield changed
@@ -62,9 +63,10 @@ def isolated() -> Iterator[list[str]]:
         for state, value in before:
             if state in QUIETLY:
                 state.write(value)
-            elif _now(state) != value:
-                changed.append(state.name)
-                state.write(value)
+            elif value is not None and _now(state) != value:
+                with contextlib.suppress(OSError):  # the directory was removed, and no run needs it
+                    state.write(value)
+                    changed.append(state.name)
 
 
 def _now(state: State) -> Any:

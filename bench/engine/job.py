@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import time
 import traceback
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ import torch
 from bench.contracts import InputError, Splits, Unavailable, in_one_line
 from bench.engine.isolation import isolated
 from bench.engine.provenance import provenance
+from bench.engine.tasks import CodeChanged, Outcome
 from bench.hardware.devices import turn
 from bench.hardware.energy import Meter
 from bench.hardware.memory import keep_freed, peak_bytes, reset_peak
@@ -44,8 +46,6 @@ from bench.sweeps.stacks import Stack
 from bench.training.stack import Trained, train_stack
 
 Row = dict[str, Any]
-Outcome = tuple[str, str, str]
-"""run_id, status, reason."""
 
 
 @dataclass(frozen=True)
@@ -90,9 +90,11 @@ def run_stack(stack: Stack, settings: JobSettings, attempt: int = 1) -> list[Out
     """Do the work of a stack and write its part. An error of a method, data set or metric becomes a row.
 
     A run that ran out of memory gets the row `oom` only if it was alone in its stack. Runs of a larger stack get no row
-    and are repeated in smaller stacks. Raises Unwritable where the results cannot be written.
+    and are repeated in smaller stacks. Raises Unwritable where the results cannot be written, and CodeChanged, without
+    a row, where this process has imported other code than the sweep was planned with.
     """
     load_plugins(settings.plugins)
+    _refuse_other_code(stack)
     device = torch.device(settings.device)
     part = Part(stack, attempt, settings.device, [], [], [])
     changed: list[str] = []
@@ -113,7 +115,9 @@ def run_stack(stack: Stack, settings: JobSettings, attempt: int = 1) -> list[Out
         _rest(part, "skipped", str(reason))
     except Unwritable:
         raise
-    except (Exception, SystemExit) as error:  # the sweep goes on; the row keeps the traceback
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # the sweep goes on; the row keeps the traceback
         reason_line = in_one_line(error)
         if _out_of_memory(error):
             _rest(part, "oom", reason_line)
@@ -131,6 +135,20 @@ def run_stack(stack: Stack, settings: JobSettings, attempt: int = 1) -> list[Out
     if part.runs:
         Store(settings.results).write_part(f"{stack.stack_id}-{attempt}", part.runs, part.metrics, part.curves)
     return outcomes
+
+
+def _refuse_other_code(stack: Stack) -> None:
+    """Raises CodeChanged where a run that was planned elsewhere is another one by the code that is imported here."""
+    for run in stack.runs:
+        try:
+            same = dataclasses.replace(run).run_id == run.run_id  # a run that was sent here brought its run_id along
+        except InputError:  # its method has another name by now
+            same = False
+        if not same:
+            raise CodeChanged(
+                f"the code of {run.kind} '{run.method}' changed since the sweep was planned: start the command again "
+                "(finished runs are safe)"
+            )
 
 
 def _out_of_memory(error: BaseException) -> bool:

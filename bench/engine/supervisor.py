@@ -15,13 +15,13 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from typing import Any
 
-from bench.contracts import InputError
+from bench.contracts import InputError, in_one_line
 from bench.engine.held_leases import HeldLeases
 from bench.engine.interrupts import Interrupts
 from bench.engine.progress import Progress, Silent, clock
 from bench.engine.provenance import provenance
 from bench.engine.tally import Report, Tally
-from bench.engine.tasks import Outcome, Task
+from bench.engine.tasks import CodeChanged, Outcome, Task
 from bench.engine.workers import JOB, Worker, WorkerDied
 from bench.store import COMPACT_AT, Store, Unwritable
 from bench.sweeps.stacks import Stack, alone, halves
@@ -60,13 +60,15 @@ class Supervisor:
         self._interrupts = Interrupts(self.progress.say)
         self._look_again = 0.0  # when stacks that others hold are asked for again
         self._parts = 0  # written since the last compaction
+        self._left_out: dict[str, None] = {}  # why runs ended without a row, each reason once
 
     # ---- the loop
 
     def run(self, stacks: Iterable[tuple[Stack, int]], before: int = 0) -> Report:
         """Do (stack, attempt) pairs; `before` runs of the sweep are done already and are only counted.
 
-        Raises InputError where results cannot be written. Whatever happens, no worker is left behind.
+        Raises InputError where results cannot be written, and after everything else where the code of a method changed
+        meanwhile: such a run gets no row. Whatever happens, no worker is left behind.
         """
         self._waiting.extend(Task(stack, attempt) for stack, attempt in stacks)
         self._tally.begin(before, sum(len(task.stack.runs) for task in self._waiting))
@@ -89,6 +91,8 @@ class Supervisor:
             self.progress.close()
         if not self._interrupts.heard:
             self._compact()
+            if self._left_out:
+                raise InputError("\n".join(self._left_out))
         report = self._tally.report
         report.interrupted = self._interrupts.signal
         return report
@@ -195,12 +199,21 @@ class Supervisor:
         except (BrokenProcessPool, WorkerDied) as error:
             worker.stop()
             self._lost(task, "killed", f"its worker died{_how(error)}")
+        except CodeChanged as error:
+            self._leave_out(task, str(error))
         except InputError:
             raise  # the results folder cannot be written: nothing that follows could be
-        except (Exception, KeyboardInterrupt) as error:  # the worker's, whose work raised it: the future is done
-            self._lost(task, "failed", f"{type(error).__name__}: {error}", traceback.format_exc())
+        except BaseException as error:  # the worker's, whose work raised it: the future is done
+            self._lost(task, "failed", in_one_line(error), traceback.format_exc())
         else:
             self._finished(task, outcomes)
+
+    def _leave_out(self, task: Task, reason: str) -> None:
+        """No row: what a worker of now computes belongs to a run that this sweep was not planned with."""
+        if reason not in self._left_out:
+            self.progress.say(reason)
+        self._left_out[reason] = None
+        self._leases.release(task.stack.run_ids)
 
     def _stopped(self, worker: Worker, task: Task, status: str, reason: str) -> None:
         worker.stop()

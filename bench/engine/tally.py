@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from bench.contracts import printable
 from bench.engine.progress import Progress
 from bench.engine.tasks import Outcome, Task
 
@@ -48,7 +49,8 @@ class Tally:
             self.report.statuses[run_id] = status
             run = runs[run_id]
             if status != "skipped" and (reason or status != "ok"):  # skipped runs are counted at the end
-                self._progress.say(f"{status}: {run.label}, {run.dataset.key}, seed {run.seed} ({run_id}): {reason}")
+                where = f"{run.label}, {run.dataset.key}, seed {run.seed} ({run_id})"
+                self._progress.say(printable(f"{status}: {where}: {reason}"))
         self._say()
 
     def count_elsewhere(self, runs: int) -> None:

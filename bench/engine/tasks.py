@@ -6,12 +6,17 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from bench.contracts import InputError
 from bench.store import Done
 from bench.sweeps.run import Run
 from bench.sweeps.stacks import Stack
 
 Outcome = tuple[str, str, str]
 """run_id, status, reason."""
+
+
+class CodeChanged(InputError):
+    """A worker has other code than the process that planned the sweep: its numbers belong to other runs."""
 
 
 def to_do(

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from bench.code_hash import code_of
 from bench.contracts import (
     TEST_BLOCKS,
     DatasetSpec,
@@ -42,7 +43,6 @@ from bench.metrics.base import from_everywhere
 from bench.models.build import StackedModel
 from bench.randomness import Randomness, Stream, numpy_generator
 from bench.registry import DATASETS, METRICS
-from bench.sweeps.code_hash import code_of
 from bench.sweeps.run import Run
 
 DURING_TRAINING = ("nll", "kl", "active_units", "probe")

@@ -26,6 +26,9 @@ def table_of(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, pa.DataTyp
         values = [default if row.get(name) is None else row[name] for row in rows]
         try:
             arrays[name] = pa.array(values, kind)
+        except UnicodeEncodeError:  # half of a surrogate pair, as an error's message may have it
+            texts = [value and value.encode("utf-8", "backslashreplace").decode() for value in values]
+            arrays[name] = pa.array(texts, kind)
         except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
             raise TypeError(f"column {name}: {error}") from error
     for name in dict.fromkeys(name for row in rows for name in row):

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bench.command import by_reason
 from bench.contracts import (
@@ -21,6 +21,7 @@ from bench.contracts import (
     Contrast,
     DatasetSpec,
     DiffusionConfig,
+    EvaluateConfig,
     InputError,
     ModelConfig,
     Splits,
@@ -96,7 +97,10 @@ def read_sweep(source: str | Path, selection: Selection | None = None, data: Pat
     The windows of every (data set, seed) are made once, because their hash is part of a run's identity.
     """
     path, selection = find_sweep(source), selection or Selection()
-    return _expand(read_file(path, selection.reduced), str(path), selection, data)
+    parsed = read_file(path, selection.reduced)
+    if parsed.reduced and not selection.reduced:
+        _resolved(read_file(path, reduced=True), f"{path}: reduced", Selection())  # checked even if not asked for
+    return _expand(parsed, str(path), selection, data)
 
 
 def variants_of(file: SweepFile, entry: Mapping[str, Any], place: str) -> list[Variant]:
@@ -106,7 +110,16 @@ def variants_of(file: SweepFile, entry: Mapping[str, Any], place: str) -> list[V
     return [variant for entry in chosen for variant in _variants(entry, blocks, {}, place)]
 
 
-def _expand(parsed: SweepFile, place: str, selection: Selection, data: Path | None) -> Sweep:
+class _Resolved(NamedTuple):
+    """What a sweep asks for, every option checked, before any windows are made."""
+
+    evaluate: EvaluateConfig
+    contrasts: tuple[Contrast, ...]
+    asked: dict[DatasetSpec, tuple[dict[str, Any], list[dict[str, Any]]]]  # see `_asked`
+    backbones: tuple[str, ...]
+
+
+def _resolved(parsed: SweepFile, place: str, selection: Selection) -> _Resolved:
     entries = _selected(parsed.methods, selection.methods, place)
     settings = sort_settings(selection.settings, [METHODS[entry.name] for entry in entries])
     blocks = _blocks(parsed, {}, settings, place)
@@ -118,14 +131,19 @@ def _expand(parsed: SweepFile, place: str, selection: Selection, data: Path | No
     asked = _asked(parsed, specs, entries, settings, place)
     backbones = selection.backbones or tuple(parsed.backbones)
     check_backbones(backbones, "--backbone" if selection.backbones else f"{place}: backbones")
+    return _Resolved(blocks["evaluate"], contrasts, asked, backbones)
+
+
+def _expand(parsed: SweepFile, place: str, selection: Selection, data: Path | None) -> Sweep:
+    evaluate, contrasts, asked, backbones = _resolved(parsed, place, selection)
     seeds = selection.seeds or parsed.seeds
     splits = seeds.splits if isinstance(seeds, SplitSeeds) else 1
 
     notes = _without_use([fields for _, variants in asked.values() for fields in variants], place)
     absent: dict[DatasetSpec, str] = {}
     runs: dict[str, Run] = {}
-    for (seed, split), spec in itertools.product(seed_pairs(seeds), specs):
-        shared: dict[str, Any] = {"sweep": parsed.name, "dataset": spec, "seed": seed, "evaluate": blocks["evaluate"]}
+    for (seed, split), spec in itertools.product(seed_pairs(seeds), asked):
+        shared: dict[str, Any] = {"sweep": parsed.name, "dataset": spec, "seed": seed, "evaluate": evaluate}
         shared["split_seed"] = split
         found = _windows(spec, seed if split is None else split, data, absent, place)
         shared["data_sha256"], division = (found.sha256, found.division) if found else ("", "")
@@ -260,7 +278,8 @@ def _variants(
     label = entry.label or entry.name
     here = f"{place}: {label}"
     axes: list[list[tuple[str, str, Any]]] = []
-    for values in ({key: [value] for key, value in entry.set.items()}, entry.grid):
+    written: dict[tuple[str, str], str] = {}
+    for source, values in (("set", {key: [value] for key, value in entry.set.items()}), ("grid", entry.grid)):
         for key, choices in values.items():
             block, name = target(key, cls, here)
             if block == "evaluate":
@@ -272,8 +291,9 @@ def _variants(
                 )
             if name in settings.get(block, {}):
                 continue
-            if any((block, name) == axis[0][:2] for axis in axes):
-                raise InputError(f"{here}: {key}: given twice, in `set` and in `grid`")
+            if earlier := written.get((block, name)):
+                raise InputError(f"{here}: {source}: {key}: expected once, it is already given as {earlier}")
+            written[block, name] = f"`{key}` in `{source}`"
             axes.append([(block, name, value) for value in choices])
     own = {item.name for item in dataclasses.fields(cls)}
     fixed = [("method", name, value) for name, value in settings.get("method", {}).items() if name in own]
@@ -325,7 +345,8 @@ def _own(entry: DatasetEntry, place: str) -> dict[str, dict[str, Any]]:
         if block == "evaluate":
             raise InputError(f"{here}: {key}: expected in the sweep's own evaluate block, the same for all data sets")
         if name in found.setdefault(block, {}):
-            raise InputError(f"{here}: {key}: given twice")
+            earlier = next(other for other in entry.set if target(other, None, here) == (block, name))
+            raise InputError(f"{here}: {key}: expected once, it is already given as `{earlier}`")
         found[block][name] = value
     return found
 
@@ -338,16 +359,16 @@ def _specs(
     for entry in parsed.datasets:
         spec, own = dataset_spec(_given(entry), place, parsed.folder), _own(entry, place)
         if listed.setdefault(spec, own) != own:
-            raise InputError(f"{place}: datasets: {spec.key}: given twice with another `set`")
+            raise InputError(f"{place}: datasets: {spec.key}: expected once, it is listed twice with different `set`")
     if not replacing:
         return listed
     named = [w if isinstance(w, DatasetSpec) else named_dataset(w, f"--dataset {w}") for w in replacing]
     return {spec: listed.get(spec, {}) for spec in named}
 
 
-def named_dataset(word: str, place: str) -> DatasetSpec:
+def named_dataset(word: str, place: str, options: Iterable[tuple[str, Any]] = ()) -> DatasetSpec:
     """A data set of the command line; a relative path starts in the current directory. Raises InputError."""
-    entry = parse_dataset_entry(word, place)
+    entry = parse_dataset_entry(word, place, options)
     if entry.set:
         raise InputError(f"{place}: set: expected in a sweep file, or as --set, which every data set gets")
     return dataset_spec(_given(entry), place)

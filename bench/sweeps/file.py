@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -193,6 +193,8 @@ def _reduced(value: Mapping[str, Any], place: str) -> dict[str, Any]:
     smaller = value.get("reduced")
     if not isinstance(smaller, dict) or not smaller:
         raise InputError(f"{place}: reduced: expected a mapping of keys in their smaller form, for --reduced")
+    if "reduced" in smaller:
+        raise InputError(f"{place}: reduced.reduced: unknown key: the smaller form of a file has none of its own")
     merged = {**value, "name": f"{value['name']}-reduced"}
     for key, item in smaller.items():
         old = merged.get(key)
@@ -221,21 +223,31 @@ def _structure(value: Any, place: str, default_name: str, reduced: bool = False)
         raise InputError(f"{place}: nested too deeply") from error
 
 
-def parse_dataset_entry(text: str, place: str) -> DatasetEntry:
+def with_options(given: Mapping[str, Any], options: Iterable[tuple[str, Any]], place: str) -> dict[str, Any]:
+    """What is given and further options. Raises InputError for an option that would replace what is there already."""
+    joined = dict(given)
+    for key, value in options:
+        if key in joined:
+            raise InputError(f"{place}: {key}: expected once, it is already given as {_short(joined[key])}")
+        joined[key] = value
+    return joined
+
+
+def parse_dataset_entry(text: str, place: str, options: Iterable[tuple[str, Any]] = ()) -> DatasetEntry:
     """A data set as the command line names it: a name, NAME:PATH or {name: NAME, OPTION: VALUE}. Raises InputError.
 
-    NAME,OPTION=VALUE,.. is another way to write the options.
+    NAME,OPTION=VALUE,.. is another way to write the options; `options` are those of flags of their own.
     """
     value: Any = text
     if text.startswith("{"):
         value = parse_yaml(text, place)
     elif len(parts := re.split(r",(?=[A-Za-z_]\w*=)", text)) > 1:
         settings = (part.partition("=") for part in parts[1:])
-        value = {"name": parts[0], **{key: parse_yaml(each, f"{place}: {key}") for key, _, each in settings}}
-        name, colon, path = parts[0].partition(":")
-        value |= {"name": name, "path": path} if colon else {}
+        written = ((key, parse_yaml(each, f"{place}: {key}")) for key, _, each in settings)
+        value = with_options(_dataset_entry(parts[0]), written, place)
+    value = _dataset_entry(value)
     try:
-        return DatasetEntry.model_validate(_dataset_entry(value))
+        return DatasetEntry.model_validate(with_options(value, options, place) if isinstance(value, dict) else value)
     except ValidationError as error:
         raise InputError("\n".join(f"{place}: {_complaint(dict(item))}" for item in error.errors())) from error
 

@@ -16,6 +16,10 @@ class _Loader(yaml.SafeLoader):
 
     yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}  # type: ignore[misc]
 
+    def construct_document(self, node: Node) -> Any:
+        self.deep_construct = True  # so that a value that holds itself, by an alias, is refused
+        return super().construct_document(node)
+
     def construct_mapping(self, node: MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
@@ -29,6 +33,8 @@ class _Loader(yaml.SafeLoader):
 def _scalar(tag: str, pattern: str, first: str, make: Any) -> None:
     def construct(loader: _Loader, node: Node) -> Any:
         try:
+            if not re.fullmatch(pattern, node.value):  # only an explicit tag can be wrong
+                raise ValueError(f"'{node.value}' is no {tag}")
             return make(node.value)
         except (ValueError, TypeError, AttributeError) as error:  # a tag on something else, or thousands of digits
             raise yaml.constructor.ConstructorError(None, None, str(error), node.start_mark) from error
@@ -60,7 +66,10 @@ def parse_yaml(text: str, place: str) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise InputError(f"{place}{where}: not valid YAML: {error.problem or error.context}") from error
+        problem = error.problem or error.context
+        if problem == "found unconstructable recursive node":
+            problem = "an alias stands inside the value that it repeats"
+        raise InputError(f"{place}{where}: not valid YAML: {problem}") from error
     except yaml.YAMLError as error:
         raise InputError(f"{place}: not valid YAML: {' '.join(str(error).split())}") from error
     except (ValueError, TypeError, AttributeError) as error:  # a tag on what it does not fit

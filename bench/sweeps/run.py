@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from bench.code_hash import code_of
 from bench.contracts import (
     TRAINING_BLOCKS,
     DatasetSpec,
@@ -26,7 +27,6 @@ from bench.contracts import (
 )
 from bench.loading.references import version_of
 from bench.registry import METHODS
-from bench.sweeps.code_hash import code_of
 
 TRAINING_VERSION = 2
 """Raised when a change of the training code moves the numbers of every method; part of a run's identity."""

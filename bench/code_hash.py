@@ -6,7 +6,6 @@ The hash knows no comments, no docstrings and no layout, and it is the same unde
 from __future__ import annotations
 
 import ast
-import functools
 import hashlib
 import sys
 from collections.abc import Iterator
@@ -28,9 +27,24 @@ def code_of(thing: type) -> str:
     return code_hash(Path(place)) if place else ""
 
 
-@functools.cache
+_HASHES: dict[Path, str] = {}
+"""Of the files that this process has imported, as they were then: they may have been edited since."""
+
+
+def remember(path: Path, code: str) -> None:
+    """The hash of a file as it was imported."""
+    _HASHES[path] = code
+
+
 def code_hash(path: Path) -> str:
-    """16 hexadecimal digits. A process has imported the file before, so it is read once."""
+    """The hash of a file as it was imported, or else as it is now; from then on it is the same."""
+    if path not in _HASHES:
+        remember(path, read_hash(path))
+    return _HASHES[path]
+
+
+def read_hash(path: Path) -> str:
+    """16 hexadecimal digits, of the file as it is now."""
     digest = hashlib.sha256()
     for file in _with_neighbours(path):
         tree = ast.parse(file.read_bytes())
