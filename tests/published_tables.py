@@ -429,8 +429,8 @@ _MARKED = re.compile(r"(?<![\w.])[+-]\d(?:(?!<!--|\n\n|\n[-|]).)*(?= <!-- claim:
 def _section(page: Path, section: str) -> re.Match[str]:
     """The first table below a heading: its head, its rows."""
     text = page.read_text(encoding="utf-8")
-    found = re.search(rf"^## {re.escape(section)}\n.*?{_TABLE}", text, flags=re.MULTILINE | re.DOTALL)
-    assert found, f"{page}: no table below '## {section}'"
+    found = re.search(rf"^##+ {re.escape(section)}\n.*?{_TABLE}", text, flags=re.MULTILINE | re.DOTALL)
+    assert found, f"{page}: no table below the heading {section!r}"
     return found
 
 
