@@ -15,7 +15,7 @@ from bench.registry import load_plugins
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """The verb. Exit 0 where the numbers are identical or within noise, 1 where they differ or no row of a sample ran."""
+    """The verb. Exit 0 where numbers are identical or within noise, 1 where they differ or no row of a sample ran."""
     arguments = parser("replay", "Run finished runs again and compare their numbers.")
     arguments.add_argument("run_id", nargs="?", help="of the runs table, or its first characters")
     arguments.add_argument("--all", action="store_true", help="all finished rows of the folder, as a table")
