@@ -106,7 +106,7 @@ def comparable(known: pd.Series, found: pd.Series) -> tuple[pd.Series, pd.Series
 
     Metrics that were added later, or have another version by now, have nothing to be compared with.
     """
-    before = known[known.index.droplevel(PLACE).isin(found.index.droplevel(PLACE))]
+    before = known.loc[known.droplevel([*PLACE]).index.isin(found.droplevel([*PLACE]).index)]
     return before, found.reindex(before.index)
 
 

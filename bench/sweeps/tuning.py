@@ -86,13 +86,13 @@ def ranks(runs: pd.DataFrame, metrics: pd.DataFrame, metric: str) -> pd.DataFram
     Raises InputError where the trials have numbers of different versions of the metric.
     """
     at_end = metrics[(metrics.metric == metric) & (metrics.split == "validation") & (metrics.train_step < 0)]
-    own = at_end[(at_end.status == "ok") & (at_end.coordinate == "") & at_end.run_id.isin(runs.run_id)]
-    if len(versions := sorted(set(own.version))) > 1:
+    rows = at_end[(at_end.status == "ok") & (at_end.coordinate == "") & at_end.run_id.isin(runs.run_id)]
+    if len(versions := sorted(set(rows.version))) > 1:
         raise InputError(
             f"{metric}: the trials have numbers of its versions {' and '.join(map(str, versions))}, which do not "
             "compare: measure all anew with `python -m bench.evaluate --split validation`, or give another --results"
         )
-    table = runs.assign(value=runs.run_id.map(own.groupby("run_id", observed=True).value.mean()))
+    table = runs.assign(value=runs.run_id.map(rows.groupby("run_id", observed=True).value.mean()))
     table[["label", "trial"]] = table.label.str.rsplit(" #", n=1, expand=True)
     table["trial"] = table.trial.astype(int)
     better = -table.value if better_is_higher(metric) else table.value
