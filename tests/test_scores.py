@@ -267,6 +267,20 @@ def test_halves_of_train_part_no_entity_and_few_neighbours():
     assert len(REFERENCES["floor_noise"](few, 999, np.random.default_rng(0))[0]) == 7  # as many as the other rows have
 
 
+@pytest.mark.parametrize("floor", ["floor_noise", "floor_held_out"])
+def test_floors_of_independent_series_are_at_chance(tmp_path, floor):
+    """Series of a file that differ in level: neither their order nor a stride below T makes two of them neighbours."""
+    path, rng = tmp_path / "iid.npz", np.random.default_rng(0)
+    np.savez(path, x=rng.normal(size=(600, 24, 1)) + rng.normal(size=(600, 1, 1)))
+    config, found = EvaluateConfig(n_samples=100, metrics=["c2st", "sliced_wasserstein"]), []
+    for seed in (1, 2, 3):
+        splits = load_splits(DatasetSpec("npz", (("path", str(path)),)), seed)
+        found += score_reference(floor, splits, config, Scope("tiny", seed))
+    area, distance = ([row["value"] for row in found if row["metric"] == m] for m in ("c2st_auc", "sliced_wasserstein"))
+    assert np.mean(area) == pytest.approx(0.5, abs=0.1)  # the standard error is .03
+    assert max(distance) < 0.4  # .7 between the lower and the upper half
+
+
 def test_the_gaussian_fit_has_the_covariance_of_train():
     splits = make_splits(n=400, window=3)
     many = dataclasses.replace(splits, test=np.repeat(splits.test, 500, axis=0))

@@ -111,8 +111,7 @@ def contents(recordings: Recordings, splits: Splits, spec: DatasetSpec, seed: in
     lines += pauses(recordings)
     gap = f", {recordings.gap} rows left out between parts" if recordings.gap else ""
     lines.append(
-        f"windows: T = {splits.window}, test windows every {recordings.test_stride} rows, split: "
-        f"{recordings.split}{gap}"
+        f"windows: T = {splits.window}, test windows every {splits.test_stride} rows, split: {recordings.split}{gap}"
     )
     lines += without_effect(spec, splits)
     dealt = (

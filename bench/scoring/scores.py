@@ -80,6 +80,7 @@ class Scope:
             test_truth=splits.validation_truth,
             test_stride=splits.strides["validation"],
             test_groups=splits.validation_groups,
+            starts={**splits.starts, "test": splits.starts["validation"]} if splits.starts else {},
             entities={**splits.entities, "test": splits.entities["validation"]} if splits.entities else {},
             held_out=None,
         )
