@@ -77,6 +77,20 @@ def test_describe_lists_the_options_of_a_file_to_come(folder, capsys, name):
     assert out.splitlines()[-1] == f"no file was given: {name}:PATH describes yours"
 
 
+def test_describe_begins_with_what_was_read_and_prints_no_card_of_a_file_that_cannot_be_read(folder, capsys):
+    (folder / "own.csv").write_text("a,b\n" + "".join(f"{k % 7},{k % 3}\n" for k in range(80)))
+    _, out = said(capsys, "describe", "csv:own.csv", "--set", "window=3")
+    assert out.startswith("as read from the file:\n")
+    assert "\n\ncsv: A user's own" in out
+    (options,) = (line for line in out.splitlines() if line.startswith("options: "))
+    assert "window = 3" in options
+    assert "channels" not in options
+    (folder / "bad.csv").write_text("a,b\n1,2\n3\n")
+    with pytest.raises(InputError, match=r"^[^\n]*bad\.csv: [^\n]*$"):
+        main(["describe", "csv:bad.csv"])
+    assert capsys.readouterr().out == ""
+
+
 def test_describe_tells_the_share_that_is_filled_in(folder, capsys):
     (folder / "own.csv").write_text("a,b\n" + "".join(f"{k % 7},{'' if k % 4 else k % 3}\n" for k in range(80)))
     _, out = said(capsys, "describe", "csv:own.csv", "--set", "window=3", "--set", "missing=ffill")

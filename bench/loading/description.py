@@ -32,8 +32,10 @@ def kind(dataset: type[Dataset]) -> str:
 
 
 def card(dataset: Dataset) -> list[str]:
-    """The card of a data set, and its options."""
+    """The card of a data set, and its options; beside a file that is given, without those that list nothing."""
     options = [(item.name, getattr(dataset, item.name)) for item in dataclasses.fields(dataset)]
+    if getattr(dataset, "path", ""):
+        options = [(name, value) for name, value in options if value != ()]
     return [
         f"{dataset.name}: {inspect.getdoc(type(dataset))}",
         "",
