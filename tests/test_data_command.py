@@ -62,6 +62,7 @@ def test_describe_prints_the_card_and_draws(folder, capsys):
         "  held_out: 5 windows, ",
         "  train: ",
         "  test: 9 windows, 1990-02-18 01:00 to 1990-03-01 02:00",
+        "  9 test windows = 2 that share no row, in 1 stretch\n",
         "sha256 of the windows (seed 0): ",
     ):
         assert line in out
@@ -97,6 +98,11 @@ def test_describe_tells_the_share_that_is_filled_in(folder, capsys):
     assert ", 75.0% missing and filled in" in out
     assert "missing: 37.5% of all values; filled forward" in out
     assert (folder / "results/data/csv-own.csv.png").is_file()
+
+
+def test_describe_counts_series_that_share_no_row(folder, capsys):
+    out = said(capsys, "describe", "sines", "--set", "series=60")[1]
+    assert "  12 test windows = 12 that share no row, in 12 entities\n" in out
 
 
 def test_describe_says_that_a_gap_leaves_out_nothing(folder, capsys):

@@ -20,6 +20,7 @@ from bench.loading.fetch import recorded
 from bench.loading.files import Remote, remotes
 from bench.loading.latent_card import latent_card
 from bench.loading.windows import without_effect
+from bench.verdict import independent_windows
 
 
 def kind(dataset: type[Dataset]) -> str:
@@ -124,6 +125,7 @@ def contents(recordings: Recordings, splits: Splits, spec: DatasetSpec, seed: in
     for part in (*PARTS, "held_out"):
         if (windows := getattr(splits, part)) is not None:
             lines.append(f"  {part}: {len(windows):,} windows{dates.get(part, '')}")
+    lines.append(f"  {_apart(splits, recordings)}")
     if splits.whole:
         lines.append("  every part is all windows: samples are compared with the windows that a method is trained on")
     elif splits.held_out is None:
@@ -132,6 +134,19 @@ def contents(recordings: Recordings, splits: Splits, spec: DatasetSpec, seed: in
     lines += [f"  {name}: {words}" for name, words in latent_card(splits).to_facts().items()]
     lines.append(f"sha256 of the windows (seed {seed}): {splits.sha256}")
     return lines
+
+
+def _apart(splits: Splits, recordings: Recordings) -> str:
+    """How many test windows there are, how many of them share no row, and in how many groups they are."""
+    n, alone = len(splits.test), int(independent_windows(len(splits.test), splits.window, splits.test_stride))
+    words = f"{n:,} test windows = {alone:,} that share no row"
+    if splits.test_groups is None:
+        return words
+    groups = len(np.unique(splits.test_groups))
+    owners = len(np.unique(splits.entities["test"])) if splits.entities else n  # few are cut into stretches
+    whole = recordings.split in ("entity", "given") and groups == owners
+    kind, kinds = ("entity", "entities") if whole else ("stretch", "stretches")
+    return f"{words}, in {groups:,} {kind if groups == 1 else kinds}"
 
 
 def _measured(splits: Splits, channel: int) -> str:
