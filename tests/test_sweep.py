@@ -155,6 +155,13 @@ def test_runs_asked_for_twice_are_one(tmp_path: Path) -> None:
     assert any("the same run is asked for twice and done once: 'a' and 'b'" in note for note in found.notes)
 
 
+def test_a_setting_that_makes_two_methods_one_is_named(tmp_path: Path) -> None:
+    text = "datasets: [sines]\nmethods: [no_latent, {name: no_latent, label: wide, set: {model.hidden: 96}}]"
+    assert not sweep(tmp_path, text).notes
+    (note,) = sweep(tmp_path, text, "model.hidden=16").notes
+    assert ": --set model.hidden=16 replaces what 'wide' has of its own: it is the same run as 'no_latent' now" in note
+
+
 def test_data_that_are_not_there_are_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("BENCH_DATA", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
