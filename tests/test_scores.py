@@ -354,6 +354,8 @@ def test_samples_of_any_model_are_scored_beside_the_floors(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        ("--samples mine.npz --dataset half", "unknown data set 'half': .*; one of your own needs --plugin FILE.py$"),
+        ("--samples mine.npz --dataset regimes --metrics half", "unknown metric 'half': .*needs --plugin FILE.py$"),
         ("--samples mine.npz --dataset regimes --metrics nll kl", "--metrics nll kl: expected some that need samples"),
         ("--samples mine.npz", "expected --dataset NAME with it"),
         ("--samples mine.npz --dataset regimes --split validation", "--split has no effect with --samples"),

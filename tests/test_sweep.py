@@ -455,6 +455,7 @@ BAD = {
     data("[{name: sines, set: {bins: 3, model.bins: 4}}]"): "sines: set: model.bins: given twice",
     data("[sines, {name: sines, set: {bins: 3}}]"): "datasets: sines: given twice with another `set`",
     method("[proposd]"): "methods: unknown method 'proposd': did you mean 'proposed'?",
+    method("[half_kl]"): "see `python -m bench.list methods`; one of your own needs --plugin FILE.py",
     proposed("sett: {}"): "methods[0].sett: unknown key: did you mean 'set'?",
     method("[{label: x}]"): "methods[0].name: expected this key",
     method("[null]"): "methods[0]: expected",
@@ -525,7 +526,9 @@ def test_a_mistake_is_one_line(tmp_path: Path, text: str) -> None:
 def test_a_long_list_is_counted_and_its_place_named(tmp_path: Path, text: str, listed_by: str) -> None:
     with pytest.raises(InputError) as caught:
         sweep(tmp_path, text)
-    assert re.search(f": [0-9]+ are known: see {re.escape(listed_by)}$", str(caught.value))
+    assert re.search(
+        f": [0-9]+ are known: see {re.escape(listed_by)}(; one of your own needs --plugin .*)?$", str(caught.value)
+    )
 
 
 def test_every_mistake_of_structure_has_its_line(tmp_path: Path) -> None:
