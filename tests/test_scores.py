@@ -375,6 +375,14 @@ def test_what_would_have_no_effect_is_refused(tmp_path, monkeypatch, words, mess
         evaluate.main(words.split())
 
 
+def test_a_metric_that_needs_a_model_is_said_to_be_left_out(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    np.savez("mine.npz", samples=np.random.default_rng(0).standard_normal((30, 24, 6)))
+    words = "--samples mine.npz --dataset regimes --scaled --n 20 --metrics sliced_wasserstein nll"
+    assert evaluate.main(words.split()) == 0
+    assert capsys.readouterr().err == "note: nll needs a trained model: left out\n"
+
+
 def test_a_choice_of_no_metric_measures_none():
     config = EvaluateConfig(n_samples=20, metrics=["mmd2"])
     assert score_reference("floor_shift", make_splits(n=200), config, Scope("tiny", 0), []) == []
