@@ -401,6 +401,9 @@ def test_a_decoder_of_anybody_gets_its_dependency_measures(tmp_path, capsys, mon
     lines = capsys.readouterr().out.splitlines()
     assert "0 of 20 cells unresolved" in lines[0]
     assert lines[2].split() == ["1", "1.0000", "1.0000"]
+    assert lines[6].startswith(
+        "dependency_global is m_{t,0}: near 0 at large t, the latent is forgotten. It can be near 1"
+    )
     sys.modules.pop("my_decoder", None)
 
 
