@@ -496,6 +496,7 @@ class Splits:
     validation_stride: int | None = None  # none: as the training windows
     test_groups: np.ndarray | None = None  # (n,), the group of each test window, whose windows resemble each other
     validation_groups: np.ndarray | None = None
+    starts: Mapping[str, np.ndarray] = field(default_factory=dict)  # part -> (n,), the row; none: see `strides`
     entities: Mapping[str, np.ndarray] = field(default_factory=dict)  # part -> (n,), whose window it is
     cells: Cells | None = None  # how finely each channel was measured; none: not known
     division: str = ""  # how the parts were made: `split` of the recordings, or `drawn` anew for every seed
@@ -512,7 +513,7 @@ class Splits:
 
     @property
     def strides(self) -> Mapping[str, int]:
-        """Rows between two neighbouring windows of each part."""
+        """Rows between two neighbouring windows of each part: T or more where no two windows share a row."""
         train = self.train_stride or self.test_stride
         validation = self.validation_stride or train
         return {"train": train, "validation": validation, "test": self.test_stride, "held_out": self.test_stride}

@@ -77,24 +77,24 @@ def _describe(given: Namespace, data: Path | None) -> int:
         )
     spec = named_dataset(given.name, "bench.data describe", [parse_setting(text) for text in given.set])
     dataset = open_dataset(spec)
-    for line in card(dataset):
-        command.write(line)
+    about = "\n".join(card(dataset))
     if kind(type(dataset)) == "your own" and not getattr(dataset, "path", ""):
-        command.write(f"\nno file was given: {name}:PATH describes yours")
+        command.write(f"{about}\n\nno file was given: {name}:PATH describes yours")
         return 0
     try:
         recordings = load_recordings(spec, given.seed, data)
-        command.write()
-        for line in as_read(recordings):  # before anything is divided, which may fail for what is said here
+        understood = as_read(recordings)
+        for line in understood:  # before anything is divided, which may fail for what is said here
             command.write(line)
         with warnings.catch_warnings(record=True) as raised:
             warnings.simplefilter("always")
             splits = load_splits(spec, given.seed, data)
     except Unavailable as reason:
-        command.write(f"\nnot here: {reason}")
+        command.write(f"{about}\n\nnot here: {reason}")
         return 0
     for text in dict.fromkeys(str(warning.message) for warning in raised):
         command.write(f"WARNING: {text}")
+    command.write(f"\n{about}\n" if understood else f"{about}\n")
     for line in contents(recordings, splits, spec, given.seed):
         command.write(line)
     if dataset.restricted and not given.draw:

@@ -7,6 +7,7 @@ already in the same version (a plug-in's: with the same code) is not measured ag
 
 from __future__ import annotations
 
+import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -81,6 +82,9 @@ def main(words: Sequence[str] | None = None) -> int:
             raise InputError(f"--scaled --scale {given.scale}: expected one of them")
         if not (metrics := choose(names, "samples")):
             raise InputError(f"--metrics {' '.join(given.metrics)}: expected some that need samples only")
+        if names not in ("fast", "all"):
+            for metric in (metric for metric in choose(names) if metric not in metrics):
+                sys.stderr.write(f"note: {metric.name} needs a trained model: left out\n")
         spec = named_dataset(given.dataset, f"--dataset {given.dataset}")
         refuse_overwriting(given.out, dict(spec.options).get("path") or None)
         splits = load_splits(spec, given.seed, data)

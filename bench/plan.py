@@ -26,6 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = command.parser("plan", "Predict the time and the memory of a sweep before anything starts.")
     add_selection(parser, positional=True)
     given = parser.parse_args(arguments)
+    given.grid = given.grid or given.sweep or "quick"
     devices, jobs = parse_devices(given.device), parse_count(given.jobs, "--jobs")
     sweep = read_selected(given)
     for note in sweep.notes:

@@ -23,6 +23,7 @@ from bench.code_hash import code_of, read_hash, remember
 from bench.contracts import Dataset, InputError, Metric, Unavailable, in_one_line, nearest
 
 T = TypeVar("T")
+OWN = "one of your own needs --plugin FILE.py"
 
 
 class Registry(Mapping[str, type[T]], Generic[T]):
@@ -75,7 +76,7 @@ class Registry(Mapping[str, type[T]], Generic[T]):
     def unknown(self, name: str) -> str:
         """The message for a name that is not registered, with the nearest registered names."""
         listed_by = f"`python -m bench.list {self.kind.replace(' ', '')}s`"
-        return f"unknown {self.kind} '{name}': {nearest(name, self, listed_by)}"
+        return f"unknown {self.kind} '{name}': {nearest(name, self, listed_by)}; {OWN}"
 
     def __getitem__(self, name: str) -> type[T]:
         self._discover()

@@ -175,8 +175,10 @@ def add_selection(parser: command.Parser, positional: bool = False) -> None:
     """Add the flags that select the runs, the devices and the results folder."""
     add = parser.add_argument
     what = "a sweep file, or the name of a shipped sweep (quick)"
-    if positional:
-        add("grid", nargs="?", default="quick", metavar="SWEEP", help=what)
+    if positional:  # as a word or, as for the other commands, with --grid; `plan` takes the one that is given
+        one = parser.add_mutually_exclusive_group()
+        one.add_argument("sweep", nargs="?", metavar="SWEEP", help=what)
+        one.add_argument("--grid", metavar="SWEEP", help="the same, as an option")
     else:
         add("--grid", default="quick", metavar="SWEEP", help=what)
     add("--reduced", action="store_true", help="the sweep's smaller form (the block `reduced` of its file)")

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from bench.code_hash import code_hash, code_of, read_hash, remember
 from bench.contracts import DatasetSpec, InputError
 from bench.engine.job import JobSettings, run_stack
-from bench.loading.windows import load_splits
+from bench.loading.windows import load_recordings, load_splits
 from bench.registry import DATASETS, METHODS, load_plugin
 from bench.store import Store, load_results
 from bench.sweeps.expand import read_sweep
@@ -79,6 +79,14 @@ def test_series_without_names_are_divided_by_what_they_hold(tmp_path):
     np.savez(tmp_path / "a.npz", x=x)
     np.savez(tmp_path / "b.npz", x=x[np.random.default_rng(1).permutation(30)])
     assert splits_of("npz", tmp_path / "a.npz").sha256 == splits_of("npz", tmp_path / "b.npz").sha256
+
+
+def test_neighbours_among_series_without_names_are_not_alike(tmp_path):
+    level = np.random.default_rng(0).normal(size=400)
+    np.savez(tmp_path / "own.npz", x=np.repeat(level, WINDOW).reshape(400, WINDOW, 1))
+    series = load_recordings(DatasetSpec("npz", (("path", str(tmp_path / "own.npz")),)), 0, None).series
+    found = np.array([rows[0, 0] for rows in series])
+    assert abs(np.corrcoef(found[:-1], found[1:])[0, 1]) < 0.2
 
 
 def test_a_corrected_cell_does_not_divide_the_patients_anew(tmp_path):

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -58,7 +60,21 @@ def build(name: str, backbone: str, keys=tuple(KEYS)) -> tuple[StackedModel, Met
 
 
 def terms_of(model, method, x, keys=tuple(KEYS)):
-    return method.objective(model, x, Step(5, 10), Randomness(keys).draws("objective"))
+    """The terms of the objective, each one number per run."""
+    terms = method.objective(model, x, Step(5, 10), Randomness(keys).draws("objective"))
+    for name, term in terms.items():
+        shape = tuple(term.shape)
+        told = f"term '{name}' has shape {shape}, expected (R,) = ({len(keys)},): reduce with dim=-1, never dim=0"
+        assert shape == (len(keys),), told
+    return terms
+
+
+@pytest.mark.parametrize(("reduced", "shape"), [(lambda x: x.mean(), "()"), (lambda x: x.mean(0), f"({B}, {T}, {C})")])
+def test_a_term_that_is_reduced_over_runs_is_named(reduced, shape):
+    careless = SimpleNamespace(objective=lambda model, x, step, draws: {"kl": reduced(x)})
+    told = f"term 'kl' has shape {shape}, expected (R,) = (3,): reduce with dim=-1, never dim=0"
+    with pytest.raises(AssertionError, match=re.escape(told)):
+        terms_of(None, careless, torch.zeros(R, B, T, C))
 
 
 @EVERY
@@ -67,7 +83,6 @@ def test_terms_are_one_number_per_run_and_every_part_gets_a_finite_gradient(name
     terms = terms_of(model, method, x)
     assert terms
     for term in terms.values():
-        assert term.shape == (R,)
         assert term.isfinite().all()
     if not model.autoencoder():  # the objective is the denoiser's
         sum(terms.values()).sum().backward()

@@ -63,6 +63,7 @@ def test_describe_prints_the_card_and_draws(folder, capsys):
         "  held_out: 5 windows, ",
         "  train: ",
         "  test: 9 windows, 1990-02-18 01:00 to 1990-03-01 02:00",
+        "  9 test windows = 2 that share no row, in 1 stretch\n",
         "sha256 of the windows (seed 0): ",
     ):
         assert line in out
@@ -78,12 +79,31 @@ def test_describe_lists_the_options_of_a_file_to_come(folder, capsys, name):
     assert out.splitlines()[-1] == f"no file was given: {name}:PATH describes yours"
 
 
+def test_describe_begins_with_what_was_read_and_prints_no_card_of_a_file_that_cannot_be_read(folder, capsys):
+    (folder / "own.csv").write_text("a,b\n" + "".join(f"{k % 7},{k % 3}\n" for k in range(80)))
+    _, out = said(capsys, "describe", "csv:own.csv", "--set", "window=3")
+    assert out.startswith("as read from the file:\n")
+    assert "\n\ncsv: A user's own" in out
+    (options,) = (line for line in out.splitlines() if line.startswith("options: "))
+    assert "window = 3" in options
+    assert "channels" not in options
+    (folder / "bad.csv").write_text("a,b\n1,2\n3\n")
+    with pytest.raises(InputError, match=r"^[^\n]*bad\.csv: [^\n]*$"):
+        main(["describe", "csv:bad.csv"])
+    assert capsys.readouterr().out == ""
+
+
 def test_describe_tells_the_share_that_is_filled_in(folder, capsys):
     (folder / "own.csv").write_text("a,b\n" + "".join(f"{k % 7},{'' if k % 4 else k % 3}\n" for k in range(80)))
     _, out = said(capsys, "describe", "csv:own.csv", "--set", "window=3", "--set", "missing=ffill")
     assert ", 75.0% missing and filled in" in out
     assert "missing: 37.5% of all values; filled forward" in out
     assert (folder / "results/data/csv-own.csv.png").is_file()
+
+
+def test_describe_counts_series_that_share_no_row(folder, capsys):
+    out = said(capsys, "describe", "sines", "--set", "series=60")[1]
+    assert "  12 test windows = 12 that share no row, in 12 entities\n" in out
 
 
 def test_describe_says_that_a_gap_leaves_out_nothing(folder, capsys):

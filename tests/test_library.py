@@ -263,7 +263,8 @@ MISTAKES = {
     "device": (lambda: fit(windows(), device="tpu"), "device = 'tpu': expected cpu, cuda or cuda:0"),
     "backbone": (
         lambda: fit(windows(), backbone="lst"),
-        "fit: unknown backbone 'lst': did you mean 'lstm'? known: lstm, transformer",
+        "fit: unknown backbone 'lst': did you mean 'lstm'? known: lstm, transformer; one of your own needs --plugin "
+        "FILE.py",
     ),
     "block key": (
         lambda: fit(windows(), train={"step": 5}),

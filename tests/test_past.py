@@ -13,6 +13,7 @@ import pytest
 import torch
 from fake_job import fake_run
 
+from bench.contracts import InputError
 from bench.engine.estimates import Past
 from bench.engine.trials import try_runs
 from bench.hardware.devices import CONTEXT_BYTES, Device, slots_that_fit
@@ -111,7 +112,7 @@ def test_a_kind_without_a_finished_run_is_timed(
     store.write_part(
         "part", [{**run.columns(), "attempt": 1, "status": "ok", "device": "cpu", **seconds} for run in finished]
     )
-    assert plan_main([str(tiny), "--results", str(results), "--device", "cpu", "--jobs", "1"]) == 0
+    assert plan_main(["--grid", str(tiny), "--results", str(results), "--device", "cpu", "--jobs", "1"]) == 0
     said = capsys.readouterr().out.splitlines()
     assert said[2].startswith(f"no finished run in {results} to predict ")
     assert timed in said[2]
@@ -129,6 +130,11 @@ def test_how_many_runs_cannot_be_predicted_is_said(
     assert plan_main([str(tiny), "--results", str(tiny.parent / "none"), "--device", "cpu", "--jobs", "1"]) == 0
     said = capsys.readouterr().out
     assert "the time and memory of 6 of 18 runs cannot be predicted\nabout " in said
+
+
+def test_a_sweep_is_named_once() -> None:
+    with pytest.raises(InputError, match="argument --grid: not allowed with argument SWEEP"):
+        plan_main(["quick", "--grid", "quick"])
 
 
 def test_what_is_timed_is_scaled_to_the_whole_run(tiny: Path) -> None:

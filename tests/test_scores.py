@@ -270,6 +270,20 @@ def test_halves_of_train_part_no_entity_and_few_neighbours():
     assert len(REFERENCES["floor_noise"](few, 999, np.random.default_rng(0))[0]) == 7  # as many as the other rows have
 
 
+@pytest.mark.parametrize("floor", ["floor_noise", "floor_held_out"])
+def test_floors_of_independent_series_are_at_chance(tmp_path, floor):
+    """Series of a file that differ in level: neither their order nor a stride below T makes two of them neighbours."""
+    path, rng = tmp_path / "iid.npz", np.random.default_rng(0)
+    np.savez(path, x=rng.normal(size=(600, 24, 1)) + rng.normal(size=(600, 1, 1)))
+    config, found = EvaluateConfig(n_samples=100, metrics=["c2st", "sliced_wasserstein"]), []
+    for seed in (1, 2, 3):
+        splits = load_splits(DatasetSpec("npz", (("path", str(path)),)), seed)
+        found += score_reference(floor, splits, config, Scope("tiny", seed))
+    area, distance = ([row["value"] for row in found if row["metric"] == m] for m in ("c2st_auc", "sliced_wasserstein"))
+    assert np.mean(area) == pytest.approx(0.5, abs=0.1)  # the standard error is .03
+    assert max(distance) < 0.4  # .7 between the lower and the upper half
+
+
 def test_the_gaussian_fit_has_the_covariance_of_train():
     splits = make_splits(n=400, window=3)
     many = dataclasses.replace(splits, test=np.repeat(splits.test, 500, axis=0))
@@ -343,6 +357,8 @@ def test_samples_of_any_model_are_scored_beside_the_floors(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        ("--samples mine.npz --dataset half", "unknown data set 'half': .*; one of your own needs --plugin FILE.py$"),
+        ("--samples mine.npz --dataset regimes --metrics half", "unknown metric 'half': .*needs --plugin FILE.py$"),
         ("--samples mine.npz --dataset regimes --metrics nll kl", "--metrics nll kl: expected some that need samples"),
         ("--samples mine.npz", "expected --dataset NAME with it"),
         ("--samples mine.npz --dataset regimes --split validation", "--split has no effect with --samples"),
@@ -379,6 +395,14 @@ def test_rows_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
     assert (tmp_path / "rows.csv").read_text() == "earlier\n"
 
 
+def test_a_metric_that_needs_a_model_is_said_to_be_left_out(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    np.savez("mine.npz", samples=np.random.default_rng(0).standard_normal((30, 24, 6)))
+    words = "--samples mine.npz --dataset regimes --scaled --n 20 --metrics sliced_wasserstein nll"
+    assert evaluate.main(words.split()) == 0
+    assert capsys.readouterr().err == "note: nll needs a trained model: left out\n"
+
+
 def test_a_choice_of_no_metric_measures_none():
     config = EvaluateConfig(n_samples=20, metrics=["mmd2"])
     assert score_reference("floor_shift", make_splits(n=200), config, Scope("tiny", 0), []) == []
@@ -397,6 +421,9 @@ def test_a_decoder_of_anybody_gets_its_dependency_measures(tmp_path, capsys, mon
     lines = capsys.readouterr().out.splitlines()
     assert "0 of 20 cells unresolved" in lines[0]
     assert lines[2].split() == ["1", "1.0000", "1.0000"]
+    assert lines[6].startswith(
+        "dependency_global is m_{t,0}: near 0 at large t, the latent is forgotten. It can be near 1"
+    )
     sys.modules.pop("my_decoder", None)
 
 

@@ -156,6 +156,13 @@ def test_runs_asked_for_twice_are_one(tmp_path: Path) -> None:
     assert any("the same run is asked for twice and done once: 'a' and 'b'" in note for note in found.notes)
 
 
+def test_a_setting_that_makes_two_methods_one_is_named(tmp_path: Path) -> None:
+    text = "datasets: [sines]\nmethods: [no_latent, {name: no_latent, label: wide, set: {model.hidden: 96}}]"
+    assert not sweep(tmp_path, text).notes
+    (note,) = sweep(tmp_path, text, "model.hidden=16").notes
+    assert ": --set model.hidden=16 replaces what 'wide' has of its own: it is the same run as 'no_latent' now" in note
+
+
 def test_data_that_are_not_there_are_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("BENCH_DATA", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
@@ -449,6 +456,7 @@ BAD = {
     data("[{name: sines, set: {bins: 3, model.bins: 4}}]"): "model.bins: expected once, it is already given as `bins`",
     data("[sines, {name: sines, set: {bins: 3}}]"): "datasets: sines: expected once, it is listed twice",
     method("[proposd]"): "methods: unknown method 'proposd': did you mean 'proposed'?",
+    method("[half_kl]"): "see `python -m bench.list methods`; one of your own needs --plugin FILE.py",
     proposed("sett: {}"): "methods[0].sett: unknown key: did you mean 'set'?",
     method("[{label: x}]"): "methods[0].name: expected this key",
     method("[null]"): "methods[0]: expected",
@@ -534,7 +542,9 @@ def test_a_mistake_is_one_line(tmp_path: Path, text: str) -> None:
 def test_a_long_list_is_counted_and_its_place_named(tmp_path: Path, text: str, listed_by: str) -> None:
     with pytest.raises(InputError) as caught:
         sweep(tmp_path, text)
-    assert re.search(f": [0-9]+ are known: see {re.escape(listed_by)}$", str(caught.value))
+    assert re.search(
+        f": [0-9]+ are known: see {re.escape(listed_by)}(; one of your own needs --plugin .*)?$", str(caught.value)
+    )
 
 
 def test_every_mistake_of_structure_has_its_line(tmp_path: Path) -> None:

@@ -276,6 +276,36 @@ def test_whose_every_window_is(training_windows):
     np.testing.assert_array_equal(measured.entities["test"], splits.entities["validation"])
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_windows_of_different_short_series_share_no_row(named):
+    """Series of one window have the stride T, whatever was asked for; where some have two, ends are known."""
+    rng = np.random.default_rng(0)
+
+    def cut(lengths):
+        names = [f"series {k}" for k in range(len(lengths))] if named else []
+        given_ = recordings(numbered(lengths, rng), window=8, stride=1, split="entity")
+        return make_splits(dataclasses.replace(given_, entities=names), SPEC, 0)
+
+    alone = cut([8] * 40)
+    assert set(alone.strides.values()) == {8}
+    assert origin(alone.test, alone) == (None, None)
+    mixed = cut([8, 9, 8, 11] * 10)
+    assert mixed.strides["train"] == 1
+    windows = np.concatenate([mixed.train, mixed.test])
+    rows = np.concatenate([row_numbers(mixed, name) for name in ("train", "test")])
+    start, whose = origin(windows, mixed)
+    share = np.array([[bool(set(a) & set(b)) for b in rows] for a in rows])
+    np.testing.assert_array_equal(np.abs(start[:, None] - start) < 8, share)
+    assert (whose[:, None] == whose)[share].all()
+    there = Scope("anything", 0, split="validation").measured(mixed)
+    assert len(origin(there.test, there).start) == len(mixed.validation)
+
+
+def test_rows_are_counted_through_long_series():
+    weeks = recordings(numbered([64] * 12, np.random.default_rng(0)), window=8, stride=1, split="entity")
+    assert not make_splits(weeks, SPEC, 0).starts
+
+
 def test_windows_by_hand():
     rows = np.arange(7.0)[:, None]
     np.testing.assert_array_equal(cut_windows(rows, 3, 2)[:, :, 0], [[0, 1, 2], [2, 3, 4], [4, 5, 6]])

@@ -308,6 +308,12 @@ def measure_decoder(word: str, path: Path, tolerance: float) -> list[Row]:
     return rows
 
 
+READ = (
+    "dependency_global is m_{t,0}: near 0 at large t, the latent is forgotten. It can be near 1 for a decoder that "
+    "amplifies noise, so read nats as well (bench/docs/measures.md)."
+)
+
+
 def print_rows(rows: Sequence[Row]) -> None:
     """The numbers of each label side by side, and those over time."""
     frame = pd.DataFrame(rows)
@@ -326,6 +332,8 @@ def print_rows(rows: Sequence[Row]) -> None:
             [f"{t:g}", *(f"{value:.4f}" for value in row)] for t, row in zip(table.index, table.values, strict=True)
         ]
         write_table(lines, ["t", *table.columns])
+        if "dependency_global" in table.columns:
+            write(READ)
 
 
 def write_rows(rows: Sequence[Row], path: Path) -> None:

@@ -20,6 +20,7 @@ from bench.loading.fetch import recorded
 from bench.loading.files import Remote, remotes
 from bench.loading.latent_card import latent_card
 from bench.loading.windows import without_effect
+from bench.verdict import independent_windows
 
 
 def kind(dataset: type[Dataset]) -> str:
@@ -32,8 +33,10 @@ def kind(dataset: type[Dataset]) -> str:
 
 
 def card(dataset: Dataset) -> list[str]:
-    """The card of a data set, and its options."""
+    """The card of a data set, and its options; beside a file that is given, without those that list nothing."""
     options = [(item.name, getattr(dataset, item.name)) for item in dataclasses.fields(dataset)]
+    if getattr(dataset, "path", ""):
+        options = [(name, value) for name, value in options if value != ()]
     return [
         f"{dataset.name}: {inspect.getdoc(type(dataset))}",
         "",
@@ -111,8 +114,7 @@ def contents(recordings: Recordings, splits: Splits, spec: DatasetSpec, seed: in
     lines += pauses(recordings)
     gap = f", {recordings.gap} rows left out between parts" if recordings.gap else ""
     lines.append(
-        f"windows: T = {splits.window}, test windows every {recordings.test_stride} rows, split: "
-        f"{recordings.split}{gap}"
+        f"windows: T = {splits.window}, test windows every {splits.test_stride} rows, split: {recordings.split}{gap}"
     )
     lines += without_effect(spec, splits)
     dealt = (
@@ -123,6 +125,7 @@ def contents(recordings: Recordings, splits: Splits, spec: DatasetSpec, seed: in
     for part in (*PARTS, "held_out"):
         if (windows := getattr(splits, part)) is not None:
             lines.append(f"  {part}: {len(windows):,} windows{dates.get(part, '')}")
+    lines.append(f"  {_apart(splits, recordings)}")
     if splits.whole:
         lines.append("  every part is all windows: samples are compared with the windows that a method is trained on")
     elif splits.held_out is None:
@@ -131,6 +134,19 @@ def contents(recordings: Recordings, splits: Splits, spec: DatasetSpec, seed: in
     lines += [f"  {name}: {words}" for name, words in latent_card(splits).to_facts().items()]
     lines.append(f"sha256 of the windows (seed {seed}): {splits.sha256}")
     return lines
+
+
+def _apart(splits: Splits, recordings: Recordings) -> str:
+    """How many test windows there are, how many of them share no row, and in how many groups they are."""
+    n, alone = len(splits.test), int(independent_windows(len(splits.test), splits.window, splits.test_stride))
+    words = f"{n:,} test windows = {alone:,} that share no row"
+    if splits.test_groups is None:
+        return words
+    groups = len(np.unique(splits.test_groups))
+    owners = len(np.unique(splits.entities["test"])) if splits.entities else n  # few are cut into stretches
+    whole = recordings.split in ("entity", "given") and groups == owners
+    kind, kinds = ("entity", "entities") if whole else ("stretch", "stretches")
+    return f"{words}, in {groups:,} {kind if groups == 1 else kinds}"
 
 
 def _measured(splits: Splits, channel: int) -> str:

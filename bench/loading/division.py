@@ -23,6 +23,7 @@ from bench.randomness import numpy_generator
 PARTS = ("train", "validation", "test")
 HELD_OUT = 0.2  # of the rows of a long training piece: what samples are compared with
 LONG = 8  # windows: in a shorter piece the rows held out and the gap beside them would leave too little for training
+SHORT = 4  # windows: where series are shorter, many windows are at an end
 BLOCKS = 40  # one long series is cut into at most this many blocks,
 WINDOWS_PER_BLOCK = 4  # and a block is at least this many windows long while there are rows for three such blocks
 GROUPS = 8  # at least, of test windows that resemble each other, where the recordings allow
@@ -225,25 +226,63 @@ def entities_of(
 ) -> dict[str, np.ndarray]:
     """Of which entity each window of each part is, (n,), in the order of its windows; none where no entity has several.
 
-    Under the literature's protocol, where every part is all windows, no entity is kept apart.
+    Under the literature's protocol, where every part is all windows, no entity is kept apart. Series without names are
+    entities where they are in one part as a whole.
     """
-    if not recordings.entities or recordings.split == "whole":
+    if recordings.split == "whole" or not (recordings.entities or recordings.split in ("entity", "given")):
         return {}
-    whose = np.unique(np.asarray(recordings.entities), return_inverse=True)[1]
+    whose = _owners(series, recordings)
     found = _marks_of_windows(whose, series, recordings, spec, seed)
     return found if any(len(np.unique(whose)) < len(whose) for whose in found.values()) else {}
+
+
+def starts_of(
+    series: Sequence[np.ndarray], recordings: Recordings, spec: DatasetSpec, seed: int
+) -> dict[str, np.ndarray]:
+    """The row at which each window of each part begins, (n,), where series are short and entities of their own.
+
+    Rows are counted through the pieces of a series, and T more between two series, so that windows of different ones
+    share no row. None where series are long, so that few windows are at their ends, or neighbours of one entity: rows
+    are then counted through all of them by `Splits.strides`, which takes a few windows more for neighbours.
+    """
+    owners = _owners(series, recordings)
+    short = np.median([len(rows) for rows in series]) < SHORT * recordings.window
+    if not (short and len(np.unique(owners)) == len(series)):
+        return {}
+    found = {}
+    pieces = _windows_of_pieces(owners, series, recordings, spec, seed)
+    for name, (owner, counts, stride) in pieces.items():
+        apart = np.cumsum(np.diff(owner, prepend=owner[:1]) != 0) * recordings.window
+        found[name] = stride * np.arange(counts.sum()) + np.repeat(apart, counts)
+    return found
+
+
+def _owners(series: Sequence[np.ndarray], recordings: Recordings) -> np.ndarray:
+    """A number per series, the same for those of one entity, (n,); without names each is an entity."""
+    if not recordings.entities:
+        return np.arange(len(series))
+    return np.unique(np.asarray(recordings.entities), return_inverse=True)[1]
 
 
 def _marks_of_windows(
     marks: np.ndarray, series: Sequence[np.ndarray], recordings: Recordings, spec: DatasetSpec, seed: int
 ) -> dict[str, np.ndarray]:
     """The mark of the series that each window of each part is cut from, (n,), in the order of its windows."""
+    pieces = _windows_of_pieces(marks, series, recordings, spec, seed)
+    return {name: np.repeat(mark, counts) for name, (mark, counts, _) in pieces.items()}
+
+
+def _windows_of_pieces(
+    marks: np.ndarray, series: Sequence[np.ndarray], recordings: Recordings, spec: DatasetSpec, seed: int
+) -> dict[str, tuple[np.ndarray, np.ndarray, int]]:
+    """Of the pieces of each part that hold windows: the mark and the number of windows, (k,) each, and the stride."""
     window, found = recordings.window, {}
     for name, pieces in divided(_marked(series, marks), recordings, spec, seed).items():
         stride = recordings.train_stride if name in ("train", "validation") else recordings.test_stride
         long = [piece for piece in pieces if len(piece) >= window]
         counts = [(len(piece) - window) // stride + 1 for piece in long]
-        found[name] = np.repeat([piece[0, 0] for piece in long], counts).astype(np.int64)
+        mark = np.array([piece[0, 0] for piece in long], dtype=np.int64)
+        found[name] = mark, np.array(counts, dtype=np.int64), stride
     return found
 
 
@@ -255,10 +294,8 @@ def groups_of(
     Where there are fewer than 8 of these, each is cut into neighbouring windows, two windows' length or more of rows,
     so that there are about 8: few enough that a group is long beside the memory of most recordings.
     """
-    window, whose = recordings.window, np.arange(len(series))
-    if recordings.entities:
-        whose = np.unique(np.asarray(recordings.entities), return_inverse=True)[1]
-    parts = divided(_marked(series, whose), recordings, spec, seed)
+    window = recordings.window
+    parts = divided(_marked(series, _owners(series, recordings)), recordings, spec, seed)
     strides, found = {"validation": recordings.train_stride, "test": recordings.test_stride}, {}
     for name, stride in strides.items():
         pieces = [piece for piece in parts[name] if len(piece) >= window]

@@ -44,8 +44,8 @@ class Origin(NamedTuple):
 def origin(windows: np.ndarray, splits: Splits) -> Origin:
     """Where each of these windows comes from.
 
-    Rows are counted through all parts, the ends of recordings not being known: two windows share no row where their
-    first rows differ by T or more.
+    Two windows share no row where their first rows differ by T or more. Rows are counted through all parts, also where
+    recordings end at places that are not known (no `starts`).
     """
     parts = [(name, part) for name in splits.strides if (part := getattr(splits, name)) is not None]
     shared = any(splits.strides[name] < splits.window for name, _ in parts)
@@ -60,9 +60,9 @@ def origin(windows: np.ndarray, splits: Splits) -> Origin:
         for place, window in enumerate(part, start=before):
             places.setdefault(_digest(window), place)
         before += len(part)
-        start.append(after + stride * np.arange(len(part)))
+        start.append(after + splits.starts.get(name, stride * np.arange(len(part))))
         entity.append(splits.entities.get(name, np.full(len(part), np.nan)))
-        after += len(part) * stride + splits.window
+        after = start[-1].max(initial=after) + stride + splits.window
     found = np.array([places.get(_digest(window), -1) for window in windows], dtype=np.int64)
 
     def of(values: list[np.ndarray]) -> np.ndarray:

@@ -33,7 +33,7 @@ from bench.contracts import (
 )
 from bench.loading.cells import measure_cells, resolutions_of
 from bench.loading.days import day_windows
-from bench.loading.division import PARTS, divided, divided_truth, entities_of, groups_of, too_short
+from bench.loading.division import PARTS, divided, divided_truth, entities_of, groups_of, starts_of, too_short
 from bench.loading.files import LARGEST, anchored, remotes, stored
 from bench.loading.recordings_check import check
 from bench.randomness import numpy_generator
@@ -206,24 +206,36 @@ def make_splits(recordings: Recordings, spec: DatasetSpec, seed: int) -> Splits:
         cut = dict.fromkeys(PARTS, cut["train"])  # one array, which may be large
     truth, groups = divided_truth(series, recordings, spec, seed), groups_of(series, recordings, spec, seed)
     entities = entities_of(series, recordings, spec, seed)
+    longest = {name: max(rows, default=0) for name, rows in lengths.items()}
+
+    def apart(stride: int, *names: str) -> int:
+        """The stride, or T where no piece of these parts holds two windows."""
+        return stride if any(longest[name] >= window + stride for name in names) else max(stride, window)
+
+    train_stride, validation_stride = (apart(recordings.train_stride, name) for name in ("train", "validation"))
+    test_stride = apart(recordings.test_stride, "test", "held_out")
+    shared = min(train_stride, validation_stride, test_stride) < window
+    starts = starts_of(series, recordings, spec, seed) if shared else {}
     every = 1
     if recordings.training_windows:
         every = -(-len(cut["train"]) // recordings.training_windows)  # from everywhere
         cut["train"] = np.ascontiguousarray(cut["train"][::every])
         entities = {**entities, "train": entities["train"][::every]} if entities else {}
+        starts = {**starts, "train": starts["train"][::every]} if starts else {}
     return Splits(
         **{name: cut[name] for name in PARTS},
         mean=mean,
         scale=scale,
         channels=recordings.channels,
         units=recordings.units,
-        test_stride=recordings.test_stride,
+        test_stride=test_stride,
         sha256=_fingerprint([*cut.values(), mean, scale], (recordings.channels, strides, spec.shuffle, cells.identity)),
         train_truth={factor: values[::every] for factor, values in truth["train"].items()},
         validation_truth=truth["validation"],
         test_truth=truth["test"],
-        train_stride=every * recordings.train_stride,
-        validation_stride=recordings.train_stride,
+        train_stride=every * train_stride,
+        validation_stride=validation_stride,
+        starts=starts,
         test_groups=groups["test"],
         validation_groups=groups["validation"],
         entities=entities,

@@ -42,7 +42,7 @@ from bench.method import Method, stacked
 from bench.metrics.base import from_everywhere
 from bench.models.build import StackedModel
 from bench.randomness import Randomness, Stream, numpy_generator
-from bench.registry import DATASETS, METRICS
+from bench.registry import DATASETS, METRICS, OWN
 from bench.sweeps.run import Run
 
 DURING_TRAINING = ("nll", "kl", "active_units", "probe")
@@ -80,6 +80,7 @@ class Scope:
             test_truth=splits.validation_truth,
             test_stride=splits.strides["validation"],
             test_groups=splits.validation_groups,
+            starts={**splits.starts, "test": splits.starts["validation"]} if splits.starts else {},
             entities={**splits.entities, "test": splits.entities["validation"]} if splits.entities else {},
             held_out=None,
         )
@@ -131,7 +132,7 @@ def choose(metrics: str | Sequence[str], needs: str | None = None) -> list[Metri
         for name in names:
             if name not in owners:
                 known = nearest(name, [*owners, "fast", "all"], "`python -m bench.list metrics`")
-                raise InputError(f"evaluate.metrics: unknown metric '{name}': {known}")
+                raise InputError(f"evaluate.metrics: unknown metric '{name}': {known}; {OWN}")
         chosen = list(dict.fromkeys(owners[name] for name in names))
     return [metric for metric in chosen if needs in (None, metric.needs)]
 

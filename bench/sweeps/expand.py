@@ -167,12 +167,28 @@ def _expand(parsed: SweepFile, place: str, selection: Selection, data: Path | No
         for run in rows:
             first = runs.setdefault(run.run_id, run)
             if first is not run:
-                other = f" and '{run.label}'" if run.label != first.label else ""
-                notes.append(f"{place}: the same run is asked for twice and done once: '{first.label}'{other}")
+                notes.append(f"{place}: {_same(first.label, run.label, entries, settings)}")
     without = by_reason((run.dataset.key, absent[run.dataset]) for run in runs.values() if run.dataset in absent)
     notes += [f"will be skipped: {line}" for line in without]
     notes = list(dict.fromkeys(notes))
     return Sweep(parsed.name, parsed.description, tuple(runs.values()), tuple(notes), parsed.equivalence, contrasts)
+
+
+def _same(first: str, second: str, entries: Sequence[MethodEntry], settings: Mapping[str, Mapping[str, Any]]) -> str:
+    """Why two rows are one run: --set replaced what one of them sets by itself, or the file asks for it twice."""
+    if first == second:
+        return f"the same run is asked for twice and done once: '{first}'"
+    for entry in (entry for entry in entries if (entry.label or entry.name) in (first, second)):
+        label = entry.label or entry.name
+        for key in (*entry.set, *entry.grid):
+            block, name = target(key, METHODS[entry.name], label)
+            if name in settings.get(block, {}):
+                other = first if label == second else second
+                return (
+                    f"--set {key}={settings[block][name]} replaces what '{label}' has of its own: it is the same run "
+                    f"as '{other}' now, and is done once"
+                )
+    return f"the same run is asked for twice and done once: '{first}' and '{second}'"
 
 
 def _blocks(
