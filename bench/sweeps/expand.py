@@ -117,6 +117,8 @@ class _Resolved(NamedTuple):
     contrasts: tuple[Contrast, ...]
     asked: dict[DatasetSpec, tuple[dict[str, Any], list[dict[str, Any]]]]  # see `_asked`
     backbones: tuple[str, ...]
+    entries: list[MethodEntry]
+    settings: Mapping[str, Mapping[str, Any]]  # of the command line, by block
 
 
 def _resolved(parsed: SweepFile, place: str, selection: Selection) -> _Resolved:
@@ -131,11 +133,11 @@ def _resolved(parsed: SweepFile, place: str, selection: Selection) -> _Resolved:
     asked = _asked(parsed, specs, entries, settings, place)
     backbones = selection.backbones or tuple(parsed.backbones)
     check_backbones(backbones, "--backbone" if selection.backbones else f"{place}: backbones")
-    return _Resolved(blocks["evaluate"], contrasts, asked, backbones)
+    return _Resolved(blocks["evaluate"], contrasts, asked, backbones, entries, settings)
 
 
 def _expand(parsed: SweepFile, place: str, selection: Selection, data: Path | None) -> Sweep:
-    evaluate, contrasts, asked, backbones = _resolved(parsed, place, selection)
+    evaluate, contrasts, asked, backbones, entries, settings = _resolved(parsed, place, selection)
     seeds = selection.seeds or parsed.seeds
     splits = seeds.splits if isinstance(seeds, SplitSeeds) else 1
 
