@@ -415,6 +415,8 @@ TABLES: dict[tuple[Path, str], Callable[[], Sequence[Sequence[str]]]] = {
     (FINDINGS, "Does the measure of use follow what the data hold?"): dialled,
     (FINDINGS, "Trained again, and with people and weeks kept whole"): trained_anew,
     (FINDINGS, "The parts of the framework"): partial(changed_parts, "ablation", "proposed + skip"),
+    (FINDINGS, "Do N, M, gamma and eta matter?"): partial(factors, "sensitivity", ("N", "M"), ("gamma", "eta")),
+    (FINDINGS, "Every setting of both grids"): partial(settings, "sensitivity", "N", "M", "gamma", "eta"),
     (FINDINGS, "May early steps stand for variational inference?"): early_steps,
     (FINDINGS, "And with the paper's likelihood?"): partial(every_method, "core_gaussian"),
     (FINDINGS, "What else could explain it?"): explanations,

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from bench import registry
-from bench.contracts import DiffusionConfig, ModelConfig
+from bench.contracts import DiffusionConfig, InputError, ModelConfig
 from bench.metrics.dependency import dependency_measures
 from bench.models.autoregression import previous_values
 from bench.models.build import StackedModel
@@ -261,5 +261,5 @@ def test_a_module_that_does_not_import_is_said_at_every_look_up(tmp_path, monkey
     monkeypatch.setattr(registry, "__file__", str(tmp_path / "bench/registry.py"))
     found = registry.Registry("method", "broken_methods")
     for _ in range(2):
-        with pytest.raises(ModuleNotFoundError, match="no_such_module"):
+        with pytest.raises(InputError, match=r"half_written\.py: does not import: .*'no_such_module' \(line 1\)"):
             found["anything"]

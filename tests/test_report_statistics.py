@@ -11,6 +11,7 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 from statsmodels.stats.weightstats import ttost_paired
 
+from bench.report.ranks import rank_test
 from bench.report.statistics import (
     LEAST_CHANCE,
     MOST_SEEDS,
@@ -29,7 +30,6 @@ from bench.report.statistics import (
     more_seeds,
     p_difference,
     p_equivalence,
-    rank_test,
     spent,
     standings,
 )

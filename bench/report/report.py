@@ -26,9 +26,9 @@ from bench.report.figures.ranks import critical_difference
 from bench.report.gains import Gains, gains_of
 from bench.report.literature import PublishedTable, published_tables
 from bench.report.ranking import Group, groups_of
+from bench.report.ranks import RankTest, rank_test
 from bench.report.selection import Selection
 from bench.report.statements import Answer, answer, compared, few_windows, headline
-from bench.report.statistics import RankTest, rank_test
 from bench.report.tables import Mark, overview
 
 CD_DATASETS = 6  # a critical-difference diagram over fewer says nothing

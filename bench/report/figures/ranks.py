@@ -11,7 +11,7 @@ from bench.report.columns import title_of
 from bench.report.figures.captions import shorten
 from bench.report.figures.picture import Picture, slug
 from bench.report.figures.style import COLOURS, INK
-from bench.report.statistics import RankTest
+from bench.report.ranks import RankTest
 
 
 def critical_difference(test: RankTest, metric: str) -> Picture:
