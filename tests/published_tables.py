@@ -306,7 +306,8 @@ def settings(sweep: str, *options: str) -> list[list[str]]:
 def factors(sweep: str, *grids: tuple[str, ...]) -> list[list[str]]:
     """A row per data set and option of full grids: the mean AUC minus floor of its lowest and highest level, and tests.
 
-    An additive model of the options of a grid and the seeds; F is of all levels of one option, p is corrected by Holm
+    The seed is the unit: a level has on each seed the mean over the other option of its grid, since runs with one split
+    and seed are not independent. F is of all levels in an additive model of level and seed; Holm's procedure corrects p
     over all rows.
     """
     runs, values = asked(CORE, sweep), values_of(CORE, sweep)
@@ -319,13 +320,15 @@ def factors(sweep: str, *grids: tuple[str, ...]) -> list[list[str]]:
         for grid in grids:
             inside = here[full_grid(here, grid, [option for other in grids if other != grid for option in other])]
             for option in grid:
-                means = auc[inside.index].groupby(inside[option]).mean()
-                found.append((data, option, means, additive_f(auc[inside.index], inside[[*grid, "seed"]], option)))
+                by_seed = auc[inside.index].groupby([inside[option], inside["seed"]]).mean()
+                test = additive_f(by_seed, by_seed.index.to_frame(), option)
+                found.append((data, option, by_seed.groupby(level=option).mean(), test))
     rows = []
     for (data, option, means, test), p in zip(found, holm([test.p for *_, test in found]), strict=True):
         low, high = means.idxmin(), means.idxmax()
         least, most = f"{means.min():.2f} ({low:g})", f"{means.max():.2f} ({high:g})"
-        tests = [f"{test.statistic:.1f} ({test.df}, {test.df_rest})", f"{test.p:.3f}", f"{p:.2f}"]
+        shown_p = [f"{each:.{digits}f}".replace("0.000", "< 0.001") for each, digits in ((test.p, 3), (p, 3))]
+        tests = [f"{test.statistic:.1f} ({test.df}, {test.df_rest})", *shown_p]
         rows.append([short(data), f"`{option}`", least, most, *tests])
     return rows
 
