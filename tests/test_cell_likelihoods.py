@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -408,6 +409,34 @@ def test_the_marginal_knows_dependent_channels_and_no_series(likelihood):
     tolerance = {"discretized_logistic": 0.25}.get(likelihood, 0.06)  # nats per series
     assert abs(float(gap.mean())) < tolerance
     assert not any(weights.requires_grad for weights in marginal.parameters())
+
+
+def test_f_is_fitted_once_for_methods_that_begin_with_the_same_one(monkeypatch):
+    """What it is fitted to, and from, decides; the method does not."""
+    monkeypatch.setattr("bench.models.marginal.UPDATES", 5)
+    monkeypatch.setattr("bench.models.marginal._KEPT", kept := {})
+    config = ModelConfig(hidden=8, latent=4, likelihood="mixed", channels="autoregressive")
+    budget = [TrainConfig(steps=2, batch_size=16)], [DiffusionConfig(steps=2, hidden=8)]
+
+    def fitted_by(name, seed=0, config=config, key=("cells", 0)):
+        method, splits = METHODS[name](), make_splits(n=80, seed=seed)
+        marginal = train_stack([method], [splits], [key], "lstm", config, *budget).model.marginal
+        return torch.cat([weights.flatten() for weights in marginal.parameters()])
+
+    first = fitted_by("proposed")
+    assert len(kept) == 1
+    for name in ("kl_free", "no_latent"):
+        assert torch.equal(fitted_by(name), first)
+    assert len(kept) == 1
+    fitted_by("proposed", seed=1)
+    fitted_by("proposed", key=("cells", 1))
+    fitted_by("proposed", config=replace(config, components=3))
+    assert len(kept) == 4
+    kept.clear()
+    assert torch.equal(fitted_by("kl_free"), first)
+    for seed in range(20):
+        fitted_by("proposed", seed=seed)
+    assert len(kept) == 16
 
 
 @EVERY
