@@ -49,7 +49,8 @@ def above_floor(cell: Cell, floor: Cell | None, metric: str) -> Interval:
     """A measure of a cell minus that of the floor on the same seed, over seeds; NOTHING for the floor itself."""
     if floor is None or floor is cell:
         return NOTHING
-    return difference(cell.values.get(metric, {}), floor.values[metric], repeats=cell.repeats)
+    repeats = cell.repeats._replace(overlapping=False)  # nothing is tested: its interval is that of the mean beside it
+    return difference(cell.values.get(metric, {}), floor.values[metric], repeats=repeats)
 
 
 @dataclass(frozen=True)
