@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -13,6 +12,7 @@ import pandas as pd
 from bench.contracts import Dataset, InputError, Recordings, nearest, option
 from bench.loading.arrays import look_swapped
 from bench.loading.files import DAMAGED_NPZ, first_line, locate, refuse_stand_in
+from bench.loading.references import digest
 from bench.loading.suspicions import suspicious_values
 from bench.loading.tables import Missing, treat_missing, without
 from bench.registry import register_dataset
@@ -73,7 +73,7 @@ class NPZ(Dataset):
         window = self.window or (series.shape[1] if values.ndim == 3 else 24)
         split = self.split if self.split != "auto" else ("entity" if values.ndim == 3 else "blocks")
         if split == "entity":  # where a series stands in the file says nothing, and neighbours are not alike
-            whole = whole[sorted(range(len(whole)), key=lambda k: _digest(whole[k]))]
+            whole = whole[sorted(range(len(whole)), key=lambda k: digest(whole[k]))]
         kept = [s[~np.isnan(s).any(axis=1)] if self.missing == "drop" else s for s in whole]
         lost = whole.shape[0] * whole.shape[1] - sum(map(len, kept))
         return Recordings(
@@ -92,10 +92,6 @@ class NPZ(Dataset):
             ),
             doubts=doubts,
         )
-
-
-def _digest(series: np.ndarray) -> bytes:
-    return hashlib.blake2b(series.tobytes(), digest_size=16).digest()
 
 
 def _turned(values: np.ndarray, path: Path) -> list[str]:

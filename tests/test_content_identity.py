@@ -182,60 +182,51 @@ def test_the_hash_of_a_plug_in_is_the_same_under_every_python(tmp_path):
     assert code_hash(path) == "faba3be62d077d8d"
 
 
-def test_an_edited_method_is_another_run_and_a_shipped_one_has_no_hash(tmp_path, monkeypatch):
+@pytest.fixture
+def plugin(tmp_path, monkeypatch):
+    """The file of a method, which is forgotten afterwards where a test has imported it."""
     monkeypatch.syspath_prepend(tmp_path / "plugin")
-    path = written(tmp_path / "plugin")
-    load_plugin(path)
-    try:
-        patients(np.random.default_rng(0)).to_csv(tmp_path / "own.csv", index=False)
-        text = SWEEP.format(path=tmp_path / "own.csv")
-        (tmp_path / "small.yaml").write_text(text.replace("[latent_diffusion]", "[latent_diffusion, mine_hashed]"))
-        shipped, own = (run for run in read_sweep(tmp_path / "small.yaml").runs if run.kind == "method")
-        assert shipped.columns()["method_code"] == ""
-        assert own.columns()["method_code"] == code_hash(path.resolve())
-        assert "method_code" not in shipped.ingredients
-        assert own.ingredients["method_code"] == code_hash(path.resolve())
-    finally:
-        METHODS._classes.pop("mine_hashed", None)
-        sys.modules.pop("beside_it", None)
+    yield written(tmp_path / "plugin")
+    METHODS._classes.pop("mine_hashed", None)
+    sys.modules.pop("beside_it", None)
 
 
-def test_the_hash_is_that_of_the_code_that_was_imported(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(tmp_path / "plugin")
-    path = written(tmp_path / "plugin")
-    try:
-        imported = read_hash(path)
-        load_plugin(path)
-        written(tmp_path / "plugin", comment="return 100.0")  # edited while the process works with the older code
-        assert code_of(METHODS["mine_hashed"]) == imported != read_hash(path)
-    finally:
-        METHODS._classes.pop("mine_hashed", None)
-        sys.modules.pop("beside_it", None)
+def test_an_edited_method_is_another_run_and_a_shipped_one_has_no_hash(tmp_path, plugin):
+    load_plugin(plugin)
+    patients(np.random.default_rng(0)).to_csv(tmp_path / "own.csv", index=False)
+    text = SWEEP.format(path=tmp_path / "own.csv")
+    (tmp_path / "small.yaml").write_text(text.replace("[latent_diffusion]", "[latent_diffusion, mine_hashed]"))
+    shipped, own = (run for run in read_sweep(tmp_path / "small.yaml").runs if run.kind == "method")
+    assert shipped.columns()["method_code"] == ""
+    assert own.columns()["method_code"] == code_hash(plugin.resolve())
+    assert "method_code" not in shipped.ingredients
+    assert own.ingredients["method_code"] == code_hash(plugin.resolve())
 
 
-def test_a_worker_with_other_code_than_the_sweep_was_planned_with_files_no_number(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(tmp_path / "plugin")
-    path = written(tmp_path / "plugin")
-    load_plugin(path)
-    try:
-        patients(np.random.default_rng(0)).to_csv(tmp_path / "own.csv", index=False)
-        text = SWEEP.format(path=tmp_path / "own.csv").replace("[latent_diffusion]", "[mine_hashed]")
-        (tmp_path / "small.yaml").write_text(text)
-        (run,) = (run for run in read_sweep(tmp_path / "small.yaml").runs if run.kind == "method")
-        run_id, store = run.run_id, Store(tmp_path / "results")
-        store.prepare()
-        remember(path.resolve(), "another")  # as in a worker that imported the file after it was edited
-        settings_ = JobSettings(tmp_path / "results", None, "cpu", "none", ())
-        sent = pickle.loads(pickle.dumps(Stack((run,))))
-        with refused("the code of method 'mine_hashed' changed since the sweep was planned: start the command again"):
-            run_stack(sent, settings_)
-        assert run_id not in store.done()
-        METHODS._classes.pop("mine_hashed")  # the edit gave it another name
-        with refused("the code of method 'mine_hashed' changed"):
-            run_stack(sent, settings_)
-    finally:
-        METHODS._classes.pop("mine_hashed", None)
-        sys.modules.pop("beside_it", None)
+def test_the_hash_is_that_of_the_code_that_was_imported(tmp_path, plugin):
+    imported = read_hash(plugin)
+    load_plugin(plugin)
+    written(tmp_path / "plugin", comment="return 100.0")  # edited while the process works with the older code
+    assert code_of(METHODS["mine_hashed"]) == imported != read_hash(plugin)
+
+
+def test_a_worker_with_other_code_than_the_sweep_was_planned_with_files_no_number(tmp_path, plugin):
+    load_plugin(plugin)
+    patients(np.random.default_rng(0)).to_csv(tmp_path / "own.csv", index=False)
+    text = SWEEP.format(path=tmp_path / "own.csv").replace("[latent_diffusion]", "[mine_hashed]")
+    (tmp_path / "small.yaml").write_text(text)
+    (run,) = (run for run in read_sweep(tmp_path / "small.yaml").runs if run.kind == "method")
+    run_id, store = run.run_id, Store(tmp_path / "results")
+    store.prepare()
+    remember(plugin.resolve(), "another")  # as in a worker that imported the file after it was edited
+    settings_ = JobSettings(tmp_path / "results", None, "cpu", "none", ())
+    sent = pickle.loads(pickle.dumps(Stack((run,))))
+    with refused("the code of method 'mine_hashed' changed since the sweep was planned: start the command again"):
+        run_stack(sent, settings_)
+    assert run_id not in store.done()
+    METHODS._classes.pop("mine_hashed")  # the edit gave it another name
+    with refused("the code of method 'mine_hashed' changed"):
+        run_stack(sent, settings_)
 
 
 GLOBAL = '''

@@ -113,9 +113,7 @@ def run_stack(stack: Stack, settings: JobSettings, attempt: int = 1) -> list[Out
             _work(part, settings, device)
     except Unavailable as reason:
         _rest(part, "skipped", str(reason))
-    except Unwritable:
-        raise
-    except KeyboardInterrupt:
+    except (Unwritable, KeyboardInterrupt):
         raise
     except BaseException as error:  # the sweep goes on; the row keeps the traceback
         reason_line = in_one_line(error)

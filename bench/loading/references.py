@@ -58,12 +58,12 @@ def origin(windows: np.ndarray, splits: Splits) -> Origin:
     for name, part in parts:
         stride = splits.strides[name]
         for place, window in enumerate(part, start=before):
-            places.setdefault(_digest(window), place)
+            places.setdefault(digest(window), place)
         before += len(part)
         start.append(after + splits.starts.get(name, stride * np.arange(len(part))))
         entity.append(splits.entities.get(name, np.full(len(part), np.nan)))
         after = start[-1].max(initial=after) + stride + splits.window
-    found = np.array([places.get(_digest(window), -1) for window in windows], dtype=np.int64)
+    found = np.array([places.get(digest(window), -1) for window in windows], dtype=np.int64)
 
     def of(values: list[np.ndarray]) -> np.ndarray:
         return np.append(np.concatenate(values).astype(np.float64), np.nan)[found]  # -1 is the last one
@@ -71,7 +71,8 @@ def origin(windows: np.ndarray, splits: Splits) -> Origin:
     return Origin(of(start) if shared else None, of(entity) if splits.entities else None)
 
 
-def _digest(window: np.ndarray) -> bytes:
+def digest(window: np.ndarray) -> bytes:
+    """Of the values of a window or series."""
     return hashlib.blake2b(window.tobytes(), digest_size=16).digest()
 
 

@@ -39,7 +39,8 @@ class Cell:
     settings: dict[str, Any]  # the hyper-parameters that vary under this label
     seeds: dict[str, int]  # run_id -> seed
     status: Counter[str]
-    verdicts: Counter[str] = field(default_factory=Counter)
+    said: dict[str, str] = field(default_factory=dict)  # finished run -> its verdict
+    verdicts: Counter[str] = field(default_factory=Counter)  # how often each, "-" of runs that did not end well
     illusions: Counter[str] = field(default_factory=Counter)
     values: dict[str, dict[int, float]] = field(default_factory=dict)  # metric -> seed -> value
     series: dict[str, int] = field(default_factory=dict)  # metric -> n, the fewest over seeds
@@ -315,8 +316,9 @@ def cells_of(selection: Selection) -> list[Cell]:
             for name in (*COSTS, *ENDED):
                 if not _missing(row.get(name)):
                     cell.values.setdefault(name, {})[seed] = float(row[name])
-            cell.verdicts[verdicts.get(str(row["run_id"]), "-") if cell.has_latent else "-"] += 1
+            cell.said[str(row["run_id"])] = verdicts.get(str(row["run_id"]), "-") if cell.has_latent else "-"
             cell.illusions[illusions.get(str(row["run_id"]), "-")] += 1
+        cell.verdicts.update(cell.said.values())
         if cell.kind == "method" and len(finished) < len(rows):  # what has not ended well speaks for nobody
             cell.verdicts["-"] += len(rows) - len(finished)
             cell.illusions["-"] += len(rows) - len(finished)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from bench.report.cautions import about_bounds, about_training, copies, is_reference, said_name
-from bench.report.cells import VERDICTS, Cell, per_run, scalars_by, verdict_of, verdicts_by_run
+from bench.report.cells import VERDICTS, Cell, scalars_by, verdict_of
 from bench.report.columns import BOUNDED, LONG, Column
 from bench.report.formatting import number, plural, signed
 from bench.report.ranking import BASELINE, Group, floor_of
@@ -413,7 +413,6 @@ def collapse_began(selection: Selection, groups: Iterable[Group]) -> list[str]:
     gaps: dict[str, list[tuple[int, float]]] = {}  # run -> (update, gap), in the order of updates
     for (run, step), gap in zip(differences.index, differences.tolist(), strict=True):
         gaps.setdefault(str(run), []).append((int(step), gap))
-    words = verdicts_by_run(selection, per_run(selection))
     lines = []
     for group in groups:
         for cell in group.cells:
@@ -425,7 +424,7 @@ def collapse_began(selection: Selection, groups: Iterable[Group]) -> list[str]:
                 gaps[run]
                 for run in mine
                 if gaps[run][-1][1] < THRESHOLDS.gap_collapsed
-                and (cell.seeds[run] not in by_nats or words[run] == "collapsed")
+                and (cell.seeds[run] not in by_nats or cell.said[run] == "collapsed")
             ]
             if not silent:
                 continue
