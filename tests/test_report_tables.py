@@ -444,7 +444,7 @@ def test_a_method_without_a_latent_has_no_verdict():
     cell = next(cell for cell in groups[0].cells if cell.label == "no_latent")
     assert (counted(cell.verdicts), verdict_of(cell)) == ("-", "absent")
     found = headline(groups, chosen)[1].sentences
-    assert "Absent on energy · lstm: no_latent." in found
+    assert "Without a latent on energy · lstm: no_latent." in found
     assert "Latent absent: no_latent." in answer(groups)[0].sentences
     assert not [line for line in collapse_began(chosen, groups) if "no_latent" in line]
 

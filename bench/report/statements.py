@@ -84,7 +84,8 @@ def _who_lives(groups: Sequence[Group]) -> list[str]:
     sentences = []
     for profile in sorted(profiles, key=lambda profile: (len(profile), VERDICTS.index(profile[0][0]))):
         total = _of(sum(count for _, count in profile), groups)
-        words_ = profile[0][0] if len(profile) == 1 else listed([f"{word} on {count}" for word, count in profile])
+        said = [("without a latent" if word == "absent" else word, count) for word, count in profile]
+        words_ = said[0][0] if len(said) == 1 else listed([f"{word} on {count}" for word, count in said])
         where = f"on {total}" if len(profile) == 1 else f"of {total}"
         sentences.append(f"{words_.capitalize()} {where}: {', '.join(profiles[profile])}.")
     return sentences
