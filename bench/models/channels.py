@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.contracts import Draws, Likelihood
-from bench.models.stacked import Linear, linear, parameter, per_run
+from bench.models.stacked import Linear, linear, linear_of_columns, parameter, per_run
 from bench.parts.cells import MeasuredIntervals
 from bench.parts.likelihoods import Family, Standardised, Stepwise, tempered
 
@@ -65,15 +65,20 @@ class MaskedChannels(nn.Module):
         return torch.stack([value, *changes], dim=-1).flatten(-2)
 
     def forward(self, context: Tensor, features: Tensor) -> Tensor:
-        """context U h (R, B, T, WIDTH), features (R, B, T, C FEATURES) -> (R, B, T, C, outputs)."""
-        hidden = linear(features, self.of_channels * self.before).unflatten(-1, (self.channels, WIDTH))
-        hidden = (hidden + (context.unsqueeze(-2) + self.bias[:, None, None])).relu()
-        flat = hidden.flatten(1, 2).transpose(1, 2)  # (R, C, B T, WIDTH), which the product reads without a copy
-        if flat.device.type == "cpu":
-            moved = per_run([h @ weight for h, weight in zip(flat.unbind(), self.output.unbind(), strict=True)])
+        """context U h (R, B, T, WIDTH), features (R, B, T, C FEATURES) -> (R, B, T, C, outputs).
+
+        In memory series and steps are last: each number of each channel is a contiguous row.
+        """
+        hidden = linear_of_columns(features, self.of_channels * self.before, self.bias.flatten(1))
+        hidden = hidden.flatten(2).unflatten(1, (self.channels, WIDTH))
+        hidden = (hidden + context.flatten(1, 2).mT.contiguous().unsqueeze(1)).relu()
+        if hidden.device.type == "cpu":
+            moved = per_run(
+                [of_run.mT @ own for of_run, own in zip(self.output.unbind(), hidden.unbind(), strict=True)]
+            )
         else:
-            moved = flat @ self.output
-        return moved.transpose(1, 2).unflatten(1, context.shape[1:3]).to(context.dtype)
+            moved = self.output.mT @ hidden
+        return moved.unflatten(-1, context.shape[1:3]).permute(0, 3, 4, 1, 2).to(context.dtype)
 
     def channel(self, context: Tensor, before: Tensor, c: int) -> Tensor:
         """Of one channel, given the features of those before it, (R, B, T, c FEATURES) -> (R, B, T, 1, outputs)."""

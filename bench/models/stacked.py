@@ -68,6 +68,20 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return product.reshape(*x.shape[:-1], -1).to(x.dtype)
 
 
+def linear_of_columns(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """The same with the outputs before all that x has many of: x (R, ..., in) -> (R, out, ...).
+
+    What is then done with each output runs through contiguous memory.
+    """
+    flat = x.reshape(len(x), -1, x.shape[-1]).mT
+    if x.device.type == "cpu":
+        rows = zip(flat.unbind(), weight.unbind(), bias.unsqueeze(-1).unbind(), strict=True)
+        product = per_run([torch.addmm(own, of_run, columns) for columns, of_run, own in rows])
+    else:
+        product = torch.baddbmm(bias.unsqueeze(-1), weight, flat)
+    return product.unflatten(-1, x.shape[1:-1]).to(x.dtype)
+
+
 class Linear(nn.Module):
     """`linear` with its parameters, drawn as torch's nn.Linear draws them."""
 
