@@ -12,8 +12,8 @@ from torch.nn import functional
 from bench.contracts import Cells, ModelConfig
 from bench.models.head import ALL, ChannelHead, Parts, small, usual_change
 from bench.models.stacked import Linear, linear_of_columns
-from bench.parts.cell_mixture import CellMixture, by_channel
-from bench.parts.cells import Lattice
+from bench.parts.cell_mixture import CellMixture
+from bench.parts.cells import Lattice, by_channel
 from bench.registry import register_likelihood
 
 RAW_LIMIT = 7.0  # a logistic's scale is at most e^7 times where it began, or as much less
@@ -104,7 +104,7 @@ class CellHead(ChannelHead):
             without = self.needs_previous[:, None, None]
             if hidden is not None:
                 without = without & hidden.unsqueeze(2)
-            logits = logits.masked_fill(without, -torch.inf)
+            logits = logits + torch.zeros_like(without, dtype=logits.dtype).masked_fill(without, -torch.inf)
             locations = scale * locations + before.unsqueeze(2) * self.is_anchored[:, None, None]
             least = scale.log()
             log_scales = log_scales.clamp(least - RAW_LIMIT, least + RAW_LIMIT)

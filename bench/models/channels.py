@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from bench.contracts import Draws, Likelihood
-from bench.models.stacked import Linear, linear, linear_of_columns, parameter, per_run
-from bench.parts.cells import MeasuredIntervals
+from bench.models.stacked import Linear, by_run, linear, linear_of_columns, parameter, per_run
+from bench.parts.cells import MeasuredIntervals, by_channel
 from bench.parts.likelihoods import Family, Standardised, Stepwise, tempered
 
 WIDTH = 32  # hidden units per channel
@@ -62,7 +62,7 @@ class MaskedChannels(nn.Module):
             width = cells.cell(x)[1]
             usual = change / self.change[:, None, None, c]
             changes = [usual.clamp(-REACH, REACH), (change / width).clamp(-1, 1)]
-        return torch.stack([value, *changes], dim=-1).flatten(-2)
+        return torch.stack([by_channel(part) for part in (value, *changes)], dim=2).flatten(1, 2).movedim(1, -1)
 
     def forward(self, context: Tensor, features: Tensor) -> Tensor:
         """context U h (R, B, T, WIDTH), features (R, B, T, C FEATURES) -> (R, B, T, C, outputs).
@@ -71,11 +71,9 @@ class MaskedChannels(nn.Module):
         """
         hidden = linear_of_columns(features, self.of_channels * self.before, self.bias.flatten(1))
         hidden = hidden.flatten(2).unflatten(1, (self.channels, WIDTH))
-        hidden = (hidden + context.flatten(1, 2).mT.contiguous().unsqueeze(1)).relu()
+        hidden = (hidden + context.flatten(1, 2).mT.contiguous().unsqueeze(1)).relu_()
         if hidden.device.type == "cpu":
-            moved = per_run(
-                [of_run.mT @ own for of_run, own in zip(self.output.unbind(), hidden.unbind(), strict=True)]
-            )
+            moved = per_run([of_run.mT @ own for of_run, own in zip(by_run(self.output), by_run(hidden), strict=True)])
         else:
             moved = self.output.mT @ hidden
         return moved.unflatten(-1, context.shape[1:3]).permute(0, 3, 4, 1, 2).to(context.dtype)

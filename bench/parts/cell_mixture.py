@@ -23,18 +23,13 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from bench.contracts import Draws
-from bench.parts.cells import Lattice, logistic_log_probability, logistic_slopes
+from bench.parts.cells import Lattice, by_channel, logistic_log_probability, logistic_slopes
 from bench.parts.likelihoods import Family, of_runs
 
 NEARLY_ZERO = 1e-7  # a uniform draw is at least this far from 0 and 1, so that a logistic's noise is finite
 BEYOND = 1e20  # a cell that is open on one side ends there
 LEAST = -1e30  # a logarithm below it is that of 0
 LOG2_E = math.log2(math.e)
-
-
-def by_channel(values: Tensor) -> Tensor:
-    """(R, B, T, C) -> (R, C, B, T), in this order in memory."""
-    return values.movedim(-1, 1).contiguous()
 
 
 def _shares(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -24,6 +24,11 @@ TRANSFORMS = ("identity", "log1p", "signed_log1p")
 NEARLY_ALL = 1 - 1e-6  # of the way to the end of a logarithm's range, which no cell leaves
 
 
+def by_channel(values: Tensor) -> Tensor:
+    """(R, B, T, C) -> (R, C, B, T), in this order in memory."""
+    return values.movedim(-1, 1).contiguous()
+
+
 class Intervals(Protocol):
     """Gives each value its cell (l, u)."""
 
