@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from bench.contracts import Cells, ModelConfig
 from bench.models.head import ALL, ChannelHead, Parts, small, usual_change
-from bench.models.stacked import Linear, linear_of_columns
+from bench.models.stacked import Linear, linear_outputs_first
 from bench.parts.cell_mixture import CellMixture
 from bench.parts.cells import Lattice, by_channel
 from bench.registry import register_likelihood
@@ -80,7 +80,7 @@ class CellHead(ChannelHead):
         """All numbers of each channel, (R, C, numbers, B, T): weights, locations, scales, bins."""
         begin = [self.logit[..., : self.others], self.location / self.scale, self.scale.log()]
         offset = torch.cat([*begin, self.logit[..., self.others :]], dim=-1).flatten(1)
-        numbers = linear_of_columns(h, self.raw.weight, self.raw.bias + offset)
+        numbers = linear_outputs_first(h, self.raw.weight, self.raw.bias + offset)
         return (numbers.unflatten(1, (self.channels, -1)),)
 
     def moved(self, parts: Parts, by: Tensor) -> Parts:
@@ -99,7 +99,7 @@ class CellHead(ChannelHead):
         if previous is None:
             before, hidden = torch.zeros_like(parts[0][:, :, 0]), None
         else:
-            before, hidden = by_channel(previous[..., :-1][..., c]), by_channel(previous[..., -1:]) > 0
+            before, hidden = by_channel(previous[..., :-1][..., c]), previous[..., -1:].movedim(-1, 1) > 0
         if self.others:
             without = self.needs_previous[:, None, None]
             if hidden is not None:

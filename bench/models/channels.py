@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.contracts import Draws, Likelihood
-from bench.models.stacked import Linear, by_run, linear, linear_of_columns, parameter, per_run
+from bench.models.stacked import Linear, by_run, linear, linear_outputs_first, parameter, per_run
 from bench.parts.cells import MeasuredIntervals, by_channel
 from bench.parts.likelihoods import Family, Standardised, Stepwise, tempered
 
@@ -69,7 +69,7 @@ class MaskedChannels(nn.Module):
 
         In memory series and steps are last: each number of each channel is a contiguous row.
         """
-        hidden = linear_of_columns(features, self.of_channels * self.before, self.bias.flatten(1))
+        hidden = linear_outputs_first(features, self.of_channels * self.before, self.bias.flatten(1))
         hidden = hidden.flatten(2).unflatten(1, (self.channels, WIDTH))
         hidden = (hidden + context.flatten(1, 2).mT.contiguous().unsqueeze(1)).relu_()
         if hidden.device.type == "cpu":
@@ -84,7 +84,7 @@ class MaskedChannels(nn.Module):
         hidden = context + self.bias[:, None, None, c]
         if c:
             hidden = hidden + linear(before, self.of_channels[:, rows, : c * FEATURES])
-        return linear(hidden.relu(), self.output[:, c].mT).unsqueeze(-2)
+        return linear_outputs_first(hidden.relu(), self.output[:, c].mT).movedim(1, -1).unsqueeze(-2)
 
 
 class ByChannel(Protocol):

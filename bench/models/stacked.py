@@ -73,17 +73,19 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return product.reshape(*x.shape[:-1], -1).to(x.dtype)
 
 
-def linear_of_columns(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """The same with the outputs before all that x has many of: x (R, ..., in) -> (R, out, ...).
+def linear_outputs_first(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """`linear` with the outputs before all that x has many of: x (R, ..., in) -> (R, out, ...).
 
-    What is then done with each output runs through contiguous memory.
+    What is done with each output afterwards runs through contiguous memory.
     """
-    flat = x.reshape(len(x), -1, x.shape[-1]).mT.contiguous()
-    if x.device.type == "cpu":  # `addmm` would first fill the result with the bias
-        rows = zip(by_run(flat), by_run(weight), by_run(bias.unsqueeze(-1)), strict=True)
-        product = per_run([torch.mm(of_run, columns).add_(own) for columns, of_run, own in rows])
+    columns = x.reshape(len(x), -1, x.shape[-1]).mT.contiguous()
+    if x.device.type == "cpu":
+        rows = [own @ of_run for own, of_run in zip(by_run(weight), by_run(columns), strict=True)]
+        if bias is not None:
+            rows = [row.add_(own) for row, own in zip(rows, by_run(bias.unsqueeze(-1)), strict=True)]
+        product = per_run(rows)
     else:
-        product = torch.baddbmm(bias.unsqueeze(-1), weight, flat)
+        product = weight @ columns if bias is None else torch.baddbmm(bias.unsqueeze(-1), weight, columns)
     return product.unflatten(-1, x.shape[1:-1]).to(x.dtype)
 
 

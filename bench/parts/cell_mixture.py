@@ -33,9 +33,9 @@ LOG2_E = math.log2(math.e)
 
 
 def _shares(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """2^(a_j - max a) of each part j, in base e; their sum; and ln sum_j exp a_j. All over the third dimension.
+    """exp(a_j - max a) of each part j, their sum, and ln sum_j exp a_j: (R, C, parts, B, T) -> itself, 1 part, 1 part.
 
-    In base 2, because torch's `exp` on a CPU takes four times as long where many results are 0.
+    As powers of 2, because torch's `exp` on a CPU takes four times as long where many results are 0.
     """
     most = logits.amax(dim=2, keepdim=True).clamp_(min=LEAST)
     shares = torch.add(most * -LOG2_E, logits, alpha=LOG2_E).exp2_()
@@ -49,8 +49,8 @@ class _LogProbability(torch.autograd.Function):
         ln P = ln sum_j w_j p_j,   w = softmax(a),   r_j = w_j p_j / P
         d ln P / d a_j = r_j - w_j,   d ln P / d theta_k = r_k d ln p_k / d theta_k
 
-    r_j is 0 for every bin but that of the value. Each pass through the table of bins counts, because it is the largest
-    tensor of a likelihood: there are six in the forward and three in the backward pass.
+    r_j is 0 for every bin but that of the value. One function, because the table of bins is the largest tensor of a
+    likelihood, so that each pass through it counts.
     """
 
     @staticmethod
@@ -64,10 +64,10 @@ class _LogProbability(torch.autograd.Function):
         others: Tensor,
         index: Tensor,
     ) -> Tensor:
-        """The first four as in `CellMixture`; cell: low, high, width, (R, C, 1, B, T); the rest -> (R, C, 1, B, T).
+        """ln P, (R, C, 1, B, T). The first four arguments are those of `CellMixture`.
 
-        others (R, C, S + 1, B, T): ln p of "the same" and of the value's bin; index (R, C, 1, B, T): that bin. Without
-        bins both have a row less.
+        cell: where it begins, ends, and how wide it is, each (R, C, 1, B, T). others (R, C, S + 1, B, T): ln p of "the
+        same" and of the value's bin. index (R, C, 1, B, T): that bin. Without bins the last two have one part less.
         """
         rate = (-log_scales).exp_()
         low, high = ((end - locations).mul_(rate) for end in cell[:2])
@@ -82,7 +82,7 @@ class _LogProbability(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *above: Tensor) -> tuple[Tensor | None, ...]:
-        """See the head."""
+        """See the head of the class."""
         rate, low, high, width, prior, of_all, posterior, of_these, index = ctx.saved_tensors
         weights = prior * (-above[0] / of_all)
         explains = posterior * (above[0] / of_these)
