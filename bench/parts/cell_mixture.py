@@ -27,7 +27,7 @@ from bench.parts.cells import Lattice, by_channel, logistic_log_probability, log
 from bench.parts.likelihoods import Family, of_runs
 
 NEARLY_ZERO = 1e-7  # a uniform draw is at least this far from 0 and 1, so that a logistic's noise is finite
-BEYOND = 1e20  # a cell that is open on one side ends there
+BEYOND = 1e10  # a cell that is open on one side ends there: far in units of any logistic, and finite in float32
 LEAST = -1e30  # a logarithm below it is that of 0
 LOG2_E = math.log2(math.e)
 
