@@ -116,7 +116,7 @@ def test_the_share_of_two_atoms_is_the_softmax_of_logits_over_the_temperature(te
     head.fit([x], [measure_cells(x.numpy().reshape(-1, 1), [Resolution(1)], np.zeros(1), np.ones(1))])
     with torch.no_grad():
         p = head(torch.zeros(1, n, 1, H))
-        logits = p.table[0, 0, 0, 0]
+        logits = p.table[0, 0, :, 0, 0]
         share = (p.tempered(at(temperature)).sample(draws(1)) == 1).float().mean()
     ones = float(x.mean())
     assert float((logits[1] - logits[0]).exp()) == pytest.approx(ones / (1 - ones), rel=1e-3)
@@ -142,16 +142,17 @@ def test_cold_samples_are_the_likeliest_part(likelihood):
     with torch.no_grad():
         p = head(*states(200))
         x = p.tempered(at(1e-4, 1e-4)).sample(draws())
-        part = torch.cat([p.logits, p.table], dim=-1).argmax(dim=-1, keepdim=True)
+        part = torch.cat([p.logits, p.table], dim=2).argmax(dim=2)
         logistics, same, bins = p._sizes
-        places, reach = [p.locations] + [p.before.unsqueeze(-1)] * same, torch.full_like(x, 0.05)
+        places, reach = [p.locations] + [p.before.unsqueeze(2)] * same, torch.full_like(p.before, 0.05)
         if bins:  # all bins are one place here, the middle of the chosen one
-            left, width = p._of_bins((part.squeeze(-1) - logistics - same).clamp(min=0))
-            places.append((left + width / 2).unsqueeze(-1))
-            reach = torch.where(part.squeeze(-1) >= logistics + same, width / 2, reach)
-        index = part.clamp(max=logistics + same)
-        expected = torch.cat(places, dim=-1).gather(-1, index).squeeze(-1)
-    assert ((x - p._lattice.clipped(expected)).abs() <= reach + 1e-4).all()
+            index = (part - logistics - same).clamp(min=0)
+            left, width = (p._of_bins(of_bin, index) for of_bin in (p.edges, p.edges.diff()))
+            places.append((left + width / 2).unsqueeze(2))
+            reach = torch.where(part >= logistics + same, width / 2, reach)
+        index = part.clamp(max=logistics + same).unsqueeze(2)
+        expected = torch.cat(places, dim=2).gather(2, index).squeeze(2).movedim(1, -1)
+    assert ((x - p._lattice.clipped(expected)).abs() <= reach.movedim(1, -1) + 1e-4).all()
 
 
 def test_cold_samples_of_a_mixture_are_the_mean_of_the_heaviest_component():

@@ -11,9 +11,9 @@ from torch.nn import functional
 
 from bench.contracts import Cells, ModelConfig
 from bench.models.head import ALL, ChannelHead, Parts, small, usual_change
-from bench.models.stacked import Linear, linear
+from bench.models.stacked import Linear, linear_outputs_first
 from bench.parts.cell_mixture import CellMixture
-from bench.parts.cells import Lattice
+from bench.parts.cells import Lattice, by_channel
 from bench.registry import register_likelihood
 
 RAW_LIMIT = 7.0  # a logistic's scale is at most e^7 times where it began, or as much less
@@ -77,33 +77,37 @@ class CellHead(ChannelHead):
         return 3 * logistics + self.repeats + self.bins_of(config)
 
     def parts(self, h: Tensor) -> Parts:
-        """All numbers of each channel, (R, B, T, C, numbers): weights, locations, scales, bins."""
+        """All numbers of each channel, (R, C, numbers, B, T): weights, locations, scales, bins."""
         begin = [self.logit[..., : self.others], self.location / self.scale, self.scale.log()]
         offset = torch.cat([*begin, self.logit[..., self.others :]], dim=-1).flatten(1)
-        return (linear(h, self.raw.weight, self.raw.bias + offset).unflatten(-1, (self.channels, -1)),)
+        numbers = linear_outputs_first(h, self.raw.weight, self.raw.bias + offset)
+        return (numbers.unflatten(1, (self.channels, -1)),)
 
     def moved(self, parts: Parts, by: Tensor) -> Parts:
         """Their sum."""
-        return (parts[0] + by,)
+        return (parts[0] + by.permute(0, 3, 4, 1, 2),)
 
     def some(self, parts: Parts, c: slice) -> Parts:
         """Of some channels."""
-        return (parts[0][..., c, :],)
+        return (parts[0][:, c],)
 
     def build(self, parts: Parts, previous: Tensor | None, c: slice = ALL, square: Tensor | None = None) -> CellMixture:
         """The mixture of some channels."""
         sizes = [self.others, self.logistics, self.logistics, self.bins]
-        logits, locations, log_scales, table = parts[0].split(sizes, dim=-1)
-        scale = self.scale[:, None, None, c]
-        before = torch.zeros_like(parts[0][..., 0]) if previous is None else previous[..., :-1][..., c]
+        logits, locations, log_scales, table = parts[0].split(sizes, dim=2)
+        scale = self.scale[:, c, :, None, None]
+        if previous is None:
+            before, hidden = torch.zeros_like(parts[0][:, :, 0]), None
+        else:
+            before, hidden = by_channel(previous[..., :-1][..., c]), previous[..., -1:].movedim(-1, 1) > 0
         if self.others:
-            hidden = self.needs_previous
-            if previous is not None:
-                hidden = hidden & (previous[..., -1:] > 0).unsqueeze(-1)
-            logits = logits.masked_fill(hidden, -torch.inf)
-            locations = scale * locations + before.unsqueeze(-1) * self.is_anchored
+            without = self.needs_previous[:, None, None]
+            if hidden is not None:
+                without = without & hidden.unsqueeze(2)
+            logits = logits + torch.zeros_like(without, dtype=logits.dtype).masked_fill(without, -torch.inf)
+            locations = scale * locations + before.unsqueeze(2) * self.is_anchored[:, None, None]
             least = scale.log()
-            log_scales = torch.minimum(torch.maximum(log_scales, least - RAW_LIMIT), least + RAW_LIMIT)
+            log_scales = log_scales.clamp(least - RAW_LIMIT, least + RAW_LIMIT)
         cells = self.cells.of_channels(c)
         edges, points = self.edges[:, c], self.points[:, c]
         return CellMixture(logits, table, locations, log_scales, before, edges, points, cells=cells)

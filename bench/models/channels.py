@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from bench.contracts import Draws, Likelihood
-from bench.models.stacked import Linear, linear, parameter, per_run
-from bench.parts.cells import MeasuredIntervals
+from bench.models.stacked import Linear, by_run, linear, linear_outputs_first, parameter, per_run
+from bench.parts.cells import MeasuredIntervals, by_channel
 from bench.parts.likelihoods import Family, Standardised, Stepwise, tempered
 
 WIDTH = 32  # hidden units per channel
@@ -62,18 +62,21 @@ class MaskedChannels(nn.Module):
             width = cells.cell(x)[1]
             usual = change / self.change[:, None, None, c]
             changes = [usual.clamp(-REACH, REACH), (change / width).clamp(-1, 1)]
-        return torch.stack([value, *changes], dim=-1).flatten(-2)
+        return torch.stack([by_channel(part) for part in (value, *changes)], dim=2).flatten(1, 2).movedim(1, -1)
 
     def forward(self, context: Tensor, features: Tensor) -> Tensor:
-        """context U h (R, B, T, WIDTH), features (R, B, T, C FEATURES) -> (R, B, T, C, outputs)."""
-        hidden = linear(features, self.of_channels * self.before).unflatten(-1, (self.channels, WIDTH))
-        hidden = (hidden + (context.unsqueeze(-2) + self.bias[:, None, None])).relu()
-        flat = hidden.flatten(1, 2).transpose(1, 2)  # (R, C, B T, WIDTH), which the product reads without a copy
-        if flat.device.type == "cpu":
-            moved = per_run([h @ weight for h, weight in zip(flat.unbind(), self.output.unbind(), strict=True)])
+        """context U h (R, B, T, WIDTH), features (R, B, T, C FEATURES) -> (R, B, T, C, outputs).
+
+        In memory series and steps are last: each number of each channel is a contiguous row.
+        """
+        hidden = linear_outputs_first(features, self.of_channels * self.before, self.bias.flatten(1))
+        hidden = hidden.flatten(2).unflatten(1, (self.channels, WIDTH))
+        hidden = (hidden + context.flatten(1, 2).mT.contiguous().unsqueeze(1)).relu_()
+        if hidden.device.type == "cpu":
+            moved = per_run([of_run.mT @ own for of_run, own in zip(by_run(self.output), by_run(hidden), strict=True)])
         else:
-            moved = flat @ self.output
-        return moved.transpose(1, 2).unflatten(1, context.shape[1:3]).to(context.dtype)
+            moved = self.output.mT @ hidden
+        return moved.unflatten(-1, context.shape[1:3]).permute(0, 3, 4, 1, 2).to(context.dtype)
 
     def channel(self, context: Tensor, before: Tensor, c: int) -> Tensor:
         """Of one channel, given the features of those before it, (R, B, T, c FEATURES) -> (R, B, T, 1, outputs)."""
@@ -81,7 +84,7 @@ class MaskedChannels(nn.Module):
         hidden = context + self.bias[:, None, None, c]
         if c:
             hidden = hidden + linear(before, self.of_channels[:, rows, : c * FEATURES])
-        return linear(hidden.relu(), self.output[:, c].mT).unsqueeze(-2)
+        return linear_outputs_first(hidden.relu(), self.output[:, c].mT).movedim(1, -1).unsqueeze(-2)
 
 
 class ByChannel(Protocol):

@@ -54,18 +54,39 @@ def per_run(parts: list[Tensor]) -> Tensor:
     return parts[0].unsqueeze(0) if len(parts) == 1 else torch.stack(parts)
 
 
+def by_run(stacked: Tensor) -> tuple[Tensor, ...]:
+    """The parts of single runs; of one run it is a view in both directions, which `unbind` is only in one."""
+    return (stacked.squeeze(0),) if len(stacked) == 1 else stacked.unbind()
+
+
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """y_r = x_r W_r^T + b_r: x (R, ..., in), weight (R, out, in), bias (R, out) -> (R, ..., out).
 
     Under autocast only the product is rounded: y has the type of x.
     """
     if x.device.type == "cpu":
-        biases = [None] * len(weight) if bias is None else bias.unbind()
-        rows = zip(x.unbind(), weight.unbind(), biases, strict=True)
+        biases = [None] * len(weight) if bias is None else by_run(bias)
+        rows = zip(by_run(x), by_run(weight), biases, strict=True)
         return per_run([functional.linear(*row).to(x.dtype) for row in rows])
     flat = x.reshape(len(x), -1, x.shape[-1])
     product = flat @ weight.mT if bias is None else torch.baddbmm(bias[:, None], flat, weight.mT)
     return product.reshape(*x.shape[:-1], -1).to(x.dtype)
+
+
+def linear_outputs_first(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """`linear` with the outputs before all that x has many of: x (R, ..., in) -> (R, out, ...).
+
+    What is done with each output afterwards runs through contiguous memory.
+    """
+    columns = x.reshape(len(x), -1, x.shape[-1]).mT.contiguous()
+    if x.device.type == "cpu":
+        rows = [own @ of_run for own, of_run in zip(by_run(weight), by_run(columns), strict=True)]
+        if bias is not None:
+            rows = [row.add_(own) for row, own in zip(rows, by_run(bias.unsqueeze(-1)), strict=True)]
+        product = per_run(rows)
+    else:
+        product = weight @ columns if bias is None else torch.baddbmm(bias.unsqueeze(-1), weight, columns)
+    return product.unflatten(-1, x.shape[1:-1]).to(x.dtype)
 
 
 class Linear(nn.Module):

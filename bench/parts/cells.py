@@ -16,13 +16,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.nn import functional
 
 from bench.contracts import CONTINUOUS, Cells
 
 LOG_ROOT_TWO_PI = 0.5 * math.log(2 * math.pi)
 TRANSFORMS = ("identity", "log1p", "signed_log1p")
 NEARLY_ALL = 1 - 1e-6  # of the way to the end of a logarithm's range, which no cell leaves
+
+
+def by_channel(values: Tensor) -> Tensor:
+    """(R, B, T, C) -> (R, C, B, T), in this order in memory."""
+    return values.movedim(-1, 1).contiguous()
 
 
 class Intervals(Protocol):
@@ -157,45 +161,26 @@ class Lattice(MeasuredIntervals):
         return self.clipped(torch.where(point.isnan(), x, (placed - mean) / scale))
 
 
-def logistic_log_probability(low: Tensor, width: Tensor, lowest: Tensor, highest: Tensor) -> Tensor:
-    """ln (F(l + w) - F(l)) of the standard logistic F for cells from l of width w > 0; end cells are open.
+def logistic_log_probability(low: Tensor, high: Tensor, width: Tensor) -> Tensor:
+    """ln (F(u) - F(l)) of the standard logistic F for cells (l, u) of width w > 0; l, u and w may be very large.
 
-        F(u) - F(l) = F(u) F(-l) (1 - e^-w),   F(u) for the lowest cell,   F(-l) for the highest one
+        F(u) - F(l) = F(u) F(-l) (1 - e^-w),   ln F(u) = ln F(|u|) + min(u, 0)
 
-    A product of three factors, each of which has an exact logarithm in float32 down to the narrowest cell and for any
-    distance; no difference of near numbers is taken.
+    What the logarithm is taken of is a product of three factors, none below 1/2 but the last one, and each exact in
+    float32 down to the narrowest cell and for any distance; no difference of near numbers is taken. The width is given,
+    because u - l would be one.
 
     >>> import torch
-    >>> no = torch.tensor(False)
-    >>> round(float(logistic_log_probability(torch.tensor(-1.0), torch.tensor(2.0), no, no).exp()), 4)
+    >>> round(float(logistic_log_probability(torch.tensor(-1.0), torch.tensor(1.0), torch.tensor(2.0)).exp()), 4)
     0.4621
     """
-    result: Tensor = _LogisticLogProbability.apply(low, width, lowest, highest)
-    return result
+    product = (-width).expm1_().neg_().mul_(low.abs().sigmoid_()).mul_(high.abs().sigmoid_())
+    return product.log_().sub_(low.clamp(min=0)).add_(high.clamp(max=0))
 
 
-class _LogisticLogProbability(torch.autograd.Function):
-    """See `logistic_log_probability`."""
-
-    @staticmethod
-    def forward(ctx: Any, low: Tensor, width: Tensor, lowest: Tensor, highest: Tensor) -> Tensor:
-        """Broadcasts to the shape of low."""
-        above, below = functional.logsigmoid(low + width), functional.logsigmoid(-low)
-        inner = torch.log(-torch.expm1(-width))
-        ctx.save_for_backward(low, width, lowest, highest)
-        either = lowest | highest
-        log_p = above.masked_fill(highest, 0) + below.masked_fill(lowest, 0)
-        return log_p + inner.masked_fill(either, 0)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *given: Tensor) -> tuple[Tensor | None, ...]:
-        """d ln F(u) = F(-u) du,  d ln F(-l) = -F(l) dl,  d ln (1 - e^-w) = dw / (e^w - 1)."""
-        low, width, lowest, highest = ctx.saved_tensors
-        of_high = torch.sigmoid(-low - width).masked_fill(highest, 0)
-        of_low = torch.sigmoid(low).masked_fill(lowest, 0)
-        inner = torch.expm1(width).reciprocal().masked_fill(lowest | highest, 0)
-        return (of_high - of_low) * given[0], (of_high + inner) * given[0], None, None
+def logistic_slopes(low: Tensor, high: Tensor, width: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The derivatives of `logistic_log_probability` for l, u and w: -F(l), F(-u), 1 / (e^w - 1)."""
+    return low.sigmoid().neg_(), high.neg().sigmoid_(), width.expm1().reciprocal_()
 
 
 # Of the Mills ratio (1 - Phi(x)) / phi(x) = t Q(2 t - 1) with t = 1 / (1 + x / MILLS_SCALE), x >= 0: a Chebyshev fit of
