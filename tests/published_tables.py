@@ -22,6 +22,7 @@ from published_rows import (
     FINDINGS,
     FLOOR,
     README,
+    SAMPLE_MEASURES,
     above_floor,
     additive_f,
     always_alive,
@@ -298,6 +299,33 @@ def settings(sweep: str, *options: str) -> list[list[str]]:
                 ", ".join(filter(None, (said, lost))),
                 nats(of["value"], "latent_information"),
                 mean_and_half(paired(of["value"]["c2st_auc"], floor), 2),
+            ]
+        rows.append(cells)
+    return rows
+
+
+def overview(sweep: str, backbone: str) -> list[list[str]]:
+    """A row per method on one backbone: on each data set what is said of the latent, its nats, samples minus floor."""
+    runs, values = asked(CORE, sweep), values_of(CORE, sweep)
+    runs = runs[(runs["kind"] == "method") & (runs["backbone"] == backbone)]
+    rows = []
+    for label, alike in runs.groupby("label", sort=False, observed=True):
+        cells = [quoted(str(label))]
+        for data in datasets_of(sweep):
+            here = alike[alike["dataset"] == data]
+            well = here[here["status"] == "ok"]
+            lost = counted(here.loc[here["status"] != "ok", "status"])
+            if well.empty:
+                cells += [lost or "–", "–", "–", "–"]
+                continue
+            of, floors = of_runs(CORE, well), values[data, FLOOR]
+            told = of["value"]
+            latent = "latent_information" in of.index and told["latent_information"].notna().any()
+            said = counted(word_of(of, seed) for seed in sorted(well["seed"])) if latent else ""
+            cells += [
+                ", ".join(filter(None, (said, lost))) or "–",
+                nats(told, "latent_information") if latent else "–",
+                *(mean_and_half(paired(told[measure], floors[measure]), digits) for measure, digits in SAMPLE_MEASURES),
             ]
         rows.append(cells)
     return rows
