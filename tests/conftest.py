@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -84,6 +85,28 @@ def refused(complaint: str) -> Iterator[None]:
 def inline(monkeypatch: pytest.MonkeyPatch) -> None:
     """`bench.run` starts no worker, whose imports take seconds: for tests of what it does, not of who does it."""
     monkeypatch.setattr("bench.engine.workers.LocalWorker", InlineWorker)
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A report plans all its pictures and draws none, which would take nine tenths of its time."""
+    monkeypatch.setattr("bench.report.report.drawn", blank)
+
+
+def blank(picture: Any, *_: object) -> Any:
+    """The picture, captions and all, with an empty drawing."""
+    return dataclasses.replace(picture, svg='<svg viewBox="0 0 1 1"></svg>', png=b"\x89PNG")
+
+
+@pytest.fixture
+def few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The judge of `c2st` has 5 trees in place of 60: for tests that do not depend on how good it is."""
+    import sklearn.ensemble
+
+    trees = sklearn.ensemble.HistGradientBoostingClassifier
+    monkeypatch.setattr(
+        sklearn.ensemble, "HistGradientBoostingClassifier", lambda **words: trees(**{**words, "max_iter": 5})
+    )
 
 
 @pytest.fixture

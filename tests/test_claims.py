@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 import pytest
+from conftest import blank
 from report_data import FACTS, curve_rows, frames, membership, metric_rows, quick_runs, reader, select
 from test_contrasts import LIVE, SKIP
 
@@ -20,6 +21,7 @@ from bench.report.cards import metric_facts
 from bench.report.cells import cells_of
 from bench.report.claims import CLAIMS, FILE, as_parquet, claims_of, mismatches, read_claims
 from bench.report.contrasts import stated_contrasts
+from bench.report.figures.picture import Picture, drawn
 from bench.report.gains import gains_of
 from bench.report.page import write
 from bench.report.ranking import groups_of
@@ -41,11 +43,17 @@ def select_of(runs: list[dict]) -> Selection:
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A results folder whose report has claims."""
+    """A results folder whose report has claims; of its pictures those of the contrasts are drawn."""
     folder = tmp_path_factory.mktemp("results")
     chosen = select_of(RUNS)
     stated = {"contrasts": [LIVE, SKIP], "equivalence": {"sliced_wasserstein": 0.05}}
-    write(build(dataclasses.replace(chosen, **stated), FACTS), folder / "report")
+
+    def some(picture: Picture, *_: object) -> Picture:
+        return drawn(picture) if picture.section == "contrasts" else blank(picture)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bench.report.report.drawn", some)
+        write(build(dataclasses.replace(chosen, **stated), FACTS), folder / "report")
     return folder
 
 
@@ -186,7 +194,7 @@ def test_a_folder_without_claims_and_a_claim_in_two_reports_are_refused(results:
 
 
 def test_the_page_shows_the_contrasts_and_a_later_report_without_any_takes_them_away(
-    results: Path, tmp_path: Path
+    results: Path, tmp_path: Path, undrawn: None
 ) -> None:
     shutil.copytree(results / "report", tmp_path / "report")
     page = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
@@ -203,12 +211,13 @@ def test_the_page_shows_the_contrasts_and_a_later_report_without_any_takes_them_
     assert "contrasts" not in page
 
 
-def test_published_results_have_their_claims(tmp_path: Path) -> None:
+def test_published_results_have_their_claims(tmp_path: Path, undrawn: None) -> None:
     store = Store(tmp_path / "results")
     store.prepare()
-    for place, run in enumerate(RUNS):
-        store.write_part(f"part-{place}", [run], metric_rows(run), curve_rows(run))
-    labels = {run["run_id"]: run["label"] for run in RUNS}
+    runs = quick_runs(("bike", "energy", "regimes"), seeds=2, shuffles=(False,), labels=(LIVE.of, LIVE.against))
+    rows, curves = ([row for run in runs for row in of(run)] for of in (metric_rows, curve_rows))
+    store.write_part("part", runs, rows, curves)
+    labels = {run["run_id"]: run["label"] for run in runs}
     store.write_membership("live", labels, "", "python -m bench.run --grid live --results out", contrasts=[LIVE])
     assert publish(["--results", str(store.path), "--out", str(tmp_path / "published")]) == 0
     table = pd.read_parquet(tmp_path / "published" / "report" / "live" / FILE)

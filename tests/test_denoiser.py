@@ -34,6 +34,8 @@ class Exact(Denoiser):
 
     def __init__(self, predicts):
         super().__init__(1, 3, 4, L, predicts=predicts)
+        alpha_bar, spread = linear_schedule(L).double()[:, None, None], COVARIANCE.double()
+        self.maps = spread @ torch.linalg.inv(alpha_bar * spread + (1 - alpha_bar) * torch.eye(3).double())
 
     def table(self):
         return self.embed(torch.arange(L + 1)[None])
@@ -43,11 +45,10 @@ class Exact(Denoiser):
         return embedded if self.predicts == "noise" else torch.cat([embedded, self.to_noise[i]], dim=-1)
 
     def network(self, z, embedded):
-        alpha_bar = linear_schedule(L).double()[embedded[..., 0].long()].unsqueeze(-1)
-        clean, spread = alpha_bar.sqrt(), COVARIANCE.double()
-        total = alpha_bar[..., None] * spread + (1 - alpha_bar[..., None]) * torch.eye(3).double()
-        off = (z.double() - clean * MEAN).unsqueeze(-1)
-        x0 = MEAN + clean * (spread @ torch.linalg.solve(total, off)).squeeze(-1)
+        i = embedded[..., 0].long()
+        alpha_bar = linear_schedule(L).double()[i].unsqueeze(-1)
+        clean = alpha_bar.sqrt()
+        x0 = MEAN + clean * (self.maps[i] @ (z.double() - clean * MEAN).unsqueeze(-1)).squeeze(-1)
         noise = (z - clean * x0) / (1 - alpha_bar).clamp(min=1e-12).sqrt()
         found = {"noise": noise, "x0": x0, "v": clean * noise - (1 - alpha_bar).sqrt() * x0}
         return found[self.predicts].float()

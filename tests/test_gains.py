@@ -15,11 +15,13 @@ from scipy import stats
 from test_contrasts import LIVE, SKIP
 
 from bench.report.claims import FILE
+from bench.report.figures.picture import drawn
 from bench.report.figures.points import mark_cut_ends, name_points
 from bench.report.page import write
 from bench.report.report import Report, build
 from bench.report.statistics import Interval
 
+pytestmark = pytest.mark.usefixtures("undrawn")
 DATASETS = ("bike", "energy", "lattice", "pendigits", "regimes")
 
 
@@ -65,7 +67,7 @@ def test_data_sets_that_a_contrast_leaves_out_are_drawn_and_counted() -> None:
     (found,) = chosen.gains  # a secondary contrast has none
     assert "regimes" in found.points
     assert (found.correlation.tau, found.correlation.n) == (pytest.approx(-1), 5)
-    picture = next(picture for picture in chosen.pictures if picture.name.startswith("gain-"))
+    picture = drawn(next(picture for picture in chosen.pictures if picture.name.startswith("gain-")))
     assert picture.section == "contrasts"
     assert "rank correlation" in picture.caption
     assert "Grey band" not in picture.caption  # no bound is stated
@@ -78,7 +80,7 @@ def test_data_sets_that_a_contrast_leaves_out_are_drawn_and_counted() -> None:
 def test_differences_that_do_not_matter_are_a_band() -> None:
     gains = dict(zip(DATASETS, (0.0, 0.1, 0.2, 0.3, 0.4), strict=True))
     chosen = report(gains, {name: -gain for name, gain in gains.items()}, equivalence={"sliced_wasserstein": 0.05})
-    picture = next(picture for picture in chosen.pictures if picture.name.startswith("gain-"))
+    picture = drawn(next(picture for picture in chosen.pictures if picture.name.startswith("gain-")))
     assert "Grey band: differences below 0.0500 do not matter." in picture.caption
     assert "not in the contrast" not in picture.svg
 

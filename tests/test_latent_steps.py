@@ -281,7 +281,7 @@ def exit_code(*words: str) -> int:
 
 
 def test_a_sweep_is_trained_skipped_explained_and_not_repeated(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], inline: None
 ) -> None:
     path, results = tmp_path / "steps.yaml", tmp_path / "r"
     path.write_text(SWEEP)

@@ -236,6 +236,7 @@ def test_the_published_context_fid_averages_over_encoders_and_sees_another_law(m
 # ---------------------------------------------------------------- samples in the literature's form
 
 
+@pytest.mark.usefixtures("inline")
 def test_samples_on_the_literatures_scale_come_back_as_they_were(tmp_path, monkeypatch):
     (tmp_path / "tiny.yaml").write_text(
         "name: tiny\n"
@@ -289,6 +290,7 @@ def selection_of(runs: list[dict], tmp_path, n: int = 2000):
     return report_data.select(frame, report_data.coded(metrics), report_data.reader(curves), known, tmp_path)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_table_holds_published_rows_ours_and_those_that_nobody_prints(tmp_path):
     report = build(selection_of(protocol_runs(), tmp_path), report_data.FACTS, made="now")
     (table,) = report.published
@@ -314,6 +316,7 @@ def test_the_table_holds_published_rows_ours_and_those_that_nobody_prints(tmp_pa
     assert "Budget of the generators: of Diffusion-TS in the code" in text
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(
     "dataset", ["energy", "energy,noise_channels=True", "energy,protocol=literature", "sines,protocol=literature"]
 )
@@ -321,6 +324,7 @@ def test_other_data_have_no_published_rows(tmp_path, dataset):
     assert build(selection_of(protocol_runs(dataset), tmp_path), report_data.FACTS).published == []
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_fewer_windows_are_said_and_names_are_text(tmp_path):
     report = build(selection_of(protocol_runs(label="<b>mine</b> | x"), tmp_path, n=300), report_data.FACTS, made="now")
     (table,) = report.published

@@ -38,7 +38,7 @@ def test_intervals_of_level_like_scores_cover_what_they_say(split, memory):
     for seed in range(200):
         noise = rng.normal(size=12_000 + 20 * memory)
         rows = lfilter([math.sqrt(1 - forget**2)], [1, -forget], noise)[-12_000:]
-        recordings = Recordings([rows[:, None]], ("x",), ("",), 24, 4, 4, split, resolutions=[Resolution(0)])
+        recordings = Recordings([rows[:, None]], ("x",), ("",), 24, 240, 4, split, resolutions=[Resolution(0)])
         splits = make_splits(recordings, DatasetSpec("regimes"), seed)
         level = (splits.test * splits.scale + splits.mean).mean(axis=(1, 2), dtype=np.float64)
         chosen = np.sort(rng.permutation(len(level))[:400])

@@ -86,7 +86,7 @@ def bootstrap(rng: np.random.Generator) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("pair", [independent_draws, halves_of_groups, bootstrap])
 def test_equal_laws_score_a_half(pair: Callable[..., dict[str, np.ndarray]]) -> None:
-    areas = [primary(**pair(np.random.default_rng(k)), seed=k) for k in range(1000, 1020)]
+    areas = [primary(**pair(np.random.default_rng(k)), seed=k) for k in range(1000, 1012)]
     error = np.std(areas, ddof=1) / np.sqrt(len(areas))
     assert abs(np.mean(areas) - 0.5) < 2 * error
     assert error < 0.03
@@ -106,7 +106,7 @@ def test_people_that_the_judge_has_not_seen_score_a_half(monkeypatch: pytest.Mon
     pairs = [people(np.random.default_rng(k)) for k in range(12)]
     whole = [C2STEntities().measure(evaluation(**pair))[0].value for pair in pairs]
     assert abs(np.mean(whole) - 0.5) < 2 * np.std(whole, ddof=1) / np.sqrt(len(whole))
-    torn = [primary(pair["reference"], pair["samples"], k) for k, pair in enumerate(pairs)]
+    torn = [primary(pair["reference"], pair["samples"], k) for k, pair in enumerate(pairs[:5])]
     assert np.mean(torn) > 0.55  # the judge of `c2st` has seen other windows of the people it judges
 
 

@@ -31,7 +31,7 @@ PAIRS_OF_CHANNELS = ("correlational", "correlational.diffusion_ts", "discriminat
 
 
 @pytest.fixture
-def brief(monkeypatch: pytest.MonkeyPatch) -> None:
+def brief(monkeypatch: pytest.MonkeyPatch, few_trees: None) -> None:
     """The slow measures with few steps of training: what is tested does not depend on how good their judges are."""
     for module, names in (
         (context_fid, ("STEPS",)),
@@ -128,8 +128,8 @@ def test_c2st_sees_the_blur_that_wasserstein_rewards() -> None:
     def noise(n: int) -> np.ndarray:
         return 0.5 * rng.standard_normal((n, 12, 2))
 
-    real, mean_decoded = level(400) + noise(400), level(400)
-    stochastic = mean_decoded + noise(400)
+    real, mean_decoded = level(200) + noise(200), level(200)
+    stochastic = mean_decoded + noise(200)
     assert measure("wasserstein", real, mean_decoded)["wasserstein"].value < (
         measure("wasserstein", real, stochastic)["wasserstein"].value
     )

@@ -93,7 +93,11 @@ def noticed_in(call) -> FromTheHost:
 
 @pytest.fixture(autouse=True)
 def without_numbers(monkeypatch):
-    """What the device cannot do, and no step needs: drawing initial weights there, and autocast."""
+    """What the device cannot do, and no step needs: drawing initial weights there, and autocast.
+
+    One plain step before the recorded one: there are no kernels to compile, and a step on the device takes a second.
+    """
+    monkeypatch.setattr("bench.hardware.recorded_steps.WARM_UP", 1)
     monkeypatch.setattr("bench.training.stack.initialise", lambda *_: None)
     monkeypatch.setattr(torch, "is_autocast_enabled", lambda *_: False)
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())

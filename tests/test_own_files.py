@@ -61,7 +61,7 @@ def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-@pytest.mark.usefixtures("inline")
+@pytest.mark.usefixtures("inline", "undrawn")
 def test_every_command_finds_the_file_from_anywhere(
     sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,6 +8,7 @@ import itertools
 import math
 import os
 from contextlib import nullcontext
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,8 @@ from bench.models.build import StackedModel
 from bench.models.stacked import initialise
 from bench.parts.diffusion import reverse_diffusion, sampling_grid
 from bench.perf import __main__ as perf
-from bench.perf import denoiser, dependency, sampler, sampling, sweep_overhead, whole_run
+from bench.perf import denoiser, dependency, sampler, sampling, sweep_overhead
+from bench.perf.measure import Line
 from bench.randomness import Randomness
 from bench.registry import METHODS
 from bench.scoring.artifacts import load_model
@@ -60,10 +62,16 @@ OTHERWISE = ("sweep_overhead", "many_runs", "scheduler", "loading", "sampler", "
 """All but one have tests of their own, and loading measures nothing where there are no files."""
 
 
+@cache
+def measured(part: str) -> list[Line]:
+    """A part at its smallest, measured once for all tests."""
+    return list(perf.PARTS[part]("tiny"))
+
+
 @pytest.mark.parametrize("part", [name for name in perf.PARTS if name not in OTHERWISE])
 def test_a_part_runs_and_its_ratios_are_finite(part: str) -> None:
     pytest.importorskip("captum")
-    lines = list(perf.PARTS[part]("tiny"))
+    lines = measured(part)
     assert lines
     assert all(math.isfinite(line.ratio) and line.ratio > 0 for line in lines)
     assert all(line.what in str(line) for line in lines)
@@ -93,6 +101,7 @@ def test_the_supervisor_of_a_cluster_is_measured_at_both_ends_of_a_sweep() -> No
     assert all(math.isfinite(line.ratio) and line.ratio > 0 for line in lines)
 
 
+SOME = (("ddpm", 8), ("ddim", 5), ("dpm_solver", 5), ("dpm_solver_sde", 5))
 SWEEP = """
 name: kept
 datasets: [{name: regimes, series: 200}]
@@ -105,7 +114,10 @@ evaluate: {n_samples: 20, metrics: [c2st], during_training: 0}
 """
 
 
-def test_samplers_are_compared_on_the_kept_models_of_a_folder(tmp_path: Path) -> None:
+def test_samplers_are_compared_on_the_kept_models_of_a_folder(
+    tmp_path: Path, few_trees: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sampler, "SAMPLERS", SOME)  # one of each kind
     (tmp_path / "kept.yaml").write_text(SWEEP)
     results = tmp_path / "results"
     store = Store(results)
@@ -173,7 +185,7 @@ def test_dependency_measures_are_captums() -> None:
 
 def test_the_straightforward_run_has_our_results() -> None:
     pytest.importorskip("captum")
-    line = next(iter(whole_run.measure("tiny")))
+    line = measured("whole_run")[0]
     samples, shares = (float(word.split()[-1]) for word in line.note.split(","))
     assert samples < 1e-3
     assert shares < 1e-2  # the tolerance of ours

@@ -18,6 +18,7 @@ from bench.report.statements import answer, best_text, headline
 from bench.report.summary import Line, Summary
 from bench.report.tables import latex, long_table, overview, wide_table
 
+pytestmark = pytest.mark.usefixtures("undrawn")
 BOUND = math.log(512)
 ALL = {
     **FACTS,

@@ -222,34 +222,43 @@ def test_bars_can_be_the_papers():
     assert "3 standard deviations over series" in picture.caption
 
 
-def test_rendering_again_is_the_same_and_removes_what_is_gone(tmp_path):
-    runs = quick_runs(("energy",), 1, (False,), ("proposed",))
-    rendered(runs, tmp_path)
+@pytest.fixture(scope="module")
+def drawn_before(tmp_path_factory):
+    """A report of one method, whose folder is copied and never changed."""
+    out = tmp_path_factory.mktemp("before")
+    chosen = selection(quick_runs(("energy",), 1, (False,), ("proposed",)))
+    report = build(chosen, FACTS, made=MADE)
+    write(report, out)
+    return out, chosen, report
+
+
+def test_rendering_again_is_the_same_and_removes_what_is_gone(tmp_path, drawn_before):
+    earlier, chosen, _ = drawn_before
+    shutil.copytree(earlier, tmp_path, dirs_exist_ok=True)
     first = {path.name: path.read_bytes() for path in tmp_path.rglob("*.*")}
     (tmp_path / "figures" / "mine.png").write_bytes(b"a user's own file")
-    rendered(runs, tmp_path)
+    write(build(chosen, FACTS, made=MADE), tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.rglob("*.*") if path.name != "mine.png"} == first
     rendered([], tmp_path)
     assert [path.name for path in (tmp_path / "figures").iterdir()] == ["mine.png"]
 
 
-def test_pictures_are_drawn_again_only_where_they_changed(tmp_path, monkeypatch):
-    runs = quick_runs(("energy", "regimes"), 1, (False,), ("proposed",))
-    report, _ = rendered(runs, tmp_path)
+def test_pictures_are_drawn_again_only_where_they_changed(tmp_path, monkeypatch, drawn_before):
+    earlier, chosen, report = drawn_before
+    shutil.copytree(earlier, tmp_path, dirs_exist_ok=True)
     made, draw = [], drawing.Figure
     monkeypatch.setattr(drawing, "Figure", lambda **words: made.append(1) or draw(**words))
-    chosen = selection(runs, tmp_path)
     again = build(chosen, FACTS, earlier=tmp_path)
     assert made == []
     assert [(p.svg, p.png) for p in again.pictures] == [(p.svg, p.png) for p in report.pictures]
     moved = chosen.metrics["value"].where(chosen.metrics["metric"] != "nll_own", 0.5)
     other = build(replace(chosen, metrics=chosen.metrics.assign(value=moved)), FACTS, earlier=tmp_path)
     names = [new.name for new, old in zip(other.pictures, report.pictures, strict=True) if new.svg != old.svg]
-    assert names == ["likelihoods-energy-lstm", "likelihoods-regimes-lstm"]
-    assert len(made) == 2
+    assert names == ["likelihoods-energy-lstm"]
+    assert len(made) == 1 < len(report.pictures)
     (tmp_path / "figures" / "likelihoods-energy-lstm.png").write_bytes(b"a file of another")
     build(chosen, FACTS, earlier=tmp_path)
-    assert len(made) == 3
+    assert len(made) == 2
 
 
 def test_a_change_of_any_file_that_draws_draws_again(tmp_path):
@@ -267,10 +276,10 @@ def test_a_change_of_any_file_that_draws_draws_again(tmp_path):
     assert len({same, package("more", **{"new.py": ""}), *changed}) == 5
 
 
-def test_a_compact_report_is_two_files_and_the_main_figures(tmp_path):
-    runs = quick_runs(("energy",), 1, (False,), ("proposed",))
-    rendered(runs, tmp_path)
-    report = build(selection(runs, tmp_path), FACTS, made=MADE)
+def test_a_compact_report_is_two_files_and_the_main_figures(tmp_path, drawn_before):
+    earlier, chosen, _ = drawn_before
+    shutil.copytree(earlier, tmp_path, dirs_exist_ok=True)
+    report = build(chosen, FACTS, made=MADE, earlier=tmp_path)
     page = Page(write(report, tmp_path, compact=True).read_text(encoding="utf-8"))
     files = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
     assert files == [".files", "figures/dependency-energy-lstm.png", "index.html", "report.md"]
@@ -282,7 +291,7 @@ def test_a_compact_report_is_two_files_and_the_main_figures(tmp_path):
     assert "tables/" not in text
 
 
-def test_golden_table(tmp_path):
+def test_golden_table(tmp_path, undrawn):
     """Text of one table from fixed numbers, to the letter."""
     runs = [run_row(label, seed=seed) for seed in (0, 1, 2) for label in ("latent_diffusion", "proposed")]
     runs += [run_row("floor_shift", seed=seed, kind="reference") for seed in (0, 1, 2)]
@@ -367,7 +376,7 @@ def test_all_failed(tmp_path):
     assert report.headline[-1].about == "How certain are these results?"
 
 
-def test_missing_metrics(tmp_path):
+def test_missing_metrics(tmp_path, undrawn):
     runs = [run_row("proposed", seed=seed) for seed in (0, 1)]
     frame, metrics, curves = frames(runs)
     few = spelled(metrics[metrics["metric"].isin(["nll_own"]) & (metrics["train_step"] < 0)])
@@ -406,7 +415,7 @@ def test_data_cards_and_the_noise_of_metrics(tmp_path, no_pictures):
     assert "metric sd" not in (tmp_path / "report.md").read_text(encoding="utf-8").lower()
 
 
-def test_samples_page(tmp_path):
+def test_samples_page(tmp_path, undrawn):
     runs = [run_row(label) for label in ("latent_diffusion", "proposed")]
     rng = np.random.default_rng(0)
     for run in runs:
@@ -421,18 +430,20 @@ def test_samples_page(tmp_path):
         "Principal components: energy · lstm",
         "Marginals and autocorrelation: energy · lstm",
     ]
-    assert "channel 2" in report.pictures_of("samples")[0].svg
+    series, components, _ = report.pictures_of("samples")
+    assert "channel 2" in drawing.drawn(series).svg
+    assert drawing.drawn(components).png
     arrays |= {"mean": np.array([500.0, 0.0]), "scale": np.array([10.0, 1.0])}
     words = {"channels": json.dumps(["Appliances", "x_2"]), "units": json.dumps(["Wh", ""])}
     save_file(arrays, folder / "samples.safetensors", words)
     report, _ = rendered(runs, tmp_path, pictures=False)
-    series, _, marginals = (picture.svg for picture in report.pictures_of("samples"))
-    for svg in (series, marginals):
+    series, _, marginals = report.pictures_of("samples")
+    for svg in (drawing.drawn(picture).svg for picture in (series, marginals)):
         assert "Appliances (Wh)" in svg
         assert ">500<" in svg  # a tick in units
     (tmp_path / "models" / runs[0]["run_id"] / "samples.safetensors").write_bytes(b"cut short")
     report, _ = rendered(runs, tmp_path, pictures=False)
-    assert "latent_diffusion" not in report.pictures_of("samples")[0].svg
+    assert "latent_diffusion" not in drawing.drawn(report.pictures_of("samples")[0]).svg
 
 
 def test_ranks_need_data_sets(tmp_path):
@@ -526,7 +537,7 @@ def results(tmp_path):
     return folder
 
 
-def test_command_renders_the_sweep_written_last(results, capsys):
+def test_command_renders_the_sweep_written_last(results, capsys, undrawn):
     assert report_command.main(["--results", str(results)]) == 0
     out = capsys.readouterr().out
     assert out == f"second: 9 ok\nreport: {results / 'report' / 'index.html'}\n"
@@ -588,7 +599,7 @@ def test_report_never_imports_torch():
             assert not [name for name in names if name.split(".")[0] == "torch"], path.name
 
 
-def test_a_replay_has_the_plugins_and_data_of_its_sweep(tmp_path):
+def test_a_replay_has_the_plugins_and_data_of_its_sweep(tmp_path, undrawn):
     chosen = replace(
         selection([run_row("mine")], tmp_path / "my results"),
         command="python -m bench.run --grid mine.yaml --plugin own.py --jobs 2 --data 'a b'",
@@ -625,7 +636,7 @@ def test_a_thousand_runs_render_in_time(tmp_path):
     assert page.stat().st_size < 5e6
 
 
-def test_differences_stand_below_the_table_and_say_where_splits_overlap(tmp_path):
+def test_differences_stand_below_the_table_and_say_where_splits_overlap(tmp_path, undrawn):
     runs = [
         {**row, "split_seed": row["seed"], "division": "blocks"}
         for row in quick_runs(("energy",), seeds=4, shuffles=(False,))

@@ -79,7 +79,7 @@ def check(likelihood: str, splits: Splits, key: str, updates: int, name: str = "
 
 @FAMILIES
 def test_residuals_have_the_stated_scale_on_sines(likelihood):
-    for found in check(likelihood, load_splits(SINES, 0, None), SINES.key, 800):
+    for found in check(likelihood, load_splits(SINES, 0, None), SINES.key, 500):
         assert (found > 0.8).all(), found
         assert (found < 1.25).all(), found
 

@@ -283,7 +283,7 @@ def run_of(folder: Path, text: str = SWEEP) -> tuple[Run, pd.Series, pd.DataFram
     return run, runs.iloc[0], metrics
 
 
-def test_a_run_keeps_its_temperature_and_has_the_same_again(tmp_path):
+def test_a_run_keeps_its_temperature_and_has_the_same_again(tmp_path, few_trees):
     run, row, metrics = run_of(tmp_path / "one")
     assert (row.status, row["evaluate.temperature"]) == ("ok", "[0.5, 1.3]")
     scalars = metrics.set_index("metric").value

@@ -71,7 +71,7 @@ def test_a_stack_of_three_is_three_stacks_of_one_bit_for_bit(methods):
         ("latent_diffusion", {}),
         ("proposed", {"N": 2, "M": 18}),
         ("mutual_information", {}),  # its objective compares the series of a batch
-        ("lagging_inference", {}),
+        ("lagging_inference", {"encoder_updates": 5}),  # when they stop is another test's
         ("data_diffusion", {}),
     ],
 )
@@ -360,8 +360,10 @@ def test_the_second_stage_of_a_joint_method_has_what_the_first_has_really_left(n
     """diffusion.steps updates of the denoiser in all, or what the first stage has made where that is more."""
     options = {"proposed": {"N": 2, "M": 18, "joint": True}, "unified_latents": {"log_snr": 1}}
     methods, seeds = [METHODS[name](**options.get(name, {}))] * 2, [0, 1]
-    config = replace(PATIENT, patience=15, tolerance=0.05)
-    seen = train(methods[:1], [0], train_config=config).stages["autoencoder"].updates[0]
+    # so large a tolerance for objectives that go on falling for hundreds of updates
+    config = replace(PATIENT, patience=15, tolerance=0.05 if name == "proposed" else 15.0)
+    first_stage = train(methods[:1], [0], train_config=config)
+    seen = first_stage.stages["autoencoder"].updates[0]
     for steps in (seen + 53, seen):  # no whole number of checks, and nothing left for the first run
         diffusion = replace(DIFFUSION, steps=steps)
         together = train(methods, seeds, train_config=config, diffusion=diffusion)
@@ -369,7 +371,8 @@ def test_the_second_stage_of_a_joint_method_has_what_the_first_has_really_left(n
         assert len(set(first)) > 1
         assert second == [max(steps - each, 0) for each in first]
         for run, seed in enumerate(seeds):
-            alone = train(methods[:1], [seed], train_config=config, diffusion=diffusion)
+            known = run == 0 and steps == seen
+            alone = first_stage if known else train(methods[:1], [seed], train_config=config, diffusion=diffusion)
             assert same(together.model.state_of(run), alone.model.state_of(0))
             assert [row[1:] for row in together.curves.rows if row[0] == run] == [row[1:] for row in alone.curves.rows]
             assert together.stages["denoiser"].updates[run] == alone.stages["denoiser"].updates[0]
