@@ -22,7 +22,6 @@ from published_rows import (
     FINDINGS,
     FLOOR,
     README,
-    SAMPLE_MEASURES,
     above_floor,
     additive_f,
     always_alive,
@@ -182,7 +181,7 @@ def learning_curve() -> list[list[str]]:
 
 
 def changed_parts(sweep: str, base: str) -> list[list[str]]:
-    """A row per method: on each data set what is said of its latent, AUC minus floor, and AUC minus that of `base`."""
+    """A row per method: on each data set the word for its latent, nats, AUC minus floor, and minus that of `base`."""
     runs, values = asked(CORE, sweep), values_of(CORE, sweep)
     rows = []
     for label in runs[runs["kind"] == "method"]["label"].astype(str).unique():
@@ -191,12 +190,15 @@ def changed_parts(sweep: str, base: str) -> list[list[str]]:
             status = runs[(runs["dataset"] == data) & (runs["label"] == label)]["status"]
             lost = counted(status[status != "ok"])
             if (status != "ok").all():
-                cells += [lost, "–", "–"]
+                cells += [lost, "–", "–", "–"]
                 continue
-            said = "" if label.startswith("no_latent") else counted(words_of(sweep, data, label).values())
-            gap = paired(values[data, label, "c2st_auc"], values[data, base, "c2st_auc"])
+            of = values[data, label]
+            latent = "latent_information" in of.index and not label.startswith("no_latent")
+            said = counted(words_of(sweep, data, label).values()) if latent else ""
+            gap = paired(of["c2st_auc"], values[data, base, "c2st_auc"])
             cells += [
                 ", ".join(filter(None, (said, lost))) or "–",
+                nats(of, "latent_information") if latent else "–",
                 above_floor(values, data, label, "c2st_auc", 2),
                 mean_and_half(gap, 2) if label != base else "–",
             ]
@@ -299,33 +301,6 @@ def settings(sweep: str, *options: str) -> list[list[str]]:
                 ", ".join(filter(None, (said, lost))),
                 nats(of["value"], "latent_information"),
                 mean_and_half(paired(of["value"]["c2st_auc"], floor), 2),
-            ]
-        rows.append(cells)
-    return rows
-
-
-def overview(sweep: str, backbone: str) -> list[list[str]]:
-    """A row per method on one backbone: on each data set what is said of the latent, its nats, samples minus floor."""
-    runs, values = asked(CORE, sweep), values_of(CORE, sweep)
-    runs = runs[(runs["kind"] == "method") & (runs["backbone"] == backbone)]
-    rows = []
-    for label, alike in runs.groupby("label", sort=False, observed=True):
-        cells = [quoted(str(label))]
-        for data in datasets_of(sweep):
-            here = alike[alike["dataset"] == data]
-            well = here[here["status"] == "ok"]
-            lost = counted(here.loc[here["status"] != "ok", "status"])
-            if well.empty:
-                cells += [lost or "–", "–", "–", "–"]
-                continue
-            of, floors = of_runs(CORE, well), values[data, FLOOR]
-            told = of["value"]
-            latent = "latent_information" in of.index and told["latent_information"].notna().any()
-            said = counted(word_of(of, seed) for seed in sorted(well["seed"])) if latent else ""
-            cells += [
-                ", ".join(filter(None, (said, lost))) or "–",
-                nats(told, "latent_information") if latent else "–",
-                *(mean_and_half(paired(told[measure], floors[measure]), digits) for measure, digits in SAMPLE_MEASURES),
             ]
         rows.append(cells)
     return rows
@@ -446,6 +421,7 @@ TABLES: dict[tuple[Path, str], Callable[[], Sequence[Sequence[str]]]] = {
     (FINDINGS, "Does the measure of use follow what the data hold?"): dialled,
     (FINDINGS, "Trained again, and with people and weeks kept whole"): trained_anew,
     (FINDINGS, "The parts of the framework"): partial(changed_parts, "ablation", "proposed + skip"),
+    (FINDINGS, "Do the other methods keep the latent alive?"): partial(changed_parts, "registry", "latent_diffusion"),
     (FINDINGS, "Do N, M, gamma and eta matter?"): partial(factors, "sensitivity", ("N", "M"), ("gamma", "eta")),
     (FINDINGS, "Every setting of both grids"): partial(settings, "sensitivity", "N", "M", "gamma", "eta"),
     (FINDINGS, "May early steps stand for variational inference?"): early_steps,
