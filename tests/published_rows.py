@@ -25,7 +25,6 @@ ANEW = ROOT / "results" / "anew"  # runs of `core` that were trained a second ti
 FINDINGS = ROOT / "results" / "FINDINGS.md"
 
 FLOOR = "floor_held_out"
-SAMPLE_MEASURES = (("c2st_auc", 2), ("sliced_wasserstein", 3))  # of tables, with the digits that are shown
 BOUND = 0.05  # of the AUC: what matters, by the plan
 loaded = cache(load_results)
 
@@ -100,7 +99,8 @@ def row_of(values: pd.Series, data: str, label: str) -> list[str]:
     if "latent_information" in of.index and of["latent_information"].notna().any():
         information = [nats(of, metric) for metric in ("latent_information", "latent_information_second_half")]
         cells = [f"{of['calibration_distance'].mean():.2f}", *information]
-    return cells + [above_floor(values, data, label, metric, digits) for metric, digits in SAMPLE_MEASURES]
+    measures = (("c2st_auc", 2), ("sliced_wasserstein", 3))
+    return cells + [above_floor(values, data, label, metric, digits) for metric, digits in measures]
 
 
 def datasets_of(sweep: str) -> list[str]:

@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import blank
 from report_data import FACTS, REFERENCES, frames, grid_runs, membership, quick_runs, reader, run_row, select, selection
 from safetensors.numpy import save_file
 
-import bench.report.report
+import bench.report
 from bench.contracts import InputError
 from bench.report import __main__ as report_command
 from bench.report.cards import cards_of
@@ -81,7 +82,7 @@ def rendered(runs, out, pictures=True, **words):
     """A report and its checked page; most tests do without the pictures, which take nearly all the time."""
     with pytest.MonkeyPatch.context() as patch:
         if not pictures:
-            patch.setattr(bench.report.report, "all_pictures", lambda *_: [])
+            patch.setattr("bench.report.report.drawn", blank)
         return _rendered(runs, out, **words)
 
 
@@ -395,7 +396,7 @@ def test_missing_metrics(tmp_path, undrawn):
     assert "Latent not measured: proposed" in page.words
 
 
-def test_data_cards_and_the_noise_of_metrics(tmp_path, no_pictures):
+def test_data_cards_and_the_noise_of_metrics(tmp_path, undrawn):
     runs = [run_row("proposed", dataset=name) for name in ("energy", "mimic")]
     frame, metrics, curves = frames(runs)
     again = metrics.assign(metric_seed=1, value=metrics["value"] + 0.1)
@@ -546,12 +547,7 @@ def test_command_renders_the_sweep_written_last(results, capsys, undrawn):
     assert "not registered" not in page.words.lower()
 
 
-@pytest.fixture
-def no_pictures(monkeypatch):
-    monkeypatch.setattr(bench.report.report, "all_pictures", lambda *_: [])
-
-
-def test_command_renders_a_named_sweep_elsewhere(results, tmp_path, no_pictures):
+def test_command_renders_a_named_sweep_elsewhere(results, tmp_path, undrawn):
     assert report_command.main(["--results", str(results), "--sweep", "first", "--out", str(tmp_path / "there")]) == 0
     assert "the first" in (tmp_path / "there" / "report.md").read_text(encoding="utf-8")
 
@@ -572,7 +568,7 @@ def test_command_says_what_is_wrong(results, words, message):
     assert "\n" not in str(caught.value)
 
 
-def test_watch_renders_when_results_arrive(results, monkeypatch, capsys, no_pictures):
+def test_watch_renders_when_results_arrive(results, monkeypatch, capsys, undrawn):
     more = [run_row("proposed", seed=7)]
     naps = []
 
@@ -608,8 +604,7 @@ def test_a_replay_has_the_plugins_and_data_of_its_sweep(tmp_path, undrawn):
     assert command == f"python -m bench.replay abc --results '{tmp_path}/my results' --plugin own.py --data 'a b'"
 
 
-def test_a_replay_stays_within_its_marks(tmp_path, monkeypatch):
-    monkeypatch.setattr("bench.report.report.all_pictures", lambda *_: [])
+def test_a_replay_stays_within_its_marks(tmp_path, undrawn):
     chosen = selection([run_row("mine", status="failed"), run_row("proposed")], tmp_path)
     write(
         build(replace(chosen, command="python -m bench.run --plugin 'a`b.py'"), FACTS, made=MADE), tmp_path / "report"

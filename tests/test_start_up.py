@@ -123,8 +123,7 @@ def test_the_parts_of_a_gpu_are_named_as_they_are():
 
 
 @pytest.fixture
-def results(tmp_path, monkeypatch):
-    monkeypatch.setattr("bench.report.report.all_pictures", lambda *_: [])
+def results(tmp_path, undrawn):
     runs = quick_runs(("energy",), seeds=1, shuffles=(False,))
     store = Store(tmp_path / "results")
     store.prepare()
