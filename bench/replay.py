@@ -1,6 +1,6 @@
 """`python -m bench.replay RUN_ID`: run one finished run again and compare; `--all --sample 5` does it to random rows.
 
-Answers `identical` (every number, bit for bit), `within noise` (no number is further off than its tolerance) or
+Answers `identical` (every number, bit for bit), `within noise` (no number moved further than another seed moves it) or
 `different`, and says which ingredients are not what they were. A row that says itself that it cannot be had again,
 because its method or the training code has another version by now, is `older` and is not run.
 """
@@ -29,7 +29,7 @@ def main(words: Sequence[str] | None = None) -> int:
     arguments.add_argument("--data", help="folder of the real data files (also: BENCH_DATA)")
     arguments.add_argument("--device", default="cpu", help="cpu or cuda:K (default: cpu)")
     arguments.add_argument(
-        "--within", type=float, default=1.0, metavar="SD", help="standard deviations over seeds that count as noise (1)"
+        "--level", type=float, default=0.05, metavar="SHARE", help="of rows that chance calls different (.05)"
     )
     add_plugin(arguments)
     given = arguments.parse_args(words)
@@ -39,9 +39,10 @@ def main(words: Sequence[str] | None = None) -> int:
         raise InputError(f"--sample {given.sample}: expected a whole number >= 1")
     if not given.all and not (given.sample is given.seed is given.under is None):
         raise InputError("--sample, --seed and --under choose among rows: expected --all with them")
-    for flag, value in (("--within", given.within), ("--under", given.under)):
-        if value is not None and not 0 <= value < math.inf:  # as NaN is neither
-            raise InputError(f"{flag} {value}: expected a finite number >= 0")
+    if not 0 < given.level < 1:  # as NaN is neither
+        raise InputError(f"--level {given.level}: expected a number between 0 and 1")
+    if given.under is not None and not 0 <= given.under < math.inf:
+        raise InputError(f"--under {given.under}: expected a finite number >= 0")
     if not re.fullmatch(r"cpu|cuda(:\d{1,3})?", given.device):
         raise InputError(f"--device {given.device}: expected cpu or cuda:K")
     parse_devices(given.device)  # raises where it is not here

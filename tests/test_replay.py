@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -20,7 +21,7 @@ SWEEP = """
 name: tiny
 datasets: [{name: ar1, series: 60}]
 methods: [latent_diffusion]
-seeds: 2
+seeds: 3
 model: {hidden: 8, latent: 4}
 train: {steps: 4, batch_size: 8}
 diffusion: {L: 20, steps: 4, batch_size: 8, hidden: 8}
@@ -49,7 +50,7 @@ def test_a_number_that_moved_is_found_and_measured_in_seeds(results, capsys):
     run_id = runs.run_id.iloc[0]
     spread = metrics[metrics.metric == "nll_own"].value.std()
     mine = metrics[(metrics.run_id == run_id) & (metrics.metric == "nll_own")].iloc[0].to_dict()
-    for factor, word, code in ((0.3, "within noise", 0), (30, "different", 1)):
+    for factor, word, code in ((0.3, "within noise", 0), (1e4, "different", 1)):  # two other seeds tell no finer
         Store(results).write_evaluated([{**mine, "value": mine["value"] + factor * spread}])
         assert replay.main([run_id, "--results", str(results)]) == code
         printed = capsys.readouterr().out
@@ -58,26 +59,70 @@ def test_a_number_that_moved_is_found_and_measured_in_seeds(results, capsys):
     Store(results).write_evaluated([mine])
 
 
+def number(name="a", value=0.0, **place):
+    """One number of a row by `KEY`."""
+    return {**dict.fromkeys(repetition.KEY, 0), "metric": name, **place, "value": value}
+
+
+def numbers(*rows):
+    return pd.DataFrame(rows).set_index(repetition.KEY)["value"]
+
+
+def seeds(**groups):
+    """The spread out of values by metric: those of one cell of the data set, and those of another."""
+    values = [(name, cell, v) for name, both in groups.items() for cell, of_cell in enumerate(both) for v in of_cell]
+    rows = [number(name, v, cell=cell) for name, cell, v in values]
+    return repetition.spread(pd.DataFrame(rows, columns=[*repetition.KEY, "value", "cell"]))
+
+
 def test_without_other_seeds_any_move_is_a_difference():
-    before, after = pd.Series({"a": 1.0, "b": 2.0}), pd.Series({"a": 1.0, "b": 2.00001})
-    word, moved = repetition.judge(before, after, pd.Series({"a": float("nan"), "b": float("nan")}))
+    before, after = numbers(number("a", 1.0), number("b", 2.0)), numbers(number("a", 1.0), number("b", 2.00001))
+    word, moved = repetition.judge(before, after, seeds(a=([1.0], []), b=([2.0], [2.5])))
     assert word == "different"
-    assert list(moved.index) == ["b"]
+    assert list(moved.index.get_level_values("metric")) == ["b"]
+
+
+@pytest.mark.parametrize("own", [0, 4])
+def test_chance_alone_is_called_different_as_rarely_as_the_level_says(own):
+    """Five cells of three seeds whose spreads differ threefold, 30 numbers a row; then one is thirty spreads off."""
+    generator = np.random.default_rng(0)
+    sizes = np.linspace(1, 3, 5)
+    places = [(f"m{name}", cell, seed) for name in range(30) for cell in range(5) for seed in range(3)]
+    table = pd.DataFrame([number(name, cell=cell) for name, cell, _ in places])
+    others = np.array([(cell, seed) != (own, 0) for _, cell, seed in places])
+    false = found = 0
+    for _ in range(200):
+        drawn = generator.normal(size=(30, 5, 3)) * sizes[:, None]
+        noise = repetition.spread(table.assign(value=drawn.ravel())[others])
+        then = numbers(*(number(f"m{k}", drawn[k, own, 0]) for k in range(30)))
+        now = pd.Series(generator.normal(size=30) * sizes[own], then.index)
+        false += repetition.judge(then, now, noise)[0] == "different"
+        now.iloc[0] = then.iloc[0] + 30 * sizes[own]
+        found += not repetition.judge(then, now, noise)[1].inside.iloc[0]
+    assert false <= 0.05 * 200 + 3 * np.sqrt(0.05 * 0.95 * 200)
+    assert found > 100
+
+
+def test_methods_spread_unequally_and_the_wider_spread_counts():
+    wide, narrow = ([0.0, 9.0, -9.0, 8.0, -8.0], [0.0, 0.1] * 20), ([0.0, 0.1, 0.0, 0.1], [0.0, 9.0] * 20)
+    before, after = numbers(number("a"), number("b")), numbers(number("a", 10.0), number("b", 10.0))
+    assert repetition.judge(before, after, seeds(a=wide, b=narrow))[0] == "within noise"
+    assert not repetition.judge(before, after + 90.0, seeds(a=wide, b=narrow))[1].inside.any()
 
 
 def test_random_rows_of_a_folder_are_replayed_and_a_false_one_is_found(results, capsys):
-    words = ["--all", "--sample", "2", "--under", "1000", "--results", str(results)]
+    words = ["--all", "--sample", "3", "--under", "1000", "--results", str(results)]
     assert replay.main(words) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == "2 identical"
+    assert capsys.readouterr().out.splitlines()[-1] == "3 identical"
     assert replay.main([*words, "--under", "0"]) == 1
-    assert capsys.readouterr().out == "no row was run again, of the 2 that --sample asks for\n"
+    assert capsys.readouterr().out == "no row was run again, of the 3 that --sample asks for\n"
     _, metrics = load_results(results)
     mine = metrics[metrics.metric == "nll_own"].iloc[0].to_dict()
-    Store(results).write_evaluated([{**mine, "value": mine["value"] + 100.0}])
+    Store(results).write_evaluated([{**mine, "value": mine["value"] + 1e9}])
     assert replay.main(["--all", "--results", str(results)]) == 1
     printed = capsys.readouterr().out
     assert "nll_own" in printed
-    assert printed.splitlines()[-1] in ("1 identical, 1 different", "1 different, 1 identical")
+    assert printed.splitlines()[-1] == "2 identical, 1 different"
     Store(results).write_evaluated([mine])
 
 
@@ -97,12 +142,12 @@ def test_the_draw_depends_on_the_seed_alone():
 def test_rows_of_another_version_are_not_run_again(results, capsys, monkeypatch):
     monkeypatch.setattr(repetition, "TRAINING_VERSION", 99)
     assert replay.main(["--all", "--results", str(results)]) == 0
-    assert capsys.readouterr().out.splitlines() == ["older: another training version (2 rows)", "no row was run again"]
+    assert capsys.readouterr().out.splitlines() == ["older: another training version (3 rows)", "no row was run again"]
     assert replay.main(["--all", "--sample", "5", "--results", str(results)]) == 1
 
 
 def test_a_number_that_is_gone_is_a_difference():
-    def numbers(*rows):
+    def table(*rows):
         return pd.DataFrame(rows, columns=[*repetition.KEY, "value"]).set_index(repetition.KEY)["value"]
 
     nothing = float("nan")
@@ -110,13 +155,13 @@ def test_a_number_that_is_gone_is_a_difference():
     curve = [("dependency_global", 1, "test", -1, "t", float(t), 0, 0.5) for t in range(1, 25)]
     failed = ("dependency_global", 1, "test", -1, "", nothing, 0, nothing)
     other = ("kl", 2, "test", -1, "", nothing, 0, 3.0), ("kl", 1, "validation", -1, "", nothing, 0, 3.0)
-    before, after = repetition.comparable(numbers(kl, *curve, *other), numbers(kl, failed))
+    before, after = repetition.comparable(table(kl, *curve, *other), table(kl, failed))
     assert len(before) == 25
-    word, moved = repetition.judge(before, after, before.iloc[:0])
+    word, moved = repetition.judge(before, after, seeds(a=([], [])))
     assert (word, len(moved)) == ("different", 24)
-    before, after = repetition.comparable(numbers(kl, *curve), numbers(*curve[::-1], kl, *other))
-    assert repetition.judge(before, after, before.iloc[:0])[0] == "identical"
-    assert repetition.comparable(numbers(kl), numbers(*curve))[0].empty
+    before, after = repetition.comparable(table(kl, *curve), table(*curve[::-1], kl, *other))
+    assert repetition.judge(before, after, seeds(a=([], [])))[0] == "identical"
+    assert repetition.comparable(table(kl), table(*curve))[0].empty
 
 
 def test_a_reference_of_another_version_is_not_run_again(results, monkeypatch):
@@ -132,7 +177,7 @@ def test_a_reference_of_another_version_is_not_run_again(results, monkeypatch):
 
 
 def test_a_run_with_a_split_seed_is_trained_on_that_split(tmp_path, capsys):
-    (tmp_path / "tiny.yaml").write_text(SWEEP.replace("seeds: 2", "seeds: {splits: 1, initialisations: 2}"))
+    (tmp_path / "tiny.yaml").write_text(SWEEP.replace("seeds: 3", "seeds: {splits: 1, initialisations: 2}"))
     for run in read_sweep(tmp_path / "tiny.yaml").runs:
         if run.kind == "method":
             run_stack(Stack((run,)), JobSettings(tmp_path, None))
@@ -152,8 +197,8 @@ def test_a_run_with_a_split_seed_is_trained_on_that_split(tmp_path, capsys):
         (["0", "--all"], "expected a RUN_ID, or --all"),
         (["0", "--sample", "3"], "expected --all with them"),
         (["--all", "--sample", "0"], "--sample 0: expected a whole number >= 1"),
-        (["0", "--within", "nan"], "--within nan: expected a finite number >= 0"),
-        (["0", "--within", "-1"], "--within -1.0: expected a finite number >= 0"),
+        (["0", "--level", "nan"], "--level nan: expected a number between 0 and 1"),
+        (["0", "--level", "1"], "--level 1.0: expected a number between 0 and 1"),
         (["--all", "--under", "nan"], "--under nan: expected a finite number >= 0"),
         (["0", "--device", "foo"], "--device foo: expected cpu or cuda:K"),
         (["0", "--device", "cuda:999"], "--device cuda:999: no "),
@@ -164,12 +209,11 @@ def test_what_is_replayed_is_said_one_way(results, words, message):
         replay.main([*words, "--results", str(results)])
 
 
-def test_tolerances_are_of_the_metric_where_the_seeds_say_less():
-    assert repetition.tolerance("mmd2", 0.5, 0.1, 3) == pytest.approx(0.3)
-    assert repetition.tolerance("mmd2", 0.5, float("nan"), 3) == repetition.ROUNDING
-    assert repetition.tolerance("nll_own", -40.0, 0.0, 1) == pytest.approx(40 * repetition.ROUNDING)
-    assert repetition.tolerance("dependency_global", 0.5, 1e-4, 1) == 0.01
-    assert repetition.tolerance("dependency_unresolved", 3.0, 1e-4, 1) == float("inf")
+def test_tolerances_are_of_the_metric():
+    assert repetition.tolerance("mmd2", 0.5) == repetition.ROUNDING
+    assert repetition.tolerance("nll_own", -40.0) == pytest.approx(40 * repetition.ROUNDING)
+    assert repetition.tolerance("dependency_global", 0.5) == 0.01
+    assert repetition.tolerance("dependency_unresolved", 3.0) == float("inf")
 
 
 def test_an_unknown_run_is_one_line(results):
@@ -178,16 +222,17 @@ def test_an_unknown_run_is_one_line(results):
 
 
 def test_what_counts_as_noise_can_be_widened():
-    before, after = pd.Series({"a": 1.0}), pd.Series({"a": 1.2})
-    noise = pd.Series({"a": 0.1})
-    assert repetition.judge(before, after, noise)[0] == "different"
-    assert repetition.judge(before, after, noise, within=3)[0] == "within noise"
-    assert repetition.judge(before, after + 0.2, noise, within=3)[0] == "different"
+    before, after = numbers(number("a", 1.0)), numbers(number("a", 1.3))
+    noise = seeds(a=([0.9, 1.0, 1.1], [0.0, 0.1, 0.2] * 3))
+    assert repetition.judge(before, after, noise, level=0.2)[0] == "different"
+    assert repetition.judge(before, after, noise, level=0.05)[0] == "within noise"
+    assert repetition.judge(before, after + 1, noise, level=0.05)[0] == "different"
 
 
 def test_how_well_a_number_was_computed_is_not_judged_by_the_spread_over_seeds():
-    noise = pd.Series({"dependency_completeness_error": 1e-9, "dependency_global": 0.01})
-    before = pd.Series({"dependency_completeness_error": 1e-3, "dependency_global": 0.5})
+    steady, spread = [1e-3, 1e-3 + 1e-9] * 3, [0.49, 0.5, 0.51] * 3
+    noise = seeds(dependency_completeness_error=(steady, []), dependency_global=(spread, []))
+    before = numbers(number("dependency_completeness_error", 1e-3), number("dependency_global", 0.5))
     finer = before.replace(1e-3, 2e-3)
     assert repetition.judge(before, finer, noise)[0] == "within noise"
     assert len(repetition.judge(before, finer, noise)[1]) == 1  # it is shown all the same

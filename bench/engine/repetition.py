@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
+from scipy import special
 
 from bench.command import data_dir, write, write_table
 from bench.contracts import InputError, Unavailable
@@ -32,6 +33,9 @@ SECONDS = ["train_seconds", "denoiser_seconds", "sample_seconds", "evaluate_seco
 
 ROUNDING = 1e-6
 """Of a number or, below 1, of 1: what another order of the same sums may change."""
+
+LEVEL = 0.05
+"""In which share of rows chance alone is called a difference, about."""
 
 TOLERANCES: Mapping[str, float] = dict.fromkeys(("dependency_global", "dependency_local"), 0.01)
 """By metric: what its algorithm promises no better than (`evaluate.dependency_tolerance`). A metric's diagnostics say
@@ -62,42 +66,57 @@ def changed_ingredients(row: pd.Series, run: Run, sha256: str) -> list[tuple[str
     return changed
 
 
-def cell_noise(runs: pd.DataFrame, metrics: pd.DataFrame, run: Run) -> pd.Series:
-    """Standard deviation over the seeds of the run's cell, by `KEY`; NaN where there is one seed."""
+def spread(numbers: pd.DataFrame) -> pd.DataFrame:
+    """`sd` and `df` by `KEY`: what seeds do to a number, of numbers with the columns `cell` and `value`.
 
-    def without_seed(config: str) -> tuple[object, ...]:
-        other = Run.from_config(config)
-        return other.method, other.hyper, other.dataset, other.backbone, other.model, other.train, other.diffusion
-
-    mine = without_seed(run.to_config())
-    peers = [run_id for run_id, config in zip(runs.run_id, runs.config, strict=True) if without_seed(config) == mine]
-    return spelled(metrics[metrics.run_id.isin(peers)]).groupby(KEY, dropna=False)["value"].std()
-
-
-def tolerance(metric: str, then: float, seeds_sd: float, within: float) -> float:
-    """How far a number may move and still be within noise: `within` standard deviations over the seeds of its cell.
-
-    No less than rounding and the metric's own tolerance; where the cell has one seed these are all there is.
+    A cell of three seeds says little of its own spread, and methods spread unequally. So `sd` is that of the cell that
+    spreads most, with the degrees of freedom of all cells.
     """
+    cells = numbers.groupby([*KEY, "cell"], dropna=False)["value"].agg(["std", "count"])
+    by_key = cells[cells["count"] > 1].groupby(level=KEY, dropna=False)
+    return pd.DataFrame({"sd": by_key["std"].max(), "df": by_key["count"].sum() - by_key["count"].size()}).astype(float)
+
+
+def noise_of(row: pd.Series, runs: pd.DataFrame, metrics: pd.DataFrame) -> pd.DataFrame:
+    """The `spread` over seeds in the cells of a row's kind, sweep, and data set.
+
+    The row itself is left out, so that a false number does not widen what it is judged by.
+    """
+    alike = (runs[["kind", "sweep", "dataset"]] == row[["kind", "sweep", "dataset"]]).all(axis=1)
+    peers = runs[alike & (runs.run_id != row.run_id)]
+    cells = {}
+    for run_id, config in zip(peers.run_id, peers.config, strict=True):
+        run = Run.from_config(config)
+        all_but_seed = run.method, run.hyper, run.backbone, run.model, run.train, run.diffusion
+        cells[run_id] = str(all_but_seed)
+    numbers = spelled(metrics[metrics.run_id.isin(cells)])
+    return spread(numbers.assign(cell=[cells[run_id] for run_id in numbers.run_id]))
+
+
+def tolerance(metric: str, then: float) -> float:
+    """How far a number may move whatever the seeds say: by rounding, and by what its metric promises no better than."""
     if metric in {name for owner in METRICS for name in METRICS[owner].diagnostics}:
         return math.inf
-    least = max(ROUNDING * max(abs(then), 1.0), TOLERANCES.get(metric, 0.0))
-    return max(least, within * seeds_sd) if math.isfinite(seeds_sd) else least
+    return max(ROUNDING * max(abs(then), 1.0), TOLERANCES.get(metric, 0.0))
 
 
-def judge(before: pd.Series, after: pd.Series, noise: pd.Series, within: float = 1.0) -> tuple[str, pd.DataFrame]:
-    """The word, and a row per number that moved: then, now, how far in the seeds' spread, whether that is noise."""
+def judge(before: pd.Series, after: pd.Series, noise: pd.DataFrame, level: float = LEVEL) -> tuple[str, pd.DataFrame]:
+    """The word, and a row per number that moved: then, now, how far in the seeds' spread, whether that is noise.
+
+    noise: by `KEY`, as `spread` has it. Beyond its tolerance a number is no noise where a t test with Bonferroni's
+    correction for all numbers of the row rejects, at `level`, that both are draws of one law, and where no seed tells.
+    """
     both = pd.DataFrame({"then": before, "now": after})
     moved = both[~((both.then == both.now) | (both.then.isna() & both.now.isna()))].copy()
     if moved.empty:
         return "identical", moved
-    spread = noise.reindex(moved.index)
-    moved["seeds_apart"] = (moved.now - moved.then).abs() / spread
-    allowed = [
-        tolerance(str(name), then, sd, within)
-        for name, then, sd in zip(moved.index.get_level_values(0), moved.then, spread, strict=True)
-    ]
-    moved["inside"] = (moved.now - moved.then).abs() <= allowed  # False where one of them is NaN
+    seeds = noise.reindex(moved.index)
+    moved["seeds_apart"] = (moved.now - moved.then).abs() / seeds.sd
+    t = moved.seeds_apart / math.sqrt(2)  # as the difference of two draws has twice the variance of one
+    p = 2 * special.stdtr(seeds.df.to_numpy(), -t.to_numpy())
+    allowed = [tolerance(str(n), then) for n, then in zip(moved.index.get_level_values(0), moved.then, strict=True)]
+    near = (moved.now - moved.then).abs() <= allowed
+    moved["inside"] = near | (p * len(both) > level)  # False where one of them is NaN or no seed tells
     return ("within noise" if moved.inside.all() else "different"), moved
 
 
@@ -159,8 +178,7 @@ def run_again(row: pd.Series, runs: pd.DataFrame, metrics: pd.DataFrame, given: 
     before, after = comparable(known, found)
     if before.empty:
         return Outcome(run, "older", "no metric has the version of then", changed=changed)
-    noise = cell_noise(runs, metrics, run)
-    word, moved = judge(before, after, noise, given.within)
+    word, moved = judge(before, after, noise_of(row, runs, metrics), given.level)
     left = len(known) - len(before)
     note = f"{left} not measured by the same version" if left else ""
     return Outcome(run, word, note, len(before), moved, changed)
