@@ -55,6 +55,9 @@ def test_a_plain_difference_costs_few_seeds_and_none_costs_them_all() -> None:
     assert fixed(plain, BOUND) == ("better", 400.0)
     assert adaptive(plain, BOUND).verdict == "better"
     assert adaptive(plain, BOUND).seconds == 10.0 * min(LOOKS)
+    none = seeds(0.001 * (-1.0) ** np.arange(10))
+    assert fixed(none, BOUND).verdict == "equivalent"
+    assert adaptive(none, BOUND) == ("equivalent", 100.0)  # which no look before the last may say
     wide = seeds(0.2 * (-1.0) ** np.arange(10))
     assert adaptive(wide, BOUND) == ("undecided", 100.0)
 
