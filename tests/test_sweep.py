@@ -588,6 +588,7 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         ({"settings": ("steps=3",)}, "--set steps=3: steps: ambiguous: write train.steps or diffusion.steps"),
         ({"settings": ("N=3",)}, "--set N=3: N: unknown key"),
         ({"settings": ("train.steps",)}, "--set train.steps: expected KEY=VALUE"),
+        ({"settings": ("train.steps=3", "train.steps=4")}, "train.steps: expected once, it is already given as 3"),
         ({"settings": ("train.steps=",)}, "--set train.steps=: expected a number, a word, true or false"),
         ({"settings": ("train.steps={a: 1}",)}, "expected a number, a word"),
         ({"settings": ("train.steps=[1",)}, "not valid YAML"),

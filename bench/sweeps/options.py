@@ -107,7 +107,10 @@ def sort_settings(texts: Iterable[str], methods: Sequence[type]) -> dict[str, di
         if holder is None and methods:
             holder = methods[0]  # for its field names in the message
         block, name = target(key, holder, f"--set {text}")
-        sorted_.setdefault(block, {})[name] = value
+        settings = sorted_.setdefault(block, {})
+        if name in settings:
+            raise InputError(f"--set {text}: {key}: expected once, it is already given as {settings[name]!r}")
+        settings[name] = value
     return sorted_
 
 
