@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import shutil
 import types
 
 import numpy as np
@@ -125,11 +126,12 @@ def test_it_is_computed_once_for_the_same_windows(monkeypatch):
     assert latent_card(splits) == first
 
 
-def test_a_report_shows_it_where_it_was_computed():
+def test_a_report_shows_it_where_it_was_computed_or_published(tmp_path):
     spec = DatasetSpec("ar1", (("series", 100),))
     splits = load_splits(spec, 0)
     runs = pd.DataFrame({"kind": ["reference"], "method": [""], "dataset": [spec.key], "data_sha256": [splits.sha256]})
-    selection = types.SimpleNamespace(runs=runs, metrics=pd.DataFrame({"metric": [], "version": []}))
+    metrics = pd.DataFrame({"metric": [], "version": []})
+    selection = types.SimpleNamespace(runs=runs, metrics=metrics, folder=tmp_path / "none")
     assert (
         cards_of(selection)[0].facts["what a window knows of itself"].startswith("not computed (python -m bench.data")
     )
@@ -137,3 +139,10 @@ def test_a_report_shows_it_where_it_was_computed():
     facts = cards_of(selection)[0].facts
     assert facts["can a latent matter (series=100)"] == card.verdict
     assert "what a window knows of itself" not in facts
+    module.publish_cards([splits.sha256, "another"], tmp_path / "none", tmp_path / "first")
+    shutil.rmtree(module.cache_folder() / "cards")
+    assert "what a window knows of itself" in cards_of(selection)[0].facts
+    module.publish_cards([splits.sha256], tmp_path / "first", tmp_path / "second")
+    assert len(list((tmp_path / "second" / "cards").iterdir())) == 1
+    selection.folder = tmp_path / "second"
+    assert cards_of(selection)[0].facts == facts

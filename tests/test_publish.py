@@ -1,5 +1,6 @@
 """Published results: the same numbers in one part, a report per sweep, and nothing else touched."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -11,6 +12,8 @@ from report_data import curve_rows, metric_rows, quick_runs, run_row
 
 from bench.contracts import InputError
 from bench.engine.evaluation import read_series
+from bench.loading.cache import cache_folder
+from bench.loading.latent_card import VERSION, LatentCard, kept_card
 from bench.publish import main
 from bench.report.figures.picture import drawn
 from bench.store import Store, load_curves, load_memberships, load_results, spelled
@@ -155,6 +158,22 @@ def test_samples_of_one_run_of_each_method_are_published(results, tmp_path):
     assert not (again / "samples").exists()
     with pytest.raises(InputError, match="--samples -1: expected a whole number >= 0"):
         main(["--results", str(out), "--out", str(again), "--samples", "-1"])
+
+
+def test_cards_that_are_known_are_published(results, tmp_path):
+    """What the publishing machine has computed of the windows stands in the folder, and no older card does."""
+    sha256 = load_results(results)[0].data_sha256.iloc[0]
+    card = LatentCard(**dict.fromkeys((item.name for item in dataclasses.fields(LatentCard)), 0.5))
+    kept = cache_folder() / "cards" / f"{sha256[:32]}-{VERSION}.json"
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.write_text(json.dumps(dataclasses.asdict(card)))
+    out = tmp_path / "out"
+    publish(results, out, Store(results).memberships())
+    assert kept_card([sha256], out) == card
+    kept.unlink()
+    assert kept_card([sha256], out) == card
+    publish(results, out, Store(results).memberships())
+    assert kept_card([sha256], out) is None
 
 
 @pytest.mark.parametrize("known", [True, False])

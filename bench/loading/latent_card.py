@@ -109,29 +109,40 @@ def latent_card(splits: Splits) -> LatentCard:
     found = kept_card([splits.sha256])
     if found is None:
         found = measure_card(splits)
-        with suppress(OSError):  # no folder, or one that cannot be written, costs time only
-            path = _place(splits.sha256)
-            part = path.with_suffix(f".{os.getpid()}.part")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            part.write_text(json.dumps(dataclasses.asdict(found), indent=1) + "\n", encoding="utf-8")
-            os.replace(part, path)
+        cache = cache_folder()
+        if cache is not None:
+            with suppress(OSError):  # a folder that cannot be written costs time only
+                _write(found, _place(cache, splits.sha256))
     return found
 
 
-def kept_card(hashes: Iterable[str]) -> LatentCard | None:
-    """The first card that was kept for the windows of these hashes."""
+def kept_card(hashes: Iterable[str], results: Path | None = None) -> LatentCard | None:
+    """The first card of the windows of these hashes that was published with `results`, or kept in the cache folder."""
+    folders = [folder for folder in (results, cache_folder()) if folder is not None]
     for sha256 in hashes:
-        with suppress(OSError, ValueError, TypeError):  # none, or damaged
-            return LatentCard(**json.loads(_place(sha256).read_text(encoding="utf-8")))
+        for folder in folders:
+            with suppress(OSError, ValueError, TypeError):  # none, or damaged
+                return LatentCard(**json.loads(_place(folder, sha256).read_text(encoding="utf-8")))
     return None
 
 
-def _place(sha256: str) -> Path:
-    """Raises OSError for a user without a home, who has no cache folder."""
-    folder = cache_folder()
-    if folder is None:
-        raise FileNotFoundError("no cache folder")
+def publish_cards(hashes: Iterable[str], source: Path, out: Path) -> None:
+    """Write those cards that are known of the windows of these hashes to `out`, for readers who lack the data."""
+    for sha256 in hashes:
+        found = kept_card([sha256], source)
+        if found is not None:
+            _write(found, _place(out, sha256))
+
+
+def _place(folder: Path, sha256: str) -> Path:
     return folder / "cards" / f"{sha256[:32]}-{VERSION}.json"
+
+
+def _write(found: LatentCard, path: Path) -> None:
+    part = path.with_suffix(f".{os.getpid()}.part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part.write_text(json.dumps(dataclasses.asdict(found), indent=1) + "\n", encoding="utf-8")
+    os.replace(part, path)
 
 
 def measure_card(splits: Splits) -> LatentCard:

@@ -6,6 +6,7 @@ import inspect
 import re
 from collections.abc import Iterable, Mapping
 from importlib import resources
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -96,12 +97,15 @@ def _chosen(registry: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]
     return found
 
 
-def _latent_facts(runs: pd.DataFrame, name: str) -> dict[str, str]:
-    """What windows of a data set know of themselves, where it was computed; of each set of options that has it."""
+def _latent_facts(runs: pd.DataFrame, name: str, folder: Path) -> dict[str, str]:
+    """What windows of a data set know of themselves, where it was computed; of each set of options that has it.
+
+    folder: of the results, which may have been published with cards.
+    """
     facts: dict[str, str] = {}
     for key, hashes in runs.groupby(runs["dataset"].astype(str), sort=False)["data_sha256"]:
         dataset, _, options = str(key).partition(",")
-        card = kept_card(dict.fromkeys(hashes.astype(str))) if dataset == name else None
+        card = kept_card(dict.fromkeys(hashes.astype(str)), folder) if dataset == name else None
         if card:
             facts |= {f"{fact}{f' ({options})' if options else ''}": words for fact, words in card.to_facts().items()}
     return facts or {"what a window knows of itself": f"not computed (python -m bench.data describe {name})"}
@@ -119,7 +123,7 @@ def cards_of(selection: Selection) -> list[Card]:
         if dataset:
             facts = {"source": dataset.source, "licence and credit": dataset.licence, "version": str(dataset.version)}
             facts["restricted"] = RESTRICTED if dataset.restricted else "no"
-            facts |= _latent_facts(runs, name)
+            facts |= _latent_facts(runs, name, selection.folder)
         cards.append(Card("data set", name, facts, _text(dataset) if dataset else absent))
     measured = selection.metrics.groupby("metric", observed=True)["version"].max().to_dict()
     owners = {output: name for name in METRICS for output in METRICS[name].outputs}

@@ -1,4 +1,4 @@
-"""The compact form of results that can be committed: their tables without weights, lists of sweeps, a few samples."""
+"""The compact form of results that can be committed: tables without weights, lists of sweeps, cards, a few samples."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from bench.contracts import InputError
+from bench.loading.latent_card import publish_cards
 from bench.store.memberships import Membership
 from bench.store.store import Store, existing
 
 PLACES = ("--results", "--data")
-OWN = ("runs", "metrics", "curves", "sweeps", "samples", "report")
+OWN = ("runs", "metrics", "curves", "sweeps", "samples", "cards", "report")
 SEEDS = ("seed", "split_seed", "data_sha256")  # of a configuration: what differs between the runs of one setting
 INDEX = ("series", "t")  # of a table of samples; its other columns are the channels
 _ABSOLUTE = re.compile(r"(?<![\w.:/~-])~?(/[^\s/:;,'\"()]+){2,}/?")  # of two names or more: "/" alone is a sign
@@ -69,6 +70,7 @@ def publish(
             equivalence=sweep.equivalence,
             contrasts=sweep.contrasts,
         )
+    publish_cards(sorted(set(runs["data_sha256"].astype(str))), source, staging)
     if series:
         names = runs["dataset"].map(lambda key: str(key).partition(",")[0])
         _publish_samples(source, staging, runs[names.isin(set(open_data))], series)
