@@ -110,6 +110,19 @@ def test_methods_spread_unequally_and_the_wider_spread_counts():
     assert not repetition.judge(before, after + 90.0, seeds(a=wide, b=narrow))[1].inside.any()
 
 
+def test_seeds_that_agree_by_luck_at_one_place_of_a_curve_say_little():
+    generator = np.random.default_rng(0)
+    curves = generator.normal(size=(3, 16))
+    curves[1:, 5] = 0.3, 0.3001
+    rows = [number("kl", curves[seed, t], index=t, cell=0) for seed in (1, 2) for t in range(16)]
+    rows += [number("kl", 0.0, index=t, cell=1) for _ in range(5) for t in range(16)]  # of a method without spread
+    then = numbers(*(number("kl", curves[0, t], index=t) for t in range(16)))
+    noise = repetition.spread(pd.DataFrame(rows))
+    assert 0.5 < noise.sd.item() < 2
+    assert repetition.judge(then, then + 1, noise)[0] == "within noise"
+    assert repetition.judge(then, then + 20, noise)[1].inside.sum() == 0
+
+
 def test_random_rows_of_a_folder_are_replayed_and_a_false_one_is_found(results, capsys):
     words = ["--all", "--sample", "3", "--under", "1000", "--results", str(results)]
     assert replay.main(words) == 0

@@ -26,6 +26,7 @@ from bench.sweeps.run import TRAINING_VERSION, Run
 from bench.sweeps.stacks import Stack
 
 KEY = ["metric", "version", "split", "train_step", "coordinate", "index", "metric_seed"]
+MEASURE = [name for name in KEY if name != "index"]  # of all places of a curve
 PLACE = ["train_step", "coordinate", "index"]  # of a number among those of its metric
 NOT_INGREDIENTS = ("git_commit", "git_dirty")
 VERSIONS = ("training_version", "method_version", "reference_version")
@@ -67,14 +68,16 @@ def changed_ingredients(row: pd.Series, run: Run, sha256: str) -> list[tuple[str
 
 
 def spread(numbers: pd.DataFrame) -> pd.DataFrame:
-    """`sd` and `df` by `KEY`: what seeds do to a number, of numbers with the columns `cell` and `value`.
+    """`sd` and `df` by `MEASURE`: what seeds do to a number, of numbers with the columns `cell` and `value`.
 
     A cell of three seeds says little of its own spread, and methods spread unequally. So `sd` is that of the cell that
-    spreads most, with the degrees of freedom of all cells.
+    spreads most, over all places of a curve together, with the degrees of freedom of all cells.
     """
-    cells = numbers.groupby([*KEY, "cell"], dropna=False)["value"].agg(["std", "count"])
-    by_key = cells[cells["count"] > 1].groupby(level=KEY, dropna=False)
-    return pd.DataFrame({"sd": by_key["std"].max(), "df": by_key["count"].sum() - by_key["count"].size()}).astype(float)
+    places = numbers.groupby([*KEY, "cell"], dropna=False)["value"].agg(["var", "count"])
+    places = places[places["count"] > 1]
+    cells = places.groupby([*MEASURE, "cell"], dropna=False).agg({"var": "mean", "count": "max"})
+    by_measure = cells.groupby(level=MEASURE, dropna=False)
+    return pd.DataFrame({"sd": by_measure["var"].max() ** 0.5, "df": by_measure["count"].sum() - by_measure.size()})
 
 
 def noise_of(row: pd.Series, runs: pd.DataFrame, metrics: pd.DataFrame) -> pd.DataFrame:
@@ -103,15 +106,15 @@ def tolerance(metric: str, then: float) -> float:
 def judge(before: pd.Series, after: pd.Series, noise: pd.DataFrame, level: float = LEVEL) -> tuple[str, pd.DataFrame]:
     """The word, and a row per number that moved: then, now, how far in the seeds' spread, whether that is noise.
 
-    noise: by `KEY`, as `spread` has it. Beyond its tolerance a number is no noise where a t test with Bonferroni's
+    noise: by `MEASURE`, as `spread` has it. Beyond its tolerance a number is no noise where a t test with Bonferroni's
     correction for all numbers of the row rejects, at `level`, that both are draws of one law, and where no seed tells.
     """
     both = pd.DataFrame({"then": before, "now": after})
     moved = both[~((both.then == both.now) | (both.then.isna() & both.now.isna()))].copy()
     if moved.empty:
         return "identical", moved
-    seeds = noise.reindex(moved.index)
-    moved["seeds_apart"] = (moved.now - moved.then).abs() / seeds.sd
+    seeds = noise.astype(float).reindex(moved.index.droplevel(["index"]))
+    moved["seeds_apart"] = (moved.now - moved.then).abs() / seeds.sd.to_numpy()
     t = moved.seeds_apart / math.sqrt(2)  # as the difference of two draws has twice the variance of one
     p = 2 * special.stdtr(seeds.df.to_numpy(), -t.to_numpy())
     allowed = [tolerance(str(n), then) for n, then in zip(moved.index.get_level_values(0), moved.then, strict=True)]
