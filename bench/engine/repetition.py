@@ -113,7 +113,7 @@ def judge(before: pd.Series, after: pd.Series, noise: pd.DataFrame, level: float
     moved = both[~((both.then == both.now) | (both.then.isna() & both.now.isna()))].copy()
     if moved.empty:
         return "identical", moved
-    seeds = noise.astype(float).reindex(moved.index.droplevel(["index"]))
+    seeds = noise.astype(float).reindex(pd.MultiIndex.from_frame(moved.index.to_frame()[MEASURE]))
     moved["seeds_apart"] = (moved.now - moved.then).abs() / seeds.sd.to_numpy()
     t = moved.seeds_apart / math.sqrt(2)  # as the difference of two draws has twice the variance of one
     p = 2 * special.stdtr(seeds.df.to_numpy(), -t.to_numpy())
