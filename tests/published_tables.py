@@ -193,7 +193,8 @@ def changed_parts(sweep: str, base: str) -> list[list[str]]:
                 cells += [lost, "–", "–", "–"]
                 continue
             of = values[data, label]
-            latent = "latent_information" in of.index and not label.startswith("no_latent")
+            latent = "latent_information" in of.index and of["latent_information"].notna().any()
+            latent = latent and not label.startswith("no_latent")
             said = counted(words_of(sweep, data, label).values()) if latent else ""
             gap = paired(of["c2st_auc"], values[data, base, "c2st_auc"])
             cells += [
@@ -424,6 +425,7 @@ TABLES: dict[tuple[Path, str], Callable[[], Sequence[Sequence[str]]]] = {
     (FINDINGS, "Do the other methods keep the latent alive?"): partial(changed_parts, "registry", "latent_diffusion"),
     (FINDINGS, "Do N, M, gamma and eta matter?"): partial(factors, "sensitivity", ("N", "M"), ("gamma", "eta")),
     (FINDINGS, "Every setting of both grids"): partial(settings, "sensitivity", "N", "M", "gamma", "eta"),
+    (FINDINGS, "Does the number of diffusion steps matter?"): partial(settings, "diffusion_steps", "diffusion.L"),
     (FINDINGS, "May early steps stand for variational inference?"): early_steps,
     (FINDINGS, "And with the paper's likelihood?"): partial(every_method, "core_gaussian"),
     (FINDINGS, "What else could explain it?"): explanations,
