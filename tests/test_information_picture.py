@@ -61,6 +61,18 @@ def test_one_picture_of_the_ordered_data_sets() -> None:
     assert drawn(picture).png.startswith(b"\x89PNG")
 
 
+def test_methods_beyond_those_with_a_name_are_points_without_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.report.figures.captions.MOST_LINES", 1)
+    here = groups(INFORMATION)
+    styles = Styles([cell.label for group in here for cell in group.cells])
+    panel = _panel(here[0], here[0].quality[0], styles)
+    assert [mark.name for mark in panel.marks] == ["latent_diffusion"]
+    assert sorted(nats for nats, _ in panel.others) == pytest.approx([3.0, 6.1])  # "other" has no latent
+    (picture,) = information_pictures(here, styles)
+    assert "The first 1 of 4 methods have names. Small grey points: the means of the others" in picture.caption
+    assert drawn(picture).svg.count(">others<") == 1  # in the legend
+
+
 def test_without_a_measured_information_there_is_no_picture() -> None:
     here = groups({})
     assert not information_pictures(here, Styles([cell.label for group in here for cell in group.cells]))

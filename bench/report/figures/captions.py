@@ -67,14 +67,15 @@ def axis_name(setting: str, values: Iterable[float]) -> str:
     return f"{setting} ({words})" if words else setting
 
 
-def choice_note(groups: Sequence[Group]) -> str:
-    """Which settings and methods are drawn; "" where all of them are."""
+def choice_note(groups: Sequence[Group], others: str = "") -> str:
+    """Which settings and methods are drawn; "" where all of them are. others: how those beyond the first are drawn."""
     labels = {cell.label for group in groups for cell in group.cells}
     notes = []
     if any(len(group.cells) > len({cell.label for cell in group.cells}) for group in groups):
         notes.append("Where a method has several settings, the best one by the first quality column is shown.")
     if len(labels) > MOST_LINES:
-        notes.append(f"The first {MOST_LINES} of {len(labels)} methods are shown.")
+        verb = "have names" if others else "are shown"
+        notes.append(f"The first {MOST_LINES} of {len(labels)} methods {verb}. {others}".rstrip())
     return " ".join(notes)
 
 

@@ -22,6 +22,7 @@ from bench.report.statistics import Interval
 
 INFORMATION = "latent_information"
 ACROSS = 3
+GREY = "#8a8f94"
 
 
 class Mark(NamedTuple):
@@ -40,6 +41,7 @@ class Panel(NamedTuple):
 
     title: str
     marks: list[Mark]
+    others: list[tuple[float, float]]  # means of methods beyond those with a name in the legend
 
 
 def information_pictures(groups: Sequence[Group], styles: Styles) -> list[Picture]:
@@ -60,15 +62,17 @@ def information_pictures(groups: Sequence[Group], styles: Styles) -> list[Pictur
 
 
 def _panel(group: Group, column: Column, styles: Styles) -> Panel:
-    marks = []
-    for cell in shown(group):
+    marks, others, named = [], [], shown(group)
+    for cell in group.best_settings.values():
         above = group.above_floor(cell, column)
-        quality = above if above.n else cell.interval(column.metric)
-        if quality.n:
+        quality, information = above if above.n else cell.interval(column.metric), cell.interval(INFORMATION)
+        if quality.n and cell in named:
             name, at_bound = legend_name(group, cell), cell.at_bound(INFORMATION)
             other_bounds = len(cell.latents(INFORMATION)) > 1
-            marks.append(Mark(name, styles[cell.label], cell.interval(INFORMATION), other_bounds, at_bound, quality))
-    return Panel(shorten(group.dataset, 30), marks)
+            marks.append(Mark(name, styles[cell.label], information, other_bounds, at_bound, quality))
+        elif quality.n and information.n:
+            others.append((information.mean, quality.mean))
+    return Panel(shorten(group.dataset, 30), marks, others)
 
 
 def _picture(
@@ -90,7 +94,7 @@ def _picture(
                 "An arrow to the right of a point: the information is at its bound, so it may be larger.",
                 "A dashed horizontal line: a method without this number, such as a generator without a latent.",
                 f"Of {listed(several)} seeds have other bounds, and are not averaged." if several else "",
-                choice_note(groups),
+                choice_note(groups, "Small grey points: the means of the others that have a latent."),
             ]
         ),
         f"Nats per series and {name}. {'; '.join(texts)}.",
@@ -112,15 +116,18 @@ def _draw(figure: Figure, panels: Sequence[Panel], ylabel: str, rows: int, from_
     for ax in grid.flat[len(panels) :]:
         ax.set_visible(False)
     for place, (ax, panel) in enumerate(zip(grid.flat, panels, strict=False)):
-        values = [mark.quality.mean for mark in panel.marks] + [0.0] * from_floor
+        values = [mark.quality.mean for mark in panel.marks] + [0.0] * from_floor + [y for _, y in panel.others]
         for name, style, information, _, at_bound, quality in panel.marks:
             if not information.n:
                 ax.axhline(quality.mean, label=name, **{**style, "marker": "", "linestyle": "--"})
                 continue
             draw_point(ax, information, quality, name, style, at_bound)
+        if panel.others:
+            small = {"color": GREY, "marker": "o", "markersize": 3, "linestyle": ""}
+            ax.plot(*zip(*panel.others, strict=True), label="others", **small)
         room = (0.2 if from_floor else 0.5) * (max(values) - min(values)) + 0.02
         ax.set_ylim(min(values) - room, max(values) + room)
-        nats = [each.information.mean for each in panel.marks if each.information.n]
+        nats = [each.information.mean for each in panel.marks if each.information.n] + [x for x, _ in panel.others]
         ax.set_xlim(min(-0.5, min(nats) - 0.3), max(nats) + 1.3)
         for mark in panel.marks:
             if mark.information.n:
