@@ -124,7 +124,7 @@ def _draw(figure: Figure, panels: Sequence[Panel], ylabel: str, rows: int, from_
             draw_point(ax, information, quality, name, style, at_bound)
         if panel.others:
             small = {"color": GREY, "marker": "o", "markersize": 3, "linestyle": ""}
-            ax.plot(*zip(*panel.others, strict=True), label="others", **small)
+            ax.errorbar(*zip(*panel.others, strict=True), label="others", **small)  # which legends name last, as it is
         room = (0.2 if from_floor else 0.5) * (max(values) - min(values)) + 0.02
         ax.set_ylim(min(values) - room, max(values) + room)
         nats = [each.information.mean for each in panel.marks if each.information.n] + [x for x, _ in panel.others]
