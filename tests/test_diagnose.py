@@ -52,7 +52,8 @@ def test_a_users_file_gets_an_answer_and_a_report(tmp_path, capsys):
     try:
         assert diagnose.main(words) == 0
         capsys.readouterr()
-        assert diagnose.main([*words, "--set", "train.steps=5"]) == 0  # the answer is about these runs alone
+        longer = ["train.steps=5" if word == "train.steps=4" else word for word in words]
+        assert diagnose.main(longer) == 0  # the answer is about these runs alone
         assert "own" in METHODS
     finally:
         METHODS._classes.pop("own", None)

@@ -32,7 +32,7 @@ def fingerprint(results: Path, options: Sequence[Any]) -> str:
     if entry_points(group="bench.plugins"):
         return ""
     found = hashlib.sha256(json.dumps([str(results), os.getcwd(), list(options)]).encode())
-    folders = [results / name for name in (*TABLES, "models")]
+    folders = [results / name for name in (*TABLES, "models", "cards")]
     if cache := cache_folder():
         folders.append(cache / "cards")
     for line in [*_versions(), *(line for folder in folders for line in _entries(folder))]:
