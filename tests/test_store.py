@@ -392,6 +392,21 @@ def test_compaction_killed_at_any_move_loses_and_repeats_nothing(tmp_path: Path)
     assert k > 8
 
 
+def test_membership_that_says_the_same_is_written_once(store: Store) -> None:
+    """So that its report need not be made anew. It is, where another was written since: a report shows the last one."""
+    path = store.path / "sweeps" / "a.json"
+    store.write_membership("a", {"1": "x"}, "one", "go")
+    first = path.read_bytes()
+    store.write_membership("a", {"1": "x"}, "one", "go")
+    assert path.read_bytes() == first
+    store.write_membership("b", {"2": "y"})
+    store.write_membership("a", {"1": "x"}, "one", "go")
+    assert [membership.name for membership in store.memberships()] == ["b", "a"]
+    second = path.read_bytes()
+    store.write_membership("a", {"1": "x"}, "one", "go", equivalence={"c2st_auc": 0.05})
+    assert path.read_bytes() != second
+
+
 def test_membership_is_overwritten_or_merged(store: Store) -> None:
     store.write_membership("s", {"a": "one"}, description="d", command="c")
     store.write_membership("s", {"b": "two"}, merge=True)

@@ -40,9 +40,11 @@ def write_membership(
     """Which runs a sweep's report shows (run_id -> label); `merge` keeps those that were there.
 
     equivalence, contrasts: what was stated of the report's comparisons, see `bench.report.statistics.judge`.
+    The file of a sweep that was written last and says the same stays as it is, and so do reports made from it.
     """
     with locked(folder.parent / ".sweeps.lock"):  # two that merge at once must not lose each other's runs
-        known = next((m for m in read_memberships(folder) if m.name == name), None)
+        memberships = read_memberships(folder)
+        known = next((m for m in memberships if m.name == name), None)
         content = {
             "name": name,
             "description": description,
@@ -52,7 +54,12 @@ def write_membership(
             "equivalence": dict(equivalence or {}),
             "contrasts": [asdict(contrast) for contrast in contrasts],
         }
-        with replacing(folder / f"{name}.json") as temporary:
+        path = folder / f"{name}.json"
+        if known and known == memberships[-1]:
+            before = json.loads(path.read_text(encoding="utf-8"))
+            if {**before, "written": ""} == {**content, "written": ""}:
+                return
+        with replacing(path) as temporary:
             temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
