@@ -405,6 +405,9 @@ def test_membership_that_says_the_same_is_written_once(store: Store) -> None:
     second = path.read_bytes()
     store.write_membership("a", {"1": "x"}, "one", "go", equivalence={"c2st_auc": 0.05})
     assert path.read_bytes() != second
+    for order in (["1", "2"], ["2", "1"]):  # of the sweep's file, which the tables follow
+        store.write_membership("a", dict.fromkeys(order, "x"))
+        assert list(store.memberships()[-1].runs) == order
 
 
 def test_membership_is_overwritten_or_merged(store: Store) -> None:

@@ -45,22 +45,19 @@ def write_membership(
     with locked(folder.parent / ".sweeps.lock"):  # two that merge at once must not lose each other's runs
         memberships = read_memberships(folder)
         known = next((m for m in memberships if m.name == name), None)
-        content = {
-            "name": name,
-            "description": description,
-            "written": datetime.now(UTC).isoformat(),
-            "command": command,
-            "runs": {**(known.runs if merge and known else {}), **runs},
-            "equivalence": dict(equivalence or {}),
-            "contrasts": [asdict(contrast) for contrast in contrasts],
-        }
-        path = folder / f"{name}.json"
-        if known and known == memberships[-1]:
-            before = json.loads(path.read_text(encoding="utf-8"))
-            if {**before, "written": ""} == {**content, "written": ""}:
-                return
-        with replacing(path) as temporary:
-            temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
+        known_runs = known.runs if merge and known else {}
+        now = datetime.now(UTC).isoformat()
+        new = Membership(name, description, now, command, {**known_runs, **runs}, equivalence or {}, contrasts)
+        if known and known is memberships[-1] and _text(known) == _text(new._replace(written=known.written)):
+            return
+        with replacing(folder / f"{name}.json") as temporary:
+            temporary.write_text(_text(new), encoding="utf-8")
+
+
+def _text(sweep: Membership) -> str:
+    """What its file holds, the runs in their order."""
+    mappings = {"equivalence": dict(sweep.equivalence), "contrasts": [asdict(contrast) for contrast in sweep.contrasts]}
+    return json.dumps({**sweep._asdict(), **mappings}, indent=1)
 
 
 def read_memberships(folder: Path) -> list[Membership]:
