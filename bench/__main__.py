@@ -21,6 +21,7 @@ ORDER = (
     "evaluate",
     "compare",
     "replay",
+    "longer",
     "publish",
     "claims",
     "metrics.validate",

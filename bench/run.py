@@ -94,7 +94,15 @@ def _places(group: Any) -> Iterable[Any]:
     return group.standings[column.metric].values() if column else ()
 
 
-def _run(given: Namespace, line: str, answered: bool = False) -> int:
+def run_sweep(sweep: Any, flags: Sequence[str], line: str) -> int:
+    """Do the runs of a `bench.sweeps.expand.Sweep` that another command has made; returns the exit status.
+
+    flags: of this command, beside those that select runs. line: the command that the sweep's list names.
+    """
+    return _run(_parser().parse_args(flags), line, answered=True, sweep=sweep)
+
+
+def _run(given: Namespace, line: str, answered: bool = False, sweep: Any = None) -> int:
     retry = _statuses(given.retry)
     jobs, per_device = parse_count(given.jobs, "--jobs"), parse_count(given.slots_per_device, "--slots-per-device")
     seconds = None if given.time_limit is None else parse_duration(given.time_limit, "--time-limit")
@@ -103,7 +111,7 @@ def _run(given: Namespace, line: str, answered: bool = False) -> int:
         raise InputError(f"--max-retries {given.max_retries}: expected a whole number >= 0")
     devices = parse_devices(given.device) if given.cluster is None else _elsewhere(given.device)
     parse_count(given.stack, "--stack")
-    sweep = read_selected(given)
+    sweep = sweep or read_selected(given)
     for note in sweep.notes:
         sys.stderr.write(f"note: {note}\n")
 
