@@ -41,7 +41,7 @@ def groups(information: dict[str, float]) -> list[Group]:
 
 def test_a_panel_has_every_method_above_its_floor() -> None:
     group = groups(INFORMATION)[0]
-    panel = _panel(group, group.quality[0], Styles([cell.label for cell in group.cells]))
+    panel = _panel(group, group.quality[0], Styles([cell.label for cell in group.cells]), "bike")
     marks = {mark.name: mark for mark in panel.marks}
     assert {name: mark.information.n for name, mark in marks.items()} == {**dict.fromkeys(INFORMATION, 2), "other": 0}
     assert [name for name, mark in marks.items() if mark.at_bound] == ["proposed + skip"]
@@ -61,16 +61,22 @@ def test_one_picture_of_the_ordered_data_sets() -> None:
     assert drawn(picture).png.startswith(b"\x89PNG")
 
 
-def test_methods_beyond_those_with_a_name_are_points_without_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_methods_beyond_those_with_a_style_are_letters(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bench.report.figures.captions.MOST_LINES", 1)
     here = groups(INFORMATION)
     styles = Styles([cell.label for group in here for cell in group.cells])
-    panel = _panel(here[0], here[0].quality[0], styles)
+    panel = _panel(here[0], here[0].quality[0], styles, "bike")
     assert [mark.name for mark in panel.marks] == ["latent_diffusion"]
-    assert sorted(nats for nats, _ in panel.others) == pytest.approx([3.0, 6.1])  # "other" has no latent
+    # "other" has no latent
+    assert [(label, nats) for label, nats, _ in panel.others] == [("proposed", 3.0), ("proposed + skip", 6.1)]
     (picture,) = information_pictures(here, styles)
-    assert "The first 1 of 4 methods have names. Small grey points: the means of the others" in picture.caption
-    assert drawn(picture).svg.count(">others<") == 1  # in the legend
+    assert "The first 1 of 4 methods have names. Points with a letter: the means of the others" in picture.caption
+    svg = drawn(picture).svg
+    assert [svg.count(f">{label}<") for label in ("a: proposed", "b: proposed + skip", "others")] == [1, 1, 0]
+    monkeypatch.setattr("string.ascii_lowercase", "a")  # more methods than letters
+    (picture,) = information_pictures(here, styles)
+    svg = drawn(picture).svg
+    assert [svg.count(f">{label}<") for label in ("a: proposed", "b: proposed + skip", "others")] == [1, 0, 1]
 
 
 def test_without_a_measured_information_there_is_no_picture() -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import string
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
 from bench.report.columns import Column, title_of
-from bench.report.figures.captions import choice_note, joined, legend_name, seeds_text, shorten, shown
+from bench.report.figures.captions import choice_note, joined, legend_name, seeds_text, short_names, shorten, shown
 from bench.report.figures.layout import add_legend
 from bench.report.figures.picture import Picture, slug
 from bench.report.figures.points import draw_point, mark_cut_ends, nats_text
@@ -41,7 +42,7 @@ class Panel(NamedTuple):
 
     title: str
     marks: list[Mark]
-    others: list[tuple[float, float]]  # means of methods beyond those with a name in the legend
+    others: list[tuple[str, float, float]]  # label and means of methods beyond those with a style of their own
 
 
 def information_pictures(groups: Sequence[Group], styles: Styles) -> list[Picture]:
@@ -52,7 +53,8 @@ def information_pictures(groups: Sequence[Group], styles: Styles) -> list[Pictur
         columns = {column.metric: column for group in here for column in group.quality[:1]}
         for column in columns.values():
             drawn = [group for group in here if group.quality[0].metric == column.metric]
-            panels = [_panel(group, column, styles) for group in drawn]
+            names = short_names(group.dataset for group in drawn)
+            panels = [_panel(group, column, styles, names[group.dataset]) for group in drawn]
             measured = [(g, p) for g, p in zip(drawn, panels, strict=True) if any(m.information.n for m in p.marks)]
             if measured:
                 several = [g.dataset for g in drawn if any(len(cell.latents(INFORMATION)) > 1 for cell in shown(g))]
@@ -61,7 +63,7 @@ def information_pictures(groups: Sequence[Group], styles: Styles) -> list[Pictur
     return pictures
 
 
-def _panel(group: Group, column: Column, styles: Styles) -> Panel:
+def _panel(group: Group, column: Column, styles: Styles, title: str) -> Panel:
     marks, others, named = [], [], shown(group)
     for cell in group.best_settings.values():
         above = group.above_floor(cell, column)
@@ -71,8 +73,8 @@ def _panel(group: Group, column: Column, styles: Styles) -> Panel:
             other_bounds = len(cell.latents(INFORMATION)) > 1
             marks.append(Mark(name, styles[cell.label], information, other_bounds, at_bound, quality))
         elif quality.n and information.n:
-            others.append((information.mean, quality.mean))
-    return Panel(shorten(group.dataset, 30), marks, others)
+            others.append((cell.label, information.mean, quality.mean))
+    return Panel(shorten(title, 30), marks, others)
 
 
 def _picture(
@@ -82,6 +84,8 @@ def _picture(
     name = f"{title}{' minus its floor' if floor else ''}"
     texts = [f"{panel.title}: {', '.join(map(_words, panel.marks))}" for panel in panels]
     rows = math.ceil(len(panels) / ACROSS)
+    labels = dict.fromkeys(label for panel in panels for label, _, _ in panel.others)
+    letters = dict(zip(labels, string.ascii_lowercase, strict=False))
     return Picture(
         slug(f"information and quality {column.metric} {backbone}"),
         "comparison",
@@ -94,12 +98,12 @@ def _picture(
                 "An arrow to the right of a point: the information is at its bound, so it may be larger.",
                 "A dashed horizontal line: a method without this number, such as a generator without a latent.",
                 f"Of {listed(several)} seeds have other bounds, and are not averaged." if several else "",
-                choice_note(groups, "Small grey points: the means of the others that have a latent."),
+                choice_note(groups, "Points with a letter: the means of the others."),
             ]
         ),
         f"Nats per series and {name}. {'; '.join(texts)}.",
-        (3.1 * min(ACROSS, len(panels)) + 0.6, 2.5 * rows + 0.9),
-        partial(_draw, panels=panels, ylabel=name, rows=rows, from_floor=floor),
+        (3.1 * min(ACROSS, len(panels)) + 0.6, 2.5 * rows + 0.9 + 0.1 * len(letters)),
+        partial(_draw, panels=panels, ylabel=name, rows=rows, from_floor=floor, letters=letters),
         backbone=backbone,
     )
 
@@ -110,24 +114,29 @@ def _words(mark: Mark) -> str:
     return f"{mark.name} {information}, {number(mark.quality.mean)}"
 
 
-def _draw(figure: Figure, panels: Sequence[Panel], ylabel: str, rows: int, from_floor: bool) -> None:
+def _draw(
+    figure: Figure, panels: Sequence[Panel], ylabel: str, rows: int, from_floor: bool, letters: Mapping[str, str]
+) -> None:
     across = min(ACROSS, len(panels))
     grid = figure.subplots(rows, across, squeeze=False)
     for ax in grid.flat[len(panels) :]:
         ax.set_visible(False)
     for place, (ax, panel) in enumerate(zip(grid.flat, panels, strict=False)):
-        values = [mark.quality.mean for mark in panel.marks] + [0.0] * from_floor + [y for _, y in panel.others]
+        values = [mark.quality.mean for mark in panel.marks] + [0.0] * from_floor + [y for _, _, y in panel.others]
         for name, style, information, _, at_bound, quality in panel.marks:
             if not information.n:
                 ax.axhline(quality.mean, label=name, **{**style, "marker": "", "linestyle": "--"})
                 continue
             draw_point(ax, information, quality, name, style, at_bound)
-        if panel.others:
-            small = {"color": GREY, "marker": "o", "markersize": 3, "linestyle": ""}
-            ax.errorbar(*zip(*panel.others, strict=True), label="others", **small)  # which legends name last, as it is
+        for label, x, y in panel.others:
+            letter = letters.get(label, "")
+            name = f"{letter}: {shorten(label)}" if letter else "others"
+            # with error bars, as legends name last what has none
+            ax.errorbar([x], [y], label=name, color=GREY, marker="o", markersize=3, linestyle="")
+            ax.annotate(letter, (x, y), (3, 1), textcoords="offset points", fontsize=8, color=INK)
         room = (0.2 if from_floor else 0.5) * (max(values) - min(values)) + 0.02
         ax.set_ylim(min(values) - room, max(values) + room)
-        nats = [each.information.mean for each in panel.marks if each.information.n] + [x for x, _ in panel.others]
+        nats = [each.information.mean for each in panel.marks if each.information.n] + [x for _, x, _ in panel.others]
         ax.set_xlim(min(-0.5, min(nats) - 0.3), max(nats) + 1.3)
         for mark in panel.marks:
             if mark.information.n:
