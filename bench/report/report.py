@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 from bench.report import Bars
+from bench.report.aggregates import Aggregates, over_datasets
 from bench.report.cards import Card
 from bench.report.cautions import copies, is_reference, shown_signs
 from bench.report.cells import Cell, cells_of
@@ -82,6 +83,11 @@ class Report:
     def columns(self) -> list[Column]:
         """Every column of the comparison tables once."""
         return list({column.metric: column for group in self.groups for column in group.columns}.values())
+
+    @cached_property
+    def aggregates(self) -> Aggregates | None:
+        """Every method over all data sets, where there are several."""
+        return over_datasets(self.groups)
 
     @cached_property
     def signs(self) -> list[tuple[str, str]]:
