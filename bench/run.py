@@ -97,12 +97,13 @@ def _places(group: Any) -> Iterable[Any]:
 def run_sweep(sweep: Any, flags: Sequence[str], line: str) -> int:
     """Do the runs of a `bench.sweeps.expand.Sweep` that another command has made; returns the exit status.
 
-    flags: of this command, beside those that select runs. line: the command that the sweep's list names.
+    flags: of this command, beside those that select runs. line: the command that the sweep's list names; the list keeps
+    what it held before.
     """
-    return _run(_parser().parse_args(flags), line, answered=True, sweep=sweep)
+    return _run(_parser().parse_args(flags), line, answered=True, made=sweep)
 
 
-def _run(given: Namespace, line: str, answered: bool = False, sweep: Any = None) -> int:
+def _run(given: Namespace, line: str, answered: bool = False, made: Any = None) -> int:
     retry = _statuses(given.retry)
     jobs, per_device = parse_count(given.jobs, "--jobs"), parse_count(given.slots_per_device, "--slots-per-device")
     seconds = None if given.time_limit is None else parse_duration(given.time_limit, "--time-limit")
@@ -111,7 +112,7 @@ def _run(given: Namespace, line: str, answered: bool = False, sweep: Any = None)
         raise InputError(f"--max-retries {given.max_retries}: expected a whole number >= 0")
     devices = parse_devices(given.device) if given.cluster is None else _elsewhere(given.device)
     parse_count(given.stack, "--stack")
-    sweep = sweep or read_selected(given)
+    sweep = made or read_selected(given)
     for note in sweep.notes:
         sys.stderr.write(f"note: {note}\n")
 
@@ -146,7 +147,7 @@ def _run(given: Namespace, line: str, answered: bool = False, sweep: Any = None)
         labels = {run.run_id: run.label for run in sweep.runs}
         narrowed = bool(given.method or given.dataset or given.backbone or given.seeds) and not answered
         stated = sweep.equivalence, sweep.contrasts
-        store.write_membership(sweep.name, labels, sweep.description, line, narrowed, *stated)
+        store.write_membership(sweep.name, labels, sweep.description, line, narrowed or made is not None, *stated)
         if not stacks and not given.quiet:
             command.write(f"nothing to do: all {len(sweep.runs)} runs are done")
         if stacks:

@@ -70,7 +70,7 @@ def test_methods_beyond_those_with_a_style_are_letters(monkeypatch: pytest.Monke
     # "other" has no latent
     assert [(label, nats) for label, nats, _ in panel.others] == [("proposed", 3.0), ("proposed + skip", 6.1)]
     (picture,) = information_pictures(here, styles)
-    assert "The first 1 of 4 methods have names. Points with a letter: the means of the others" in picture.caption
+    assert "The first 1 of 4 methods have intervals. Points with a letter: the means of the others" in picture.caption
     svg = drawn(picture).svg
     assert [svg.count(f">{label}<") for label in ("a: proposed", "b: proposed + skip", "others")] == [1, 1, 0]
     monkeypatch.setattr("string.ascii_lowercase", "a")  # more methods than letters

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -30,9 +31,9 @@ def drawn(seed: int, datasets: int = 6, seeds: int = 5, shift: float = 0.5) -> d
 @pytest.mark.parametrize("seed", range(5))
 def test_the_estimators_are_those_of_scipy(seed: int) -> None:
     scores = drawn(seed)
-    found = aggregates(scores, ["b"])
+    found = aggregates(scores, against=["b"])
     assert found is not None
-    assert (found.datasets, found.runs) == (6, 30)
+    assert (len(found.datasets), found.repeats) == (6, 5)
     by_name = {each.name: each for each in found.methods}
     a, b = (np.asarray([[*row[name].values()] for row in scores.values()]) for name in "ab")
     assert by_name["a"].mean.value == pytest.approx(trim_mean(a, 0.25, axis=None))
@@ -43,7 +44,7 @@ def test_the_estimators_are_those_of_scipy(seed: int) -> None:
 
 
 def test_equal_values_count_half() -> None:
-    found = aggregates({k: {"a": {0: 1.0, 1: 2.0}, "b": {0: 1.0, 1: 2.0}} for k in "xyz"}, ["b"])
+    found = aggregates({k: {"a": {0: 1.0, 1: 2.0}, "b": {0: 1.0, 1: 2.0}} for k in "xyz"}, against=["b"])
     assert found is not None
     assert {each.name: each.better for each in found.methods}["a"]["b"].value == 0.5
 
@@ -62,7 +63,7 @@ def test_intervals_hold_what_more_seeds_would_give() -> None:
     better = np.mean(below)
     inside = np.zeros(2)
     for seed in range(60):
-        found = aggregates(drawn(100 + seed, seeds=10), ["b"])
+        found = aggregates(drawn(100 + seed, seeds=10), against=["b"])
         assert found is not None
         a = {each.name: each for each in found.methods}["a"]
         pairs = (a.mean, mean), (a.better["b"], better)
@@ -70,16 +71,40 @@ def test_intervals_hold_what_more_seeds_would_give() -> None:
     assert (inside >= 0.85 * 60).all()  # of 95 %, in 60 repetitions
 
 
-def test_only_complete_data_sets_and_common_seeds_count() -> None:
+def test_only_complete_methods_and_as_many_repeats_everywhere_count() -> None:
     scores = drawn(3)
-    del scores["data 0"]["b"]
     del scores["data 1"]["b"][4]
+    scores["data 0"]["rare"] = {0: 1.0, 1: 2.0}
     found = aggregates(scores)
     assert found is not None
-    assert (found.datasets, found.runs) == (5, 24)
-    assert aggregates({name: scores[name] for name in ("data 0", "data 2", "data 3")}) is None  # two are left
-    assert aggregates({name: {"a": row["a"]} for name, row in scores.items()}) is None  # nothing to compare
+    assert (len(found.datasets), found.repeats, found.left_out) == (6, 4, ["rare"])
+    assert {each.name for each in found.methods} == {"a", "b"}
+    del scores["data 0"]["b"], scores["data 2"]["a"]  # both have five of six, and four in common
+    found = aggregates(scores)
+    assert found is not None
+    assert found.datasets == ["data 1", "data 3", "data 4", "data 5"]
+    assert aggregates({name: scores[name] for name in ("data 0", "data 1", "data 3")}) is None  # a alone has all
+    for name in ("data 1", "data 3", "data 4", "data 5"):
+        scores[name]["one"] = scores[name]["a"]
+    scores["data 6"] = {"a": {0: 0.0, 1: 1.0}}  # a alone has the most
+    found = aggregates(scores)
+    assert found is not None
+    assert (len(found.methods), found.datasets) == (3, ["data 1", "data 3", "data 4", "data 5"])
+    assert aggregates({name: {"a": row.get("a", {})} for name, row in scores.items()}) is None  # nothing to compare
     assert aggregates({}) is None
+
+
+def test_options_of_one_data_set_are_one_and_backbones_are_apart() -> None:
+    names = ("energy", "energy,window=12", "bike", "ecg")
+    runs = quick_runs(names, seeds=2, labels=("latent_diffusion", "proposed"))
+    frame, metrics, curves = frames(runs)
+    groups = groups_of(cells_of(select(frame, metrics, reader(curves), membership(runs), Path("results"))), FACTS)
+    (found,) = over_datasets(groups)
+    assert found.datasets == ["bike", "ecg", "energy"]
+    ordered = [group for group in groups if not group.shuffle]
+    more = [dataclasses.replace(group, backbone="transformer") for group in ordered]
+    assert [each.backbone for each in over_datasets([*groups, *more])] == [found.backbone, "transformer"]
+    assert not over_datasets([group for group in groups if group.dataset.startswith("energy")])
 
 
 def test_the_report_has_them_above_the_floor(tmp_path: Path, undrawn: None) -> None:
@@ -87,9 +112,8 @@ def test_the_report_has_them_above_the_floor(tmp_path: Path, undrawn: None) -> N
     frame, metrics, curves = frames(runs)
     chosen = select(frame, metrics, reader(curves), membership(runs), tmp_path)
     groups = groups_of(cells_of(chosen), FACTS)
-    found = over_datasets(groups)
-    assert found is not None
-    assert (found.datasets, found.against) == (3, ("latent_diffusion",))
+    (found,) = over_datasets(groups)
+    assert (found.datasets, found.repeats, found.against) == (["bike", "energy", "regimes"], 3, ["latent_diffusion"])
     ordered = [group for group in groups if not group.shuffle]
     column = ordered[0].quality[0]
     above = []

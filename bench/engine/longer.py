@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import isnan, nan
+from math import ceil, isnan, nan
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from scipy import stats
 
 from bench.command import write, write_table
-from bench.contracts import Unavailable
+from bench.contracts import InputError, Unavailable
 from bench.engine.repetition import drawn
 from bench.loading.windows import load_splits
+from bench.parts.stopping_times import StoppingTimes
 from bench.registry import METHODS
 from bench.sweeps.expand import Sweep
 from bench.sweeps.run import Run
@@ -55,57 +57,58 @@ class Gain:
 def twice(run: Run, updates: int, denoiser_updates: int) -> Run:
     """The run with twice the updates that it made in each stage. No stage stops early, and schedules end as they did.
 
-    A method with one stage has the updates of both blocks in it (`bench.training.stack`), so one block gets them all.
+    A method with one stage has the updates of both blocks in it, and what a method's denoiser learns in the first stage
+    counts for the second (`bench.training.stack`). A patience as long as a stage never ends it, and lets its rate fall.
     """
     first, second = 2 * updates, 2 * denoiser_updates
-    if not first:
+    scheduled = run.train.steps
+    patience, denoiser_patience = first if run.train.patience else 0, second if run.diffusion.patience else 0
+    if not first:  # diffusion in data space
         first, second = 1, second - 1
-    elif not second:
+    elif _moves_denoiser(run):
+        made = StoppingTimes(first, patience).limits(first)[1]
+        second = made + second if second else 1
+    elif not second:  # latents from the prior
+        scheduled += run.diffusion.steps
         first, second = first - 1, 1
-    elif METHODS[run.method](**dict(run.hyper)).moves_denoiser:  # whose first stage is deducted from the second block
-        second += first
-    train = replace(
-        run.train,
-        steps=first,
-        patience=first if run.train.patience else 0,
-        schedule_steps=run.train.schedule_steps or run.train.steps,
-    )
-    diffusion = replace(run.diffusion, steps=second, patience=second if run.diffusion.patience else 0)
+    train = replace(run.train, steps=first, patience=patience, schedule_steps=run.train.schedule_steps or scheduled)
+    diffusion = replace(run.diffusion, steps=second, patience=denoiser_patience)
     return replace(run, sweep=NAME, train=train, diffusion=diffusion)
 
 
-def pairs(runs: pd.DataFrame, count: int, seed: str, data: Path | None) -> tuple[list[Pair], Counter[str]]:
-    """`count` rows of methods, drawn at random, with the runs to train, and why others were left out.
+def _moves_denoiser(run: Run) -> bool:
+    return bool(METHODS[run.method](**dict(run.hyper)).moves_denoiser)
 
-    Rows of older code, without an objective, or whose windows are not here make room for others.
+
+def pairs(rows: pd.DataFrame, share: float, seed: str, data: Path | None) -> tuple[list[Pair], Counter[str]]:
+    """A share of these rows of a runs table, drawn at random, with the runs to train, and why others cannot be.
+
+    Rows that are no finished run of a method are not counted. Those whose windows are not here make room for others.
     """
-    found: list[Pair] = []
+    usable: list[Pair] = []
     left: Counter[str] = Counter()
-    for row in drawn(runs, seed, None):
-        if len(found) == count:
-            break
-        run = Run.from_config(row.config)
-        if run.run_id != row.run_id:
-            left["older: another version of the method or of the training code"] += 1
-            continue
-        if isnan(_objective(row)):
-            left["no validation objective: trained without a patience"] += 1
-            continue
+    for row in drawn(rows[(rows.kind == "method") & (rows["sweep"] != NAME)], seed, None):
         try:
-            here = load_splits(run.dataset, run.data_seed, data).sha256 == run.data_sha256
-        except Unavailable as error:
-            left[f"not here: {error}"] += 1
-            continue
-        if not here:
-            left["other windows"] += 1
-            continue
-        found.append(Pair(row, twice(run, _count(row, "updates"), _count(row, "denoiser_updates"))))
-    return found, left
-
-
-def candidates(runs: pd.DataFrame) -> pd.DataFrame:
-    """The rows that can be drawn: finished runs of methods, but not those that this has trained."""
-    return runs[(runs.kind == "method") & (runs.status == "ok") & (runs["sweep"] != NAME)]
+            run = Run.from_config(row.config)
+            if run.run_id != row.run_id:
+                raise InputError("older: another version of the method or of the training code")
+            if isnan(_objective(row)):
+                raise InputError("no validation objective: trained without a patience")
+            usable.append(Pair(row, twice(run, _count(row, "updates"), _count(row, "denoiser_updates"))))
+        except InputError as error:
+            left[str(error)] += 1
+    found: dict[str, Pair] = {}
+    for pair in usable:
+        if len(found) == ceil(round(share * len(usable), 6)):
+            break
+        run = pair.longer
+        try:
+            if load_splits(run.dataset, run.data_seed, data).sha256 != run.data_sha256:
+                raise InputError("other windows")
+            found.setdefault(run.run_id, pair)
+        except (InputError, Unavailable) as error:
+            left[str(error)] += 1
+    return list(found.values()), left
 
 
 def sweep_of(found: Sequence[Pair]) -> Sweep:
@@ -114,21 +117,40 @@ def sweep_of(found: Sequence[Pair]) -> Sweep:
     return Sweep(NAME, about, tuple(pair.longer for pair in found))
 
 
-def compared(found: Sequence[Pair], runs: pd.DataFrame, metrics: pd.DataFrame) -> Iterator[Gain]:
-    """What each pair gained, where the longer run ended well. runs, metrics: the tables with the longer runs."""
-    rows = {row.run_id: row for _, row in runs.iterrows()}
-    at_end = metrics[(metrics["split"] == "test") & metrics.metric.isin(MEASURES) & metrics.coordinate.isna()]
-    values = at_end.groupby(["run_id", "metric"], observed=True)["value"].mean().to_dict()
+def compared(
+    found: Sequence[Pair], metrics: pd.DataFrame, again: pd.DataFrame, metrics_again: pd.DataFrame
+) -> Iterator[Gain]:
+    """What each pair gained, where the longer run ended well.
+
+    metrics: of the runs that were drawn. again, metrics_again: both tables of the longer ones. A number that one side
+    lacks, or has of another version of its measure, is NaN.
+    """
+    ended = again[again.status == "ok"]
+    rows = {row.run_id: row for _, row in ended[ended.run_id.isin([p.longer.run_id for p in found])].iterrows()}
+    before, after = _numbers(metrics, [p.row.run_id for p in found]), _numbers(metrics_again, list(rows))
     for pair in found:
-        then, now = pair.row, rows[pair.longer.run_id]
-        if now.status != "ok":
+        if (now := rows.get(pair.longer.run_id)) is None:
             continue
+        then = pair.row
         stage = "updates" if _count(then, "updates") else "denoiser_updates"
         cells = int(then.window * then.n_channels)
-        both = pair.row.run_id, pair.longer.run_id
-        measured = {name: (values.get((both[0], name), nan), values.get((both[1], name), nan)) for name in MEASURES}
+        split, measured = pair.longer.evaluate.split, {}
+        for name in MEASURES:
+            old, new = before.get((then.run_id, name, split)), after.get((now.run_id, name, split))
+            measured[name] = (old[1], new[1]) if old and new and old[0] == new[0] else (nan, nan)
         objective = _objective(then) * cells, _objective(now) * cells
         yield Gain(pair, (_count(then, stage), _count(now, stage)), objective, measured)
+
+
+def _numbers(metrics: pd.DataFrame, run_ids: Sequence[str]) -> dict[Any, Any]:
+    """(run, measure, windows) -> its version and its value at the end, the mean over metric seeds."""
+    mine = metrics[metrics.run_id.isin(run_ids) & metrics.metric.isin(MEASURES)]
+    mine = mine[(mine.train_step < 0) & (mine.coordinate == "")]
+    by_version = mine.groupby(["run_id", "metric", "split", "version", "metric_code"], observed=True, dropna=False)
+    newest = by_version["value"].mean().reset_index()  # in the order of versions, so that the last one stays
+    keys = zip(newest.run_id, newest.metric, newest.split, strict=True)
+    versions = zip(newest.version, newest.metric_code, strict=True)
+    return dict(zip(keys, zip(versions, newest.value, strict=True), strict=True))
 
 
 def show(gains: Sequence[Gain]) -> None:
@@ -139,12 +161,14 @@ def show(gains: Sequence[Gain]) -> None:
     for gain in gains:
         run = gain.pair.longer
         place = gain.pair.row.run_id, run.label, run.dataset.key, run.backbone, str(run.seed)
-        numbers = _moved(gain.updates, 0), _moved(gain.objective, 2), f"{100 * gain.share:.2f} %"
+        share = f"{100 * gain.share:.2f} %" if not isnan(gain.share) else "-"
+        numbers = _moved(gain.updates, 0), _moved(gain.objective, 2), share
         table.append((*place, *numbers, *(_moved(gain.measured[name], 3) for name in MEASURES)))
     heads = "run", "label", "data set", "backbone", "seed", "updates", "objective, nats per series", "better by"
     write_table(table, (*heads, *MEASURES.values()))
-    converged = sum(gain.share < ENOUGH for gain in gains)
-    write(f"\n{converged} of {len(gains)} improve their objective by less than {ENOUGH:.0%} with twice the updates.")
+    known = [gain for gain in gains if not isnan(gain.share)]
+    converged = sum(gain.share < ENOUGH for gain in known)
+    write(f"\n{converged} of {len(known)} improve their objective by less than {ENOUGH:.0%} with twice the updates.")
     for name, what in MEASURES.items():
         moves = pd.Series([now - then for then, now in (gain.measured[name] for gain in gains)]).dropna()
         if len(moves) > 1:

@@ -6,27 +6,32 @@ estimators are those of its code (google-research/rliable, metrics.py), which ha
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from bench.report.cautions import is_reference
+from bench.report.columns import Column, in_order
+from bench.report.formatting import number
 from bench.report.ranking import BASELINE, Group, floor_of
+from bench.report.statements import compared
+from bench.report.statistics import by_unit
 
 Scores: TypeAlias = Mapping[str, Mapping[str, Mapping[int, float]]]
-"""Data set -> method -> seed -> value, lower is better."""
+"""Data set -> method -> repeat -> value, lower is better."""
 
 WITHOUT = "no_latent"
 """The method whose decoder has no latent: what any latent is compared with."""
 
 LEAST_DATASETS = 3
-LEAST_SEEDS = 2
-REPLICATIONS = 2000
+LEAST_REPEATS = 2
+REPLICATIONS = 1000
 
 
 class Range(NamedTuple):
-    """An estimate and its 95 % interval, the percentiles of a bootstrap over seeds within each data set."""
+    """An estimate and its 95 % interval, the percentiles of a bootstrap over the repeats within each data set."""
 
     value: float
     low: float
@@ -34,8 +39,8 @@ class Range(NamedTuple):
 
     @property
     def text(self) -> str:
-        """ "0.17 (0.15 to 0.21)"."""
-        value, low, high = (f"{each:.2f}".replace("-0.00", "0.00") for each in self)
+        """ "0.172 (0.151 to 0.208)"."""
+        value, low, high = (number(each, (self.high - self.low) / 2) for each in self)
         return f"{value} ({low} to {high})"
 
 
@@ -51,70 +56,104 @@ class Aggregates(NamedTuple):
     """Methods by their interquartile mean, the best first, and what was counted."""
 
     methods: list[Aggregate]
-    datasets: int
-    runs: int  # of each method
+    datasets: list[str]
+    repeats: int  # of each method on each data set
+    left_out: list[str]  # methods that lack some of these data sets
     measure: str = ""
-    against: tuple[str, ...] = ()
+    backbone: str = ""
+
+    @property
+    def against(self) -> list[str]:
+        """The methods that all others are compared with."""
+        return list(dict.fromkeys(name for each in self.methods for name in each.better))
 
 
-def over_datasets(groups: Sequence[Group]) -> Aggregates | None:
-    """The measure that ranks, minus its floor where every data set has one, over all data sets in their own order.
+def over_datasets(groups: Sequence[Group]) -> list[Aggregates]:
+    """For each backbone all data sets in the order of time, in the measure that ranks, minus its floor.
 
-    The best setting on a data set stands for a method, and there is a method for each backbone. Reference generators
-    are not among them.
+    The best setting on a data set stands for a method. Several options of one data set are one: their mean.
+    Initialisations of one split are averaged, and the splits are the repeats. Reference generators are not counted.
     """
-    ordered = [group for group in groups if group.quality and not group.shuffle]
-    if not ordered:
-        return None
-    column = ordered[0].quality[0]
-    floors = [floor_of(group.references, column.metric) for group in ordered]
-    sign, several = 1.0 if column.direction == "lower" else -1.0, len({group.backbone for group in ordered}) > 1
-    scores: dict[str, dict[str, dict[int, float]]] = {}
-    for group, floor in zip(ordered, floors, strict=True):
-        least = floor.values[column.metric] if floor and all(floors) else None
+    chosen, found = compared(groups), []
+    columns = in_order({column.metric: column for group in chosen for column in group.quality}.values())
+    for backbone in dict.fromkeys(group.backbone for group in chosen):
+        here = [group for group in chosen if group.backbone == backbone]
+        if columns and (all_together := aggregates(*_scores(here, columns[0]), [BASELINE, WITHOUT])):
+            found.append(all_together._replace(backbone=backbone))
+    return found
+
+
+def _scores(groups: Sequence[Group], column: Column) -> tuple[Scores, str]:
+    """What is compared, and how it is called."""
+    floors = [floor_of(group.references, column.metric) for group in groups]
+    sign = 1.0 if column.direction == "lower" else -1.0
+    options: dict[str, dict[str, dict[int, list[float]]]] = {}
+    for group, floor in zip(groups, floors, strict=True):
         for cell in group.best_settings.values():
-            if not is_reference(cell) and (values := cell.values.get(column.metric)):
-                name = f"{cell.label} ({group.backbone})" if several else cell.label
-                known = {seed: least[seed] if least else 0.0 for seed in values if least is None or seed in least}
-                above = {seed: sign * (values[seed] - low) for seed, low in known.items()}
-                scores.setdefault(group.dataset, {})[name] = above
-    backbones = dict.fromkeys(f" ({group.backbone})" if several else "" for group in ordered)
-    against = [f"{name}{backbone}" for name in (BASELINE, WITHOUT) for backbone in backbones]
-    found = aggregates(scores, against)
-    if found is None:
-        return None
-    measured = {each.name for each in found.methods}
+            if is_reference(cell):
+                continue
+            least = floor.values[column.metric] if floor and all(floors) else None
+            values = cell.values.get(column.metric, {})
+            above = {
+                seed: value - (least[seed] if least else 0.0)
+                for seed, value in values.items()
+                if not least or seed in least
+            }
+            repeats = options.setdefault(group.dataset.partition(",")[0], {}).setdefault(cell.label, {})
+            for repeat, value in by_unit(above, cell.repeats.units).items():
+                repeats.setdefault(repeat, []).append(sign * value)
+    scores = {
+        name: {label: {repeat: float(np.mean(v)) for repeat, v in of.items()} for label, of in row.items()}
+        for name, row in options.items()
+    }
     measure = f"{column.title}{' minus its floor' if all(floors) else ''}"
-    measure = measure if column.direction == "lower" else f"minus the {measure}"
-    return found._replace(measure=measure, against=tuple(name for name in against if name in measured))
+    return scores, measure if sign > 0 else f"minus the {measure}"
 
 
-def aggregates(scores: Scores, against: Sequence[str] = ()) -> Aggregates | None:
-    """Every method over the data sets, and against the named ones. None below three data sets with two seeds each.
+def aggregates(scores: Scores, measure: str = "", against: Sequence[str] = ()) -> Aggregates | None:
+    """Every method over the data sets, and against the named ones. None below three data sets with two repeats each.
 
-    Only data sets count on which every method has a value, and of these the seeds that all have. Each method's seeds
-    are resampled by themselves within each data set. So an interval is about further seeds of these data sets, and not
-    about other data sets; that methods share the windows of a seed, it does not use.
+    Where methods lack data sets, the largest table without gaps is taken. Of each data set as many repeats count as all
+    methods have on all data sets, the first ones. Each method's repeats are resampled by themselves within each data
+    set. So an interval is about further seeds of these data sets, and not about other data sets; that methods share the
+    windows of a seed, it does not use.
 
     >>> scores = {name: {"a": {0: 0.1, 1: 0.3}, "b": {0: 0.2, 1: 0.4}} for name in ("x", "y", "z")}
-    >>> found = aggregates(scores, ["b"])
+    >>> found = aggregates(scores, against=["b"])
     >>> [(each.name, round(each.mean.value, 3), each.better["b"].value) for each in found.methods if each.better]
     [('a', 0.2, 0.75)]
     """
-    methods = list(dict.fromkeys(method for row in scores.values() for method in row))
-    tables = [_complete(row, methods) for row in scores.values()]
-    tables = [table for table in tables if table.shape[1] >= LEAST_SEEDS]
-    if len(tables) < LEAST_DATASETS or len(methods) < 2:
+    methods, common = _block(scores)
+    if len(common) < LEAST_DATASETS or len(methods) < 2:
         return None
+    datasets = list(common)
+    repeats = min(len(common[name]) for name in datasets)
+    values = np.asarray(
+        [[[scores[name][m][repeat] for repeat in common[name][:repeats]] for name in datasets] for m in methods]
+    )  # (methods, data sets, repeats)
     rng = np.random.default_rng(0)  # noqa: TID251 (bench.randomness imports torch, which no report needs)
-    rivals = {name: [table[methods.index(name)] for table in tables] for name in against if name in methods}
+    rivals = {name: values[methods.index(name)] for name in against if name in methods}
     found = []
-    for m, name in enumerate(methods):
-        mine = [table[m] for table in tables]
+    for name, mine in zip(methods, values, strict=True):
         better = {other: _probability(rng, mine, theirs) for other, theirs in rivals.items() if other != name}
         found.append(Aggregate(name, _mean(rng, mine), better))
-    runs = sum(table.shape[1] for table in tables)
-    return Aggregates(sorted(found, key=lambda each: each.mean.value), len(tables), runs)
+    named = dict.fromkeys(method for row in scores.values() for method in row)
+    left_out = [method for method in named if method not in methods]
+    return Aggregates(sorted(found, key=lambda each: each.mean.value), datasets, repeats, left_out, measure)
+
+
+def _block(scores: Scores) -> tuple[list[str], dict[str, list[int]]]:
+    """The methods and data sets, with the repeats that these methods have in common: the largest table without gaps."""
+    count = Counter(m for row in scores.values() for m, of in row.items() if len(of) >= LEAST_REPEATS)
+    largest: tuple[list[str], dict[str, list[int]]] = [], {}
+    for least in sorted(set(count.values())):
+        methods = [method for method in count if count[method] >= least]
+        rows = {name: [set(row.get(method, {})) for method in methods] for name, row in scores.items()}
+        common = {name: sorted(set.intersection(*repeats)) for name, repeats in rows.items()}
+        complete = {name: repeats for name, repeats in common.items() if len(repeats) >= LEAST_REPEATS}
+        if len(complete) >= LEAST_DATASETS and len(methods) * len(complete) > len(largest[0]) * len(largest[1]):
+            largest = methods, complete
+    return largest
 
 
 def interquartile_mean(values: np.ndarray) -> np.ndarray:
@@ -127,26 +166,20 @@ def interquartile_mean(values: np.ndarray) -> np.ndarray:
     return np.asarray(np.sort(values, axis=1)[:, cut : values.shape[1] - cut].mean(axis=1))
 
 
-def _complete(row: Mapping[str, Mapping[int, float]], methods: Sequence[str]) -> np.ndarray:
-    """(methods, seeds) of the seeds that all methods have; without seeds where a method is missing."""
-    seeds = set.intersection(*(set(row.get(method, {})) for method in methods))
-    return np.asarray([[row[method][seed] for seed in sorted(seeds)] for method in methods if method in row])
-
-
-def _mean(rng: np.random.Generator, runs: Sequence[np.ndarray]) -> Range:
-    """The interquartile mean of the runs of all data sets."""
-    (value,) = interquartile_mean(np.concatenate(runs)[None])
+def _mean(rng: np.random.Generator, runs: np.ndarray) -> Range:
+    """The interquartile mean of runs (data sets, repeats)."""
+    (value,) = interquartile_mean(runs.reshape(1, -1))
     again = [of[rng.integers(len(of), size=(REPLICATIONS, len(of)))] for of in runs]
     return _range(value, interquartile_mean(np.concatenate(again, axis=1)))
 
 
-def _probability(rng: np.random.Generator, runs: Sequence[np.ndarray], others: Sequence[np.ndarray]) -> Range:
+def _probability(rng: np.random.Generator, runs: np.ndarray, others: np.ndarray) -> Range:
     """That a run is below one of another method on its data set, ties counted half; the mean over data sets."""
     values, again = [], []
     for ours, theirs in zip(runs, others, strict=True):
         n = len(ours)
         wins = (ours[:, None] < theirs) + 0.5 * (ours[:, None] == theirs)
-        # how often each seed is drawn in each replication: no more than (replications, seeds) at a time
+        # how often each repeat is drawn in each replication, so that no array is larger than (replications, repeats)
         one, other = (rng.multinomial(n, np.full(n, 1 / n), size=REPLICATIONS) for _ in range(2))
         values.append(wins.mean())
         again.append((one @ wins * other).sum(axis=1) / n**2)

@@ -85,8 +85,8 @@ class Report:
         return list({column.metric: column for group in self.groups for column in group.columns}.values())
 
     @cached_property
-    def aggregates(self) -> Aggregates | None:
-        """Every method over all data sets, where there are several."""
+    def aggregates(self) -> list[Aggregates]:
+        """Every method over all data sets, where there are several, for each backbone."""
         return over_datasets(self.groups)
 
     @cached_property

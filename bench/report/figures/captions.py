@@ -74,7 +74,7 @@ def choice_note(groups: Sequence[Group], others: str = "") -> str:
     if any(len(group.cells) > len({cell.label for cell in group.cells}) for group in groups):
         notes.append("Where a method has several settings, the best one by the first quality column is shown.")
     if len(labels) > MOST_LINES:
-        verb = "have names" if others else "are shown"
+        verb = "have intervals" if others else "are shown"
         notes.append(f"The first {MOST_LINES} of {len(labels)} methods {verb}. {others}".rstrip())
     return " ".join(notes)
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from bench.report.columns import Column, title_of
 from bench.report.figures.captions import choice_note, joined, legend_name, seeds_text, short_names, shorten, shown
-from bench.report.figures.layout import add_legend
+from bench.report.figures.layout import add_legend, legend_height
 from bench.report.figures.picture import Picture, slug
 from bench.report.figures.points import draw_point, mark_cut_ends, nats_text
 from bench.report.figures.style import INK, Styles
@@ -82,10 +82,12 @@ def _picture(
 ) -> Picture:
     title, floor = title_of(column.metric), any(group.floor(column.metric) for group in groups)
     name = f"{title}{' minus its floor' if floor else ''}"
-    texts = [f"{panel.title}: {', '.join(map(_words, panel.marks))}" for panel in panels]
+    texts = [f"{panel.title}: {', '.join([*map(_words, panel.marks), *map(_point, panel.others)])}" for panel in panels]
     rows = math.ceil(len(panels) / ACROSS)
     labels = dict.fromkeys(label for panel in panels for label, _, _ in panel.others)
     letters = dict(zip(labels, string.ascii_lowercase, strict=False))
+    width = max(3.1 * min(ACROSS, len(panels)) + 0.6, 6.2 if letters else 0.0)
+    legend = dict.fromkeys([*(mark.name for panel in panels for mark in panel.marks), *map(shorten, letters)])
     return Picture(
         slug(f"information and quality {column.metric} {backbone}"),
         "comparison",
@@ -98,11 +100,11 @@ def _picture(
                 "An arrow to the right of a point: the information is at its bound, so it may be larger.",
                 "A dashed horizontal line: a method without this number, such as a generator without a latent.",
                 f"Of {listed(several)} seeds have other bounds, and are not averaged." if several else "",
-                choice_note(groups, "Points with a letter: the means of the others."),
+                choice_note(groups, "Points with a letter: the means of the others that have a latent."),
             ]
         ),
         f"Nats per series and {name}. {'; '.join(texts)}.",
-        (3.1 * min(ACROSS, len(panels)) + 0.6, 2.5 * rows + 0.9 + 0.1 * len(letters)),
+        (width, 2.5 * rows + 0.2 + legend_height([*legend, ""], width)),
         partial(_draw, panels=panels, ylabel=name, rows=rows, from_floor=floor, letters=letters),
         backbone=backbone,
     )
@@ -112,6 +114,11 @@ def _words(mark: Mark) -> str:
     nothing = "seeds with other bounds" if mark.other_bounds else "no latent"
     information = nats_text(mark.information, mark.at_bound) if mark.information.n else nothing
     return f"{mark.name} {information}, {number(mark.quality.mean)}"
+
+
+def _point(other: tuple[str, float, float]) -> str:
+    label, nats, quality = other
+    return f"{label} {number(nats)} nats, {number(quality)}"
 
 
 def _draw(

@@ -20,12 +20,19 @@ def add_legend(figure: Figure, axes: Iterable[Axes], order: Sequence[str] = ()) 
             entries.setdefault(label, handle)
     labels = [label for label in order if label in entries] + [label for label in entries if label not in order]
     if labels:
-        longest = 0.075 * max(len(label) for label in labels) + 0.65  # inches, at this size of the font
-        columns = max(1, min(len(labels), int(figure.get_figwidth() / longest)))
-        handles = [entries[label] for label in labels]
+        handles, columns = [entries[label] for label in labels], _columns(labels, figure.get_figwidth())
         figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=8.5)
-        return 0.16 + 0.177 * math.ceil(len(labels) / columns)
-    return 0.0
+    return legend_height(labels, figure.get_figwidth())
+
+
+def legend_height(labels: Sequence[str], width: float) -> float:
+    """Of a legend below a figure of this width; both in inches."""
+    return 0.16 + 0.177 * math.ceil(len(labels) / _columns(labels, width)) if labels else 0.0
+
+
+def _columns(labels: Sequence[str], width: float) -> int:
+    longest = 0.075 * max(len(label) for label in labels) + 0.65  # inches, at this size of the font
+    return max(1, min(len(labels), int(width / longest)))
 
 
 def place_axes(figure: Figure, axes: np.ndarray, below: float) -> None:
