@@ -150,11 +150,12 @@ def test_longer_runs_that_end_badly_are_named(results, printed, tmp_path, capsys
     parts = (tmp_path / "copy" / "longer" / "runs").glob("*.parquet")
     (part,) = [path for path in parts if "time_vae" in set(pd.read_parquet(path).label)]
     rows = pd.read_parquet(part)
-    rows.assign(status="diverged", reason="a test").to_parquet(part)
-    assert longer.main(["--results", str(tmp_path / "copy"), "--share", "1"]) == 0
-    again = capsys.readouterr().out
-    assert "time_vae on ar1,series=60, seed 0, ended as diverged: a test" in again
-    assert "of 3 improve" in again
+    for status, counted, code in (("diverged", 4, 0), ("failed", 3, 1)):  # one that diverged has an objective
+        rows.assign(status=status, reason="a test").to_parquet(part)
+        assert longer.main(["--results", str(tmp_path / "copy"), "--share", "1"]) == code
+        again = capsys.readouterr().out
+        assert f"time_vae on ar1,series=60, seed 0, ended as {status}: a test" in again
+        assert f"of {counted} improve" in again
 
 
 def test_the_draw_is_that_of_its_word(results):

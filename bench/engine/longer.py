@@ -120,12 +120,12 @@ def sweep_of(found: Sequence[Pair]) -> Sweep:
 def compared(
     found: Sequence[Pair], metrics: pd.DataFrame, again: pd.DataFrame, metrics_again: pd.DataFrame
 ) -> Iterator[Gain]:
-    """What each pair gained, where the longer run ended well.
+    """What each pair gained. A longer run that diverged has an objective, that of its best check, and no measures.
 
     metrics: of the runs that were drawn. again, metrics_again: both tables of the longer ones. A number that one side
     lacks, or has of another version of its measure, is NaN.
     """
-    ended = again[again.status == "ok"]
+    ended = again[again.status.isin(["ok", "diverged"])]
     rows = {row.run_id: row for _, row in ended[ended.run_id.isin([p.longer.run_id for p in found])].iterrows()}
     before, after = _numbers(metrics, [p.row.run_id for p in found]), _numbers(metrics_again, list(rows))
     for pair in found:
