@@ -22,6 +22,7 @@ README = ROOT / "README.md"
 REFERENCE = ROOT / "results" / "reference"
 CORE = ROOT / "results" / "core"
 ANEW = ROOT / "results" / "anew"  # runs of `core` that were trained a second time, on another processor
+LONGER = ROOT / "results" / "longer"  # runs of `core` with twice the updates
 FINDINGS = ROOT / "results" / "FINDINGS.md"
 
 FLOOR = "floor_held_out"

@@ -21,6 +21,7 @@ from published_rows import (
     CORE,
     FINDINGS,
     FLOOR,
+    LONGER,
     README,
     above_floor,
     additive_f,
@@ -163,6 +164,37 @@ def trained_anew() -> list[list[str]]:
                 gap = paired(values[data, "kl_free", measure].loc[seeds], values[data, against, measure])
                 cells.append(mean_of_given([gap]).shown)
             rows.append([short(data), f"`kl_free` − {quoted(against)}", str(len(seeds)), *cells])
+    return rows
+
+
+BOTH = (CORE, "core"), (LONGER, "twice_as_long")
+"""The runs of `core`, and those of twice the updates."""
+
+
+def twice_as_long() -> list[list[str]]:
+    """A row per run of `core` that was drawn: updates, objective in nats per series, AUC and nats, then and now."""
+    before = asked(CORE, "core")
+    rows = []
+    for again in asked(LONGER, "twice_as_long").itertuples():
+        same = (before["dataset"] == again.dataset) & (before["label"] == again.label) & (before["seed"] == again.seed)
+        (then,) = before[same].itertuples()
+        objectives = [of.validation_objective * of.window * of.n_channels for of in (then, again)]
+        ends = []
+        for metric, digits in (("c2st_auc", 3), ("latent_information", 1)):
+            both = [values_of(*of).get((again.dataset, again.label, metric, again.seed), math.nan) for of in BOTH]
+            shown_both = [f"{each:.{digits}f}".replace("-0.0", "0.0") for each in both]
+            known = all(map(math.isfinite, both)) and not (digits == 1 and again.label.startswith("no_latent"))
+            ends.append(" → ".join(shown_both) if known else "–")
+        rows.append(
+            [
+                f"`{again.label}`".replace(", twice as wide`", "`, twice as wide"),
+                short(again.dataset),
+                f"{then.updates:,.0f} → {again.updates:,.0f}" + (f" ({again.status})" if again.status != "ok" else ""),
+                " → ".join(f"{each:,.1f}" for each in objectives),
+                f"{100 * (objectives[0] - objectives[1]) / abs(objectives[0]):.2f} %".replace("-0.00", "0.00"),
+                *ends,
+            ]
+        )
     return rows
 
 
@@ -421,6 +453,7 @@ TABLES: dict[tuple[Path, str], Callable[[], Sequence[Sequence[str]]]] = {
     (FINDINGS, "Few training windows, or many?"): learning_curve,
     (FINDINGS, "Does the measure of use follow what the data hold?"): dialled,
     (FINDINGS, "Trained again, and with people and weeks kept whole"): trained_anew,
+    (FINDINGS, "Would more updates have changed it?"): twice_as_long,
     (FINDINGS, "The parts of the framework"): partial(changed_parts, "ablation", "proposed + skip"),
     (FINDINGS, "Do the other methods keep the latent alive?"): partial(changed_parts, "registry", "latent_diffusion"),
     (FINDINGS, "Do N, M, gamma and eta matter?"): partial(factors, "sensitivity", ("N", "M"), ("gamma", "eta")),
@@ -428,6 +461,7 @@ TABLES: dict[tuple[Path, str], Callable[[], Sequence[Sequence[str]]]] = {
     (FINDINGS, "Does the number of diffusion steps matter?"): partial(settings, "diffusion_steps", "diffusion.L"),
     (FINDINGS, "May early steps stand for variational inference?"): early_steps,
     (FINDINGS, "And with the paper's likelihood?"): partial(every_method, "core_gaussian"),
+    (FINDINGS, "And with a Transformer?"): partial(every_method, "transformer"),
     (FINDINGS, "What else could explain it?"): explanations,
 }
 """The first table of a section of a page -> what its rows have to be."""
