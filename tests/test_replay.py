@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -250,3 +251,15 @@ def test_how_well_a_number_was_computed_is_not_judged_by_the_spread_over_seeds()
     assert repetition.judge(before, finer, noise)[0] == "within noise"
     assert len(repetition.judge(before, finer, noise)[1]) == 1  # it is shown all the same
     assert repetition.judge(before, finer.replace(0.5, 0.6), noise)[0] == "different"
+
+
+def test_a_row_of_an_unknown_method_makes_room_for_others(results, tmp_path, capsys):
+    folder = shutil.copytree(results, tmp_path / "copy")
+    (part, *_) = sorted((folder / "runs").glob("*.parquet"))
+    rows = pd.read_parquet(part)
+    config = rows.config.str.replace('"method": "latent_diffusion"', '"method": "mine"')
+    rows.assign(method="mine", config=config).to_parquet(part)
+    assert replay.main(["--all", "--results", str(folder)]) == 0
+    printed = capsys.readouterr().out
+    assert "not here: unknown method 'mine'" in printed
+    assert printed.rstrip().endswith("2 identical")

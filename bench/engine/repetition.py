@@ -237,7 +237,11 @@ def several(runs: pd.DataFrame, metrics: pd.DataFrame, given: Namespace) -> int:
     for row in drawn(runs, given.seed, given.under):
         if given.sample is not None and len(found) == given.sample:
             break
-        outcome = run_again(row, runs, metrics, given)
+        try:
+            outcome = run_again(row, runs, metrics, given)
+        except InputError as error:  # of a plug-in that is not given, or an option that is gone
+            left[f"not here: {error}"] += 1
+            continue
         if outcome.word in ("older", "not here"):
             left[f"{outcome.word}: {outcome.note}"] += 1
         else:
