@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
-from published_rows import CORE, FINDINGS, README, REFERENCE, asked, row_of, values_of
+from published_rows import CORE, FINDINGS, FLOOR, README, REFERENCE, asked, datasets_of, row_of, values_of
 from published_tables import METHODS, TABLES, correlation_with_the_gain, shown
+from scipy.stats import mannwhitneyu
 
 from bench import replay
 from bench.contracts import InputError
@@ -26,6 +28,19 @@ def test_a_table_about_core_is_what_its_rows_say(page: Path, section: str) -> No
 
 def test_the_correlation_with_the_gain_over_both_tests_is_that_of_the_rows() -> None:
     assert correlation_with_the_gain() in " ".join(FINDINGS.read_text(encoding="utf-8").split())
+
+
+@pytest.mark.parametrize("other", ["latent_diffusion", "no_latent"])
+def test_the_probabilities_over_runs_are_those_of_the_rows(other: str) -> None:
+    values, wins = values_of(CORE, "core"), []
+    for data in datasets_of("core"):
+        above = [values[data, label, "c2st_auc"] - values[data, FLOOR, "c2st_auc"] for label in (other, "kl_free")]
+        wins.append(mannwhitneyu(*above).statistic / 25)
+    report = (CORE / "report" / "core" / "report.md").read_text(encoding="utf-8").partition("All data sets together")[2]
+    (row,) = re.findall(r"^\| kl\\_free \| [^|]+ \| ([^|]+) \| ([^|]+) \|$", report, flags=re.MULTILINE)
+    printed = row[("latent_diffusion", "no_latent").index(other)]
+    assert printed.startswith(f"{np.mean(wins):.2f} (")
+    assert f" {printed}" in FINDINGS.read_text(encoding="utf-8")
 
 
 def test_every_method_of_core_is_shown_on_every_data_set() -> None:
