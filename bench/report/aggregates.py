@@ -162,8 +162,9 @@ def interquartile_mean(values: np.ndarray) -> np.ndarray:
     >>> interquartile_mean(np.asarray([[9.0, 1.0, 2.0, 3.0, -5.0]]))
     array([2.])
     """
-    cut = values.shape[1] // 4
-    return np.asarray(np.sort(values, axis=1)[:, cut : values.shape[1] - cut].mean(axis=1))
+    from scipy.stats import trim_mean  # half a second to import, and few reports have several data sets
+
+    return np.asarray(trim_mean(values, 0.25, axis=1))
 
 
 def _mean(rng: np.random.Generator, runs: np.ndarray) -> Range:
