@@ -198,6 +198,31 @@ def twice_as_long() -> list[list[str]]:
     return rows
 
 
+def budgets(option: str) -> list[list[str]]:
+    """A row per data set, backbone and method: what becomes of it from the least to the largest number of updates.
+
+    Means over seeds of the objective in nats per series, of the nats in z, and of the AUC minus the floor.
+    """
+    runs, values, rows = asked(CORE, "budget"), values_of(CORE, "budget"), []
+    ours = runs[(runs["kind"] == "method") & (runs["status"] == "ok")]
+    for (data, backbone, label), alike in ours.groupby(["dataset", "backbone", "label"], sort=False, observed=True):
+        steps = sorted(alike[option].unique())
+        if len(steps) == 1:
+            continue
+        cells: list[list[str]] = [[], [], []]
+        for updates in steps:
+            here = alike[alike[option] == updates]
+            of = of_runs(CORE, here)["value"]
+            cells[0].append(f"{(here['validation_objective'] * here['window'] * here['n_channels']).mean():,.1f}")
+            if not label.startswith("no_latent"):
+                cells[1].append(f"{of['latent_information'].mean():.1f}".replace("-0.0", "0.0"))
+            gap = paired(of["c2st_auc"], values[data, FLOOR, "c2st_auc"])
+            cells[2].append(f"{gap.mean():.2f}".replace("-0.00", "0.00"))
+        shown_cells = [" → ".join(cell) or "–" for cell in cells]
+        rows.append([short(data), backbone, f"`{label}`", str(alike["seed"].nunique()), *shown_cells])
+    return rows
+
+
 def learning_curve() -> list[list[str]]:
     """A row per data set and number of training windows: methods above the floor, and a live latent minus none."""
     runs, values, rows = asked(CORE, "learning_curve"), values_of(CORE, "learning_curve"), []

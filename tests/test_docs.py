@@ -31,7 +31,7 @@ from bench.registry import DATASETS, METHODS, METRICS
 from bench.report.claims import CLAIMS
 from bench.store import CURVES, RUNS, STATUSES
 from bench.store import METRICS as METRIC_COLUMNS
-from bench.sweeps.file import ContrastEntry, DatasetEntry, MethodEntry, SweepFile, Tune, shipped_sweeps
+from bench.sweeps.file import BackboneEntry, ContrastEntry, DatasetEntry, MethodEntry, SweepFile, Tune, shipped_sweeps
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "bench" / "docs"
@@ -231,6 +231,7 @@ def test_sweep_files_has_every_option_of_a_block(heading, config):
     [
         ("## The keys of the file", SweepFile),
         ("## An entry of `datasets`", DatasetEntry),
+        ("## An entry of `backbones`", BackboneEntry),
         ("## An entry of `methods`", MethodEntry),
         ("## An entry of `contrasts`", ContrastEntry),
         ("### `tune`", Tune),

@@ -21,7 +21,7 @@ ON_AR1 = {
     "ablation-reduced": (27, "053139ebb1860bbd", "f53d833856be8b62"),
     "architectures": (24, "19680f969594d7f4", "fb0a2a23063f28af"),
     "architectures-reduced": (14, "197844171ed62c8c", "f53d833856be8b62"),
-    "budget": (25, "09558c4b5eb33f1b", "fb2a23ee7fd47022"),
+    "budget": (44, "09558c4b5eb33f1b", "fb2a23ee7fd47022"),
     "budget-reduced": (17, "0d0be22cc614763a", "f53d833856be8b62"),
     "core": (12, "07cce53f8d6a289d", "aef6a046b678f322"),
     "core_gaussian": (11, "2c6f6656d9cbd3cd", "f2493f1a44f29f52"),

@@ -127,6 +127,36 @@ def test_a_data_set_has_settings_of_its_own(tmp_path: Path) -> None:
     assert {(run.model.bins, run.train.steps) for run in over.runs} == {(3, 5)}
 
 
+def test_a_backbone_has_settings_of_its_own(tmp_path: Path) -> None:
+    own = "{name: transformer, set: {train.steps: 9, train.learning_rate: 0.5}}"
+    text = f"""
+        datasets: [{{name: sines, set: {{model.hidden: 24, train.steps: 6}}}}]
+        methods: [latent_diffusion, {{name: no_latent, set: {{train.steps: 7}}}}]
+        backbones: [lstm, {own}]
+        seeds: 1
+        train: {{learning_rate: 0.25}}
+        """
+    found = sweep(tmp_path, text)
+    settings = {
+        (run.method, run.backbone): (run.model.hidden, run.train.steps, run.train.learning_rate)
+        for run in methods(found)
+    }
+    assert settings == {
+        ("latent_diffusion", "lstm"): (24, 6, 0.25),
+        ("no_latent", "lstm"): (24, 7, 0.25),
+        ("latent_diffusion", "transformer"): (24, 9, 0.5),
+        ("no_latent", "transformer"): (24, 7, 0.5),
+    }
+    assert {run.train.steps for run in found.runs if run.kind == "reference"} == {6}
+    named = sweep(tmp_path, text, backbones=("transformer",))
+    assert methods(named) == [run for run in methods(found) if run.backbone == "transformer"]
+    over = sweep(tmp_path, text, "train.steps=5")
+    assert {run.train.steps for run in over.runs} == {5}
+    plain = sweep(tmp_path, text.replace(own, "transformer"))
+    shared = {run.run_id for run in plain.runs} & {run.run_id for run in found.runs}
+    assert shared == {run.run_id for run in found.runs if run.backbone != "transformer"}
+
+
 @pytest.mark.parametrize(("steps", "last", "first"), [(20, 1, 18), (100, 5, 90), (250, 12, 225), (2000, 100, 1800)])
 def test_defaults_combine_with_another_noise_schedule(tmp_path: Path, steps: int, last: int, first: int) -> None:
     text = BASE.replace("[latent_diffusion]", "[proposed, kl_free, {name: proposed, label: own, set: {N: 3}}]")
@@ -487,6 +517,13 @@ BAD = {
     BASE + "model: {likelihood: laplace}": "unknown likelihood 'laplace': 9 are known: see",
     BASE + "evaluate: {metrics: fst}": "evaluate.metrics = 'fst': expected fast, all or a list of metrics",
     BASE + "evaluate: {metrics: [wassertein]}": "unknown metric 'wassertein': did you mean 'wasserstein', ",
+    BASE + "backbones: [3]": "backbones[0]: expected",
+    BASE + "backbones: lstm": "backbones: expected a list, not 'lstm'",
+    BASE + "backbones: [{name: lstm, sett: {}}]": "backbones[0].sett: unknown key: did you mean 'set'?",
+    BASE + "backbones: [{name: lstm, set: {N: 3}}]": "backbones: lstm: set: N: unknown key: ",
+    BASE + "backbones: [{name: lstm, set: {model.hidden: 0}}]": "lstm: model.hidden = 0: expected",
+    BASE + "backbones: [{name: lstm, set: {n_samples: 9}}]": "n_samples: expected in the sweep's own evaluate block",
+    BASE + "backbones: [lstm, {name: lstm, set: {model.hidden: 9}}]": "backbones: lstm: expected once, it is listed",
     BASE + "backbones: [lstn]": "backbones: unknown backbone 'lstn': did you mean 'lstm'?",
     BASE.replace("seeds: 1", "seeds: 0"): "seeds: expected how many (a whole number >= 1) or a list",
     BASE.replace("seeds: 1", "seeds: [1, 1]"): "seeds: expected",

@@ -33,6 +33,7 @@ from bench.loading.references import EVERY_REFERENCE, REFERENCES, references_of
 from bench.parts.stopping_times import StoppingTimes, schedule_end
 from bench.registry import METHODS
 from bench.sweeps.file import (
+    BackboneEntry,
     DatasetEntry,
     MethodEntry,
     SplitSeeds,
@@ -53,6 +54,9 @@ from bench.sweeps.options import (
     target,
 )
 from bench.sweeps.run import BLOCKS, Run, plain_fields
+
+Own = Mapping[str, Mapping[str, Any]]
+"""Options by block: those of the command line, or what the `set` of a data set or of a backbone says."""
 
 
 @dataclass(frozen=True)
@@ -116,28 +120,25 @@ class _Resolved(NamedTuple):
     evaluate: EvaluateConfig
     contrasts: tuple[Contrast, ...]
     asked: dict[DatasetSpec, tuple[dict[str, Any], list[dict[str, Any]]]]  # see `_asked`
-    backbones: tuple[str, ...]
     entries: list[MethodEntry]
-    settings: Mapping[str, Mapping[str, Any]]  # of the command line, by block
+    settings: Own  # of the command line
 
 
 def _resolved(parsed: SweepFile, place: str, selection: Selection) -> _Resolved:
     entries = _selected(parsed.methods, selection.methods, place)
     settings = sort_settings(selection.settings, [METHODS[entry.name] for entry in entries])
-    blocks = _blocks(parsed, {}, settings, place)
+    blocks = _blocks(parsed, [settings], place)
     check_metrics(blocks["evaluate"].metrics, place)
     check_equivalence(parsed.equivalence, place)
     contrasts = tuple(Contrast(**entry.model_dump()) for entry in parsed.contrasts)
     check_contrasts(contrasts, _settings(parsed.methods), [entry.name for entry in parsed.datasets], place)
     specs = _specs(parsed, selection.datasets, place)
-    asked = _asked(parsed, specs, entries, settings, place)
-    backbones = selection.backbones or tuple(parsed.backbones)
-    check_backbones(backbones, "--backbone" if selection.backbones else f"{place}: backbones")
-    return _Resolved(blocks["evaluate"], contrasts, asked, backbones, entries, settings)
+    asked = _asked(parsed, specs, _backbones(parsed, selection.backbones, place), entries, settings, place)
+    return _Resolved(blocks["evaluate"], contrasts, asked, entries, settings)
 
 
 def _expand(parsed: SweepFile, place: str, selection: Selection, data: Path | None) -> Sweep:
-    evaluate, contrasts, asked, backbones, entries, settings = _resolved(parsed, place, selection)
+    evaluate, contrasts, asked, entries, settings = _resolved(parsed, place, selection)
     seeds = selection.seeds or parsed.seeds
     splits = seeds.splits if isinstance(seeds, SplitSeeds) else 1
 
@@ -163,9 +164,7 @@ def _expand(parsed: SweepFile, place: str, selection: Selection, data: Path | No
             Run(label=name, method=name, hyper=(), backbone="", kind="reference", **training, **shared)
             for name in (references_of(found) if found else REFERENCES)
         ]
-        rows += [
-            Run(backbone=backbone, **fields, **shared) for backbone, fields in itertools.product(backbones, variants)
-        ]
+        rows += [Run(**fields, **shared) for fields in variants]
         for run in rows:
             first = runs.setdefault(run.run_id, run)
             if first is not run:
@@ -176,7 +175,7 @@ def _expand(parsed: SweepFile, place: str, selection: Selection, data: Path | No
     return Sweep(parsed.name, parsed.description, tuple(runs.values()), tuple(notes), parsed.equivalence, contrasts)
 
 
-def _same(first: str, second: str, entries: Sequence[MethodEntry], settings: Mapping[str, Mapping[str, Any]]) -> str:
+def _same(first: str, second: str, entries: Sequence[MethodEntry], settings: Own) -> str:
     """Why two rows are one run: --set replaced what one of them sets by itself, or the file asks for it twice."""
     if first == second:
         return f"the same run is asked for twice and done once: '{first}'"
@@ -193,29 +192,34 @@ def _same(first: str, second: str, entries: Sequence[MethodEntry], settings: Map
     return f"the same run is asked for twice and done once: '{first}' and '{second}'"
 
 
-def _blocks(
-    parsed: SweepFile, own: Mapping[str, Mapping[str, Any]], settings: Mapping[str, Mapping[str, Any]], place: str
-) -> dict[str, Any]:
-    """The file's blocks with those of one data set over them, and the command line's over both."""
-    given = {name: {**getattr(parsed, name), **own.get(name, {}), **settings.get(name, {})} for name in BLOCKS}
+def _blocks(parsed: SweepFile, layers: Sequence[Own], place: str) -> dict[str, Any]:
+    """The file's blocks with every layer over those before it."""
+    given = {name: dict(getattr(parsed, name)) for name in BLOCKS}
+    for layer, name in itertools.product(layers, BLOCKS):
+        given[name].update(layer.get(name, {}))
     return {name: checked(block, given[name], place, name) for name, block in BLOCKS.items()}
 
 
 def _asked(
     parsed: SweepFile,
-    specs: Mapping[DatasetSpec, Mapping[str, Mapping[str, Any]]],
+    specs: Mapping[DatasetSpec, Own],
+    backbones: Mapping[str, Own],
     entries: Sequence[MethodEntry],
-    settings: Mapping[str, Mapping[str, Any]],
+    settings: Own,
     place: str,
 ) -> dict[DatasetSpec, tuple[dict[str, Any], list[dict[str, Any]]]]:
-    """Of every data set: the blocks that training reads, and the fields of every variant."""
+    """Of every data set: the blocks that training reads, and the fields of every variant on every backbone."""
     made: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {}  # few data sets have settings of their own
     for spec, own in specs.items():
         if repr(own) not in made:
             here = f"{place}: {spec.key}" if own else place
-            blocks = _blocks(parsed, own, settings, here)
-            variants = [variant for entry in entries for variant in _variants(entry, blocks, settings, here)]
-            made[repr(own)] = {name: blocks[name] for name in TRAINING_BLOCKS}, [_fields_of(v) for v in variants]
+            shared, variants = _blocks(parsed, [own, settings], here), []
+            for backbone, changed in backbones.items():
+                there = f"{here}: {backbone}" if changed else here
+                blocks = _blocks(parsed, [own, changed, settings], there)
+                found = [variant for entry in entries for variant in _variants(entry, blocks, settings, there)]
+                variants += [{"backbone": backbone, **_fields_of(variant)} for variant in found]
+            made[repr(own)] = {name: shared[name] for name in TRAINING_BLOCKS}, variants
     return {spec: made[repr(own)] for spec, own in specs.items()}
 
 
@@ -288,9 +292,7 @@ def _selected(entries: Sequence[MethodEntry], wanted: Iterable[str], place: str)
     return [entry for entry in entries if not names or entry.name in names or entry.label in names]
 
 
-def _variants(
-    entry: MethodEntry, blocks: Mapping[str, Any], settings: Mapping[str, Mapping[str, Any]], place: str
-) -> Iterator[Variant]:
+def _variants(entry: MethodEntry, blocks: Mapping[str, Any], settings: Own, place: str) -> Iterator[Variant]:
     """The product of an entry's grid over its `set`; the command line's --set wins over both."""
     cls = METHODS[entry.name]
     label = entry.label or entry.name
@@ -355,13 +357,13 @@ def _given(entry: DatasetEntry) -> dict[str, Any]:
     return {"name": entry.name, "shuffle": entry.shuffle, **(entry.model_extra or {})}
 
 
-def _own(entry: DatasetEntry, place: str) -> dict[str, dict[str, Any]]:
-    """What a data set's `set` says, sorted into blocks."""
-    here, found = f"{place}: datasets: {entry.name}: set", dict[str, dict[str, Any]]()
+def _own(entry: DatasetEntry | BackboneEntry, key_of_file: str, place: str) -> Own:
+    """What the `set` of a data set or of a backbone says."""
+    here, found = f"{place}: {key_of_file}: {entry.name}: set", dict[str, dict[str, Any]]()
     for key, value in entry.set.items():
         block, name = target(key, None, here)
         if block == "evaluate":
-            raise InputError(f"{here}: {key}: expected in the sweep's own evaluate block, the same for all data sets")
+            raise InputError(f"{here}: {key}: expected in the sweep's own evaluate block, the same for all runs")
         if name in found.setdefault(block, {}):
             earlier = next(other for other in entry.set if target(other, None, here) == (block, name))
             raise InputError(f"{here}: {key}: expected once, it is already given as `{earlier}`")
@@ -369,13 +371,25 @@ def _own(entry: DatasetEntry, place: str) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _specs(
-    parsed: SweepFile, replacing: Sequence[str | DatasetSpec], place: str
-) -> dict[DatasetSpec, dict[str, dict[str, Any]]]:
+def _backbones(parsed: SweepFile, replacing: Sequence[str], place: str) -> dict[str, Own]:
+    """The backbones, each with its own settings; one that the command line names keeps those of the file."""
+    listed: dict[str, Own] = {}
+    for entry in parsed.backbones:
+        own = _own(entry, "backbones", place)
+        if listed.setdefault(entry.name, own) != own:
+            raise InputError(
+                f"{place}: backbones: {entry.name}: expected once, it is listed twice with different `set`"
+            )
+    check_backbones(listed, f"{place}: backbones")
+    check_backbones(replacing, "--backbone")
+    return {name: listed.get(name, {}) for name in replacing or listed}
+
+
+def _specs(parsed: SweepFile, replacing: Sequence[str | DatasetSpec], place: str) -> dict[DatasetSpec, Own]:
     """The data sets, each with its own settings; one that the command line names keeps those of the file."""
-    listed: dict[DatasetSpec, dict[str, dict[str, Any]]] = {}
+    listed: dict[DatasetSpec, Own] = {}
     for entry in parsed.datasets:
-        spec, own = dataset_spec(_given(entry), place, parsed.folder), _own(entry, place)
+        spec, own = dataset_spec(_given(entry), place, parsed.folder), _own(entry, "datasets", place)
         if listed.setdefault(spec, own) != own:
             raise InputError(f"{place}: datasets: {spec.key}: expected once, it is listed twice with different `set`")
     if not replacing:

@@ -90,7 +90,7 @@ def _dataset_entry(value: Any) -> Any:
     return value
 
 
-def _method_entry(value: Any) -> Any:
+def _named(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
 
 
@@ -115,6 +115,14 @@ class MethodEntry(BaseModel):
     set: dict[str, Any] = {}
     grid: _Axes = {}
     search: _Axes = {}  # the values that `bench.tune` draws from, beside `tune.space`; a sweep itself ignores it
+
+
+class BackboneEntry(BaseModel):
+    """One entry of `backbones`."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    name: str
+    set: dict[str, Any] = {}  # options of the blocks, of every method on this backbone
 
 
 class Tune(BaseModel):
@@ -154,8 +162,10 @@ class SweepFile(BaseModel):
     name: str = Field(pattern=f"^{_NAME}$")
     description: str = ""
     datasets: list[Annotated[DatasetEntry, BeforeValidator(_dataset_entry)]] = Field(min_length=1)
-    methods: list[Annotated[MethodEntry, BeforeValidator(_method_entry)]] = Field(min_length=1)
-    backbones: list[str] = Field(default=["lstm"], min_length=1)
+    methods: list[Annotated[MethodEntry, BeforeValidator(_named)]] = Field(min_length=1)
+    backbones: list[Annotated[BackboneEntry, BeforeValidator(_named)]] = Field(
+        default=["lstm"], validate_default=True, min_length=1
+    )
     seeds: Annotated[tuple[int, ...] | SplitSeeds, BeforeValidator(_sweep_seeds)] = (0, 1, 2, 3, 4)
     model: dict[str, Any] = {}
     train: dict[str, Any] = {}
@@ -172,7 +182,7 @@ def _complaint(error: Mapping[str, Any]) -> str:
     """One of pydantic's errors as "KEY: expected ..."."""
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error["loc"]).lstrip(".")
     if error["type"] == "extra_forbidden":
-        levels: dict[str, type[BaseModel]] = {"tune": Tune, "contrasts": ContrastEntry}
+        levels: dict[str, type[BaseModel]] = {"tune": Tune, "contrasts": ContrastEntry, "backbones": BackboneEntry}
         level: type[BaseModel] = SweepFile if len(error["loc"]) == 1 else levels.get(error["loc"][0], MethodEntry)
         return f"{key}: unknown key: {nearest(str(error['loc'][-1]), level.model_fields, KEYS_LISTED_BY)}"
     if error["type"] == "missing":

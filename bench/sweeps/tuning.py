@@ -70,7 +70,7 @@ def trial_sweep(file: SweepFile, entries: Sequence[Mapping[str, Any]], place: st
         "description": f"{tune.trials} trials per method, on validation windows",
         "datasets": [entry.model_dump(exclude_defaults=True) for entry in file.datasets],
         "methods": methods,
-        "backbones": file.backbones,
+        "backbones": [entry.model_dump(exclude_defaults=True) for entry in file.backbones],
         "seeds": list(tune.seeds),
         "model": file.model,
         "train": {**file.train, **tune.train},
