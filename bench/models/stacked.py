@@ -10,7 +10,7 @@ import copy
 import functools
 import math
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -146,6 +146,45 @@ def _bias_corrections(betas: tuple[float, float]) -> Tensor:
     return torch.tensor([[1 - beta**k for beta in betas] for k in range(SETTLED)], dtype=torch.float64)
 
 
+class Averages:
+    """Exponential averages of the weights after each update of a row; with decay 0 none are taken.
+
+    The decay is min(decay, (k - 1) / (k + 8)) at update k of a row: the initial weights have no share in it, and early
+    in training it spans about the last tenth of the updates.
+    """
+
+    def __init__(self, flat: Flat, decay: float) -> None:
+        self._flat, self._decay = flat, decay
+        self._average = flat.values.clone() if decay else None
+        self._taken = torch.zeros(len(flat.values), 1, dtype=torch.int64, device=flat.values.device)
+
+    @torch.no_grad()
+    def take(self, moves: Tensor) -> None:
+        """Add the weights as they are, of the rows where moves (R, 1) is true."""
+        if self._average is not None:
+            self._taken += moves
+            decay = ((self._taken - 1) / (self._taken + 8)).clamp(max=self._decay)
+            self._average.lerp_(self._flat.values, torch.where(moves, 1 - decay, 0.0))
+
+    @contextmanager
+    def inside(self) -> Iterator[None]:
+        """Inside, the weights are their averages."""
+        if self._average is None:
+            yield
+            return
+        current = self._flat.values.clone()
+        self.settle()
+        try:
+            yield
+        finally:
+            self._flat.values.copy_(current)
+
+    def settle(self) -> None:
+        """The weights become their averages."""
+        if self._average is not None:
+            self._flat.values.copy_(self._average)
+
+
 class RowAdam:
     """Adam (Kingma and Ba 2015, arXiv:1412.6980, algorithm 1) with a learning rate and a gradient norm per run.
 
@@ -155,9 +194,7 @@ class RowAdam:
     weight_decay w: the entries of matrices, not of biases, norms and codes (see `parameter`), lose the share (learning
     rate w) of an update (decoupled, Loshchilov and Hutter 2019, arXiv:1711.05101, algorithm 2).
 
-    average d: besides, an exponential average of the weights after each update. Its decay is min(d, (k - 1) / (k + 8))
-    at update k of a row: the initial weights have no share in it, and early in training it spans about the last tenth
-    of the updates. `averaged` and `settle` bring it into the weights.
+    average d: besides, averages of the weights are taken (`Averages`); `averaged` and `settle` bring them in.
     """
 
     betas = (0.9, 0.999)
@@ -167,8 +204,7 @@ class RowAdam:
         self, flat: Flat, learning_rate: Tensor, clip_norm: float, weight_decay: float = 0.0, average: float = 0.0
     ) -> None:
         self.flat, self.learning_rate, self.clip_norm = flat, learning_rate, clip_norm
-        self._weight_decay, self._decay = weight_decay, average
-        self._average = flat.values.clone() if average else None
+        self._weight_decay, self._averages = weight_decay, Averages(flat, average)
         self._first = torch.zeros_like(flat.values)
         self._second = torch.zeros_like(flat.values)
         self._moves = torch.zeros(len(flat.values), 1, dtype=torch.int64, device=flat.values.device)
@@ -190,25 +226,13 @@ class RowAdam:
         if self._weight_decay:
             self.flat.values.mul_(1 - self._weight_decay * step * self.flat.decays)
         self.flat.values.sub_(self._first.div(denominator).mul_(step / first_bias))
-        if self._average is not None:
-            decay = ((self._moves - 1) / (self._moves + 8)).clamp(max=self._decay)
-            self._average.lerp_(self.flat.values, torch.where(moves, 1 - decay, 0.0))
+        self._averages.take(moves)
         return moves.squeeze(-1)
 
-    @contextmanager
-    def averaged(self) -> Iterator[None]:
+    def averaged(self) -> AbstractContextManager[None]:
         """Inside, the weights are their averages, where averages are taken."""
-        if self._average is None:
-            yield
-            return
-        current = self.flat.values.clone()
-        self.settle()
-        try:
-            yield
-        finally:
-            self.flat.values.copy_(current)
+        return self._averages.inside()
 
     def settle(self) -> None:
         """The weights become their averages, where averages are taken."""
-        if self._average is not None:
-            self.flat.values.copy_(self._average)
+        self._averages.settle()

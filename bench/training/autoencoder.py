@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -61,7 +61,7 @@ class Passes:
 
 def adam(flat: Flat, budget: TrainConfig) -> RowAdam:
     """The optimiser of the autoencoder."""
-    return RowAdam(flat, budget.learning_rate, budget.clip_norm, budget.weight_decay)
+    return RowAdam(flat, budget.learning_rate, budget.clip_norm, budget.weight_decay, budget.ema)
 
 
 class Jointly:
@@ -86,12 +86,15 @@ class Jointly:
         moved = self._autoencoder.step(gradient[:, : self._width], active, rate)
         return moved & self._denoiser.step(self._scale * gradient[:, self._width :], active, rate)
 
-    def averaged(self) -> AbstractContextManager[None]:
-        """As `RowAdam.averaged`, of the denoiser."""
-        return self._denoiser.averaged()
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """As `RowAdam.averaged`, each with its own decay."""
+        with self._autoencoder.averaged(), self._denoiser.averaged():
+            yield
 
     def settle(self) -> None:
-        """As `RowAdam.settle`, of the denoiser."""
+        """As `RowAdam.settle`."""
+        self._autoencoder.settle()
         self._denoiser.settle()
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from bench.contracts import Draws, PerRun, Step, TrainConfig
 from bench.method import Method
 from bench.models.build import StackedModel
-from bench.models.stacked import Flat, RowAdam
+from bench.models.stacked import Averages, Flat, RowAdam
 from bench.parts.posteriors import GaussianPosterior, mutual_information
 from bench.randomness import Randomness
 from bench.training.device_windows import ValidationSeries
@@ -35,6 +35,7 @@ class Lagging:
         self.flat, self._encoder = flat, flat.beginning(model.encoder)
         self._alone = RowAdam(self._encoder, budget.learning_rate, budget.clip_norm, budget.weight_decay)
         self._together = RowAdam(flat, budget.learning_rate, budget.clip_norm, budget.weight_decay)
+        self._averages = Averages(flat, budget.ema)
         self._model, self._method, self._randomness = model, method, randomness
         self._information = torch.full((model.runs,), -torch.inf, device=flat.values.device)
         self.running = torch.ones(model.runs, dtype=torch.bool, device=flat.values.device)
@@ -71,14 +72,16 @@ class Lagging:
         caught_up = self._encoder.values.clone()
         moved = self._together.step(gradient, active, rate)
         self._encoder.values.copy_(torch.where(self.running[:, None], caught_up, self._encoder.values))
+        self._averages.take(moved[:, None])
         return moved
 
     def averaged(self) -> AbstractContextManager[None]:
-        """No averages are taken."""
-        return self._together.averaged()
+        """As `RowAdam.averaged`."""
+        return self._averages.inside()
 
     def settle(self) -> None:
-        """No averages are taken."""
+        """As `RowAdam.settle`."""
+        self._averages.settle()
 
     def check(self, validation: ValidationSeries) -> None:
         """A run leaves the loop when its mutual information over these series has not risen since the last check."""
