@@ -252,6 +252,7 @@ class TrainConfig:
     schedule_steps: int = option(0, at_least=0, later=True)  # updates that a method's own schedules last; 0: `steps`
     weight_decay: float = option(0.0, at_least=0, later=True)  # decoupled; of matrices only
     ema: float = option(0.0, at_least=0, below=1, later=True)  # decay of the averages of the weights that are kept
+    fall_from: Literal["plateau", "best"] = option("plateau", later=True)  # with which weights the rate begins to fall
 
 
 @dataclass(frozen=True)

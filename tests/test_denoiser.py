@@ -308,6 +308,7 @@ def test_every_weight_of_a_deep_model_gets_a_gradient():
         (DiffusionConfig, {"weight_decay": -1}, "x.weight_decay = -1: expected a number >= 0"),
         (DiffusionConfig, {"patience": 1.5}, "x.patience = 1.5: expected a whole number >= 0"),
         (DiffusionConfig, {"tolerance": -0.1}, "x.tolerance = -0.1: expected a number >= 0"),
+        (TrainConfig, {"ema": -0.1}, "x.ema = -0.1: expected a number >= 0 and < 1"),
         (TrainConfig, {"patience": -1}, "x.patience = -1: expected a whole number >= 0"),
         (TrainConfig, {"warm_up": -1}, "x.warm_up = -1: expected a whole number >= 0"),
         (TrainConfig, {"schedule_steps": 0.5}, "x.schedule_steps = 0.5: expected a whole number >= 0"),

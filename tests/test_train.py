@@ -334,13 +334,16 @@ PATIENT = TrainConfig(steps=400, batch_size=8, learning_rate=0.02, patience=25, 
 PATIENT_DIFFUSION = DiffusionConfig(L=20, steps=300, batch_size=8, hidden=8, patience=25, tolerance=0.1)
 
 
-@pytest.mark.parametrize("name", ["kl_free", "bn_vae", "kl_annealing", "lagging_inference", "joint"])
-def test_runs_of_a_stack_end_on_their_own(name):
+@pytest.mark.parametrize(
+    ("name", "decay"),
+    [("kl_free", 0), ("bn_vae", 0), ("kl_annealing", 0), ("lagging_inference", 0.9), ("joint", 0.9)],
+)
+def test_runs_of_a_stack_end_on_their_own(name, decay):
     options = {"kl_free": {"N": 2}, "joint": {"N": 2, "M": 18, "joint": True}, "kl_annealing": {"warm_up": 0.1}}
     if name == "lagging_inference":
         options[name] = {"encoder_updates": 5}  # when they stop is another test's; here they only take time
     methods, seeds = [METHODS["proposed" if name == "joint" else name](**options.get(name, {}))] * 3, [0, 1, 2]
-    config = replace(PATIENT, patience=15, tolerance=0.05)  # so that a run ends soon after the others do
+    config = replace(PATIENT, patience=15, tolerance=0.05, ema=decay)  # so that a run ends soon after the others do
     together = train(methods, seeds, train_config=config, diffusion=PATIENT_DIFFUSION)
     for stage in ("autoencoder", "denoiser"):
         if name != "joint" or stage == "autoencoder":  # a joint denoiser is good already
@@ -378,8 +381,46 @@ def test_the_second_stage_of_a_joint_method_has_what_the_first_has_really_left(n
             assert together.stages["denoiser"].updates[run] == alone.stages["denoiser"].updates[0]
 
 
-def test_what_is_kept_at_a_plateau_is_the_best_check_of_both_stages():
-    trained = train([METHODS["latent_diffusion"]()], [1], train_config=PATIENT, diffusion=PATIENT_DIFFUSION)
+@pytest.mark.parametrize("name", ["latent_diffusion", "lagging_inference", "joint"])
+@pytest.mark.parametrize("decay", [0.5, 0.999])
+def test_the_weights_that_are_kept_are_averages_of_those_after_each_update(monkeypatch, name, decay):
+    """A loop over the weights after each update, of rows that all move; the encoder of the lagging one included."""
+    from bench.training import autoencoder
+
+    seen = []
+
+    def recorded(terms, streams, optimiser, *rest):
+        taken = optimiser.step
+
+        def step(*given):
+            moved = taken(*given)
+            assert moved.all()
+            seen.append(optimiser.flat.values.clone())
+            return moved
+
+        monkeypatch.setattr(optimiser, "step", step)
+        found.append(optimiser.flat)
+        return autoencoder_updates(terms, streams, optimiser, *rest)
+
+    found, autoencoder_updates = [], autoencoder.run_updates
+    monkeypatch.setattr(autoencoder, "run_updates", recorded)
+    options = {"joint": {"N": 2, "M": 18, "joint": True}, "lagging_inference": {"encoder_updates": 5}}
+    method = METHODS["proposed" if name == "joint" else name](**options.get(name, {}))
+    trained = train([method] * 2, [0, 1], train_config=replace(TRAIN, ema=decay))
+    expected = torch.zeros_like(seen[0])
+    for k, values in enumerate(seen, start=1):
+        share = min(decay, (k - 1) / (k + 8))
+        expected = share * expected + (1 - share) * values
+    width = sum(weights[0].numel() for part in trained.model.autoencoder() for weights in part.parameters())
+    assert len(seen) == TRAIN.steps
+    torch.testing.assert_close(found[0].values[:, :width], expected[:, :width], rtol=0, atol=1e-6)
+    assert (found[0].values[:, :width] - seen[-1][:, :width]).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.9])
+def test_what_is_kept_at_a_plateau_is_the_best_check_of_both_stages(decay):
+    config = replace(PATIENT, ema=decay)
+    trained = train([METHODS["latent_diffusion"]()], [1], train_config=config, diffusion=PATIENT_DIFFUSION)
     randomness = Randomness([("tiny", 1)])
     validation = validation_series([make_splits(seed=1)], randomness).padded
     found = {

@@ -166,6 +166,10 @@ class Averages:
             decay = ((self._taken - 1) / (self._taken + 8)).clamp(max=self._decay)
             self._average.lerp_(self._flat.values, torch.where(moves, 1 - decay, 0.0))
 
+    def state(self) -> list[Tensor]:
+        """The averages and of how many updates they are, each (R, ...)."""
+        return [] if self._average is None else [self._average, self._taken]
+
     @contextmanager
     def inside(self) -> Iterator[None]:
         """Inside, the weights are their averages."""
@@ -228,6 +232,10 @@ class RowAdam:
         self.flat.values.sub_(self._first.div(denominator).mul_(step / first_bias))
         self._averages.take(moves)
         return moves.squeeze(-1)
+
+    def state(self) -> list[Tensor]:
+        """What the next update reads beside weights and gradient, each (R, ...)."""
+        return [self._first, self._second, self._moves, *self._averages.state()]
 
     def averaged(self) -> AbstractContextManager[None]:
         """Inside, the weights are their averages, where averages are taken."""

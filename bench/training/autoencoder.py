@@ -86,6 +86,10 @@ class Jointly:
         moved = self._autoencoder.step(gradient[:, : self._width], active, rate)
         return moved & self._denoiser.step(self._scale * gradient[:, self._width :], active, rate)
 
+    def state(self) -> list[Tensor]:
+        """As `RowAdam.state`, of both."""
+        return [*self._autoencoder.state(), *self._denoiser.state()]
+
     @contextmanager
     def averaged(self) -> Iterator[None]:
         """As `RowAdam.averaged`, each with its own decay."""
@@ -122,8 +126,6 @@ def train_autoencoder(
     values = validation.values
     marginal = validation.each(lambda x: -model.marginal_log_prob(x).mean(dim=-1)) / values
     buffers = [own for part in parts for own in part.buffers() if own.shape[:1] == (model.runs,)]  # running means
-    state = [flat.values, *buffers]
-    best = BestWeights(state, model.runs) if budget.patience or budget.select == "best_validation" else None
     schedules = budget.schedule_steps or budget.steps
     earliest = [schedule_end(share, schedules) for share in shares]
     patience = budget.steps, budget.patience, budget.tolerance, budget.warm_up
@@ -132,6 +134,9 @@ def train_autoencoder(
     optimiser: Optimiser = lagging or adam(flat, budget)
     if method.moves_denoiser:
         optimiser = Jointly(flat, model, values, budget, schedule)
+    back = budget.fall_from == "best"
+    state = [flat.values, *buffers, *(optimiser.state() if back else [])]
+    best = BestWeights(state, model.runs) if budget.patience or budget.select == "best_validation" else None
 
     def terms_from(step: Step, order: Draws, draws: Draws) -> dict[str, Tensor]:
         x = windows.at(order.steps(0, windows.last, budget.batch_size))
@@ -158,6 +163,8 @@ def train_autoencoder(
     def check(step: int, active: list[bool]) -> None:
         with optimiser.averaged():
             compare(step, active)
+        if back and best is not None:
+            best.restore([a and b for a, b in zip(active, plateau.begins_to_fall(step), strict=True)])
 
     def compare(step: int, active: list[bool]) -> None:
         own = validation.each(lambda x: own_nll(model, method, x, randomness))

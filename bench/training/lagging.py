@@ -75,6 +75,10 @@ class Lagging:
         self._averages.take(moved[:, None])
         return moved
 
+    def state(self) -> list[Tensor]:
+        """As `RowAdam.state`."""
+        return [*self._alone.state(), *self._together.state(), *self._averages.state()]
+
     def averaged(self) -> AbstractContextManager[None]:
         """As `RowAdam.averaged`."""
         return self._averages.inside()

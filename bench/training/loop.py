@@ -30,6 +30,10 @@ class Optimiser(Protocol):
         """One update of the rows where active (R,) is true, at `rate` times the learning rate; who moved, (R,)."""
         ...
 
+    def state(self) -> list[Tensor]:
+        """What the next update reads beside weights and gradient, each (R, ...)."""
+        ...
+
     def averaged(self) -> AbstractContextManager[None]:
         """Inside, the weights are those that training ends with: averages, where averages are taken."""
         ...
@@ -75,11 +79,12 @@ class Watch:
         self._steps = {round(steps * (look + 1) / looks) for look in range(looks)}
         self.seconds = 0.0
 
-    def after(self, step: int) -> None:
-        """Called after every update."""
+    def after(self, step: int, optimiser: Optimiser) -> None:
+        """Called after every update; what is looked at are the weights that training would end with here."""
         if step in self._steps:
             began = time.perf_counter()
-            self._watch(self._model, step)
+            with optimiser.averaged():
+                self._watch(self._model, step)
             self.seconds += time.perf_counter() - began
 
 
@@ -142,5 +147,5 @@ def run_updates(
                 still = [good and step < end for good, end in zip(guard.active, plateau.ends, strict=True)]
                 active.copy_(torch.tensor(still))
             if watched is not None:
-                watched.after(step)
+                watched.after(step, optimiser)
     return StageEnd(program.how, updates, plateau.converged, [None] * len(updates))

@@ -125,6 +125,7 @@ class Plateau:
         self._best = [math.inf] * len(earliest)
         self._improved = list(self._earliest)
         self._stopped = [False] * len(earliest)
+        self._falls_after = list(self._full)
         # On the device, where a recorded step reads them.
         self._decay_from = torch.tensor(self._full, dtype=torch.float64, device=device)
         self._decay_to = torch.tensor(self.ends, dtype=torch.float64, device=device)
@@ -142,6 +143,10 @@ class Plateau:
     def comparable(self, step: int) -> list[bool]:
         """Whether the weights after update `step` are those of a run whose schedules have ended."""
         return [step >= each for each in self._earliest]
+
+    def begins_to_fall(self, step: int) -> list[bool]:
+        """Whether the rate of each run falls from update `step`, a check, on."""
+        return [bool(self._patience) and step == last for last in self._falls_after]
 
     def rate(self, index: int | Tensor) -> Tensor:
         """The share of the learning rate for update `index`, counted from 0: (R), on the device."""
@@ -165,6 +170,7 @@ class Plateau:
                 self._improved[run] = step
             if step - self._improved[run] >= self._patience:
                 self._stopped[run], self.ends[run] = True, self._times.end_of(step)
+                self._falls_after[run] = step
                 self._decay_from[run], self._decay_to[run] = float(step), float(self.ends[run])
 
 
@@ -182,9 +188,14 @@ class BestWeights:
         for kept, now in zip(self._kept, self._state, strict=True):
             kept[better] = now[better]
 
-    def restore(self) -> list[float | None]:
-        """Every run has the weights of its best check; one that had none stays as it is. Returns their objectives."""
+    def restore(self, chosen: Sequence[bool] | None = None) -> list[float | None]:
+        """Every run, or those chosen, has the weights of its best check; one that had none stays as it is.
+
+        Returns the objectives of all best checks.
+        """
         found = self._best < torch.inf
+        if chosen is not None:
+            found &= torch.tensor(chosen, device=found.device)
         for kept, now in zip(self._kept, self._state, strict=True):
             now[found] = kept[found]
         return [value if value < math.inf else None for value in self._best.tolist()]
