@@ -111,7 +111,9 @@ def of(name: str, **options) -> Method:
 
 EVERYTHING = {
     "model": dataclasses.replace(MODEL, layers=2, dropout=0.1),
-    "train": TrainConfig(steps=STEPS, batch_size=8, patience=100, warm_up=20, weight_decay=0.1, ema=0.9),
+    "train": TrainConfig(
+        steps=STEPS, batch_size=8, patience=100, warm_up=20, weight_decay=0.1, ema=0.9, fall_from="best"
+    ),
     "diffusion": dataclasses.replace(
         DIFFUSION,
         **{"block": "film", "predicts": "v", "weighting": "min_snr", "ema": 0.9, "dropout": 0.1},

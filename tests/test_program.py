@@ -228,6 +228,7 @@ def test_a_recorded_stack_ends_where_a_plain_one_does(joint):
         "ema": 0.9,
     }
     denoiser = {**ends, "block": "film", "predicts": "v", "weighting": "min_snr", "dropout": 0.1}
+    ends |= {"fall_from": "best"}
     given = {"model": dataclasses.replace(MODEL, dropout=0.1), "budget": ends, "denoiser": denoiser}
     methods = [of("proposed", joint=joint)] * 3
     plain, recorded = train(methods, **given), train(methods, graph=FakeGraph(), **given)

@@ -524,7 +524,7 @@ OTHER = {
     **{"train.batch_size": 9, "train.learning_rate": 0.5, "train.clip_norm": 0.01, "train.select": "best_validation"},
     **{"train.patience": 5, "train.tolerance": 9.0, "train.warm_up": 7, "train.schedule_steps": 5},
     **{"train.weight_decay": 0.5, "train.ema": 0.9, "diffusion.batch_size": 9, "diffusion.hidden": 24},
-    **{"diffusion.learning_rate": 0.5},
+    **{"train.fall_from": "best", "diffusion.learning_rate": 0.5},
     **{"diffusion.sampler": "ddim", "diffusion.sampling_steps": 5, "diffusion.block": "film", "diffusion.blocks": 2},
     **{"diffusion.predicts": "v", "diffusion.weighting": "min_snr", "diffusion.dropout": 0.5, "diffusion.ema": 0.9},
     **{"diffusion.weight_decay": 0.5, "diffusion.patience": 5, "diffusion.tolerance": 9.0, "diffusion.warm_up": 7},

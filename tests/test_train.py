@@ -335,15 +335,18 @@ PATIENT_DIFFUSION = DiffusionConfig(L=20, steps=300, batch_size=8, hidden=8, pat
 
 
 @pytest.mark.parametrize(
-    ("name", "decay"),
-    [("kl_free", 0), ("bn_vae", 0), ("kl_annealing", 0), ("lagging_inference", 0.9), ("joint", 0.9)],
+    ("name", "kept"),
+    [
+        *((name, {}) for name in ("kl_free", "bn_vae", "kl_annealing")),
+        *((name, {"ema": 0.9, "fall_from": "best"}) for name in ("lagging_inference", "joint")),
+    ],
 )
-def test_runs_of_a_stack_end_on_their_own(name, decay):
+def test_runs_of_a_stack_end_on_their_own(name, kept):
     options = {"kl_free": {"N": 2}, "joint": {"N": 2, "M": 18, "joint": True}, "kl_annealing": {"warm_up": 0.1}}
     if name == "lagging_inference":
         options[name] = {"encoder_updates": 5}  # when they stop is another test's; here they only take time
     methods, seeds = [METHODS["proposed" if name == "joint" else name](**options.get(name, {}))] * 3, [0, 1, 2]
-    config = replace(PATIENT, patience=15, tolerance=0.05, ema=decay)  # so that a run ends soon after the others do
+    config = replace(PATIENT, patience=15, tolerance=0.05, **kept)  # so that a run ends soon after the others do
     together = train(methods, seeds, train_config=config, diffusion=PATIENT_DIFFUSION)
     for stage in ("autoencoder", "denoiser"):
         if name != "joint" or stage == "autoencoder":  # a joint denoiser is good already
@@ -356,6 +359,41 @@ def test_runs_of_a_stack_end_on_their_own(name, decay):
         for stage, end in alone.stages.items():
             assert together.stages[stage].updates[run] == end.updates[0]
             assert together.stages[stage].converged[run] == end.converged[0]
+
+
+@pytest.mark.parametrize("name", ["latent_diffusion", "lagging_inference", "joint"])
+@pytest.mark.parametrize("stops", [True, False])
+def test_the_rate_falls_from_the_best_check_with_the_optimiser_as_it_was(monkeypatch, name, stops):
+    from bench.training import autoencoder
+
+    seen = []
+
+    def recorded(terms, streams, optimiser, *rest):
+        taken = optimiser.step
+
+        def step(gradient, active, rate):
+            before.append([part.clone() for part in (optimiser.flat.values, *optimiser.state())])
+            moved = taken(gradient, active, rate)
+            rates.append(rate.item())
+            seen.append([part.clone() for part in (optimiser.flat.values, *optimiser.state())])
+            return moved
+
+        monkeypatch.setattr(optimiser, "step", step)
+        return autoencoder_updates(terms, streams, optimiser, *rest)
+
+    before, rates, autoencoder_updates = [], [], autoencoder.run_updates
+    monkeypatch.setattr(autoencoder, "run_updates", recorded)
+    options = {"joint": {"N": 2, "M": 18, "joint": True}, "lagging_inference": {"encoder_updates": 2}}
+    method = METHODS["proposed" if name == "joint" else name](**options.get(name, {}))
+    config = replace(PATIENT, steps=100, fall_from="best", learning_rate=0.1, patience=15 if stops else 90)
+    trained = train([method], [0], train_config=config)
+    assert trained.stages["autoencoder"].converged == [stops]
+    fall = next(k for k in range(config.warm_up, len(rates)) if rates[k] == 1 and rates[k + 1] < 1)
+    objective = {row[1]: row[4] for row in trained.curves.rows if row[3] == "validation_objective"}
+    best = min((step for step in objective if step <= fall), key=objective.get)
+    assert best < fall, "the last check is the best, so nothing is shown"
+    assert all(map(torch.equal, before[fall], seen[best - 1]))
+    assert not torch.equal(seen[fall - 1][0], seen[best - 1][0])
 
 
 @pytest.mark.parametrize("name", ["proposed", "unified_latents", "score_prior"])
