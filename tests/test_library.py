@@ -268,7 +268,7 @@ MISTAKES = {
     ),
     "block key": (
         lambda: fit(windows(), train={"step": 5}),
-        "fit: train.step: unknown key: did you mean 'steps'? 11 are known: see bench/docs/sweep_files.md",
+        "fit: train.step: unknown key: did you mean 'steps'? 13 are known: see bench/docs/sweep_files.md",
     ),
     "block value": (lambda: fit(windows(), train={"steps": 0}), "fit: train.steps = 0: expected a whole number >= 1"),
     "no block": (lambda: fit(windows(), train=500), "fit: train = 500: expected a dict of options"),
