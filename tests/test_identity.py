@@ -34,8 +34,8 @@ ON_AR1 = {
     "domains-reduced": (10, "07f07159f80b8c51", "f53d833856be8b62"),
     "early_steps": (17, "03adef6386338bb8", "fa1263bd3a499908"),
     "early_steps-reduced": (17, "197844171ed62c8c", "fd6201af6e1825fe"),
-    "endings": (22, "07cce53f8d6a289d", "cf5832d6ffe0e326"),
-    "endings-reduced": (14, "005e657c872c1fb2", "f8db91fe3b99b937"),
+    "endings": (18, "07cce53f8d6a289d", "aef6a046b678f322"),
+    "endings-reduced": (12, "005e657c872c1fb2", "f8db91fe3b99b937"),
     "example": (12, "08dc3343a56131b6", "ba0e09b1fb5b4230"),
     "latent_per_step": (32, "15e1f8f583861176", "f4f535736296207e"),
     "latent_per_step-reduced": (20, "124105690f669e59", "f5f7f090b29ced0a"),
@@ -65,7 +65,7 @@ ON_AR1 = {
 
 ON_OWN_SIMULATED_DATA = {
     "architectures-reduced": (14, "0ae79d65f77259a5", "ea6c0b921044a944"),
-    "endings-reduced": (14, "0ae79d65f77259a5", "ff15e7197736c9fe"),
+    "endings-reduced": (12, "076ff1b0b3d0cc41", "ea6c0b921044a944"),
     "likelihoods-reduced": (10, "0ae79d65f77259a5", "ea6c0b921044a944"),
     "transformer-reduced": (10, "0ae79d65f77259a5", "ea6c0b921044a944"),
     "window_length-reduced": (9, "0ae79d65f77259a5", "fb43390a5716ea07"),
@@ -92,7 +92,7 @@ ON_OWN_REAL_DATA = {
     "core_gaussian": (33, "021be9d56a130d1d", "f57360d182a8a934"),
     "diffusion_steps": (36, "021be9d56a130d1d", "fe53288821840436"),
     "early_steps": (51, "00330776cb9895cb", "f57360d182a8a934"),
-    "endings": (44, "021be9d56a130d1d", "fda293dd7d83d6aa"),
+    "endings": (36, "021be9d56a130d1d", "fda293dd7d83d6aa"),
     "example": (36, "021be9d56a130d1d", "facccdc4ecc6afac"),
     "latent_per_step": (64, "021be9d56a130d1d", "fc2cddd32845098f"),
     "learning_curve": (54, "021be9d56a130d1d", "fe540d1bf93ea98e"),
