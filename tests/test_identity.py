@@ -92,7 +92,7 @@ ON_OWN_REAL_DATA = {
     "core_gaussian": (33, "021be9d56a130d1d", "f57360d182a8a934"),
     "diffusion_steps": (36, "021be9d56a130d1d", "fe53288821840436"),
     "early_steps": (51, "00330776cb9895cb", "f57360d182a8a934"),
-    "endings": (36, "021be9d56a130d1d", "fda293dd7d83d6aa"),
+    "endings": (54, "021be9d56a130d1d", "fda293dd7d83d6aa"),
     "example": (36, "021be9d56a130d1d", "facccdc4ecc6afac"),
     "latent_per_step": (64, "021be9d56a130d1d", "fc2cddd32845098f"),
     "learning_curve": (54, "021be9d56a130d1d", "fe540d1bf93ea98e"),
