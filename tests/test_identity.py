@@ -36,6 +36,7 @@ ON_AR1 = {
     "early_steps-reduced": (17, "197844171ed62c8c", "fd6201af6e1825fe"),
     "endings": (18, "07cce53f8d6a289d", "aef6a046b678f322"),
     "endings-reduced": (12, "005e657c872c1fb2", "f8db91fe3b99b937"),
+    "endings_small": (21, "0ccfc1413301a2f4", "fb153a2eb102066c"),
     "example": (12, "08dc3343a56131b6", "ba0e09b1fb5b4230"),
     "latent_per_step": (32, "15e1f8f583861176", "f4f535736296207e"),
     "latent_per_step-reduced": (20, "124105690f669e59", "f5f7f090b29ced0a"),
@@ -64,6 +65,7 @@ ON_AR1 = {
 }
 
 ON_OWN_SIMULATED_DATA = {
+    "endings_small": (21, "104aef8bc7918ee7", "ef5b3ddca3b5ee16"),
     "architectures-reduced": (14, "0ae79d65f77259a5", "ea6c0b921044a944"),
     "endings-reduced": (12, "076ff1b0b3d0cc41", "ea6c0b921044a944"),
     "likelihoods-reduced": (10, "0ae79d65f77259a5", "ea6c0b921044a944"),
