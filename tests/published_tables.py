@@ -42,7 +42,7 @@ from published_rows import (
     words_of,
 )
 from scipy.stats import kendalltau
-from tables_of_options import factors, settings
+from tables_of_options import budgets, endings, factors, settings
 
 from bench.parts.diffusion import linear_schedule
 from bench.report.claims import Claim, read_claims
@@ -393,6 +393,9 @@ TABLES: dict[tuple[Path, str], Callable[[], Sequence[Sequence[str]]]] = {
     (FINDINGS, "Does the measure of use follow what the data hold?"): dialled,
     (FINDINGS, "Trained again, and with people and weeks kept whole"): trained_anew,
     (FINDINGS, "Would more updates have changed it?"): twice_as_long,
+    (FINDINGS, "Does it matter how training ends?"): partial(endings, "endings"),
+    (FINDINGS, "And in small networks?"): partial(endings, "endings_small"),
+    (FINDINGS, "With one to eight times the updates"): partial(budgets, "train.steps"),
     (FINDINGS, "The parts of the framework"): partial(changed_parts, "ablation", "proposed + skip"),
     (FINDINGS, "Do the other methods keep the latent alive?"): partial(changed_parts, "registry", "latent_diffusion"),
     (FINDINGS, "Do N, M, gamma and eta matter?"): partial(factors, "sensitivity", ("N", "M"), ("gamma", "eta")),

@@ -111,12 +111,12 @@ ENDINGS = (("plateau", 0.0), ("best", 0.0), ("plateau", 0.999))
 """What the rate falls from, and the decay of the averages: the first is that of `core`."""
 
 
-def endings() -> list[list[str]]:
-    """Of two data sets, a column per way in which training ends: objectives in nats per series, AUCs, differences."""
-    runs, values, rows = asked(CORE, "endings"), values_of(CORE, "core"), []
+def endings(sweep: str) -> list[list[str]]:
+    """Of each data set, a column per way in which training ends: objectives in nats per series, AUCs, differences."""
+    runs, values, rows = asked(CORE, sweep), values_of(CORE, sweep), []
     ours = runs[(runs["kind"] == "method") & (runs["status"] == "ok")]
     ours = ours.fillna({"train.fall_from": "plateau", "train.ema": 0})  # rows from before these options
-    for data in datasets_of("endings"):
+    for data in datasets_of(sweep):
         here = ours[ours["dataset"] == data]
         labels = here["label"].astype(str).unique()
         floor, cells, auc = values[data, FLOOR, "c2st_auc"], dict[str, list[str]](), {}
