@@ -513,7 +513,7 @@ BAD = {
     BASE + "train: {steps: .nan}": "train.steps = nan: expected a whole number",
     BASE + "train: {learning_rate: .inf}": "train.learning_rate = inf: expected a number",
     BASE + "train: {fall_from: last}": "train.fall_from = 'last': expected one of plateau, best",
-    BASE + "train: {fall_from: best}": "latent_diffusion: train.fall_from = best: expected a train.patience, without",
+    BASE + "train: {fall_from: best}": "latent_diffusion: train.fall_from = best: expected train.patience > 0, else",
     BASE + "train: {step: 5}": "train.step: unknown key: did you mean 'steps'?",
     BASE + "train: 5": "train: expected a mapping, not 5",
     BASE + "model: {likelihood: laplace}": "unknown likelihood 'laplace': 9 are known: see",
