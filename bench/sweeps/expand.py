@@ -342,9 +342,7 @@ def _variants(entry: MethodEntry, blocks: Mapping[str, Any], settings: Own, plac
 def _check_schedule(method: Any, train: TrainConfig, here: str) -> None:
     """Refuse a fall of a rate that never falls, and a schedule of the method's own that ends too late for a plateau."""
     if train.fall_from == "best" and not train.patience:
-        raise InputError(
-            f"{here}: train.fall_from = best: expected a train.patience, without which the rate never falls"
-        )
+        raise InputError(f"{here}: train.fall_from = best: expected train.patience > 0, else the rate never falls")
     share = float(method.schedule_share)
     if not train.patience or not share:
         return
