@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -42,6 +42,11 @@ def at_the_end(folder: Path) -> pd.DataFrame:
     """The metrics of finished runs that are one number."""
     metrics = loaded(folder)[1]
     return metrics[(metrics["train_step"] < 0) & (metrics["coordinate"] == "")]
+
+
+def objective_per_series(runs: Any) -> Any:
+    """The validation objective, in nats per series, of a run or of a table of runs."""
+    return runs.validation_objective * runs.window * runs.n_channels
 
 
 def of_runs(folder: Path, runs: pd.DataFrame) -> pd.DataFrame:

@@ -33,6 +33,7 @@ from published_rows import (
     mean_and_half,
     mean_of_given,
     nats,
+    objective_per_series,
     over_datasets,
     paired,
     quoted,
@@ -173,7 +174,7 @@ def twice_as_long() -> list[list[str]]:
     for again in asked(LONGER, "twice_as_long").itertuples():
         same = (before["dataset"] == again.dataset) & (before["label"] == again.label) & (before["seed"] == again.seed)
         (then,) = before[same].itertuples()
-        objectives = [of.validation_objective * of.window * of.n_channels for of in (then, again)]
+        objectives = [objective_per_series(of) for of in (then, again)]
         ends = []
         for metric, digits in (("c2st_auc", 3), ("latent_information", 1)):
             both = [values_of(*of).get((again.dataset, again.label, metric, again.seed), math.nan) for of in BOTH]
@@ -395,7 +396,7 @@ TABLES: dict[tuple[Path, str], Callable[[], Sequence[Sequence[str]]]] = {
     (FINDINGS, "Would more updates have changed it?"): twice_as_long,
     (FINDINGS, "Does it matter how training ends?"): partial(endings, "endings"),
     (FINDINGS, "And in small networks?"): partial(endings, "endings_small"),
-    (FINDINGS, "With one to eight times the updates"): partial(budgets, "train.steps"),
+    (FINDINGS, "With one to eight times the updates"): budgets,
     (FINDINGS, "The parts of the framework"): partial(changed_parts, "ablation", "proposed + skip"),
     (FINDINGS, "Do the other methods keep the latent alive?"): partial(changed_parts, "registry", "latent_diffusion"),
     (FINDINGS, "Do N, M, gamma and eta matter?"): partial(factors, "sensitivity", ("N", "M"), ("gamma", "eta")),

@@ -17,6 +17,7 @@ from published_rows import (
     last_values,
     mean_and_half,
     nats,
+    objective_per_series,
     of_runs,
     paired,
     quoted,
@@ -24,6 +25,8 @@ from published_rows import (
     values_of,
     word_of,
 )
+
+from bench.contracts import TrainConfig, later_options
 
 
 def settings(sweep: str, *options: str) -> list[list[str]]:
@@ -82,22 +85,22 @@ def factors(sweep: str, *grids: tuple[str, ...]) -> list[list[str]]:
     return rows
 
 
-def budgets(option: str) -> list[list[str]]:
-    """A row per data set, backbone and method: what becomes of it from the least to the largest number of updates.
+def budgets() -> list[list[str]]:
+    """A row per data set, backbone and method: what becomes of it from the least to the largest `train.steps`.
 
     Means over seeds of the objective in nats per series, of the nats in z, and of the AUC minus the floor.
     """
     runs, values, rows = asked(CORE, "budget"), values_of(CORE, "budget"), []
     ours = runs[(runs["kind"] == "method") & (runs["status"] == "ok")]
     for (data, backbone, label), alike in ours.groupby(["dataset", "backbone", "label"], sort=False, observed=True):
-        steps = sorted(alike[option].unique())
+        steps = sorted(alike["train.steps"].unique())
         if len(steps) == 1:
             continue
         cells: list[list[str]] = [[], [], []]
         for updates in steps:
-            here = alike[alike[option] == updates]
+            here = alike[alike["train.steps"] == updates]
             of = of_runs(CORE, here)["value"]
-            cells[0].append(f"{(here['validation_objective'] * here['window'] * here['n_channels']).mean():,.1f}")
+            cells[0].append(f"{objective_per_series(here).mean():,.1f}")
             if not label.startswith("no_latent"):
                 cells[1].append(f"{of['latent_information'].mean():.1f}".replace("-0.0", "0.0"))
             gap = paired(of["c2st_auc"], values[data, FLOOR, "c2st_auc"])
@@ -114,8 +117,8 @@ ENDINGS = (("plateau", 0.0), ("best", 0.0), ("plateau", 0.999))
 def endings(sweep: str) -> list[list[str]]:
     """Of each data set, a column per way in which training ends: objectives in nats per series, AUCs, differences."""
     runs, values, rows = asked(CORE, sweep), values_of(CORE, sweep), []
-    ours = runs[(runs["kind"] == "method") & (runs["status"] == "ok")]
-    ours = ours.fillna({"train.fall_from": "plateau", "train.ema": 0})  # rows from before these options
+    neutral = {f"train.{name}": value for name, value in later_options(TrainConfig).items()}
+    ours = runs[(runs["kind"] == "method") & (runs["status"] == "ok")].fillna(neutral)  # rows from before an option
     for data in datasets_of(sweep):
         here = ours[ours["dataset"] == data]
         labels = here["label"].astype(str).unique()
@@ -123,8 +126,7 @@ def endings(sweep: str) -> list[list[str]]:
         for label, (fall, ema) in itertools.product(labels, ENDINGS):
             mine = here[(here["label"] == label) & (here["train.fall_from"] == fall) & (here["train.ema"] == ema)]
             of = of_runs(CORE, mine)["value"]
-            objective = mine.set_index("seed")["validation_objective"] * mine.iloc[0][["window", "n_channels"]].prod()
-            cells.setdefault(f"objective, {quoted(label)}", []).append(f"{objective.mean():,.1f}")
+            cells.setdefault(f"objective, {quoted(label)}", []).append(f"{objective_per_series(mine).mean():,.1f}")
             auc[label, fall, ema] = of["c2st_auc"]
             above = mean_and_half(paired(of["c2st_auc"], floor), 2)
             cells.setdefault(f"AUC − floor, {quoted(label)}", []).append(above)

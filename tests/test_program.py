@@ -218,18 +218,10 @@ def test_options_that_enter_a_recorded_step(methods):
 
 @pytest.mark.parametrize("joint", [False, True])
 def test_a_recorded_stack_ends_where_a_plain_one_does(joint):
-    ends = {
-        "steps": 200,
-        "patience": 10,
-        "tolerance": 0.02,
-        "warm_up": 5,
-        "weight_decay": 0.1,
-        "learning_rate": 0.02,
-        "ema": 0.9,
-    }
-    denoiser = {**ends, "block": "film", "predicts": "v", "weighting": "min_snr", "dropout": 0.1}
-    ends |= {"fall_from": "best"}
-    given = {"model": dataclasses.replace(MODEL, dropout=0.1), "budget": ends, "denoiser": denoiser}
+    ends = {"steps": 200, "patience": 10, "tolerance": 0.02, "warm_up": 5, "weight_decay": 0.1, "learning_rate": 0.02}
+    denoiser = {**ends, "block": "film", "predicts": "v", "weighting": "min_snr", "ema": 0.9, "dropout": 0.1}
+    budget = {**ends, "ema": 0.9, "fall_from": "best"}
+    given = {"model": dataclasses.replace(MODEL, dropout=0.1), "budget": budget, "denoiser": denoiser}
     methods = [of("proposed", joint=joint)] * 3
     plain, recorded = train(methods, **given), train(methods, graph=FakeGraph(), **given)
     assert plain.stages["autoencoder"].updates == recorded.stages["autoencoder"].updates

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from bench.method import stacked
 from bench.parts.posteriors import GaussianPosterior
 from bench.randomness import Randomness
 from bench.registry import METHODS
+from bench.training import autoencoder
 from bench.training.denoiser import validation_denoising
 from bench.training.device_windows import validation_series
 from bench.training.stack import train_stack
@@ -361,39 +363,51 @@ def test_runs_of_a_stack_end_on_their_own(name, kept):
             assert together.stages[stage].converged[run] == end.converged[0]
 
 
-@pytest.mark.parametrize("name", ["latent_diffusion", "lagging_inference", "joint"])
-@pytest.mark.parametrize("stops", [True, False])
-def test_the_rate_falls_from_the_best_check_with_the_optimiser_as_it_was(monkeypatch, name, stops):
-    from bench.training import autoencoder
+ENDINGS = ("latent_diffusion", "lagging_inference", "joint")  # each has an optimiser of its own kind
 
-    seen = []
+
+def optimised_in_its_own_way(name):
+    options = {"joint": {"N": 2, "M": 18, "joint": True}, "lagging_inference": {"encoder_updates": 2}}
+    return METHODS["proposed" if name == "joint" else name](**options.get(name, {}))
+
+
+@pytest.fixture
+def updates(monkeypatch):
+    """What every update of the autoencoder stage finds, moves and leaves, and last the optimiser's weights."""
+    seen = SimpleNamespace(before=[], rates=[], moved=[], after=[], flat=None)
+    run_updates = autoencoder.run_updates
 
     def recorded(terms, streams, optimiser, *rest):
-        taken = optimiser.step
+        taken, seen.flat = optimiser.step, optimiser.flat
 
         def step(gradient, active, rate):
-            before.append([part.clone() for part in (optimiser.flat.values, *optimiser.state())])
-            moved = taken(gradient, active, rate)
-            rates.append(rate.item())
-            seen.append([part.clone() for part in (optimiser.flat.values, *optimiser.state())])
-            return moved
+            now = [optimiser.flat.values, *optimiser.state()]
+            seen.before.append([part.clone() for part in now])
+            seen.rates.append(rate.clone())
+            seen.moved.append(taken(gradient, active, rate))
+            seen.after.append([part.clone() for part in now])
+            return seen.moved[-1]
 
         monkeypatch.setattr(optimiser, "step", step)
-        return autoencoder_updates(terms, streams, optimiser, *rest)
+        return run_updates(terms, streams, optimiser, *rest)
 
-    before, rates, autoencoder_updates = [], [], autoencoder.run_updates
     monkeypatch.setattr(autoencoder, "run_updates", recorded)
-    options = {"joint": {"N": 2, "M": 18, "joint": True}, "lagging_inference": {"encoder_updates": 2}}
-    method = METHODS["proposed" if name == "joint" else name](**options.get(name, {}))
+    return seen
+
+
+@pytest.mark.parametrize("name", ENDINGS)
+@pytest.mark.parametrize("stops", [True, False])
+def test_the_rate_falls_from_the_best_check_with_the_optimiser_as_it_was(updates, name, stops):
     config = replace(PATIENT, steps=100, fall_from="best", learning_rate=0.1, patience=15 if stops else 90)
-    trained = train([method], [0], train_config=config)
+    trained = train([optimised_in_its_own_way(name)], [0], train_config=config)
     assert trained.stages["autoencoder"].converged == [stops]
+    rates = [rate.item() for rate in updates.rates]
     fall = next(k for k in range(config.warm_up, len(rates)) if rates[k] == 1 and rates[k + 1] < 1)
     objective = {row[1]: row[4] for row in trained.curves.rows if row[3] == "validation_objective"}
     best = min((step for step in objective if step <= fall), key=objective.get)
     assert best < fall, "the last check is the best, so nothing is shown"
-    assert all(map(torch.equal, before[fall], seen[best - 1]))
-    assert not torch.equal(seen[fall - 1][0], seen[best - 1][0])
+    assert all(map(torch.equal, updates.before[fall], updates.after[best - 1]))
+    assert not torch.equal(updates.after[fall - 1][0], updates.after[best - 1][0])
 
 
 @pytest.mark.parametrize("name", ["proposed", "unified_latents", "score_prior"])
@@ -419,40 +433,21 @@ def test_the_second_stage_of_a_joint_method_has_what_the_first_has_really_left(n
             assert together.stages["denoiser"].updates[run] == alone.stages["denoiser"].updates[0]
 
 
-@pytest.mark.parametrize("name", ["latent_diffusion", "lagging_inference", "joint"])
+@pytest.mark.parametrize("name", ENDINGS)
 @pytest.mark.parametrize("decay", [0.5, 0.999])
-def test_the_weights_that_are_kept_are_averages_of_those_after_each_update(monkeypatch, name, decay):
+def test_the_weights_that_are_kept_are_averages_of_those_after_each_update(updates, name, decay):
     """A loop over the weights after each update, of rows that all move; the encoder of the lagging one included."""
-    from bench.training import autoencoder
-
-    seen = []
-
-    def recorded(terms, streams, optimiser, *rest):
-        taken = optimiser.step
-
-        def step(*given):
-            moved = taken(*given)
-            assert moved.all()
-            seen.append(optimiser.flat.values.clone())
-            return moved
-
-        monkeypatch.setattr(optimiser, "step", step)
-        found.append(optimiser.flat)
-        return autoencoder_updates(terms, streams, optimiser, *rest)
-
-    found, autoencoder_updates = [], autoencoder.run_updates
-    monkeypatch.setattr(autoencoder, "run_updates", recorded)
-    options = {"joint": {"N": 2, "M": 18, "joint": True}, "lagging_inference": {"encoder_updates": 5}}
-    method = METHODS["proposed" if name == "joint" else name](**options.get(name, {}))
-    trained = train([method] * 2, [0, 1], train_config=replace(TRAIN, ema=decay))
+    trained = train([optimised_in_its_own_way(name)] * 2, [0, 1], train_config=replace(TRAIN, ema=decay))
+    assert all(moved.all() for moved in updates.moved)
+    seen = [weights for weights, *_ in updates.after]
     expected = torch.zeros_like(seen[0])
     for k, values in enumerate(seen, start=1):
         share = min(decay, (k - 1) / (k + 8))
         expected = share * expected + (1 - share) * values
     width = sum(weights[0].numel() for part in trained.model.autoencoder() for weights in part.parameters())
     assert len(seen) == TRAIN.steps
-    torch.testing.assert_close(found[0].values[:, :width], expected[:, :width], rtol=0, atol=1e-6)
-    assert (found[0].values[:, :width] - seen[-1][:, :width]).abs().max() > 1e-4
+    torch.testing.assert_close(updates.flat.values[:, :width], expected[:, :width], rtol=0, atol=1e-6)
+    assert (updates.flat.values[:, :width] - seen[-1][:, :width]).abs().max() > 1e-4
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.9])

@@ -163,8 +163,9 @@ def train_autoencoder(
     def check(step: int, active: list[bool]) -> None:
         with optimiser.averaged():
             compare(step, active)
-        if back and best is not None:
-            best.restore([a and b for a, b in zip(active, plateau.begins_to_fall(step), strict=True)])
+        falling = [a and b for a, b in zip(active, plateau.begins_to_fall(step), strict=True)]
+        if back and best is not None and any(falling):
+            best.restore(falling)
 
     def compare(step: int, active: list[bool]) -> None:
         own = validation.each(lambda x: own_nll(model, method, x, randomness))
