@@ -24,6 +24,7 @@ CORE = ROOT / "results" / "core"
 ANEW = ROOT / "results" / "anew"  # runs of `core` that were trained a second time, on another processor
 LONGER = ROOT / "results" / "longer"  # runs of `core` with twice the updates
 FINDINGS = ROOT / "results" / "FINDINGS.md"
+MORE = ROOT / "results" / "findings"  # their further pages
 
 FLOOR = "floor_held_out"
 BOUND = 0.05  # of the AUC: what matters, by the plan

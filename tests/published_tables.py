@@ -22,6 +22,7 @@ from published_rows import (
     FINDINGS,
     FLOOR,
     LONGER,
+    MORE,
     README,
     above_floor,
     always_alive,
@@ -382,30 +383,34 @@ def second_test() -> list[list[str]]:
     return rows
 
 
+TRAINING = MORE / "training.md"
+ELSEWHERE = MORE / "data_and_decoders.md"
+SETTINGS = MORE / "methods_and_settings.md"
+
 TABLES: dict[tuple[Path, str], Callable[[], Sequence[Sequence[str]]]] = {
     (CORE / "README.md", "Each method on each data set"): every_method,
     (README, "What was found"): main_comparison,
     (FINDINGS, "Is the latent used?"): partial(verdicts, "core", "latent_diffusion", "kl_free", "proposed + skip"),
     (FINDINGS, "Does it make better samples?"): differences,
     (FINDINGS, "Does it depend on where the latent lives?"): subsets,
-    (FINDINGS, "The second test: three other data sets"): second_test,
+    (ELSEWHERE, "The second test: three other data sets"): second_test,
     (CORE / "README.md", "The second test"): partial(every_method, "replication"),
-    (FINDINGS, "Few training windows, or many?"): learning_curve,
-    (FINDINGS, "Does the measure of use follow what the data hold?"): dialled,
-    (FINDINGS, "Trained again, and with people and weeks kept whole"): trained_anew,
-    (FINDINGS, "Would more updates have changed it?"): twice_as_long,
-    (FINDINGS, "Does it matter how training ends?"): partial(endings, "endings"),
-    (FINDINGS, "And in small networks?"): partial(endings, "endings_small"),
-    (FINDINGS, "With one to eight times the updates"): budgets,
-    (FINDINGS, "The parts of the framework"): partial(changed_parts, "ablation", "proposed + skip"),
-    (FINDINGS, "Do the other methods keep the latent alive?"): partial(changed_parts, "registry", "latent_diffusion"),
-    (FINDINGS, "Do N, M, gamma and eta matter?"): partial(factors, "sensitivity", ("N", "M"), ("gamma", "eta")),
-    (FINDINGS, "Every setting of both grids"): partial(settings, "sensitivity", "N", "M", "gamma", "eta"),
-    (FINDINGS, "Does the number of diffusion steps matter?"): partial(settings, "diffusion_steps", "diffusion.L"),
-    (FINDINGS, "May early steps stand for variational inference?"): early_steps,
-    (FINDINGS, "And with the paper's likelihood?"): partial(every_method, "core_gaussian"),
-    (FINDINGS, "And with a Transformer?"): partial(every_method, "transformer"),
-    (FINDINGS, "What else could explain it?"): explanations,
+    (ELSEWHERE, "Few training windows, or many?"): learning_curve,
+    (ELSEWHERE, "Does the measure of use follow what the data hold?"): dialled,
+    (TRAINING, "Trained again, and with people and weeks kept whole"): trained_anew,
+    (TRAINING, "Would more updates have changed it?"): twice_as_long,
+    (TRAINING, "Does it matter how training ends?"): partial(endings, "endings"),
+    (TRAINING, "And in small networks?"): partial(endings, "endings_small"),
+    (TRAINING, "With one to eight times the updates"): budgets,
+    (SETTINGS, "The parts of the framework"): partial(changed_parts, "ablation", "proposed + skip"),
+    (SETTINGS, "Do the other methods keep the latent alive?"): partial(changed_parts, "registry", "latent_diffusion"),
+    (SETTINGS, "Do N, M, gamma and eta matter?"): partial(factors, "sensitivity", ("N", "M"), ("gamma", "eta")),
+    (SETTINGS, "Every setting of both grids"): partial(settings, "sensitivity", "N", "M", "gamma", "eta"),
+    (SETTINGS, "Does the number of diffusion steps matter?"): partial(settings, "diffusion_steps", "diffusion.L"),
+    (SETTINGS, "May early steps stand for variational inference?"): early_steps,
+    (ELSEWHERE, "And with the paper's likelihood?"): partial(every_method, "core_gaussian"),
+    (ELSEWHERE, "And with a Transformer?"): partial(every_method, "transformer"),
+    (ELSEWHERE, "What else could explain it?"): explanations,
 }
 """The first table of a section of a page -> what its rows have to be."""
 

@@ -250,7 +250,7 @@ def test_the_claims_of_published_results_follow_from_their_rows(file: Path, tmp_
     pd.testing.assert_frame_equal(pd.read_parquet(file), pd.read_parquet(tmp_path / FILE), rtol=1e-9)
 
 
-PLACES = (ROOT, ROOT / "results", *FOLDERS, ROOT / "bench" / "docs")
+PLACES = (ROOT, ROOT / "results", ROOT / "results" / "findings", *FOLDERS, ROOT / "bench" / "docs")
 PAGES = [page for place in PLACES for page in place.glob("*.md")]
 
 

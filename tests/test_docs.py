@@ -156,7 +156,12 @@ def anchors_of(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", title.lower()).strip().replace(" ", "-") for title in titles}
 
 
-@EVERY_PAGE
+RESULTS = sorted(
+    page for place in ("", "findings", "core", "anew", "longer") for page in (ROOT / "results" / place).glob("*.md")
+)
+
+
+@pytest.mark.parametrize("page", [*TOP, *PAGES, *RESULTS], ids=lambda page: f"{page.parent.name}-{page.stem}")
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)\s]+)\)", prose_of(page)):
         if target.startswith(("https://", "http://", "mailto:")):

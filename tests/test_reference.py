@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from published_rows import CORE, FINDINGS, FLOOR, README, REFERENCE, asked, datasets_of, row_of, values_of
+from published_rows import CORE, FINDINGS, FLOOR, MORE, README, REFERENCE, asked, datasets_of, row_of, values_of
 from published_tables import METHODS, TABLES, correlation_with_the_gain, shown
 from scipy.stats import mannwhitneyu
 
@@ -66,7 +66,10 @@ def test_the_readme_names_what_was_found_and_what_was_withdrawn() -> None:
         assert page in text
 
 
-@pytest.mark.parametrize("page", [README, FINDINGS, CORE / "README.md"], ids=lambda page: page.name)
+PAGES = [README, FINDINGS, *sorted(MORE.glob("*.md")), CORE / "README.md"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_a_picture_of_a_page_is_there(page: Path) -> None:
     for picture in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
         assert (page.parent / picture).is_file(), picture
