@@ -26,6 +26,7 @@ LONGER = ROOT / "results" / "longer"  # runs of `core` with twice the updates
 FINDINGS = ROOT / "results" / "FINDINGS.md"
 MORE = ROOT / "results" / "findings"  # their further pages
 
+METHODS = ("latent_diffusion", "no_latent", "no_latent, twice as wide", "kl_free", "proposed + skip")
 FLOOR = "floor_held_out"
 BOUND = 0.05  # of the AUC: what matters, by the plan
 loaded = cache(load_results)

@@ -22,6 +22,7 @@ from published_rows import (
     FINDINGS,
     FLOOR,
     LONGER,
+    METHODS,
     MORE,
     README,
     above_floor,
@@ -51,7 +52,6 @@ from bench.report.claims import Claim, read_claims
 from datasets.dialled_latent import DialledLatent
 from datasets.linear_gaussian import LinearGaussian
 
-METHODS = ("latent_diffusion", "no_latent", "no_latent, twice as wide", "kl_free", "proposed + skip")
 CONTRASTS = (
     "a live latent against none",
     "a live latent against a collapsed one",
@@ -88,12 +88,12 @@ def verdicts(sweep: str, *labels: str) -> list[list[str]]:
     return rows
 
 
-def differences() -> list[list[str]]:
+def differences(sweep: str = "core") -> list[list[str]]:
     """A row per data set: the three stated contrasts as the table of claims has them."""
-    table = pd.read_parquet(CORE / "report" / "core" / "claims.parquet").set_index(["contrast", "scope", "measure"])
+    table = pd.read_parquet(CORE / "report" / sweep / "claims.parquet").set_index(["contrast", "scope", "measure"])
     claims = read_claims(CORE)
     rows = []
-    for data in datasets_of("core"):
+    for data in datasets_of(sweep):
         names = [table["claim"].get((contrast, data, "c2st_auc")) for contrast in CONTRASTS]
         if None not in names:  # a simulated data set is in no contrast
             rows.append([short(data), *(f"{claims[name].effect} ({claims[name].verdict})" for name in names)])

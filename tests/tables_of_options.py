@@ -8,7 +8,9 @@ import pandas as pd
 from published_rows import (
     CORE,
     FLOOR,
+    METHODS,
     additive_f,
+    always_alive,
     asked,
     counted,
     datasets_of,
@@ -19,6 +21,7 @@ from published_rows import (
     nats,
     objective_per_series,
     of_runs,
+    over_datasets,
     paired,
     quoted,
     short,
@@ -135,4 +138,54 @@ def endings(sweep: str) -> list[list[str]]:
                 gap = mean_and_half(paired(auc["kl_free", *ending], auc[against, *ending]), 3)
                 cells.setdefault(f"`kl_free` − {quoted(against)}", []).append(gap)
         rows += [[short(data), name, *cells[name]] for name in sorted(cells, key=lambda name: name[0] != "o")]
+    return rows
+
+
+PAIRS = {
+    "A": ("kl_free", "no_latent"),
+    "B": ("kl_free", "latent_diffusion"),
+    "C": ("proposed + skip", "kl_free"),
+    "D": ("kl_free", "no_latent, twice as wide"),
+    "framework − vanilla": ("proposed + skip", "latent_diffusion"),
+}
+"""The differences that the findings are about."""
+
+
+def averaged() -> list[list[str]]:
+    """A row per data set of `core_averaged`: in how many runs averages are better than what `core` keeps, and the AUCs.
+
+    The runs of `core` with the same seeds are compared with.
+    """
+    both, rows = ("core", "core_averaged"), []
+    methods = [runs[(runs["kind"] == "method") & (runs["status"] == "ok")] for runs in (asked(CORE, s) for s in both)]
+    for data in datasets_of("core_averaged"):
+        kept, new = (runs[runs["dataset"] == data].set_index(["label", "seed"]) for runs in methods)
+        kept = kept.reindex(new.index)
+        auc = [values_of(CORE, sweep)[data].unstack("metric")["c2st_auc"] for sweep in both]
+        above = [each.reindex(new.index) - each[FLOOR].reindex(new.index, level="seed") for each in auc]
+        better = [objective_per_series(new) < objective_per_series(kept), above[1] < above[0]]
+        shown_auc = [each.groupby("label", observed=True).mean() for each in above]
+        cells = [f"{shown_auc[0][label]:.2f} → {shown_auc[1][label]:.2f}" for label in METHODS]
+        rows.append([short(data), *(f"{each.sum()} of {len(new)}" for each in better), *cells])
+    return rows
+
+
+def averaged_contrasts() -> list[list[str]]:
+    """A row per difference and choice of data sets: its mean over them in `core`, and with averages.
+
+    ± is half of a 95 % interval over data sets, before any correction; then the p of equivalence.
+    """
+    recorded = [data for data in datasets_of("core_averaged") if data != "regimes"]
+    alive, rows = [data for data in recorded if data in always_alive()], []
+    for (name, pair), (which, chosen) in itertools.product(PAIRS.items(), (("all", recorded), ("alive", alive))):
+        kept, new = (
+            {data: paired(*(values_of(CORE, sweep)[data, label, "c2st_auc"] for label in pair)) for data in chosen}
+            for sweep in ("core", "core_averaged")
+        )
+        same = {data: gaps[: len(new[data])] for data, gaps in kept.items()}
+        means = [[gaps.mean() for gaps in each.values()] for each in (kept, same, new)]
+        found = [over_datasets(each) for each in means]
+        change = over_datasets([b - a for a, b in zip(means[1], means[2], strict=True)])
+        shown = [f"{each.shown} ({each.p_equivalent:.3f})" for each in found]
+        rows.append([name, which, str(len(chosen)), *shown, change.shown])
     return rows
