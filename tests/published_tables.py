@@ -45,7 +45,7 @@ from published_rows import (
     words_of,
 )
 from scipy.stats import kendalltau
-from tables_of_options import budgets, endings, factors, settings
+from tables_of_options import averaged, averaged_contrasts, budgets, endings, factors, settings
 
 from bench.parts.diffusion import linear_schedule
 from bench.report.claims import Claim, read_claims
@@ -400,6 +400,8 @@ TABLES: dict[tuple[Path, str], Callable[[], Sequence[Sequence[str]]]] = {
     (TRAINING, "Trained again, and with people and weeks kept whole"): trained_anew,
     (TRAINING, "Would more updates have changed it?"): twice_as_long,
     (TRAINING, "Does it matter how training ends?"): partial(endings, "endings"),
+    (TRAINING, "The main comparison once more"): averaged_contrasts,
+    (TRAINING, "Data set by data set"): averaged,
     (TRAINING, "And in small networks?"): partial(endings, "endings_small"),
     (TRAINING, "With one to eight times the updates"): budgets,
     (SETTINGS, "The parts of the framework"): partial(changed_parts, "ablation", "proposed + skip"),
