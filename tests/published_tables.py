@@ -88,6 +88,27 @@ def verdicts(sweep: str, *labels: str) -> list[list[str]]:
     return rows
 
 
+def foreign_latents() -> list[list[str]]:
+    """A row per data set of `core`, and `ar1`: what latents tell, what exchanged ones and noise cost, and m_{t,0}.
+
+    The costs are nats per value above the likelihood given a series' own latent; m_{t,0} is the mean over t.
+    """
+    metrics = loaded(CORE)[1]
+    shares = metrics[(metrics["metric"] == "dependency_global") & (metrics["train_step"] < 0)]
+    of_run, rows = shares.groupby("run_id", observed=True)["value"].mean(), []
+    for sweep, data in [*(("core", data) for data in datasets_of("core")), ("domains", "ar1")]:
+        values, runs, cells = values_of(CORE, sweep), asked(CORE, sweep), [short(data)]
+        for label in ("kl_free", "proposed + skip"):
+            own = values[data, label, "nll_own"]
+            cells.append(f"{values[data, label, 'latent_information'].mean():.1f}".replace("-0.0", "0.0"))
+            for other in ("nll_permuted", "nll_noise"):
+                cells.append(f"{paired(values[data, label, other], own).mean():.2f}")
+            mine = runs[(runs["dataset"] == data) & (runs["label"] == label)].index
+            cells.append(f"{of_run.reindex(mine).mean():.2f}")
+        rows.append(cells)
+    return rows
+
+
 def differences(sweep: str = "core") -> list[list[str]]:
     """A row per data set: the three stated contrasts as the table of claims has them."""
     table = pd.read_parquet(CORE / "report" / sweep / "claims.parquet").set_index(["contrast", "scope", "measure"])
@@ -391,6 +412,7 @@ TABLES: dict[tuple[Path, str], Callable[[], Sequence[Sequence[str]]]] = {
     (CORE / "README.md", "Each method on each data set"): every_method,
     (README, "What was found"): main_comparison,
     (FINDINGS, "Is the latent used?"): partial(verdicts, "core", "latent_diffusion", "kl_free", "proposed + skip"),
+    (FINDINGS, "Can the paper's measure be high without information?"): foreign_latents,
     (FINDINGS, "Does it make better samples?"): differences,
     (FINDINGS, "Does it depend on where the latent lives?"): subsets,
     (ELSEWHERE, "The second test: three other data sets"): second_test,
@@ -412,6 +434,7 @@ TABLES: dict[tuple[Path, str], Callable[[], Sequence[Sequence[str]]]] = {
     (SETTINGS, "May early steps stand for variational inference?"): early_steps,
     (ELSEWHERE, "And with the paper's likelihood?"): partial(every_method, "core_gaussian"),
     (ELSEWHERE, "And with a Transformer?"): partial(every_method, "transformer"),
+    (ELSEWHERE, "Without a latent, or without an order"): partial(every_method, "domains"),
     (ELSEWHERE, "What else could explain it?"): explanations,
 }
 """The first table of a section of a page -> what its rows have to be."""
