@@ -89,7 +89,7 @@ def verdicts(sweep: str, *labels: str) -> list[list[str]]:
 
 
 def foreign_latents() -> list[list[str]]:
-    """A row per data set of `core`, and `ar1`: what latents tell, what exchanged ones and noise cost, and m_{t,0}.
+    """A row per data set of `core`, and `ar1`: what latents tell, what exchanged ones, noise and 0 cost, and m_{t,0}.
 
     The costs are nats per value above the likelihood given a series' own latent; m_{t,0} is the mean over t.
     """
@@ -101,7 +101,7 @@ def foreign_latents() -> list[list[str]]:
         for label in ("kl_free", "proposed + skip"):
             own = values[data, label, "nll_own"]
             cells.append(f"{values[data, label, 'latent_information'].mean():.1f}".replace("-0.0", "0.0"))
-            for other in ("nll_permuted", "nll_noise"):
+            for other in ("nll_permuted", "nll_noise", "nll_zero"):
                 cells.append(f"{paired(values[data, label, other], own).mean():.2f}")
             mine = runs[(runs["dataset"] == data) & (runs["label"] == label)].index
             cells.append(f"{of_run.reindex(mine).mean():.2f}")
