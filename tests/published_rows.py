@@ -39,6 +39,12 @@ def asked(folder: Path, sweep: str) -> pd.DataFrame:
     return loaded(folder)[0].set_index("run_id").loc[list(members)]
 
 
+def trained(sweep: str) -> pd.DataFrame:
+    """The runs of methods in a published sweep that ended well."""
+    runs = asked(CORE, sweep)
+    return runs[(runs["kind"] == "method") & (runs["status"] == "ok")]
+
+
 @cache
 def at_the_end(folder: Path) -> pd.DataFrame:
     """The metrics of finished runs that are one number."""
@@ -255,10 +261,10 @@ def over_datasets(means: Sequence[float]) -> OverDatasets:
     return mean_of_given([np.array(means)], overlap=0)
 
 
-def auc_gap(sweep: str, data: str, against: str, seeds: Sequence[int] | None = None) -> np.ndarray:
-    """AUC of `kl_free` minus that of another method, seed by seed (of all, where none are named)."""
+def auc_gap(sweep: str, data: str, against: str, seeds: Sequence[int] | None = None, of: str = "kl_free") -> np.ndarray:
+    """AUC of a method minus that of another one, seed by seed (of all, where none are named)."""
     values = values_of(CORE, sweep)
-    ours = values[data, "kl_free", "c2st_auc"]
+    ours = values[data, of, "c2st_auc"]
     return paired(ours if seeds is None else ours.loc[list(seeds)], values[data, against, "c2st_auc"])
 
 

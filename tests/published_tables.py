@@ -41,6 +41,7 @@ from published_rows import (
     quoted,
     row_of,
     short,
+    trained,
     values_of,
     words_of,
 )
@@ -62,10 +63,8 @@ CONTRASTS = (
 
 def every_method(sweep: str = "core") -> list[list[str]]:
     """Every method on every data set of a sweep, in the order of its file."""
-    runs, values = asked(CORE, sweep), values_of(CORE, sweep)
-    ended_well = runs[(runs["kind"] == "method") & (runs["status"] == "ok")]
-    rows = []
-    for data, label in ended_well[["dataset", "label"]].astype(str).drop_duplicates().itertuples(index=False):
+    values, rows = values_of(CORE, sweep), []
+    for data, label in trained(sweep)[["dataset", "label"]].astype(str).drop_duplicates().itertuples(index=False):
         seeds = len(values[data, label, "c2st_auc"])
         rows.append([data, quoted(label), str(seeds), *row_of(values, data, label)])
     return rows
@@ -109,12 +108,12 @@ def foreign_latents() -> list[list[str]]:
     return rows
 
 
-def differences(sweep: str = "core") -> list[list[str]]:
+def differences() -> list[list[str]]:
     """A row per data set: the three stated contrasts as the table of claims has them."""
-    table = pd.read_parquet(CORE / "report" / sweep / "claims.parquet").set_index(["contrast", "scope", "measure"])
+    table = pd.read_parquet(CORE / "report" / "core" / "claims.parquet").set_index(["contrast", "scope", "measure"])
     claims = read_claims(CORE)
     rows = []
-    for data in datasets_of(sweep):
+    for data in datasets_of("core"):
         names = [table["claim"].get((contrast, data, "c2st_auc")) for contrast in CONTRASTS]
         if None not in names:  # a simulated data set is in no contrast
             rows.append([short(data), *(f"{claims[name].effect} ({claims[name].verdict})" for name in names)])

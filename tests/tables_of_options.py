@@ -12,6 +12,7 @@ from published_rows import (
     additive_f,
     always_alive,
     asked,
+    auc_gap,
     counted,
     datasets_of,
     full_grid,
@@ -25,6 +26,7 @@ from published_rows import (
     paired,
     quoted,
     short,
+    trained,
     values_of,
     word_of,
 )
@@ -65,8 +67,8 @@ def factors(sweep: str, *grids: tuple[str, ...]) -> list[list[str]]:
     and seed are not independent. F is of all levels in an additive model of level and seed; Holm's procedure corrects p
     over all rows.
     """
-    runs, values = asked(CORE, sweep), values_of(CORE, sweep)
-    runs = runs[(runs["kind"] == "method") & (runs["method"] == "proposed") & (runs["status"] == "ok")]
+    runs, values = trained(sweep), values_of(CORE, sweep)
+    runs = runs[runs["method"] == "proposed"]
     found = []
     for data in datasets_of(sweep):
         floor = values[data, FLOOR, "c2st_auc"]
@@ -93,9 +95,9 @@ def budgets() -> list[list[str]]:
 
     Means over seeds of the objective in nats per series, of the nats in z, and of the AUC minus the floor.
     """
-    runs, values, rows = asked(CORE, "budget"), values_of(CORE, "budget"), []
-    ours = runs[(runs["kind"] == "method") & (runs["status"] == "ok")]
-    for (data, backbone, label), alike in ours.groupby(["dataset", "backbone", "label"], sort=False, observed=True):
+    values, rows = values_of(CORE, "budget"), []
+    by = ["dataset", "backbone", "label"]
+    for (data, backbone, label), alike in trained("budget").groupby(by, sort=False, observed=True):
         steps = sorted(alike["train.steps"].unique())
         if len(steps) == 1:
             continue
@@ -119,9 +121,9 @@ ENDINGS = (("plateau", 0.0), ("best", 0.0), ("plateau", 0.999))
 
 def endings(sweep: str) -> list[list[str]]:
     """Of each data set, a column per way in which training ends: objectives in nats per series, AUCs, differences."""
-    runs, values, rows = asked(CORE, sweep), values_of(CORE, sweep), []
+    values, rows = values_of(CORE, sweep), []
     neutral = {f"train.{name}": value for name, value in later_options(TrainConfig).items()}
-    ours = runs[(runs["kind"] == "method") & (runs["status"] == "ok")].fillna(neutral)  # rows from before an option
+    ours = trained(sweep).fillna(neutral)  # rows from before an option
     for data in datasets_of(sweep):
         here = ours[ours["dataset"] == data]
         labels = here["label"].astype(str).unique()
@@ -157,9 +159,8 @@ def averaged() -> list[list[str]]:
     The runs of `core` with the same seeds are compared with.
     """
     both, rows = ("core", "core_averaged"), []
-    methods = [runs[(runs["kind"] == "method") & (runs["status"] == "ok")] for runs in (asked(CORE, s) for s in both)]
     for data in datasets_of("core_averaged"):
-        kept, new = (runs[runs["dataset"] == data].set_index(["label", "seed"]) for runs in methods)
+        kept, new = (runs[runs["dataset"] == data].set_index(["label", "seed"]) for runs in map(trained, both))
         kept = kept.reindex(new.index)
         auc = [values_of(CORE, sweep)[data].unstack("metric")["c2st_auc"] for sweep in both]
         above = [each.reindex(new.index) - each[FLOOR].reindex(new.index, level="seed") for each in auc]
@@ -177,13 +178,13 @@ def averaged_contrasts() -> list[list[str]]:
     """
     recorded = [data for data in datasets_of("core_averaged") if data != "regimes"]
     alive, rows = [data for data in recorded if data in always_alive()], []
-    for (name, pair), (which, chosen) in itertools.product(PAIRS.items(), (("all", recorded), ("alive", alive))):
-        kept, new = (
-            {data: paired(*(values_of(CORE, sweep)[data, label, "c2st_auc"] for label in pair)) for data in chosen}
-            for sweep in ("core", "core_averaged")
-        )
-        same = {data: gaps[: len(new[data])] for data, gaps in kept.items()}
-        means = [[gaps.mean() for gaps in each.values()] for each in (kept, same, new)]
+    seeds = sorted(trained("core_averaged")["seed"].unique())
+    choices = {"all": recorded, "alive": alive}
+    for (name, (of, against)), (which, chosen) in itertools.product(PAIRS.items(), choices.items()):
+        means = [
+            [auc_gap(sweep, data, against, which_seeds, of).mean() for data in chosen]
+            for sweep, which_seeds in (("core", None), ("core", seeds), ("core_averaged", None))
+        ]
         found = [over_datasets(each) for each in means]
         change = over_datasets([b - a for a, b in zip(means[1], means[2], strict=True)])
         shown = [f"{each.shown} ({each.p_equivalent:.3f})" for each in found]
